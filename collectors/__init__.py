@@ -1,0 +1,1 @@
+"""How we observe: Neon, Postgres and PgBouncer. Knows nothing of serving, scheduling or prices."""

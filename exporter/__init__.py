@@ -1,0 +1,1 @@
+"""neonmeter: what we make of the observations, and how we serve it."""

@@ -1,0 +1,1 @@
+"""Pure computations: no await, no clock, no files, no float money."""

@@ -1,0 +1,122 @@
+"""The twin's world: what its control plane knows, as plain data that the API reads and the computes change.
+
+One lock guards it. Everything is in unix seconds; the API turns them into RFC 3339. Nothing here knows HTTP or
+Postgres: ``api`` serves it, ``compute`` moves it, ``meter`` counts what it used.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Clock = Callable[[], float]
+
+
+@dataclass(slots=True)
+class TwinProject:
+    """A project, named and placed; ``plan`` is the subscription type of its organisation's account."""
+
+    id: str
+    name: str
+    region_id: str
+    pg_version: int = 18
+    history_retention_seconds: int = 86400
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    enable_logical_replication: bool = False
+
+
+@dataclass(slots=True)
+class TwinBranch:
+    """A branch; ``parent_id`` empty marks the root. Sizes are real where a real cluster is behind it."""
+
+    id: str
+    project_id: str
+    name: str
+    parent_id: str = ""
+    default: bool = False
+    protected: bool = False
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    expires_at: float | None = None
+    logical_size: int = 0
+    """Bytes of all databases."""
+    wal_bytes: int = 0
+    """WAL written since creation: what instant restore is billed on, times the history window."""
+
+
+@dataclass(slots=True)
+class TwinEndpoint:
+    """A compute. ``host`` is ``127.0.0.1:PORT``, so a template ``postgresql://user@{host}/db`` reaches its front."""
+
+    id: str
+    project_id: str
+    branch_id: str
+    host: str = ""
+    type: str = "read_write"
+    min_cu: float = 0.25
+    max_cu: float = 2.0
+    suspend_timeout_seconds: int = 0
+    """As in the API: 0 means 300, -1 never."""
+    current_state: str = "idle"
+    pending_state: str = ""
+    disabled: bool = False
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    last_active: float | None = None
+    started_at: float | None = None
+    suspended_at: float | None = None
+
+    @property
+    def suspend_after(self) -> float | None:
+        """Seconds of inactivity before the suspend; None when it never comes."""
+        if self.suspend_timeout_seconds < 0 or self.max_cu > 16:
+            return None
+        return float(self.suspend_timeout_seconds or 300)
+
+
+@dataclass(slots=True)
+class TwinOperation:
+    """One entry of the operations history: start_compute, suspend_compute, ..."""
+
+    id: str
+    project_id: str
+    branch_id: str
+    endpoint_id: str
+    action: str
+    created_at: float
+    duration_seconds: float = 0.0
+    status: str = "finished"
+
+
+@dataclass(slots=True)
+class World:
+    """All of it, under one lock (hold ``lock`` for anything that reads or writes more than one field)."""
+
+    org_id: str
+    org_name: str
+    plan: str = "launch_v3"
+    clock: Clock = time.time
+    projects: dict[str, TwinProject] = field(default_factory=dict)
+    branches: dict[str, TwinBranch] = field(default_factory=dict)
+    endpoints: dict[str, TwinEndpoint] = field(default_factory=dict)
+    operations: list[TwinOperation] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def record(self, endpoint: TwinEndpoint, action: str, at: float, duration_seconds: float) -> None:
+        """Append to the operations history."""
+        with self.lock:
+            number = len(self.operations) + 1
+            self.operations.append(
+                TwinOperation(
+                    id=f"{number:08x}-0000-4000-8000-{number:012x}",
+                    project_id=endpoint.project_id,
+                    branch_id=endpoint.branch_id,
+                    endpoint_id=endpoint.id,
+                    action=action,
+                    created_at=at,
+                    duration_seconds=duration_seconds,
+                )
+            )
