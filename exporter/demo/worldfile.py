@@ -1,0 +1,253 @@
+"""A world written down: projects, branches, computes, tenants and their work, from YAML or JSON to a World.
+
+The control plane half of the twin reads names, regions and limits from it; the compute half reads what runs inside
+(tenants, drift, slots). Unknown keys and dangling names are refused with their path: a misspelt world that still
+starts would be a test that proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from exporter.demo.world import Clock, TwinBranch, TwinEndpoint, TwinProject, World
+
+_CLOSED = ConfigDict(extra="forbid")
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+WorkKind = Literal["reader", "writer", "mixed", "batch", "heavy"]
+"""reader: point SELECTs; writer: INSERT and UPDATE; mixed: both; batch: bursts once in a while; heavy: slow scans."""
+
+
+class WorldFileError(ValueError):
+    """The description of a world is wrong; the message names every place, one a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSpec:
+    """One tenant of a branch: its schema, its role, and the work it does while the demo runs."""
+
+    __pydantic_config__ = _CLOSED
+    name: Name
+    schema: Identifier
+    role: Identifier
+    calls_per_second: Annotated[float, Field(ge=0)] = 1.0
+    kind: WorkKind = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """One compute; CU limits and T as the API has them (``suspend_timeout`` 0 means 300 s, -1 never)."""
+
+    __pydantic_config__ = _CLOSED
+    min_cu: Annotated[float, Field(ge=0.25, le=56)] = 0.25
+    max_cu: Annotated[float, Field(ge=0.25, le=56)] = 2.0
+    suspend_timeout: Annotated[int, Field(ge=-1, le=604800)] = 60
+    type: Literal["read_write", "read_only"] = "read_write"
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSpec:
+    """One branch. A child starts as a copy of its parent, then runs ``drift_sql`` in the user database.
+
+    ``slot`` names a logical replication slot with a real consumer; ``pooled`` puts a self-run PgBouncer in front.
+    No tenants means that nobody ever connects: its compute stays suspended.
+    """
+
+    __pydantic_config__ = _CLOSED
+    name: Name
+    parent: Name | None = None
+    endpoint: EndpointSpec | None = field(default_factory=EndpointSpec)
+    tenants: list[TenantSpec] = field(default_factory=list)
+    drift_sql: list[str] = field(default_factory=list)
+    slot: Identifier | None = None
+    pooled: bool = False
+    protected: bool = False
+    database: Identifier = "app"
+    """The user database, owned by ``owner``."""
+    owner: Identifier = "app_owner"
+    setup_sql: list[str] = field(default_factory=list)
+    """Runs once in the user database after the tenants' schemas exist, before any drift."""
+    logical_size: Annotated[int, Field(ge=0)] = 30_000_000
+    """Bytes to report until a real cluster says better."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSpec:
+    """One project: where it is, its PostgreSQL, its history window in seconds."""
+
+    __pydantic_config__ = _CLOSED
+    name: Name
+    region: Annotated[str, Field(pattern=r"^[a-z]+-[a-z0-9-]+$")]
+    branches: Annotated[list[BranchSpec], Field(min_length=1)]
+    pg_version: Annotated[int, Field(ge=14, le=18)] = 18
+    history_retention_seconds: Annotated[int, Field(ge=0, le=2592000)] = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSpec:
+    """A whole world; ``plan`` is the subscription type, as the API names it."""
+
+    __pydantic_config__ = _CLOSED
+    projects: Annotated[list[ProjectSpec], Field(min_length=1)]
+    org_id: Annotated[str, Field(pattern=r"^org-[a-z0-9-]{1,56}$")] = "org-twin-00000001"
+    org_name: str = "Twin"
+    plan: str = "launch_v3"
+    seed: int = 1
+
+
+def load(source: str | Path) -> WorldSpec:
+    """Read a world: ``small`` (built in) or the path of a YAML or JSON file.
+
+    Raises:
+        WorldFileError: it cannot be read, is malformed, or names something that is not there.
+    """
+    if source == "small":
+        text, where = resources.files("exporter.demo").joinpath("worlds", "small.yaml").read_text("utf-8"), "small"
+    else:
+        where = str(source)
+        try:
+            text = Path(source).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise WorldFileError(f"{where}: cannot be read: {problem}") from None
+    return parse(text, where)
+
+
+def parse(text: str, where: str = "world") -> WorldSpec:
+    """Check the text of a world (YAML, of which JSON is a part).
+
+    Raises:
+        WorldFileError: every problem found, one a line, each with its path in the file.
+    """
+    try:
+        raw: Any = yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise WorldFileError(f"{where}: not YAML: {' '.join(str(problem).split())}") from None
+    try:
+        spec = TypeAdapter(WorldSpec).validate_python(raw)
+    except ValidationError as problem:
+        lines = [f"{where}: {_path(each['loc'])}: {each['msg']}" for each in problem.errors(include_url=False)]
+        raise WorldFileError("\n".join(lines)) from None
+    problems = [f"{where}: {line}" for line in _dangling(spec)]
+    if problems:
+        raise WorldFileError("\n".join(problems))
+    return spec
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    joined = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return joined.removeprefix(".") or "the top level"
+
+
+def _dangling(spec: WorldSpec) -> Iterator[str]:
+    seen_projects: set[str] = set()
+    for number, project in enumerate(spec.projects):
+        at = f"projects[{number}]"
+        if project.name in seen_projects:
+            yield f"{at}.name: another project is called {project.name!r}"
+        seen_projects.add(project.name)
+        yield from _dangling_branches(project, at)
+
+
+def _dangling_branches(project: ProjectSpec, at: str) -> Iterator[str]:
+    known: set[str] = set()
+    roots = 0
+    for number, branch in enumerate(project.branches):
+        here = f"{at}.branches[{number}]"
+        if branch.name in known:
+            yield f"{here}.name: another branch of {project.name} is called {branch.name!r}"
+        roots += branch.parent is None
+        if branch.parent is not None and branch.parent not in known:
+            yield f"{here}.parent: no branch {branch.parent!r} above it in {project.name} (parents come first)"
+        known.add(branch.name)
+        if branch.endpoint is None and (branch.tenants or branch.slot or branch.pooled):
+            yield f"{here}.endpoint: tenants, a slot or a pooler need a compute"
+        if branch.endpoint is not None and branch.endpoint.min_cu > branch.endpoint.max_cu:
+            yield f"{here}.endpoint: min_cu {branch.endpoint.min_cu:g} is over max_cu {branch.endpoint.max_cu:g}"
+        for key in ("name", "schema", "role"):
+            values = [getattr(tenant, key) for tenant in branch.tenants]
+            for value in sorted({each for each in values if values.count(each) > 1}):
+                yield f"{here}.tenants: two tenants have the {key} {value!r}"
+    if roots != 1:
+        yield f"{at}.branches: {roots} branches without a parent; a project has exactly one root"
+
+
+def twin_id(prefix: str, *names: str) -> str:
+    """A stable id in Neon's style: the name for people, a number that follows from the whole path."""
+    slug = re.sub(r"[^a-z0-9]+", "-", names[-1]).strip("-")
+    number = zlib.crc32("/".join((prefix, *names)).encode()) % 10**8
+    return f"{prefix}-{slug}-{number:08d}".removeprefix("-")
+
+
+def project_id(project: ProjectSpec) -> str:
+    """The id that ``build_world`` gives a project."""
+    return twin_id("", project.name)
+
+
+def branch_id(project: ProjectSpec, branch: str) -> str:
+    """The id that ``build_world`` gives the branch of this name."""
+    return twin_id("br", project.name, branch)
+
+
+def endpoint_id(project: ProjectSpec, branch: str) -> str:
+    """The id that ``build_world`` gives the compute of the branch of this name."""
+    return twin_id("ep", project.name, branch)
+
+
+def build_world(spec: WorldSpec, clock: Clock) -> World:
+    """The world as of now, everything just created and every compute suspended and never used."""
+    now = clock()
+    world = World(org_id=spec.org_id, org_name=spec.org_name, plan=spec.plan, clock=clock)
+    for project in spec.projects:
+        pid = project_id(project)
+        world.projects[pid] = TwinProject(
+            id=pid,
+            name=project.name,
+            region_id=project.region,
+            pg_version=project.pg_version,
+            history_retention_seconds=project.history_retention_seconds,
+            created_at=now,
+            updated_at=now,
+            enable_logical_replication=any(branch.slot for branch in project.branches),
+        )
+        for branch in project.branches:
+            _add_branch(world, project, branch, now)
+    return world
+
+
+def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: float) -> None:
+    pid, bid = project_id(project), branch_id(project, branch.name)
+    world.branches[bid] = TwinBranch(
+        id=bid,
+        project_id=pid,
+        name=branch.name,
+        parent_id=branch_id(project, branch.parent) if branch.parent else "",
+        default=branch.parent is None,
+        protected=branch.protected,
+        created_at=now,
+        updated_at=now,
+        logical_size=branch.logical_size,
+    )
+    if branch.endpoint is not None:
+        eid = endpoint_id(project, branch.name)
+        world.endpoints[eid] = TwinEndpoint(
+            id=eid,
+            project_id=pid,
+            branch_id=bid,
+            type=branch.endpoint.type,
+            min_cu=branch.endpoint.min_cu,
+            max_cu=branch.endpoint.max_cu,
+            suspend_timeout_seconds=branch.endpoint.suspend_timeout,
+            disabled=branch.endpoint.disabled,
+            created_at=now,
+            updated_at=now,
+        )
