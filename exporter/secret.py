@@ -1,0 +1,28 @@
+"""Secrets: given inline or by file, and read again at every use so that a rotation needs no restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+
+class SecretError(Exception):
+    """A secret file cannot be read; the message names the file, never its content."""
+
+
+def read_secret(inline: SecretStr | None, file: Path | None) -> str | None:
+    """The secret's text, or None when none was given; the file wins, since it is what gets rotated.
+
+    Raises:
+        SecretError: the file is missing, unreadable or empty.
+    """
+    if file is not None:
+        try:
+            text = file.read_text().strip()
+        except OSError as error:
+            raise SecretError(f"{file}: cannot be read ({error.strerror}); is it mounted?") from None
+        if not text:
+            raise SecretError(f"{file}: is empty")
+        return text
+    return inline.get_secret_value() if inline is not None else None
