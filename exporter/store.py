@@ -1,0 +1,281 @@
+"""The agent's one file on disk: SQLite, because a total that was exported must still be there after a kill -9.
+
+Every commit is flushed to the disk before it returns (WAL with ``synchronous=FULL``), one process writes, and any
+number may read. What is stored belongs to the rooms: each brings its own tables as numbered migrations, so that the
+ledger and the counters share a file, a lock and a backup, and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final, Self
+
+Rooms = Mapping[str, Sequence[str]]
+"""Room name -> its migrations in order; each is one or more SQL statements and is never edited once released."""
+
+_APPLICATION_ID: Final = 0x4E6D7472
+_BUSY_MS: Final = 5000
+_WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
+_OWN_ROOMS: Final[Rooms] = {
+    "wake": ["CREATE TABLE wake_state (endpoint_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID"],
+}
+_ADVICE: Final = {
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: stop neonmeter, keep a copy, then restore a backup or run `.recover`",
+    sqlite3.SQLITE_NOTADB: "this is not a SQLite database: point ledger.path at another file, or move this one away",
+    sqlite3.SQLITE_FULL: "the disk is full: free space or move ledger.path; nothing was half written",
+    sqlite3.SQLITE_IOERR: "the disk refused a read or a write: check the volume; nothing was half written",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only: neonmeter must be able to write both",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: the folder must exist, and neonmeter must be able to write in it",
+    sqlite3.SQLITE_PERM: "access is denied: the file must belong to the user that runs neonmeter",
+    sqlite3.SQLITE_BUSY: "another program holds a write lock on it: close that program",
+    sqlite3.SQLITE_LOCKED: "another program holds a lock on it: close that program",
+    sqlite3.SQLITE_PROTOCOL: "its locks do not work: the file must be on a local disk, not on a network share",
+}
+
+
+class StoreError(Exception):
+    """The store cannot be used: the message says what happened, to which file, and what to do."""
+
+
+class Store:
+    """The open file. Safe to share between threads; do not ``await`` inside a transaction or a snapshot."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection | None, reader: sqlite3.Connection, guard: int) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+        self._guard = guard
+        self._write_lock = threading.RLock()
+        self._read_lock = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False) -> Self:
+        """Open the file, creating it (mode 0600) and bringing its tables up to date.
+
+        A reader (``read_only``) may open it beside the one writer, and changes nothing.
+
+        Raises:
+            StoreError: another agent writes to it, it is damaged, foreign, newer than this program, or not accessible.
+        """
+        wanted = {**_OWN_ROOMS, **rooms}
+        guard = -1 if read_only else _guard(path)
+        connections: list[sqlite3.Connection] = []
+        try:
+            with _explained(path):
+                if not read_only:
+                    connections.append(_connect(path, "rw"))
+                    _migrate(path, connections[0], wanted)
+                connections.append(_connect(path, "ro"))
+                _check(path, connections[-1], wanted)
+        except BaseException:
+            for connection in connections:
+                connection.close()
+            _release(guard)
+            raise
+        return cls(path, None if read_only else connections[0], connections[-1], guard)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Cursor]:
+        """Write: all of it is on the disk when the block ends, or none of it.
+
+        Raises:
+            StoreError: the disk is full, the file is damaged or read-only. Other ``sqlite3`` errors pass unchanged.
+        """
+        with self._write_lock:
+            if self._writer is None:
+                raise StoreError(f"{self.path}: opened for reading only, or closed")
+            if self._writer.in_transaction:
+                raise RuntimeError("a transaction is already open in this thread")
+            with _explained(self.path), closing(self._writer.cursor()) as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield cursor
+                    cursor.execute("COMMIT")
+                except BaseException:
+                    # A failed COMMIT may leave the transaction open; some errors have already ended it.
+                    if self._writer.in_transaction:
+                        with suppress(sqlite3.Error):
+                            self._writer.execute("ROLLBACK")
+                    raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Cursor]:
+        """Read one consistent state, fixed when the block begins; writers are not held up. May be nested.
+
+        Raises:
+            StoreError: the file is damaged or gone.
+        """
+        with self._read_lock, _explained(self.path), closing(self._reader.cursor()) as cursor:
+            if self._reader.in_transaction:
+                yield cursor
+                return
+            cursor.execute("BEGIN")
+            try:
+                cursor.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                yield cursor
+            finally:
+                if self._reader.in_transaction:
+                    self._reader.execute("ROLLBACK")
+
+    def load_wake(self) -> dict[str, dict[str, object]]:
+        """The saved wake state of every endpoint, by endpoint id.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self.snapshot() as cursor:
+            return {endpoint: json.loads(state) for endpoint, state in cursor.execute("SELECT * FROM wake_state")}
+
+    def save_wake(self, endpoint_id: str, state: Mapping[str, object]) -> None:
+        """Save the wake state of one endpoint; it is on the disk when this returns.
+
+        Raises:
+            StoreError: the file is damaged or the disk is full.
+        """
+        with self.transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO wake_state VALUES (?, ?) ON CONFLICT (endpoint_id) DO UPDATE SET state = excluded.state",
+                (endpoint_id, json.dumps(dict(state), sort_keys=True)),
+            )
+
+    def close(self) -> None:
+        """Close the file and let another agent open it. May be called twice."""
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            if self._writer is not None:
+                # Last, because the last connection to close folds the WAL into the file.
+                self._writer.close()
+            self._writer = None
+            self._guard = _release(self._guard)
+
+
+def _guard(path: Path) -> int:
+    # A file of its own: SQLite's own locks vanish when anyone in this process closes a descriptor of the database.
+    name = path.with_name(path.name + ".lock")
+    try:
+        guard = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as problem:
+        raise StoreError(f"{name}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The database must exist with its narrow mode before SQLite opens it; the -wal and -shm files inherit it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except BlockingIOError as problem:
+        holder = os.pread(guard, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(guard)
+        raise StoreError(
+            f"{path}: another neonmeter (process {holder}) writes to it; stop that one, or give this one its own "
+            "ledger.path"
+        ) from problem
+    except OSError as problem:
+        os.close(guard)
+        raise StoreError(f"{path}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
+    os.ftruncate(guard, 0)
+    os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
+    return guard
+
+
+def _release(guard: int) -> int:
+    # The lock file stays: removing it would let two agents lock two different files of the same name.
+    if guard >= 0:
+        os.close(guard)
+    return -1
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        if mode == "rw":
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEEP_BYTES}")
+            connection.execute("PRAGMA foreign_keys = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(
+                "CREATE TABLE room (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+            )
+        found = _versions(path, connection, rooms)
+        for name, migrations in rooms.items():
+            for script in migrations[found.get(name, 0) :]:
+                for statement in _statements(script):
+                    connection.execute(statement)
+            if found.get(name, 0) < len(migrations):
+                connection.execute("INSERT OR REPLACE INTO room VALUES (?, ?)", (name, len(migrations)))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _versions(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> dict[str, int]:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != _APPLICATION_ID:
+        raise StoreError(f"{path}: a database of another program; point ledger.path at a file of neonmeter's own")
+    found: dict[str, int] = dict(connection.execute("SELECT name, version FROM room").fetchall())
+    for name, migrations in rooms.items():
+        if found.get(name, 0) > len(migrations):
+            raise StoreError(
+                f"{path}: written by a newer neonmeter (its part {name!r} has version {found[name]}, this program knows "
+                f"{len(migrations)}); install that version or newer, or restore the backup made before the upgrade"
+            )
+    return found
+
+
+def _check(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
+    found = _versions(path, connection, rooms)
+    for name, migrations in rooms.items():
+        version = found.get(name, 0)
+        if version < len(migrations):
+            raise StoreError(
+                f"{path}: written by an older neonmeter (its part {name!r} has version {version}, this program wants "
+                f"{len(migrations)}); start `neonmeter run` once, it brings the file up to date"
+            )
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript() would commit first; a semicolon inside a literal or a trigger does not complete a statement.
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" \n;"):
+                yield statement
+            statement = ""
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError as problem:
+        if "closed" in str(problem):
+            raise StoreError(f"{path}: the store is closed") from problem
+        raise
+    except sqlite3.Error as problem:
+        code = getattr(problem, "sqlite_errorcode", None)
+        advice = None if code is None else _ADVICE.get(code & 0xFF)
+        if advice is None:
+            raise
+        raise StoreError(f"{path}: {problem}; {advice}") from problem
