@@ -237,7 +237,7 @@ def _versions(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> dict[
     for name, migrations in rooms.items():
         if found.get(name, 0) > len(migrations):
             raise StoreError(
-                f"{path}: written by a newer neonmeter (its part {name!r} has version {found[name]}, this program knows "
+                f"{path}: written by a newer neonmeter (its part {name!r} has version {found[name]}, this one knows "
                 f"{len(migrations)}); install that version or newer, or restore the backup made before the upgrade"
             )
     return found
