@@ -59,7 +59,7 @@ def conninfo(settings: PostgresSettings, place: Place) -> str | None:
         raise DsnError("the DSN template is not a connection string; write postgresql://user@{host}/postgres") from None
     if password is not None:
         parameters["password"] = password
-    return make_conninfo(**parameters)
+    return make_conninfo("", **{key: str(value) for key, value in parameters.items()})
 
 
 def fill(template: str, place: Place) -> str:

