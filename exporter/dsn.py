@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import quote
@@ -12,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from exporter.secret import read_secret
 from exporter.settings import PostgresOverride, PostgresSettings
 
-PLACEHOLDERS = ("host", "project", "branch", "endpoint")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 class DsnError(Exception):
@@ -74,11 +75,11 @@ def fill(template: str, place: Place) -> str:
         "branch": quote(place.branch_name, safe=""),
         "endpoint": place.endpoint_id,
     }
-    try:
-        return template.format_map(values)
-    except (KeyError, ValueError, IndexError, AttributeError):
-        known = ", ".join("{" + name + "}" for name in PLACEHOLDERS)
-        raise DsnError(f"the DSN template has an unknown placeholder; known are {known}") from None
+    unknown = [name for name in _PLACEHOLDER.findall(template) if name not in values]
+    if unknown:
+        known = ", ".join("{" + name + "}" for name in values)
+        raise DsnError(f"the DSN template names {{{unknown[0]}}}, which does not exist; known are {known}")
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
 def _override(settings: PostgresSettings, place: Place) -> PostgresOverride | None:
