@@ -1,0 +1,106 @@
+"""What a twin keeps on disk so that a restart, clean or after kill -9, continues the same world.
+
+One file, replaced whole: world, meter and secrets of the same instant. The clusters' data directories lie beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from exporter.demo.world import Clock, TwinOperation, World
+from exporter.demo.worldfile import WorldSpec, build_world
+
+_FORMAT = 1
+
+
+class StateError(RuntimeError):
+    """The state folder is another world's, or damaged; the message says what to do."""
+
+
+@dataclass(slots=True)
+class TwinState:
+    """Everything but the clusters; ``saved_at`` is the last heartbeat in unix seconds."""
+
+    spec: str
+    api_key: str = field(default_factory=lambda: f"napi_{secrets.token_hex(20)}")
+    password: str = field(default_factory=lambda: secrets.token_hex(12))
+    """Of the superuser and of every application role."""
+    monitor_password: str = field(default_factory=lambda: secrets.token_hex(12))
+    wal_base: dict[str, int] = field(default_factory=dict)
+    saved_at: float = 0.0
+    world: dict[str, Any] = field(default_factory=dict)
+    meter: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Replace the file: a kill at any moment leaves the old one or the new one."""
+        spare = path.with_name(f"{path.name}.new")
+        with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump({"format": _FORMAT, **asdict(self)}, file, separators=(",", ":"))
+        spare.replace(path)
+
+
+def spec_digest(spec: WorldSpec) -> str:
+    """A fingerprint of a description: a state folder belongs to one."""
+    return hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
+
+
+def load_state(path: Path, spec: WorldSpec) -> TwinState | None:
+    """The state of this world; None when there is none.
+
+    Raises:
+        StateError: it is another world's, or not readable.
+    """
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+        if raw.pop("format") != _FORMAT:
+            raise StateError(f"{path} is of another version: remove the folder to start anew")
+        state = TwinState(**raw)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as problem:
+        raise StateError(f"{path} is damaged ({problem}): remove the folder to start anew") from None
+    if state.spec != spec_digest(spec):
+        raise StateError(f"{path} holds another world: remove the folder, or choose another")
+    return state
+
+
+def world_to_json(world: World) -> dict[str, Any]:
+    """What moves in a world: the rest follows from its description."""
+    with world.lock:
+        return {
+            "created_at": min(each.created_at for each in world.projects.values()),
+            "plan": world.plan,
+            "projects": [asdict(each) for each in world.projects.values()],
+            "branches": [asdict(each) for each in world.branches.values()],
+            "endpoints": [asdict(each) for each in world.endpoints.values()],
+            "operations": [asdict(each) for each in world.operations],
+        }
+
+
+def restore_world(spec: WorldSpec, data: Mapping[str, Any], clock: Clock) -> World:
+    """The world of a description as ``world_to_json`` left it.
+
+    Raises:
+        StateError: something is missing or unknown.
+    """
+    try:
+        created_at = float(data["created_at"])
+        world = build_world(spec, lambda: created_at)
+        world.clock = clock
+        world.plan = data["plan"]
+        for kind, known in (("projects", world.projects), ("branches", world.branches), ("endpoints", world.endpoints)):
+            for saved in data[kind]:
+                there = known[saved["id"]]
+                for name in there.__dataclass_fields__.keys() & saved.keys():
+                    setattr(there, name, saved[name])
+        world.operations = [TwinOperation(**each) for each in data["operations"]]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise StateError(f"the state of the twin is damaged ({problem}): remove the folder to start anew") from None
+    return world
