@@ -1,0 +1,228 @@
+"""Rate cards: what a plan charges for a component on a given day, and what it gives for free.
+
+Neon's API returns usage and never prices, so the prices are a dated data file (``exporter/rates/neon.json``) and this
+is its pure form: no file, no clock. Amounts are exact fractions inside and decimal strings at the edge; a float never
+touches them. A question the card cannot answer is answered with ``None``, never with a guess.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from enum import StrEnum
+from fractions import Fraction
+
+HOUR = 3600
+DAY = 86400
+
+
+class Component(StrEnum):
+    """What an invoice has a line for; the value is the ``component`` label."""
+
+    COMPUTE = "compute"
+    ROOT_STORAGE = "root_storage"
+    CHILD_STORAGE = "child_storage"
+    INSTANT_RESTORE = "instant_restore"
+    SNAPSHOT_STORAGE = "snapshot_storage"
+    EXTRA_BRANCHES = "extra_branches"
+    PUBLIC_TRANSFER = "public_transfer"
+    PRIVATE_TRANSFER = "private_transfer"
+
+
+METRIC_COMPONENTS: Mapping[str, Component] = {
+    "compute_unit_seconds": Component.COMPUTE,
+    "root_branch_bytes_month": Component.ROOT_STORAGE,
+    "child_branch_bytes_month": Component.CHILD_STORAGE,
+    "instant_restore_bytes_month": Component.INSTANT_RESTORE,
+    "snapshot_storage_bytes_month": Component.SNAPSHOT_STORAGE,
+    "extra_branches_month": Component.EXTRA_BRANCHES,
+    "public_network_transfer_bytes": Component.PUBLIC_TRANSFER,
+    "private_network_transfer_bytes": Component.PRIVATE_TRANSFER,
+}
+"""Metric names of ``/consumption_history/v2`` and the component each is billed as."""
+
+UNITS: Mapping[Component, str] = {
+    Component.COMPUTE: "CU-hour",
+    Component.ROOT_STORAGE: "GB-month",
+    Component.CHILD_STORAGE: "GB-month",
+    Component.INSTANT_RESTORE: "GB-month",
+    Component.SNAPSHOT_STORAGE: "GB-month",
+    Component.EXTRA_BRANCHES: "branch-month",
+    Component.PUBLIC_TRANSFER: "GB",
+    Component.PRIVATE_TRANSFER: "GB",
+}
+"""The unit that a rate is per."""
+
+ALLOWANCE_UNITS: Mapping[Component, str] = {Component.EXTRA_BRANCHES: "child branches", Component.PUBLIC_TRANSFER: "GB"}
+"""The components that can have an allowance, and the unit it is in."""
+
+
+class AllowanceScope(StrEnum):
+    """Whose usage is pooled before the allowance is taken off."""
+
+    ORG = "org"
+    PROJECT = "project"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a figure was read and when: a name a person can look up, and a day (YYYY-MM-DD)."""
+
+    name: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """USD per unit of a component from a day on, until the next rate of the same plan and component."""
+
+    plan: str
+    component: Component
+    amount: Fraction
+    valid_from: int
+    """Unix seconds, 00:00 UTC."""
+    source: Source
+
+    @property
+    def unit(self) -> str:
+        """What the amount is per."""
+        return UNITS[self.component]
+
+    @property
+    def text(self) -> str:
+        """The amount as a decimal string."""
+        return decimal_text(self.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is free: child branches at any time, or GB per billing month and scope."""
+
+    plan: str
+    component: Component
+    quantity: int
+    scope: AllowanceScope
+    valid_from: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCard:
+    """One plan by its subscription type. ``unpriced`` holds the reason when its prices are not public."""
+
+    name: str
+    label: str
+    rates: Mapping[Component, tuple[Rate, ...]] = field(default_factory=dict)
+    allowances: Mapping[Component, tuple[Allowance, ...]] = field(default_factory=dict)
+    unpriced: str = ""
+
+
+class RateCard:
+    """Every plan's dated rates. Histories are sorted by ``valid_from``; the newest at or before an instant holds."""
+
+    def __init__(self, plans: Iterable[PlanCard], *, currency: str = "USD", origin: str = "") -> None:
+        """Take the plans; ``origin`` names the file(s) for messages."""
+        self.plans: Mapping[str, PlanCard] = {plan.name: plan for plan in plans}
+        self.currency = currency
+        self.origin = origin
+        self._boundaries = sorted(
+            {item.valid_from for plan in self.plans.values() for history in _histories(plan) for item in history}
+        )
+
+    def rate(self, plan: str, component: Component, at: int) -> Rate | None:
+        """The rate in force at an instant; None when the card has none (unknown plan, or before its first day)."""
+        card = self.plans.get(plan)
+        if card is None:
+            return None
+        found: Rate | None = None
+        for rate in card.rates.get(component, ()):
+            if rate.valid_from > at:
+                break
+            found = rate
+        return found
+
+    def allowance(self, plan: str, component: Component, at: int) -> Allowance | None:
+        """The allowance in force at an instant; None when there is none (all of the usage is billable)."""
+        card = self.plans.get(plan)
+        if card is None:
+            return None
+        found: Allowance | None = None
+        for allowance in card.allowances.get(component, ()):
+            if allowance.valid_from > at:
+                break
+            found = allowance
+        return found
+
+    def why_unknown(self, plan: str, component: Component, at: int) -> str:
+        """One line for a person on why ``rate`` answers None, and what to do; empty when it does answer."""
+        if self.rate(plan, component, at) is not None:
+            return ""
+        card = self.plans.get(plan)
+        if card is None:
+            return f"plan {plan!r} is not in the rate card; add it in the file that cost.rate_card names"
+        if card.unpriced:
+            return f"plan {plan!r}: {card.unpriced}; set cost.plan, or its prices in the file that cost.rate_card names"
+        return f"plan {plan!r} has no rate for {component} on {day_text(at)}; add it in the file of cost.rate_card"
+
+    def period(self, at: int) -> int:
+        """Number of the stretch between two days on which any rate or allowance changes."""
+        return bisect_right(self._boundaries, at)
+
+    def period_start(self, period: int) -> int:
+        """First instant of a numbered stretch; 0 for the one before the first date of the card."""
+        return self._boundaries[period - 1] if period else 0
+
+    def newest(self, plan: str, at: int) -> Rate | None:
+        """The most recently changed rate of a plan that is in force: what identifies the card's state."""
+        in_force = (self.rate(plan, component, at) for component in Component)
+        return max(
+            (rate for rate in in_force if rate), key=lambda rate: (rate.valid_from, rate.component), default=None
+        )
+
+
+def _histories(plan: PlanCard) -> Iterable[tuple[Rate | Allowance, ...]]:
+    yield from plan.rates.values()
+    yield from plan.allowances.values()
+
+
+def month_start(at: int) -> int:
+    """00:00 UTC on the first of the calendar month that holds an instant (unix seconds)."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp())
+
+
+def next_month(at: int) -> int:
+    """00:00 UTC on the first of the month after the one that holds an instant."""
+    first = datetime.fromtimestamp(month_start(at), UTC)
+    return month_start(int((first + timedelta(days=32)).timestamp()))
+
+
+def day_text(at: int) -> str:
+    """The UTC day of an instant as YYYY-MM-DD."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def day_seconds(text: str) -> int:
+    """Unix seconds of 00:00 UTC of a day written YYYY-MM-DD.
+
+    Raises:
+        ValueError: the text is no such day.
+    """
+    return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+
+
+_EDGE = Context(prec=40, rounding=ROUND_HALF_EVEN)
+
+
+def to_decimal(amount: Fraction) -> Decimal:
+    """An exact amount at the edge: all of its digits when they end within 40, else the first 40."""
+    return _EDGE.divide(Decimal(amount.numerator), Decimal(amount.denominator))
+
+
+def decimal_text(amount: Fraction | Decimal) -> str:
+    """A plain decimal string: never an exponent, no zeros that say nothing (``0.7``, ``30.8333...``)."""
+    text = format(to_decimal(amount) if isinstance(amount, Fraction) else amount, "f")
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
