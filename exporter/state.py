@@ -68,7 +68,10 @@ class State:
         """Take the gauges of what has not succeeded within its hold out of the exposition; return how many."""
         expired = 0
         for (collector, target_key), entry in self._entries.items():
-            if entry.expired or entry.good is None or now - (entry.good_at or entry.good.at) <= entry.hold:
+            if entry.expired or entry.good is None:
+                continue
+            since = entry.good.at if entry.good_at is None else entry.good_at
+            if now - since <= entry.hold:
                 continue
             entry.expired = True
             entry.good = replace(entry.good, families=_counters(entry.good.families))

@@ -1,0 +1,1 @@
+"""Generated dashboards and the code that builds them."""

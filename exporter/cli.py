@@ -1,0 +1,118 @@
+"""The command line. Each command imports what it needs when it runs, so that `version` costs nothing.
+
+Exit codes: 0 ok, 1 findings, 2 usage or configuration, 3 upstream (Neon or a server did not answer as it should).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.version import __version__
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+OK, FINDINGS, USAGE, UPSTREAM = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    options = parser.parse_args(arguments if _names_a_command(parser, arguments) else ["run", *arguments])
+    try:
+        code: int = options.handler(options)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
+
+
+def _names_a_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> bool:
+    commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return any(each in commands or each in ("-h", "--help", "--version") for each in arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; docs/cli.md is generated from it."""
+    parser = argparse.ArgumentParser(
+        prog="neonmeter", description="Meter Neon serverless Postgres without waking it. Without a command: run."
+    )
+    parser.add_argument("--version", action="version", version=f"neonmeter {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, default=_default_config(), metavar="FILE", help="settings file (YAML)")
+    reading = argparse.ArgumentParser(add_help=False, parents=[common])
+    reading.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+    def command(name: str, handler: str, text: str, parent: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[parent])
+        sub.set_defaults(handler=_lazy(handler))
+        return sub
+
+    command("run", "exporter.app:run_command", "collect and serve until stopped (the default)", common)
+    command("check", "exporter.check:check_command", "one pass over everything: what works, what not, and why", reading)
+    config = command("config", "exporter.cli_config:config_command", "judge, show or explain the settings", common)
+    config.add_argument("what", choices=["check", "show", "schema", "example"])
+    command("inventory", "exporter.cli_reading:inventory_command", "projects, branches and computes", reading)
+    metrics = command("metrics", "exporter.cli_reading:metrics_command", "every metric that there is", common)
+    metrics.add_argument("--format", choices=["md", "json"], default="md")
+    cost = command("cost", "exporter.cli_reading:cost_command", "what each branch and tenant cost this month", reading)
+    cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
+    cost.add_argument("--explain", action="store_true", help="show how every level adds up to the one above")
+    demo = command("demo", "exporter.demo.command:demo_command", "everything, on embedded parts", common)
+    demo.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free port)"
+    )
+    demo.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="end by itself after that time")
+    demo.add_argument("--state", type=Path, metavar="DIR", help="keep ledger and clusters there between runs")
+    twin = command("twin", "exporter.demo.command:twin_command", "a fake Neon to point any client at", common)
+    twin.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free port)"
+    )
+    twin.add_argument("--world", default="small", metavar="small|large:PxB|FILE", help="what it contains")
+    twin.add_argument("--state", type=Path, metavar="DIR", help="keep clusters and history there between runs")
+    health = command("healthcheck", "exporter.cli_reading:healthcheck_command", "exit 0 if the agent is well", common)
+    health.add_argument("--url", metavar="URL", help="ask there instead of the configured http.listen")
+    command("version", "exporter.cli_reading:version_command", "print the version", common)
+    return parser
+
+
+class _lazy:  # noqa: N801  # reads as a function
+    """A handler named by module:function, imported at the call."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __call__(self, options: argparse.Namespace) -> int:
+        import importlib
+
+        module, _, name = self.where.partition(":")
+        code: int = getattr(importlib.import_module(module), name)(options)
+        return code
+
+
+def _default_config() -> Path | None:
+    named = os.environ.get("NEONMETER_CONFIG")
+    return Path(named) if named else None
+
+
+def load_settings(options: argparse.Namespace) -> Settings | None:
+    """The settings of a command, or None after the problems have been printed to stderr."""
+    from exporter.settings import SettingsError, load
+
+    try:
+        return load(options.config)
+    except SettingsError as error:
+        where = f" in {options.config}" if options.config else ""
+        print(f"The settings{where} cannot be used:", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {problem}", file=sys.stderr)
+        return None

@@ -1,0 +1,52 @@
+"""Plain tables for the terminal: aligned columns, numbers to the right, nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[-+$<~]*[\d,.]+( ?[%a-zA-Z/]{0,6})?\Z")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under headers, as text that ends in a newline; a None is shown as a dash."""
+    texts = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(headers), *texts]) for i in range(len(headers))]
+    numeric = [
+        bool(texts) and all(_NUMBER.match(row[i]) or row[i] in ("-", "") for row in texts) for i in range(len(headers))
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(headers), line(["-" * width for width in widths]), *map(line, texts)]) + "\n"
+
+
+def seconds(value: float | None) -> str:
+    """A duration for a person: 45s, 3m 20s, 2h 05m, 4d 03h."""
+    if value is None:
+        return "-"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def size(value: float | None) -> str:
+    """A size for a person, in decimal units as Neon bills them."""
+    if value is None:
+        return "-"
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(amount) < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
