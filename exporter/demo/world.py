@@ -92,6 +92,39 @@ class TwinOperation:
 
 
 @dataclass(slots=True)
+class TwinDatabase:
+    """A database that the control plane knows of (made through it; what SQL made is not among them)."""
+
+    name: str
+    owner: str
+    created_at: float = 0.0
+
+
+@dataclass(slots=True)
+class TwinRole:
+    """A role that the control plane knows of; on Neon such a role is a member of neon_superuser."""
+
+    name: str
+    protected: bool = False
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(slots=True)
+class TwinSnapshot:
+    """A snapshot of a branch; ``full_size`` in bytes."""
+
+    id: str
+    project_id: str
+    branch_id: str
+    name: str
+    created_at: float
+    full_size: int
+    expires_at: float | None = None
+    manual: bool = True
+
+
+@dataclass(slots=True)
 class World:
     """All of it, under one lock (hold ``lock`` for anything that reads or writes more than one field)."""
 
@@ -103,6 +136,13 @@ class World:
     branches: dict[str, TwinBranch] = field(default_factory=dict)
     endpoints: dict[str, TwinEndpoint] = field(default_factory=dict)
     operations: list[TwinOperation] = field(default_factory=list)
+    databases: dict[str, list[TwinDatabase]] = field(default_factory=dict)
+    """By branch id."""
+    roles: dict[str, list[TwinRole]] = field(default_factory=dict)
+    """By branch id."""
+    snapshots: dict[str, TwinSnapshot] = field(default_factory=dict)
+    backup_frequency: dict[str, str] = field(default_factory=dict)
+    """By branch id: daily, weekly, monthly. A branch that is not here has no schedule."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def record(self, endpoint: TwinEndpoint, action: str, at: float, duration_seconds: float) -> None:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from exporter.demo.world import Clock, TwinBranch, TwinEndpoint, TwinProject, World
+from exporter.demo.world import Clock, TwinBranch, TwinDatabase, TwinEndpoint, TwinProject, TwinRole, World
 
 _CLOSED = ConfigDict(extra="forbid")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
@@ -73,7 +73,7 @@ class BranchSpec:
     pooled: bool = False
     protected: bool = False
     database: Identifier = "app"
-    """The user database, owned by ``owner``."""
+    """The user database. The control plane lists its owner alone: the tenants' roles are made by SQL."""
     owner: Identifier = "app_owner"
     setup_sql: list[str] = field(default_factory=list)
     """Runs once in the user database after the tenants' schemas exist, before any drift."""
@@ -237,6 +237,8 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
         updated_at=now,
         logical_size=branch.logical_size,
     )
+    world.databases[bid] = [TwinDatabase(branch.database, branch.owner, now)]
+    world.roles[bid] = [TwinRole(branch.owner, created_at=now, updated_at=now)]
     if branch.endpoint is not None:
         eid = endpoint_id(project, branch.name)
         world.endpoints[eid] = TwinEndpoint(
