@@ -1,1 +1,39 @@
 """How we observe: Neon, Postgres and PgBouncer. Knows nothing of serving, scheduling or prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from collectors import activity, databases, replication, settings, statements
+from collectors.base import SqlCollector
+from collectors.metric import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the settings decide for one target: ``expected_slots`` of its branch, ``top`` series per kind of session."""
+
+    expected_slots: tuple[str, ...] = ()
+    top: int = 20
+
+
+ALL: Mapping[str, Callable[[Options], SqlCollector]] = {
+    "statements": lambda _: statements.StatementsCollector(),
+    "replication": lambda options: replication.ReplicationCollector(options.expected_slots),
+    "databases": lambda _: databases.DatabasesCollector(),
+    "activity": lambda options: activity.ActivityCollector(options.top),
+    "settings": lambda _: settings.SettingsCollector(),
+}
+"""Every collector that reads SQL, by name. A new one is its file, its SQL, a line here and a test."""
+
+SQL_METRICS: tuple[tuple[Metric, ...], ...] = (
+    statements.METRICS,
+    replication.METRICS,
+    databases.METRICS,
+    activity.METRICS,
+    settings.METRICS,
+)
+"""The metrics of these collectors, for the catalogue."""
+
+__all__ = ["ALL", "SQL_METRICS", "Options"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import add
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from collectors import query
 from collectors.base import Epoch, Query, Reading, Result, Server
@@ -212,10 +212,10 @@ METRICS = (
 
 REASONS = ("neon", "hidden", "dropped")
 _RawRow = tuple[int, int, str | None, float | None, int, int, int, int, int, int, int, int, int, int]
-_EXEC_US = 4 + STATEMENT_FIELDS.index("exec_us")
+_EXEC_US: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StatementsCollector:
     """Reads all of pg_stat_statements; its series come from `exporter.durable`, which gets the facts."""
 
