@@ -122,7 +122,7 @@ class TenantRules:
         role: str = "",
         application_name: str = "",
     ) -> str:
-        """The tenant of a fact. Projects and branches are given as (id, name): either may match, a capture takes the name."""
+        """The tenant of a fact. Projects and branches come as (id, name): either may match, the name wins."""
         key: tuple[Names, ...] = (project, branch, database, schema, role, application_name)
         try:
             return self._answers[key]
