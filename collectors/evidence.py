@@ -182,7 +182,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether someone else was there since our last visit, and by which signs. No ``baseline``: the sums told nothing."""
+    """Whether someone else was there since our last visit, and by which signs. No ``baseline``: sums tell nothing."""
 
     reasons: tuple[str, ...]
     baseline: bool = True
