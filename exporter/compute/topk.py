@@ -11,22 +11,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
 _REBASE_AT: Final = 256.0
 
 
-class Ordered(Protocol):
-    """A key that hashes and sorts: ties are broken by it, so the choice does not depend on the order of rows."""
-
-    def __hash__(self) -> int:
-        """As for any key."""
-
-    def __lt__(self, other: object, /) -> bool:
-        """As for any tuple of strings."""
-
-
-Key = TypeVar("Key", bound=Ordered)
+Key = TypeVar("Key", bound=tuple[str, ...])
+"""Sortable, because ties are broken by the key: the choice does not depend on the order of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
