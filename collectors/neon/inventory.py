@@ -1,0 +1,318 @@
+"""What there is: projects, branches and computes, read from Neon at the price of what moved.
+
+One list call shows which projects moved; only those, and those with a compute that is awake, are read again. What Neon
+cannot tell in time is unknown, never deleted: its last known state stays, marked as such. Nothing here wakes a compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Families, Scope
+from collectors.neon.account import Account, find_account, list_projects, settle_account
+from collectors.neon.client import Listing, NeonClient
+from collectors.neon.errors import NeonError
+from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Project
+from collectors.neon.project_metrics import (
+    CLOCK_SKEW,
+    KNOWN_PROJECTS,
+    METRICS,
+    ORG_INFO,
+    UNKNOWN_PROJECTS,
+    project_families,
+)
+
+__all__ = ["METRICS", "Holding", "Inventory", "observe", "refresh"]
+
+NAME = "inventory"
+_FAN_OUT = 8
+"""Past about ten in flight, more only hides round trips, and the token bucket decides anyway."""
+_BRANCHES_SECONDS = 300.0
+"""An active project moves at every look; its branches' sizes are read again this often, not each time."""
+_MAX_AGE_SECONDS = 1800.0
+"""Whether every change inside a project moves its list row is not documented, so none is trusted for longer."""
+_FAILURES_TO_STOP = 3
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Thing = TypeVar("Thing", bound=_Identified)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holding:
+    """What we hold of one project, and when which part was read (unix seconds of this machine).
+
+    ``families`` is the same object as long as nothing in it changed, so that publishing can see that at once.
+    """
+
+    project: Project
+    branches: tuple[Branch, ...]
+    endpoints: tuple[Endpoint, ...]
+    families: Families
+    branches_at: float
+    branches_marks: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inventory:
+    """One look at an account.
+
+    ``projects``, ``branches`` and ``endpoints`` are by id and hold the last known state also of what is in
+    ``unknown_project_ids``: such a state is no ground for connecting to a compute. ``notes`` are degradations, each a
+    sentence for a person. ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours,
+    both to about a second. ``taken_at`` is our clock. ``org_id`` and ``plan`` are empty when the key does not tell.
+    """
+
+    org_id: str
+    org_name: str
+    plan: str
+    projects: Mapping[str, Project]
+    branches: Mapping[str, Branch]
+    endpoints: Mapping[str, Endpoint]
+    unknown_project_ids: frozenset[str]
+    notes: tuple[str, ...]
+    server_now: float
+    skew: float
+    taken_at: float
+    requests: int
+    holdings: Mapping[str, Holding] = field(repr=False, default_factory=dict)
+    account: Account = field(repr=False, default_factory=Account)
+
+
+async def refresh(
+    client: NeonClient,
+    previous: Inventory | None,
+    *,
+    org_id: str | None = None,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+    full: bool = False,
+    clock: Callable[[], float] = time.time,
+) -> Inventory:
+    """Look again. ``include`` and ``exclude`` are globs on project ids and names.
+
+    Raises:
+        NeonError: the account or the list of projects cannot be read; ``previous`` is then still the best there is.
+    """
+    base = previous.account if previous is not None else Account()
+    fresh = previous is None or full or (bool(org_id) and base.org_id != org_id)
+    account = await find_account(client, org_id) if fresh else replace(base, requests=0)
+    listing, list_notes = await list_projects(client, account.org_id, include)
+    skew = listing.server_now - clock()
+    rows = {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+    if fresh:
+        account = await settle_account(client, account, list(rows.values()))
+    known = previous.holdings if previous is not None else {}
+    look = _Round(client, clock, listing.server_now, full or previous is None)
+    holdings = await look.read(rows, known)
+    unknown = _unlisted(listing, rows, known, include, exclude)
+    for project_id in unknown & known.keys():
+        holdings.setdefault(project_id, known[project_id])
+    projects = {project_id: holding.project for project_id, holding in holdings.items()}
+    return Inventory(
+        org_id=account.org_id,
+        org_name=account.org_name,
+        plan=account.plan,
+        projects=projects,
+        branches={branch.id: branch for holding in holdings.values() for branch in holding.branches},
+        endpoints={endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints},
+        unknown_project_ids=frozenset(unknown | look.failed.keys()),
+        notes=(*account.notes, *list_notes, *_listing_notes(listing, unknown), *look.notes()),
+        server_now=look.server_now,
+        skew=skew,
+        taken_at=clock(),
+        requests=account.requests + listing.pages + look.requests,
+        holdings=holdings,
+        account=account,
+    )
+
+
+def _selected(project_id: str, name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
+    def matches(globs: Iterable[str]) -> bool:
+        return any(fnmatchcase(project_id, glob) or fnmatchcase(name, glob) for glob in globs)
+
+    return matches(include) and not matches(exclude)
+
+
+def _unlisted(
+    listing: Listing[Project],
+    rows: Mapping[str, Project],
+    known: Mapping[str, Holding],
+    include: Sequence[str],
+    exclude: Sequence[str],
+) -> set[str]:
+    """Projects of which this list says nothing, and not that they are gone."""
+    unknown = {
+        project_id
+        for project_id in listing.unavailable
+        if project_id not in rows and (project_id in known or _selected(project_id, project_id, include, exclude))
+    }
+    if not listing.complete:
+        unknown |= known.keys() - rows.keys()
+    return unknown
+
+
+def _listing_notes(listing: Listing[Project], unknown: set[str]) -> list[str]:
+    notes = []
+    if listing.unavailable:
+        notes.append(f"Neon could not fetch {len(listing.unavailable)} projects in time: {_some(listing.unavailable)}")
+    if listing.truncated:
+        notes.append(f"the list of projects repeats itself after {listing.pages} pages: there may be more projects")
+    if listing.bad_items:
+        notes.append(f"{listing.bad_items} items of the list of projects could not be read and are left out")
+    if unknown - listing.unavailable:
+        notes.append(f"{len(unknown - listing.unavailable)} projects are shown as last known")
+    return notes
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
+
+
+class _Round:
+    """The reads of one refresh: which projects, how many at once, and when to stop asking an API that fails."""
+
+    def __init__(self, client: NeonClient, clock: Callable[[], float], server_now: float, full: bool) -> None:
+        self._client = client
+        self._clock = clock
+        self._full = full
+        self._gate = asyncio.Semaphore(_FAN_OUT)
+        self._stopped: NeonError | None = None
+        self.server_now = server_now
+        self.requests = 0
+        self.failed: dict[str, NeonError] = {}
+        self._bad = 0
+
+    async def read(self, rows: Mapping[str, Project], known: Mapping[str, Holding]) -> dict[str, Holding]:
+        """The holdings of all rows; a project that could not be read keeps what was known of it."""
+        now = self._clock()
+        done = await asyncio.gather(*(self._project(row, known.get(row.id), now) for row in rows.values()))
+        return {holding.project.id: holding for holding in done if holding is not None}
+
+    def notes(self) -> list[str]:
+        """What went wrong, in sentences."""
+        notes = []
+        if self.failed:
+            first = next(iter(self.failed.values()))
+            notes.append(f"{len(self.failed)} projects could not be read: {_some(self.failed)}; {first.message}")
+        if self._bad:
+            notes.append(
+                f"{self._bad} branches or computes could not be read and are shown as last known, or not at all"
+            )
+        return notes
+
+    async def _project(self, row: Project, held: Holding | None, now: float) -> Holding | None:
+        branches_due, endpoints_due = self._due(row, held, now)
+        if held is not None and not branches_due and not endpoints_due:
+            return _hold(
+                held,
+                row,
+                held.branches,
+                held.endpoints,
+                branches_at=held.branches_at,
+                marks=held.branches_marks,
+            )
+        async with self._gate:
+            if self._stopped is not None:
+                self.failed[row.id] = self._stopped
+                return held
+            try:
+                return await self._read_project(row, held, branches_due, endpoints_due, now)
+            except NeonError as problem:
+                if problem.http_status == 404:  # deleted since the list was made
+                    return None
+                self.failed[row.id] = problem
+                if problem.status in (Status.AUTH, Status.RATE_LIMITED) or len(self.failed) >= _FAILURES_TO_STOP:
+                    self._stopped = problem
+                return held
+
+    def _due(self, row: Project, held: Holding | None, now: float) -> tuple[bool, bool]:
+        """Whether to read the branches, and whether to read the computes."""
+        if held is None or self._full or now - held.branches_at >= _MAX_AGE_SECONDS * _spread(row.id):
+            return True, True
+        moved = row.marks != held.project.marks
+        stale = row.marks != held.branches_marks and now - held.branches_at >= _BRANCHES_SECONDS
+        changed = row.updated_at != held.project.updated_at or not all(branch.settled for branch in held.branches)
+        return changed or stale, moved or not all(endpoint.settled for endpoint in held.endpoints)
+
+    async def _read_project(
+        self, row: Project, held: Holding | None, branches_due: bool, endpoints_due: bool, now: float
+    ) -> Holding:
+        branches = held.branches if held is not None else ()
+        endpoints = held.endpoints if held is not None else ()
+        branches_at, marks = (held.branches_at, held.branches_marks) if held is not None else (now, row.marks)
+        if endpoints_due:
+            found = await self._client.pages(f"/projects/{row.id}/endpoints", {}, EndpointPage)
+            endpoints = self._take(found, endpoints)
+        if branches_due or {endpoint.branch_id for endpoint in endpoints} - {branch.id for branch in branches}:
+            listed = await self._client.pages(f"/projects/{row.id}/branches", {"limit": 10_000}, BranchPage)
+            branches = self._take(listed, branches)
+            branches_at, marks = now, row.marks
+        return _hold(held, row, branches, endpoints, branches_at=branches_at, marks=marks)
+
+    def _take(self, listing: Listing[Thing], before: tuple[Thing, ...]) -> tuple[Thing, ...]:
+        self.requests += listing.pages
+        self.server_now = max(self.server_now, listing.server_now)
+        self._bad += listing.bad_items
+        things = {thing.id: thing for thing in before} if not listing.complete else {}
+        things.update((thing.id, thing) for thing in listing.items)
+        return tuple(things[key] for key in sorted(things))
+
+
+def _hold(
+    held: Holding | None,
+    row: Project,
+    branches: tuple[Branch, ...],
+    endpoints: tuple[Endpoint, ...],
+    *,
+    branches_at: float,
+    marks: tuple[object, ...],
+) -> Holding:
+    same = held is not None and (held.project, held.branches, held.endpoints) == (row, branches, endpoints)
+    families = held.families if held is not None and same else project_families(row, branches, endpoints)
+    return Holding(row, branches, endpoints, families, branches_at, marks)
+
+
+def _spread(project_id: str) -> float:
+    """A fixed factor from 0.75 to 1.25 per project, so that re-reads by age do not come all at once."""
+    return 0.75 + zlib.crc32(project_id.encode()) % 1000 / 2000
+
+
+def observe(inventory: Inventory) -> list[Observation]:
+    """One observation for each project, one for the organisation, one of the inventory itself (scope AGENT)."""
+    at = inventory.taken_at
+    observations = []
+    for project_id, holding in inventory.holdings.items():
+        target = Target(Scope.PROJECT, (project_id,), holding.project.name)
+        if project_id in inventory.unknown_project_ids:
+            continue
+        rows = 1 + len(holding.branches) + len(holding.endpoints)
+        observations.append(Observation(NAME, target, Status.OK, at, families=holding.families, rows=rows))
+    for project_id in sorted(inventory.unknown_project_ids):
+        name = inventory.projects[project_id].name if project_id in inventory.projects else ""
+        error = "Neon could not tell the project's state in the last round; what is shown is older"
+        target = Target(Scope.PROJECT, (project_id,), name)
+        observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
+    if inventory.org_id:
+        families = Families()
+        families.set(ORG_INFO, (inventory.org_name, inventory.plan), 1)
+        target = Target(Scope.ORG, (inventory.org_id,), inventory.org_name)
+        observations.append(Observation(NAME, target, Status.OK, at, families=families, rows=1))
+    families = Families()
+    families.set(KNOWN_PROJECTS, (), len(inventory.projects))
+    families.set(UNKNOWN_PROJECTS, (), len(inventory.unknown_project_ids))
+    families.set(CLOCK_SKEW, (), inventory.skew)
+    observations.append(Observation(NAME, Target(Scope.AGENT, ()), Status.OK, at, families=families, rows=1))
+    return observations

@@ -1,0 +1,1 @@
+"""Tests of what we read from the Neon API."""
