@@ -20,11 +20,14 @@ from typing import Any, Self
 from exporter.demo.answers import Answers
 from exporter.demo.control import Control
 from exporter.demo.faults import Fault, Faults
+from exporter.demo.large import LargeUsage, LargeWorld
 from exporter.demo.lastactive import Follow, LastActive
+from exporter.demo.meter import Meter
 from exporter.demo.plane import Plane
 from exporter.demo.request import ApiError, Key, Request
 from exporter.demo.view import LiveView, Usage, View
-from exporter.demo.world import World
+from exporter.demo.world import Clock, World
+from exporter.demo.worldfile import build_world, load
 
 PREFIX = "/api/v2"
 ORG_KEY = "twin-org-key"
@@ -285,3 +288,20 @@ def serve(
     """
     view: View = LiveView(world) if isinstance(world, World) else world
     return TwinApi(view, meter, settings or TwinApiSettings(), listen)
+
+
+def serve_named(
+    name: str, settings: TwinApiSettings | None = None, listen: str = "127.0.0.1:0", clock: Clock = time.time
+) -> TwinApi:
+    """Serve ``small``, ``large:PROJECTSxBRANCHES`` or a file, without computes behind it.
+
+    Raises:
+        WorldFileError: there is no such world, or its file is wrong.
+        LargeWorldError: the size is malformed.
+        OSError: the address is taken or cannot be bound.
+    """
+    if name.startswith("large:"):
+        large = LargeWorld.parse(name, clock)
+        return serve(large, LargeUsage(large), settings, listen)
+    world = build_world(load(name), clock)
+    return serve(world, Meter(world), settings, listen)

@@ -12,6 +12,9 @@ from enum import StrEnum
 from exporter.demo.view import View
 from exporter.demo.world import TwinEndpoint
 
+_WATCHED = 100
+"""In a world with more projects than this, what was true earlier is known only for what was asked for."""
+
 
 class Follow(StrEnum):
     """``frozen`` moves when the compute suspends; ``lying`` advances by itself while the compute runs."""
@@ -35,9 +38,10 @@ class LastActive:
 
     def observe(self) -> None:
         """Remember what is true now, for those who look later."""
-        if self.follow is not Follow.LAGGING:
+        projects = self._view.project_ids()
+        if self.follow is not Follow.LAGGING or len(projects) > _WATCHED:
             return
-        for project_id in self._view.project_ids():
+        for project_id in projects:
             for endpoint in self._view.endpoints(project_id):
                 self._remember(endpoint)
 

@@ -62,6 +62,11 @@ class Plane:
             ("/regions", self._regions),
         ]
 
+    @property
+    def routes(self) -> list[str]:
+        """Every route, as the OpenAPI document writes it."""
+        return [name for _, name, _ in self._routes]
+
     def route_of(self, path: str) -> str:
         """The pattern that a path fits, as the OpenAPI document writes it; empty when there is none."""
         return next((name for regex, name, _ in self._routes if regex.fullmatch(path)), "")
