@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
 
 from exporter.demo.front import RefusedError, Visitor
@@ -31,17 +31,6 @@ class Wake:
     database: str
 
 
-@dataclass(slots=True)
-class Reporting:
-    """How the API's ``last_active`` follows the truth: how quickly is not known of the hosted service."""
-
-    lag_seconds: float = 0.0
-    frozen: bool = False
-    """Moves only when the compute starts and suspends."""
-    offset_seconds: float = 0.0
-    """A lie: added to what is reported."""
-
-
 class Compute:
     """One endpoint with its cluster; thread-safe.
 
@@ -57,17 +46,15 @@ class Compute:
         self.wakes: list[Wake] = []
         self.visits: Counter[Visitor] = Counter()
         """Connections that reached the server through the front, by who they said they are."""
-        self.reporting = Reporting()
-        self.last_active: float | None = None
-        """The truth, whatever ``reporting`` makes of it."""
         self.kept_awake_by = ""
+        """What moved ``last_active`` last: start, or one of the monitor's checks."""
         self._meter = meter
         self._gate = threading.Lock()
         self._books = threading.Lock()
         self._monitor: Monitor | None = None
         self._metered_until: float | None = None
-        self._history: deque[tuple[float, float]] = deque(maxlen=2048)
         self._connected_at = 0.0
+        self._sent = self._sent_counted = 0
 
     def server_port(self) -> int | None:
         """The server's own port while the compute is active; None otherwise. Never blocks."""
@@ -79,6 +66,10 @@ class Compute:
         """Count a connection that goes through to the server."""
         self._connected_at = time.monotonic()
         self.visits[visitor] += 1
+
+    def sent(self, count: int) -> None:
+        """Count bytes that left for a client: network transfer. Only the front's thread calls this."""
+        self._sent += count
 
     def wake(self, visitor: Visitor) -> int:
         """Start the server for a visitor and return its port.
@@ -107,8 +98,7 @@ class Compute:
         self.cluster.port = free_port()
         self.cluster.start()
         ready = self.world.clock()
-        self.last_active, self.kept_awake_by = ready, "start"
-        self._history.clear()
+        self.kept_awake_by = "start"
         with self._books:
             self._metered_until = ready
         self._show(current_state="active", pending_state="", started_at=ready, last_active=ready)
@@ -118,14 +108,17 @@ class Compute:
         self._monitor.start()
 
     def suspend(self) -> None:
-        """Stop the server and lose its statistics; a suspended compute stays as it is."""
+        """Stop the server and lose its statistics, whoever is connected; a suspended compute stays as it is."""
         with self._gate:
-            if self.endpoint.current_state != "active":
-                return
-            began = self.world.clock()
-            self._show(pending_state="idle")
-            self._settle()
-            self.world.record(self.endpoint, "suspend_compute", began, self.world.clock() - began)
+            self._suspend()
+
+    def _suspend(self) -> None:
+        if self.endpoint.current_state != "active":
+            return
+        began = self.world.clock()
+        self._show(pending_state="idle")
+        self._settle()
+        self.world.record(self.endpoint, "suspend_compute", began, self.world.clock() - began)
 
     def _settle(self) -> None:
         """From whatever state to idle: count what was awake, end monitor and server, forget statistics."""
@@ -137,13 +130,15 @@ class Compute:
             self._metered_until = None
         self.cluster.stop()
         forget_statistics(self.cluster)
-        self._show(
-            current_state="idle", pending_state="", suspended_at=self.world.clock(), last_active=self.last_active
-        )
+        self._show(current_state="idle", pending_state="", suspended_at=self.world.clock())
 
     def account(self) -> None:
-        """Tell the meter of the awake seconds since the last time."""
+        """Tell the meter of the awake seconds, and of the bytes that left, since the last time."""
         with self._books:
+            sent = self._sent
+            if sent > self._sent_counted:
+                self._meter.egress(self.endpoint.branch_id, self.world.clock(), sent - self._sent_counted)
+                self._sent_counted = sent
             if self._metered_until is not None:
                 now = self.world.clock()
                 if now > self._metered_until:
@@ -157,25 +152,20 @@ class Compute:
             self.endpoint.updated_at = self.world.clock()
 
     def _looked(self, check: ActivityCheck) -> None:
-        now = self.world.clock()
-        if check.last_active is not None and (self.last_active is None or check.last_active > self.last_active):
-            self.last_active, self.kept_awake_by = check.last_active, check.reason
-        self._report(now)
-        limit = self.endpoint.suspend_after
-        if limit is None or self.last_active is None or now - self.last_active < limit:
-            return
-        # A connection that came through the door a moment ago has not been looked at yet: it is not cut off unseen.
-        if time.monotonic() - self._connected_at > LOOK_SECONDS:
-            self.suspend()
+        with self.world.lock:
+            if check.last_active is not None and check.last_active > (self.endpoint.last_active or 0.0):
+                self.endpoint.last_active, self.kept_awake_by = check.last_active, check.reason
+        if self._idle_for_long() or not self.cluster.running:
+            with self._gate:  # Somebody may have been here first, and a visitor may have woken it again.
+                if self._idle_for_long() or not self.cluster.running:
+                    self._suspend()
 
-    def _report(self, now: float) -> None:
-        if self.last_active is None or self.reporting.frozen:
-            return
-        self._history.append((now, self.last_active))
-        known = [active for at, active in self._history if at <= now - self.reporting.lag_seconds]
-        if known:
-            with self.world.lock:
-                self.endpoint.last_active = known[-1] + self.reporting.offset_seconds
+    def _idle_for_long(self) -> bool:
+        limit = self.endpoint.suspend_after
+        # A connection that came through the door a moment ago has not been looked at yet: it is not cut off unseen.
+        if limit is None or time.monotonic() - self._connected_at <= LOOK_SECONDS:
+            return False
+        return self.world.clock() - (self.endpoint.last_active or 0.0) >= limit
 
     def _measured(self, size: int, wal_position: int) -> None:
         now = self.world.clock()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -52,6 +52,9 @@ class Behind(Protocol):
 
     def connected(self, visitor: Visitor) -> None:
         """A visitor's bytes are about to reach the server; never blocks."""
+
+    def sent(self, count: int) -> None:
+        """So many bytes went from the server to a client; never blocks."""
 
 
 def parse_startup(body: bytes) -> Visitor:
@@ -156,7 +159,7 @@ class Front:
         try:
             behind.connected(visitor)
             to_server.write(packet)
-            await _proxy((reader, to_server), (from_server, writer))
+            await _proxy(_pump(reader, to_server), _pump(from_server, writer, behind.sent))
         finally:
             await _shut(to_server)
 
@@ -187,9 +190,9 @@ async def _first_packet(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         await writer.drain()
 
 
-async def _proxy(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+async def _proxy(*ways: Coroutine[Any, Any, None]) -> None:
     """Carry bytes until either side ends; what the server said last still reaches the client."""
-    pumps = [asyncio.ensure_future(_pump(*way)) for way in ways]
+    pumps = [asyncio.ensure_future(way) for way in ways]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -198,8 +201,12 @@ async def _proxy(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> No
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None] | None = None
+) -> None:
     while data := await reader.read(_CHUNK):
+        if count is not None:
+            count(len(data))
         writer.write(data)
         await writer.drain()
 

@@ -100,9 +100,10 @@ def look_at(connection: psycopg.Connection) -> Look:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What a monitor tells its compute: called on the monitor's own thread, never after ``Monitor.end``."""
+    """What a monitor tells its compute: called on the monitor's own thread."""
 
     looked: Callable[[ActivityCheck], None]
+    """After every look, and after every one that failed."""
     measured: Callable[[int, int], None]
     """Bytes of all databases, WAL position in bytes."""
 
@@ -129,6 +130,8 @@ class Monitor(threading.Thread):
             # A server that stops under us ends this connection: that is no error of the monitor's.
             with contextlib.suppress(psycopg.Error), psycopg.connect(self._conninfo, autocommit=True) as connection:
                 self._watch_connection(connection)
+            if not self._ended.is_set():
+                self._watch.looked(self.check)
             self._ended.wait(LOOK_SECONDS)
 
     def _watch_connection(self, connection: psycopg.Connection) -> None:
@@ -136,10 +139,12 @@ class Monitor(threading.Thread):
         while not self._ended.is_set():
             now = self._clock()
             self.check.judge(look_at(connection), now)
+            self._watch.looked(self.check)
+            if self._ended.is_set():
+                return
             if now >= due:
                 row = connection.execute(MEASURE_SQL).fetchone()
                 if row is not None:
                     self._watch.measured(int(row[0]), int(row[1]))
                 due = now + self._measure_seconds
-            self._watch.looked(self.check)
             self._ended.wait(LOOK_SECONDS)

@@ -33,6 +33,10 @@ class TwinState:
     password: str = field(default_factory=lambda: secrets.token_hex(12))
     """Of the superuser and of every application role."""
     monitor_password: str = field(default_factory=lambda: secrets.token_hex(12))
+    stats_password: str = field(default_factory=lambda: secrets.token_hex(12))
+    """Of the statistics user of the poolers."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Of the API ("api") and of the poolers (by endpoint id), so that a restart is found where it was."""
     wal_base: dict[str, int] = field(default_factory=dict)
     saved_at: float = 0.0
     world: dict[str, Any] = field(default_factory=dict)
