@@ -12,146 +12,47 @@ seen, or the skew measured at a visit if that is larger, is then taken off it.
 
 BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity).
 ``api``: one sample follows a at most, by a + G, so the suspend comes by a + G + d + 0.5 s + T: 65.5 s (T = 300) or
-17.5 s (T = 60) later than without us, once per transition. Each further sampler of the same endpoint adds as much,
-and once, before rule R5 has recognised it, twice that. If ``last_active`` lies, R5 bounds it: one sample, then silence
-of 2T and more, twice as long after each that finds nobody: the compute suspends in between.
-``database``: by a + max(2P, T + P) + 2d, with P the pace: the second case only when a fell into a silence of R5.
+17.5 s (T = 60) later than without us, once per transition. Each further sampler of the same endpoint adds as much
+again, and once, before rule R5 has recognised it, twice that.
+``database``: by a + max(2P, T + P) + 2d + 0.5 s + T, with P the pace; the second case only when a fell into a silence
+of R5. If ``last_active`` lies (the database contradicts it), ``api`` becomes ``database`` for the breaker's hours.
+In every case R5 ends it: after a sample that finds nobody comes a silence of more than 2T, twice as long after the
+next such sample, so that no number of samplers keeps a compute awake among themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from collectors.evidence import SUBSCRIPTION, WALSENDER, Evidence, Own, foreign
+from collectors.wake_cost import LOOK, open_hold, settle, settle_by_visit
+from collectors.wake_state import Decision, EndpointFacts, WakePolicy, WakeState
 
-NEVER_ABOVE_CU = 16.0
-"""Neon never suspends a compute that may scale above this."""
-LOOK = 0.5
-"""Neon's monitor looks this often (seconds), so our last statement may be seen this much later."""
+__all__ = [
+    "Decision",
+    "EndpointFacts",
+    "WakePolicy",
+    "WakeState",
+    "after_user_visits",
+    "after_visit",
+    "before_visit",
+    "bound_seconds",
+    "close_breaker",
+    "decide",
+    "fresh_seconds",
+    "may_enter_user_databases",
+    "pace_seconds",
+]
+
 CLOCK_GRAIN = 2.0
 """The Date header has whole seconds: differences below this say nothing."""
+MAX_LAG = 130.0
+"""The API shows ``last_active`` at most this late, as far as anyone has seen."""
 SETTLE = 5.0
 """A younger compute is left alone: our connect could not be told from the one that woke it (R8)."""
 MAX_SILENCE = 16
 """R5 doubles its silence up to this many times 2T."""
 USER_VISIT_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class WakePolicy:
-    """The settings of the policy, in seconds; see the module for what they bound."""
-
-    evidence: Literal["api", "database"] = "api"
-    eps: float = 15.0
-    tick: float = 60.0
-    session: float = 5.0
-    breaker_hours: float = 24.0
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointFacts:
-    """What the control plane says of an endpoint. Times are unix seconds of the API.
-
-    ``read_at`` is when the API said so; without it the caller vouches that it is fresh (a state that is a minute old
-    can hide a suspend).
-    """
-
-    endpoint_id: str
-    current_state: str
-    pending_state: str
-    disabled: bool
-    last_active: float | None
-    started_at: float | None
-    suspend_timeout_seconds: int
-    max_cu: float
-    read_at: float | None = None
-
-    @property
-    def suspend_after(self) -> float | None:
-        """T in seconds; None: never suspended."""
-        if self.suspend_timeout_seconds < 0 or self.max_cu > NEVER_ABOVE_CU:
-            return None
-        return max(60.0, float(self.suspend_timeout_seconds or 300))
-
-
-@dataclass(frozen=True, slots=True)
-class WakeState:
-    """What we remember of an endpoint between visits and restarts. Times: unix seconds on the API's clock."""
-
-    endpoint_id: str
-    own_end: float
-    """End of our last session, or when we first saw the endpoint (R6)."""
-    server_end: float | None = None
-    """End of our last session on the server's clock."""
-    quiet_until: float = 0.0
-    silence: int = 0
-    """How many visits in a row found nobody else: the exponent of R5."""
-    breaker_until: float = 0.0
-    wakes: int = 0
-    """How often we woke it: a counter to alert on."""
-    pinned_by: str = ""
-    last_visit: float = 0.0
-    previous_visit: float = 0.0
-    foreign: bool = False
-    """Whether the last visit found someone else."""
-    reasons: tuple[str, ...] = ()
-    in_flight: float = 0.0
-    """When a visit began that has not been accounted for; survives a crash in mid-visit."""
-    visited_start: float | None = None
-    """``started_at`` at our last visit or at first sight: another value is another life of the compute."""
-    seen_start: float | None = None
-    seen_at: float = 0.0
-    """The newest ``started_at``, and when we first saw it."""
-    lead: float = 0.0
-    lead_at: float = 0.0
-    """How far ``last_active`` was ahead of the API's own clock, and when that was last seen."""
-    skew: float = 0.0
-    """Server clock minus API clock, measured at the last visit."""
-    echo_until: float = 0.0
-    """Until then something that leaves no evidence moves ``last_active`` (another sampler): R4 wants more."""
-    baseline: Mapping[str, Any] | None = None
-    own_sessions: int = 0
-    own_seconds: float = 0.0
-    """Our sessions in user databases since the baseline."""
-    user_visit_at: float = 0.0
-    user_visit_start: float | None = None
-    anchor: float | None = None
-    """The last foreign activity known at our last visit, while its cost is not settled; see `collectors.wake_cost`."""
-    added_seconds: float = 0.0
-    """Awake time we added so far, an upper bound."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able; the inverse is `from_dict`."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> WakeState:
-        """Read a stored state; unknown keys (of a newer version) are dropped.
-
-        Raises:
-            TypeError: what is needed is missing.
-        """
-        known = {each.name for each in fields(cls)}
-        values = {key: value for key, value in stored.items() if key in known}
-        values["reasons"] = tuple(values.get("reasons") or ())
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer: ``rule`` is the one that decided, ``why`` one line for a person.
-
-    ``state`` is to be kept also when the answer is no. ``due_again`` is the earliest time that can change it without
-    new facts from the API; None: only new facts can.
-    """
-
-    allow: bool
-    rule: str
-    why: str
-    state: WakeState
-    due_again: float | None = None
 
 
 def fresh_seconds(suspend_after: float) -> float:
@@ -164,10 +65,18 @@ def pace_seconds(policy: WakePolicy, suspend_after: float) -> float:
     return min(policy.tick, suspend_after / 2 - policy.session)
 
 
+def bound_seconds(policy: WakePolicy, suspend_after: float) -> float:
+    """At most this much later than without us does an idle compute suspend (one sampler, see the module)."""
+    if policy.evidence == "api":
+        return fresh_seconds(suspend_after) + policy.session + LOOK
+    pace = pace_seconds(policy, suspend_after)
+    return max(2 * pace, suspend_after + pace) + 2 * policy.session + LOOK
+
+
 def decide(policy: WakePolicy, facts: EndpointFacts, state: WakeState | None, now: float) -> Decision:
     """Whether SQL may be sent to the endpoint now."""
     first = state is None or _stepped_back(state, now)
-    kept = _first_sight(policy, facts, state, now) if first or state is None else _remember(facts, state, now)
+    kept = _first_sight(policy, facts, state, now) if first or state is None else _remember(policy, facts, state, now)
     kept = _wake_without_answer(policy, facts, kept, now)
     for rule in (_r1_awake, _r8_breaker, _r7_one_at_a_time):
         refused = rule(policy, facts, kept, now)
@@ -175,23 +84,18 @@ def decide(policy: WakePolicy, facts: EndpointFacts, state: WakeState | None, no
             return refused
     if facts.suspend_after is None:
         return Decision(True, "R2", "it never suspends, so watching keeps nothing awake", kept)
-    if first and policy.evidence == "api":
-        due = kept.own_end + policy.eps
+    if first:
+        due = kept.quiet_until or kept.own_end + policy.eps
         return Decision(False, "R6", "seen for the first time: waiting for activity after now", kept, due)
-    if policy.evidence == "database":
+    if policy.evidence == "database" or now < kept.distrust_until:
         return _by_database(policy, facts, kept, now)
     return _by_api(policy, facts, kept, now)
 
 
 def before_visit(policy: WakePolicy, state: WakeState, now: float) -> WakeState:
     """The state to persist BEFORE connecting: a crash in mid-visit then still counts as our own session."""
-    return replace(
-        state,
-        own_end=now + policy.session + 1,
-        in_flight=now,
-        previous_visit=state.last_visit,
-        last_visit=now,
-    )
+    opened = open_hold(state)
+    return replace(opened, own_end=now + policy.session + 1, in_flight=now, last_visit=now)
 
 
 def after_visit(
@@ -204,13 +108,12 @@ def after_visit(
     """
     began = state.in_flight or now
     ended = replace(state, own_end=max(now, began) + 1, visited_start=facts.started_at)
-    suspend_after = facts.suspend_after or 0.0
     if evidence is None:
-        silence = policy.tick if policy.evidence == "api" else 2 * suspend_after + 2 * policy.session + policy.eps
+        # In api mode R4 still stands between us and an idle compute; in database mode only silence does.
+        silence = policy.tick if policy.evidence == "api" else _silence(policy, facts)
         return replace(ended, quiet_until=now + silence, foreign=False, pinned_by="", reasons=())
     previous = Evidence.from_baseline(state.baseline) if state.baseline is not None else None
-    own = Own(state.own_sessions, state.own_seconds)
-    verdict = foreign(evidence, previous, state.server_end, own)
+    verdict = foreign(evidence, previous, state.server_end, Own(state.own_sessions, state.own_seconds))
     ended = replace(
         ended,
         in_flight=0.0,
@@ -221,18 +124,18 @@ def after_visit(
         own_seconds=0.0,
         pinned_by=evidence.pinned_by,
         reasons=verdict.reasons,
-        anchor=_anchor(facts, state, began, busy=evidence.busy_now),
+        visits=state.visits + 1,
     )
+    if evidence.peers:
+        ended = replace(ended, echo_until=now + policy.breaker_hours * 3600)
     if evidence.woken_by_us:
         return replace(_open_breaker(policy, ended, now), foreign=False)
-    if verdict or not verdict.baseline:
-        # Without a baseline nothing can be said; the next sample will have one.
+    # Without a baseline nothing can be said; the next sample will have one.
+    found = bool(verdict) or not verdict.baseline
+    ended = settle_by_visit(facts, ended, began, found=found, busy=evidence.busy_now)
+    if found:
         return replace(ended, foreign=True, silence=0, quiet_until=0.0)
-    # More than 2T: two samplers that keep exactly 2T in turn would hold a compute awake for ever. Doubling does the
-    # same for any number of them.
-    silence = (2 * suspend_after + 2 * policy.session + policy.eps) * min(MAX_SILENCE, 2**state.silence)
-    hold = max(state.echo_until, now + policy.breaker_hours * 3600)
-    return replace(ended, foreign=False, quiet_until=now + silence, silence=state.silence + 1, echo_until=hold)
+    return _nobody(policy, facts, ended, now)
 
 
 def may_enter_user_databases(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
@@ -275,8 +178,7 @@ def _first_sight(policy: WakePolicy, facts: EndpointFacts, state: WakeState | No
     """R6: nothing before now counts as foreign. In ``database`` mode only outlasting a silence of ours does."""
     quiet = 0.0
     if policy.evidence == "database" and facts.suspend_after is not None:
-        quiet = now + 2 * facts.suspend_after + 2 * policy.session + policy.eps
-    counts = {} if state is None else {"wakes": state.wakes, "added_seconds": state.added_seconds}
+        quiet = now + _silence(policy, facts)
     fresh = WakeState(
         facts.endpoint_id,
         own_end=now,
@@ -284,9 +186,37 @@ def _first_sight(policy: WakePolicy, facts: EndpointFacts, state: WakeState | No
         visited_start=facts.started_at,
         seen_start=facts.started_at,
         seen_at=now,
-        **counts,  # type: ignore[arg-type]
     )
+    if state is not None:
+        fresh = replace(
+            fresh,
+            breaker_until=min(state.breaker_until, now + policy.breaker_hours * 3600),
+            wakes=state.wakes,
+            visits=state.visits,
+            added_seconds=state.added_seconds,
+        )
     return _lead(facts, fresh, now)
+
+
+def _silence(policy: WakePolicy, facts: EndpointFacts) -> float:
+    # More than 2T: two samplers that keep exactly 2T in turn would hold a compute awake for ever.
+    return 2 * (facts.suspend_after or 0.0) + 2 * policy.session + policy.eps
+
+
+def _nobody(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
+    """R5: the sample found nobody. Doubling the silence ends the turns of any number of samplers, as two.
+
+    What moved ``last_active`` in spite of that is another sampler, if it followed us as closely as one would; else the
+    API is contradicted by the database, and is not trusted for a while.
+    """
+    silence = _silence(policy, facts) * min(MAX_SILENCE, 2**state.silence)
+    state = replace(state, foreign=False, quiet_until=now + silence, silence=state.silence + 1)
+    if policy.evidence == "database" or facts.suspend_after is None:
+        return state
+    until = now + policy.breaker_hours * 3600
+    if now < state.echo_until:
+        return replace(state, distrust_until=until)
+    return replace(state, echo_until=until)
 
 
 def _stepped_back(state: WakeState, now: float) -> bool:
@@ -294,8 +224,9 @@ def _stepped_back(state: WakeState, now: float) -> bool:
     return max(state.last_visit, state.seen_at) > now + 60
 
 
-def _remember(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
+def _remember(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
     kept = _lead(facts, state, now)
+    kept = settle(facts, kept, _last_active(facts, kept, now), policy.eps, now)
     if facts.started_at != kept.seen_start:
         kept = replace(kept, seen_start=facts.started_at, seen_at=now)
     if kept.quiet_until and kept.seen_start != kept.visited_start:
@@ -305,11 +236,12 @@ def _remember(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
 
 
 def _lead(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
+    """Learn how far ``last_active`` runs ahead of the API's own clock; forget it a day after it last did."""
     lead = 0.0 if facts.last_active is None else facts.last_active - now
-    if now > state.lead_at + 86400:
-        state = replace(state, lead=0.0, lead_at=now)
-    if lead > CLOCK_GRAIN and lead >= state.lead:
-        return replace(state, lead=lead, lead_at=now)
+    if lead > CLOCK_GRAIN:
+        return replace(state, lead=max(lead, state.lead), lead_at=now)
+    if state.lead and now > state.lead_at + 86400:
+        return replace(state, lead=0.0)
     return state
 
 
@@ -357,7 +289,8 @@ def _r7_one_at_a_time(policy: WakePolicy, _facts: EndpointFacts, state: WakeStat
 def _last_active(facts: EndpointFacts, state: WakeState, now: float) -> float | None:
     """``last_active`` on the clock of ``now``, not older than the compute's start: a start is an activity."""
     known = [each for each in (facts.last_active, facts.started_at) if each is not None]
-    off = max(state.lead, state.skew) if state.lead > CLOCK_GRAIN else 0.0
+    off = state.skew if state.lead < state.skew <= state.lead + MAX_LAG else state.lead
+    off = off if state.lead > CLOCK_GRAIN else 0.0
     usable = [each - off for each in known if each - off <= now + CLOCK_GRAIN]
     return min(max(usable), now) if usable else None
 
@@ -366,7 +299,8 @@ def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
     suspend_after = facts.suspend_after or 300.0
     window = fresh_seconds(suspend_after)
     if state.pinned_by in (WALSENDER, SUBSCRIPTION) and now - state.last_visit <= window:
-        return Decision(True, "R2", f"a {state.pinned_by} held it awake at our last sample", state)
+        held = replace(state, candidate=state.last_visit)
+        return Decision(True, "R2", f"a {state.pinned_by} held it awake at our last sample", held)
     if now < state.quiet_until:
         return Decision(False, "R5", "our last sample found nobody else: staying away", state, state.quiet_until)
     active = _last_active(facts, state, now)
@@ -377,32 +311,25 @@ def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
     eps = max(policy.eps, window + policy.session + 2) if now < state.echo_until else policy.eps
     if active < state.own_end + eps:
         return Decision(False, "R4", "nobody else was active since our last session", state, state.own_end + eps)
-    return Decision(True, "R4", "someone else was active after our last session", state)
+    return Decision(True, "R4", "someone else was active after our last session", replace(state, candidate=active))
 
 
 def _by_database(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
     suspend_after = facts.suspend_after or 300.0
+    # The last foreign activity is not older than that: else the compute would sleep by now.
+    candidate = max(now - suspend_after, state.last_visit)
+    allowed = replace(state, candidate=candidate)
     if facts.started_at != state.visited_start and facts.started_at is not None:
         age = now - facts.started_at
         if suspend_after - 10 < age < suspend_after + 5:
             due = facts.started_at + suspend_after + 5
             return Decision(False, "R3", "one activity at its start would suspend it about now", state, due)
-        return Decision(True, "R5", "someone else started it since our last session", state)
+        return Decision(True, "R5", "someone else started it since our last session", allowed)
     if now < state.quiet_until:
         return Decision(False, "R5", "our last sample found nobody else: staying away", state, state.quiet_until)
     if not state.foreign:
-        return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", state)
+        return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", allowed)
     due = state.last_visit + pace_seconds(policy, suspend_after)
     if now < due:
         return Decision(False, "R5", "sampled a moment ago", state, due)
-    return Decision(True, "R5", "our last sample found someone else", state)
-
-
-def _anchor(facts: EndpointFacts, state: WakeState, began: float, *, busy: bool) -> float | None:
-    """The last foreign activity we know of at a visit; an unsettled one of before stays, it is the older."""
-    if busy:
-        return began
-    active = _last_active(facts, state, began)
-    if active is None or active < state.own_end:
-        return state.anchor if state.anchor is not None else active
-    return active
+    return Decision(True, "R5", "our last sample found someone else", allowed)

@@ -1,0 +1,69 @@
+"""How much awake time our sessions added to a compute: the price of watching, as a metric and not as a promise.
+
+A session keeps a compute awake until T after it ended. Without us it would have slept T after the last foreign
+activity. What lies between is ours, unless a user came back before. Everything here errs upwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collectors.wake_state import EndpointFacts, WakeState
+
+LOOK = 0.5
+"""Neon's monitor looks this often (seconds), so our last statement may be seen this much later."""
+
+
+def added_awake_seconds(
+    suspend_after: float | None, last_foreign: float, own_end: float, next_foreign: float | None = None
+) -> float:
+    """An upper bound of the awake seconds that our sessions after ``last_foreign`` added, until ``own_end``.
+
+    ``suspend_after`` is T, None for a compute that never suspends: nothing can be added there. ``next_foreign`` is the
+    next foreign activity, None when the compute was suspended first. All on one clock, in unix seconds.
+    """
+    if suspend_after is None:
+        return 0.0
+    held = own_end + LOOK - last_foreign
+    if next_foreign is not None:
+        # Someone came back: ours is only what lay between the suspend that did not happen and that return.
+        held = min(held, next_foreign - last_foreign - suspend_after)
+    return max(0.0, held)
+
+
+def settle(facts: EndpointFacts, state: WakeState, active: float | None, eps: float, now: float) -> WakeState:
+    """Book the open hold of ours when the compute is no longer in that life.
+
+    ``active`` is the last activity the API shows: after our last session and a margin it was someone else, if the API
+    is believed.
+    """
+    if state.anchor is None or (state.in_flight and now < state.own_end):
+        return state
+    if facts.current_state == "active" and facts.started_at == state.visited_start:
+        return state
+    believed = now >= max(state.echo_until, state.distrust_until) and facts.started_at == state.visited_start
+    after = active if believed and active is not None and active >= state.own_end + eps else None
+    return _book(facts, state, after)
+
+
+def open_hold(state: WakeState) -> WakeState:
+    """Before a visit: what it will hold begins at the last foreign activity, unless an older hold is still open."""
+    return state if state.anchor is not None else replace(state, anchor=state.candidate)
+
+
+def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, found: bool, busy: bool) -> WakeState:
+    """After a visit that found someone: book the hold before it, and begin a new one.
+
+    A visit that found nobody only prolongs the hold that is open: the last foreign activity is still the old one.
+    """
+    if not found:
+        return state
+    candidate = began if state.candidate is None else min(state.candidate, began)
+    return replace(_book(facts, state, candidate), anchor=began if busy else candidate)
+
+
+def _book(facts: EndpointFacts, state: WakeState, next_foreign: float | None) -> WakeState:
+    if state.anchor is None:
+        return state
+    added = added_awake_seconds(facts.suspend_after, state.anchor, state.own_end - 1, next_foreign)
+    return replace(state, anchor=None, added_seconds=state.added_seconds + added)
