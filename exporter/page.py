@@ -212,7 +212,9 @@ def _tile(title: str, figure: str, sub: str) -> str:
 
 def _tiles(view: Overview, now: float) -> str:
     total = view.active + view.asleep + view.unknown
-    computes = f"{view.asleep} asleep and left asleep" if view.asleep else "none asleep"
+    computes = f"{view.asleep} asleep, and left asleep" if view.asleep else "none asleep"
+    if not total:
+        computes = "the first inventory is not done"
     if view.unknown:
         computes += f", {view.unknown} unknown"
     if view.month_usd is None:
@@ -220,15 +222,22 @@ def _tiles(view: Overview, now: float) -> str:
     else:
         to = f"up to {span(now - view.cost_as_of)} ago" if view.cost_as_of is not None else "so far"
         cost = _tile(f"Cost, {view.month}" if view.month else "Cost this month", usd(view.month_usd), to)
+    awake = f"{view.active} of {total}" if total else NOTHING
     oldest = NOTHING if view.oldest_success is None else span(now - view.oldest_success)
     return (
         '<dl class="tiles">'
-        + _tile("Computes awake", f"{view.active} of {total}", computes)
+        + _tile("Computes awake", awake, computes)
         + cost
         + _tile("Oldest figures", oldest, view.oldest_name or "of all awake computes")
         + _tile("Awake because of us", span(view.added_awake_seconds), "at most, all computes together")
         + "</dl>"
     )
+
+
+def _share(part: Decimal, total: Decimal) -> str:
+    if total <= 0:
+        return NOTHING
+    return "< 1%" if 0 < part / total < Decimal("0.005") else f"{part / total:.0%}"
 
 
 def _tenants(view: Overview) -> str:
@@ -242,13 +251,17 @@ def _tenants(view: Overview) -> str:
         name, hint = OWN_TENANTS.get(row.tenant, (row.tenant, ""))
         width = float(max(row.usd, Decimal(0)) / most * 100) if most > 0 else 0.0
         own = " own" if row.tenant in OWN_TENANTS else ""
-        share = f"{row.usd / total:.0%}" if total > 0 else NOTHING
+        share = _share(row.usd, total)
         sub = f'<span class="sub">{escape(hint)} <code>{escape(row.tenant)}</code></span>' if hint else ""
         rows.append(
-            f'<tr><td>{escape(name)}{sub}</td><td><div class="bar{own}"><i style="width:{width:.1f}%"></i></div></td>'
+            f'<tr><td>{escape(name)}{sub}</td><td class="b"><div class="bar{own}">'
+            f'<i style="width:{width:.1f}%"></i></div></td>'
             f'<td class="t r">{share}</td><td class="t r">{usd(row.usd)}</td></tr>'
         )
-    head = '<th scope="col">Tenant</th><th></th><th class="r" scope="col">Share</th><th class="r" scope="col">USD</th>'
+    head = (
+        '<th scope="col">Tenant</th><td class="b"></td><th class="r" scope="col">Share</th>'
+        '<th class="r" scope="col">USD</th>'
+    )
     month = f", {escape(view.month)}" if view.month else ""
     return (
         f"<section><h2>Cost by tenant{month}</h2><p>{intro}</p>"
@@ -316,14 +329,14 @@ _NAV = (
 
 def render_index(view: Overview, now: float) -> str:
     """The index page as HTML."""
-    who = " · ".join(filter(None, (view.org, f"{view.plan} plan" if view.plan else "")))
     age = f"as of {span(now - view.published_at)} ago" if view.published_at else "nothing published yet"
+    who = " · ".join(filter(None, (view.org, f"{view.plan} plan" if view.plan else "", age)))
     rows = sorted((row for row in view.targets if row.kind != "pooler"), key=_urgency)
     more = f"<p>The first {ROWS} of {len(rows)}; <a href='/targets'>all of them</a>.</p>" if len(rows) > ROWS else ""
     table = _target_table(rows[:ROWS], now) if rows else "<p>No branches yet: the first inventory is not done.</p>"
     body = (
-        f"<header><h1>neon<b>meter</b></h1><p>{escape(who) or 'Neon Postgres: costs and health'}</p>"
-        f'<p class="age">{age}</p></header><main>{_NAV}{_tiles(view, now)}{_notes(view.notes)}'
+        "<header><h1>neon<b>meter</b></h1><p>what each Neon branch and tenant costs, without waking a compute</p>"
+        f'<p class="age">{escape(who)}</p></header><main>{_NAV}{_tiles(view, now)}{_notes(view.notes)}'
         "<section><h2>Branches</h2><p>What needs attention stands first. Figures are read only from computes that "
         f"others keep awake.</p>{table}{more}</section>"
         f'<div class="cols">{_tenants(view)}<div>{_asleep(view)}{_poolers(view, now)}</div></div></main>'

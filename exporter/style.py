@@ -22,18 +22,20 @@ a{color:var(--accent)}nav{display:flex;flex-wrap:wrap;gap:4px 16px;padding:4px 0
 .tile dt{color:var(--soft);font-size:13.5px}.tile dd{margin:2px 0 0}
 .tile .n{font-size:27px;font-weight:650;letter-spacing:-.02em;line-height:1.2;font-variant-numeric:tabular-nums}
 .tile .s{color:var(--soft);font-size:13px;display:block}
-.cols{display:grid;grid-template-columns:1fr 1fr;gap:0 14px;align-items:start}
+.cols{display:grid;grid-template-columns:1fr 1fr;gap:0 14px;align-items:start}.cols>*{min-width:0}
+.cols section{margin-top:0}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px}
 th{font-weight:600;color:var(--soft);text-align:left;font-size:12.5px;border-bottom:1px solid var(--line);
 padding:4px 14px 6px 0;white-space:nowrap}
-td{padding:8px 14px 8px 0;border-bottom:1px solid var(--line);vertical-align:top}tr:last-child td{border-bottom:0}
+td{padding:8px 14px 8px 0;border-bottom:1px solid var(--line);vertical-align:top}
+tbody tr:last-child td{border-bottom:0}td.b{width:34%}
 td.t{white-space:nowrap;font-variant-numeric:tabular-nums}.r{text-align:right}th:last-child,td:last-child{padding-right:0}
-.sub{color:var(--soft);font-size:12.5px;display:block;overflow-wrap:anywhere}
+.sub{font-weight:400;color:var(--soft);font-size:12.5px;display:block;overflow-wrap:anywhere}
 .pill{display:inline-block;border-radius:99px;padding:1px 9px;font-size:12.5px;font-weight:600;white-space:nowrap}
 .good{background:var(--goodbg);color:var(--good)}.calm{background:var(--calmbg);color:var(--calm)}
 .warn{background:var(--warnbg);color:var(--warn)}.bad{background:var(--badbg);color:var(--bad)}
 code{font:12.5px ui-monospace,"DejaVu Sans Mono",Menlo,monospace;color:var(--soft)}
-.bar{height:8px;border-radius:4px;background:var(--line);min-width:70px;margin-top:6px;overflow:hidden}
+.bar{height:8px;border-radius:4px;background:var(--line);min-width:36px;margin-top:6px;overflow:hidden}
 .bar i{display:block;height:100%;background:var(--bar);border-radius:4px}.bar.own i{background:var(--bar2)}
 .notes{border-color:var(--warn)}.notes ul{margin:6px 0 0;padding-left:20px}.notes h2{color:var(--warn)}
 .names{display:flex;flex-wrap:wrap;gap:6px;list-style:none;margin:8px 0 0;padding:0}

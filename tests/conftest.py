@@ -1,3 +1,3 @@
 """Real services come as plugins, one file each; a test names the service it needs."""
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_twin"]
+pytest_plugins = ["tests.fix_postgres", "tests.fix_prometheus", "tests.fix_twin", "tests.fix_twin_world"]
