@@ -29,7 +29,7 @@ from exporter.compute.rates import (
 )
 
 FORMAT = 1
-Entry = TypeVar("Entry", Rate, Allowance)
+Entry = TypeVar("Entry", bound=Rate | Allowance)
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,12})?\Z")
 _TOP = {"format", "currency", "about", "plans"}
 _PLAN = {"label", "rates", "allowances", "unpriced"}

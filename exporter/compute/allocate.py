@@ -8,10 +8,11 @@ An awake hour in which nothing was measured is ``__unattributed__``: not seen is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
+from math import inf
 from typing import NamedTuple, Protocol
 
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED, CostLine, Stretch
@@ -71,6 +72,8 @@ class ComputeUse:
     busy_us: int = 0
     """Measured busy time, in each hour at most the awake time."""
     tenants: dict[str, int] = field(default_factory=dict)
+    pending: dict[str, int] = field(default_factory=dict)
+    """The part of ``tenants`` that is idle or unattributed only so far: its hour is still open."""
 
     def add(self, other: ComputeUse) -> None:
         """Sum hours or days."""
@@ -78,6 +81,8 @@ class ComputeUse:
         self.busy_us += other.busy_us
         for tenant, share in other.tenants.items():
             self.tenants[tenant] = self.tenants.get(tenant, 0) + share
+        for tenant, share in other.pending.items():
+            self.pending[tenant] = self.pending.get(tenant, 0) + share
 
     @property
     def coverage(self) -> Fraction:
@@ -139,6 +144,29 @@ def largest_remainder(total: int, weights: Mapping[str, int | Fraction]) -> dict
     return parts
 
 
+def round_rows(amounts: Sequence[Fraction], places: int) -> list[int]:
+    """Exact amounts in whole units of 10^-places that sum to their rounded total (half up); ties go to the earlier row.
+
+    Raises:
+        ValueError: a negative amount.
+    """
+    if any(amount < 0 for amount in amounts):
+        raise ValueError("rows are rounded from amounts of at least 0")
+    scale = 10**places
+    total = sum(amounts, Fraction()) * scale
+    rows: list[int] = []
+    rests: list[tuple[Fraction, int]] = []
+    for number, amount in enumerate(amounts):
+        whole, rest = divmod(amount.numerator * scale, amount.denominator)
+        rows.append(whole)
+        if rest:
+            rests.append((-Fraction(rest, amount.denominator), number))
+    rests.sort()
+    for _, number in rests[: int(total + Fraction(1, 2)) - sum(rows)]:
+        rows[number] += 1
+    return rows
+
+
 def split_hour(awake_us: int, busy: Mapping[str, int]) -> dict[str, int]:
     """CU-microseconds of one awake hour by tenant; the rest is idle, or unattributed if nothing was measured."""
     if not busy:
@@ -153,12 +181,16 @@ def split_hour(awake_us: int, busy: Mapping[str, int]) -> dict[str, int]:
 
 
 def split_hours(
-    compute: Iterable[tuple[str, str, str, int, int]], tenant_hours: Iterable[TenantHour]
+    compute: Iterable[tuple[str, str, str, int, int]],
+    tenant_hours: Iterable[TenantHour],
+    *,
+    open_from: float = inf,
 ) -> dict[tuple[str, str, str], ComputeUse]:
     """Split the awake hours of many branches by tenant.
 
     ``compute`` holds (project id, branch id, plan, hour, CU-seconds). Busy time in an hour without compute is dropped:
-    there is no cost to share. The answer is by (project id, branch id, plan).
+    there is no cost to share. Hours that begin at ``open_from`` or later may still be measured further, so what is idle
+    or unattributed in them is also noted as pending. The answer is by (project id, branch id, plan).
     """
     busy: dict[tuple[str, str, int], dict[str, int]] = {}
     for row in tenant_hours:
@@ -176,6 +208,8 @@ def split_hours(
         use.busy_us += min(awake, sum(seen.values()))
         for tenant, part in split_hour(awake, seen).items():
             use.tenants[tenant] = use.tenants.get(tenant, 0) + part
+            if hour >= open_from and tenant in (IDLE, UNATTRIBUTED):
+                use.pending[tenant] = use.pending.get(tenant, 0) + part
     return uses
 
 

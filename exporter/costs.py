@@ -1,0 +1,361 @@
+"""Costs by month: the ledger's usage, priced, split by tenant, and turned into series.
+
+The work follows what changed. A month is priced from sums per day; the hours of a day are split by tenant once and
+kept for as long as neither its usage nor its tenant hours can move. The first pass after a start does all days of the
+month, the ones after it only today's. Run it in a thread: it is plain computation over rows from SQLite.
+
+A billing month is the UTC calendar month. All figures are estimates up to the data-through instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Families, Kind, Metric, Scope, Unit
+from exporter.compute.allocate import (
+    MICRO,
+    BranchWeights,
+    ComputeUse,
+    Share,
+    TenantHour,
+    TenantWeights,
+    UseKey,
+    allocate,
+    split_hours,
+)
+from exporter.compute.cost import Pricing, Stretches, price
+from exporter.compute.rates import (
+    DAY,
+    HOUR,
+    Component,
+    RateCard,
+    day_seconds,
+    day_text,
+    month_start,
+    next_month,
+    to_decimal,
+)
+from exporter.cost_counters import PICO, Counted, CounterKey, pico
+from exporter.ledger import Ledger
+
+COLLECTOR = "cost"
+LAG = 20 * 60
+"""An hour stays open this long after its end: the API refreshes its usage every 15 minutes, and visits come later."""
+SETTLED = 2 * HOUR
+"""This long after its end a day is closed, and its hours are not split again unless their usage is corrected."""
+
+TenantHours = Callable[[int, int], Iterable[TenantHour]]
+"""Answers the tenant hours with ``start`` <= hour < ``end``."""
+
+
+def _usd(name: str, help_text: str, *labels: str, kind: Kind = Kind.GAUGE, series: int = 16) -> Metric:
+    return Metric(name, kind, Unit.USD, Scope.BRANCH, help_text, labels, worse="up", max_series=series)
+
+
+COST = _usd(
+    "neon_cost_usd_total",
+    "List cost of the branch since the first usage seen; it never falls, see neon_cost_adjustments_usd_total.",
+    "component",
+    kind=Kind.COUNTER,
+)
+ADJUSTMENTS = _usd(
+    "neon_cost_adjustments_usd_total",
+    "Cost that neon_cost_usd_total counted and later data took back (down): subtract it for the net cost.",
+    "component",
+    "direction",
+    kind=Kind.COUNTER,
+)
+MONTH = _usd(
+    "neon_cost_month_to_date_usd", "List cost of the branch in this calendar month (UTC), estimated.", "component"
+)
+TENANT_COST = _usd(
+    "neon_tenant_cost_usd_total",
+    "Cost of the branch by tenant since the first usage seen; __idle__, __shared__ and the like are tenants here.",
+    "tenant",
+    "component",
+    kind=Kind.COUNTER,
+    series=2000,
+)
+TENANT_ADJUSTMENTS = _usd(
+    "neon_tenant_cost_adjustments_usd_total",
+    "Cost that neon_tenant_cost_usd_total counted and later data took back or moved to another tenant (down).",
+    "tenant",
+    "component",
+    "direction",
+    kind=Kind.COUNTER,
+    series=2000,
+)
+TENANT_MONTH = _usd(
+    "neon_tenant_cost_month_to_date_usd",
+    "Cost of the branch by tenant in this calendar month (UTC); over all tenants it sums to the branch.",
+    "tenant",
+    "component",
+    series=2000,
+)
+RUN_RATE = _usd(
+    "neon_cost_hourly_run_rate_usd",
+    "USD per hour over the newest 24 hours of usage, without public transfer (its price depends on the month).",
+)
+COVERAGE = Metric(
+    "neon_cost_coverage_ratio",
+    Kind.GAUGE,
+    Unit.RATIO,
+    Scope.BRANCH,
+    "Measured busy time over awake CU time in this calendar month: how much of the compute cost has a known cause.",
+    worse="down",
+    max_series=1,
+)
+THROUGH = Metric(
+    "neon_billing_data_through_timestamp_seconds",
+    Kind.GAUGE,
+    Unit.TIMESTAMP,
+    Scope.ORG,
+    "Up to when usage has been read; costs are estimates up to this instant.",
+    worse="down",
+    max_series=1,
+)
+UNKNOWN = Metric(
+    "neon_pricing_unknown",
+    Kind.GAUGE,
+    Unit.NONE,
+    Scope.PROJECT,
+    "1 for usage of this calendar month that the rate card has no price for; it is not in any cost.",
+    ("plan", "component"),
+    worse="up",
+    max_series=32,
+)
+RATE_CARD = Metric(
+    "neon_rate_card_info",
+    Kind.GAUGE,
+    Unit.NONE,
+    Scope.AGENT,
+    "The newest rate in force of each plan in use: from which day, and where it was read.",
+    ("plan", "valid_from", "source"),
+    max_series=32,
+)
+RATE_CARD_AGE = Metric(
+    "neon_rate_card_age_seconds",
+    Kind.GAUGE,
+    Unit.SECONDS,
+    Scope.AGENT,
+    "Time since a person last read the source of the newest rate in force of the plan.",
+    ("plan",),
+    worse="up",
+    max_series=32,
+)
+CORRECTIONS = Metric(
+    "neonmeter_ledger_corrections_total",
+    Kind.COUNTER,
+    Unit.NONE,
+    Scope.AGENT,
+    "Usage buckets that a later reading made smaller or moved to another plan.",
+    worse="up",
+    max_series=1,
+)
+METRICS: tuple[Metric, ...] = (
+    COST,
+    ADJUSTMENTS,
+    MONTH,
+    TENANT_COST,
+    TENANT_ADJUSTMENTS,
+    TENANT_MONTH,
+    RUN_RATE,
+    COVERAGE,
+    THROUGH,
+    UNKNOWN,
+    RATE_CARD,
+    RATE_CARD_AGE,
+    CORRECTIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCosts:
+    """One calendar month, worked out: cost lines, the compute behind them by tenant, and every line's shares."""
+
+    month: int
+    pricing: Pricing
+    uses: Mapping[UseKey, ComputeUse]
+    shares: tuple[Share, ...]
+    through: int
+    """The earliest data-through instant of the organisations (unix seconds); 0 without data."""
+
+    def pending(self, share: Share) -> Fraction:
+        """The part of a share that is idle or unattributed only so far: the counters wait for its hour to close."""
+        line = share.line
+        use = self.uses.get(UseKey(line.project_id, share.branch_id, line.plan, line.stretch))
+        if line.component is not Component.COMPUTE or use is None or share.tenant not in use.pending:
+            return Fraction()
+        return line.cost * Fraction(use.pending[share.tenant], max(line.usage * MICRO, use.awake_us))
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    revision: int
+    settled: bool
+    uses: Mapping[tuple[str, str, str], ComputeUse]
+
+
+class Costs:
+    """Works out months and keeps what cannot change any more. One caller at a time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tenant_hours: TenantHours,
+        card: RateCard,
+        *,
+        plan: str | None = None,
+        tenant_weights: TenantWeights | None = None,
+        branch_weights: BranchWeights | None = None,
+    ) -> None:
+        """Join the sources; ``plan`` overrides the API's (``cost.plan``), the weights refine the allocation."""
+        self.ledger = ledger
+        self.card = card
+        self._tenant_hours = tenant_hours
+        self._plan = plan
+        self._tenant_weights = tenant_weights
+        self._branch_weights = branch_weights
+        self._stretches = Stretches(card)
+        self._days: dict[int, _Day] = {}
+        self._counted: dict[int, tuple[object, dict[CounterKey, Counted]]] = {}
+
+    def month(self, at: float, now: float) -> MonthCosts:
+        """The costs of the calendar month that holds ``at``, from what is in the ledger.
+
+        Raises:
+            StoreError: the ledger's file cannot be read.
+        """
+        start, end = month_start(int(at)), next_month(int(at))
+        through = self.ledger.through().orgs
+        # The revisions come first: usage that is written meanwhile is then worked out again next time.
+        revisions = self.ledger.revisions(start, end)
+        pricing = price(self.ledger.priceable(start, end), self.card, plan=self._plan)
+        uses = self._uses(revisions, now)
+        shares = allocate(pricing.lines, uses, tenant_weights=self._tenant_weights, branch_weights=self._branch_weights)
+        return MonthCosts(start, pricing, uses, tuple(shares), min(through.values(), default=0))
+
+    def _uses(self, revisions: Mapping[int, int], now: float) -> dict[UseKey, ComputeUse]:
+        total: dict[UseKey, ComputeUse] = {}
+        for day, revision in sorted(revisions.items()):
+            kept = self._days.get(day)
+            if kept is None or not kept.settled or kept.revision != revision:
+                kept = self._days[day] = _Day(revision, now >= day + DAY + SETTLED, self._split(day, now))
+            stretch = self._stretches[day]
+            for (project, branch, plan), use in kept.uses.items():
+                total.setdefault(UseKey(project, branch, plan, stretch), ComputeUse()).add(use)
+        return total
+
+    def _split(self, day: int, now: float) -> dict[tuple[str, str, str], ComputeUse]:
+        compute = (
+            (f.project_id, f.branch_id, self._plan or f.plan, f.start // HOUR * HOUR, f.value)
+            for f in self.ledger.hours("compute_unit_seconds", day, day + DAY)
+            if f.branch_id
+        )
+        return split_hours(compute, self._tenant_hours(day, day + DAY), open_from=now - HOUR - LAG)
+
+    def counters(self, months: Iterable[MonthCosts]) -> dict[CounterKey, Counted]:
+        """Move the durable counters to these months (oldest first) and answer all of their series."""
+        counters: dict[CounterKey, Counted] = {}
+        for costs in months:
+            priced: dict[CounterKey, Fraction] = {}
+            for share in costs.shares:
+                branch = CounterKey(share.line.project_id, share.branch_id, share.line.component.value)
+                tenant = branch._replace(tenant=share.tenant)
+                priced[branch] = priced.get(branch, Fraction()) + share.cost
+                priced[tenant] = priced.get(tenant, Fraction()) + share.cost - costs.pending(share)
+            whole = {key: pico(cost) for key, cost in priced.items()}
+            held = self._counted.get(costs.month)
+            if held is None or held[0] != whole:
+                held = self._counted[costs.month] = (whole, self.ledger.advance(costs.month, whole))
+            counters.update(held[1])
+        return counters
+
+    def forget(self, before: int) -> None:
+        """Drop what is kept of days before an instant."""
+        self._days = {day: kept for day, kept in self._days.items() if day >= before}
+        self._counted = {month: kept for month, kept in self._counted.items() if month >= before}
+
+    def observe(self, now: float) -> list[Observation]:
+        """The series of every branch with cost in this or the last calendar month, and of their owners.
+
+        The counters are on the disk before this returns.
+
+        Raises:
+            StoreError: the ledger's file cannot be read or written.
+        """
+        this = self.month(now, now)
+        last = self.month(this.month - 1, now)
+        self.forget(last.month)
+        by_target: dict[Target, Families] = {}
+        _counter_series(by_target, self.counters([last, this]))
+        _month_series(by_target, this)
+        self._run_rate(by_target, now)
+        self._owners(by_target, this, now)
+        return [
+            Observation(COLLECTOR, target, Status.OK, now, families=families, rows=len(families))
+            for target, families in by_target.items()
+        ]
+
+    def _run_rate(self, by_target: dict[Target, Families], now: float) -> None:
+        through = max(self.ledger.through().orgs.values(), default=0)
+        end = min(int(now), through) // HOUR * HOUR
+        pricing = (
+            price(self.ledger.window(end - DAY, end), self.card, plan=self._plan) if end > DAY else Pricing((), ())
+        )
+        for line in pricing.lines:
+            if line.component is not Component.PUBLIC_TRANSFER and line.rate:
+                families = by_target.setdefault(_branch(line.project_id, line.branch_id), Families())
+                families.add(RUN_RATE, (), to_decimal(line.cost / 24))
+
+    def _owners(self, by_target: dict[Target, Families], this: MonthCosts, now: float) -> None:
+        for org, through in sorted(self.ledger.through().orgs.items()):
+            by_target.setdefault(Target(Scope.ORG, (org,)), Families()).set(THROUGH, (), through)
+        for unknown in this.pricing.unknown:
+            families = by_target.setdefault(Target(Scope.PROJECT, (unknown.project_id,)), Families())
+            families.set(UNKNOWN, (unknown.plan, unknown.component), 1)
+        agent = by_target.setdefault(Target(Scope.AGENT, ()), Families())
+        agent.set(CORRECTIONS, (), self.ledger.tally()["corrections"])
+        for plan in sorted({line.plan for line in this.pricing.lines}):
+            rate = self.card.newest(plan, int(now))
+            if rate is not None:
+                agent.set(RATE_CARD, (plan, day_text(rate.valid_from), rate.source.name), 1)
+                agent.set(RATE_CARD_AGE, (plan,), max(0, int(now) - day_seconds(rate.source.date)))
+
+
+def observe(ledger: Ledger, tenant_hours: TenantHours, card: RateCard, now: float) -> list[Observation]:
+    """One pass without keeping anything; a long-running caller keeps a :class:`Costs`."""
+    return Costs(ledger, tenant_hours, card).observe(now)
+
+
+def _branch(project_id: str, branch_id: str) -> Target:
+    return Target(Scope.BRANCH, (project_id, branch_id))
+
+
+def _counter_series(by_target: dict[Target, Families], counters: Mapping[CounterKey, Counted]) -> None:
+    for key, (counted, adjusted) in sorted(counters.items()):
+        families = by_target.setdefault(_branch(key.project_id, key.branch_id), Families())
+        labels: tuple[str, ...] = (key.tenant, key.component) if key.tenant else (key.component,)
+        families.set(TENANT_COST if key.tenant else COST, labels, to_decimal(Fraction(counted, PICO)))
+        if adjusted or not key.tenant:
+            metric = TENANT_ADJUSTMENTS if key.tenant else ADJUSTMENTS
+            families.set(metric, (*labels, "down"), to_decimal(Fraction(adjusted, PICO)))
+
+
+def _month_series(by_target: dict[Target, Families], this: MonthCosts) -> None:
+    sums: dict[tuple[Target, Metric, tuple[str, ...]], Fraction] = {}
+    for share in this.shares:
+        target = _branch(share.line.project_id, share.branch_id)
+        component = share.line.component.value
+        for name in ((target, MONTH, (component,)), (target, TENANT_MONTH, (share.tenant, component))):
+            sums[name] = sums.get(name, Fraction()) + share.cost
+    for (target, metric, labels), cost in sums.items():
+        by_target.setdefault(target, Families()).set(metric, labels, to_decimal(cost))
+    awake: dict[Target, ComputeUse] = {}
+    for key, use in this.uses.items():
+        awake.setdefault(_branch(key.project_id, key.branch_id), ComputeUse()).add(use)
+    for target, use in awake.items():
+        by_target.setdefault(target, Families()).set(COVERAGE, (), float(use.coverage))
