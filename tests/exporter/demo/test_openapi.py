@@ -56,6 +56,7 @@ ROUTES = (
     "/consumption_history/v2/branches",
     "/regions",
 )
+CLIENTS: dict[str, httpx.Client] = {}
 ALWAYS_404 = {"/projects/{project_id}/branches/{branch_id}/anonymized_status"}
 
 
@@ -103,13 +104,16 @@ def api(request: pytest.FixtureRequest) -> Iterator[TwinApi]:
         running = serve(world, meter)
     else:
         running = serve_named(request.param, clock=clock)
-    with running:
+    with running, httpx.Client(timeout=30) as client:
+        CLIENTS[running.url] = client
         yield running
+        del CLIENTS[running.url]
 
 
 def fetch(api: TwinApi, path: str, secret: str | None = None, **params: str) -> httpx.Response:
     secret = secret or api.settings.org_key
-    return httpx.get(api.url + path, params=params, headers={"Authorization": f"Bearer {secret}"}, timeout=30)
+    headers = {"Authorization": f"Bearer {secret}"}
+    return CLIENTS[api.url].get(api.url + path, params=params, headers=headers)
 
 
 def response_schema(document: dict[str, Any], route: str, status: int) -> dict[str, Any]:
