@@ -1,0 +1,57 @@
+"""The twin with real computes, for tests: the built-in small world, T of 3 s, and nobody at work unless asked."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.compute import Compute
+from exporter.demo.postgres import PostgresStartError, wheel_bin_dir
+from exporter.demo.twin import Twin, TwinSettings
+
+QUIET = TwinSettings(suspend_seconds=3, workload=False, consumers=False, poolers=False)
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20.0) -> bool:
+    """Whether it comes true in time; looks ten times a second."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if what():
+            return True
+        time.sleep(0.1)
+    return bool(what())
+
+
+def suspended(compute: Compute) -> bool:
+    """Whether a compute is idle, with nothing pending."""
+    return compute.endpoint.current_state == "idle" and not compute.endpoint.pending_state
+
+
+def app_dsn(twin: Twin, compute: Compute, role: str, database: str = "app", name: str = "a-service") -> str:
+    """How an application of a tenant connects."""
+    return f"postgresql://{role}:{twin.password}@{compute.endpoint.host}/{database}?application_name={name}"
+
+
+@pytest.fixture(scope="session")
+def open_state_dir() -> Iterator[Path]:
+    """A folder that the servers' user can enter, and that is gone afterwards (pytest's own are private)."""
+    try:
+        wheel_bin_dir(Path(tempfile.gettempdir()) / "neonmeter-tests")
+    except PostgresStartError as problem:
+        pytest.skip(str(problem))
+    folder = Path(tempfile.mkdtemp(prefix="neonmeter-twin-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def small_twin(open_state_dir: Path) -> Iterator[Twin]:
+    """The small world with T = 3 s; no workload, consumer or PgBouncer runs: a test wakes what it needs."""
+    with Twin("small", open_state_dir / "small", settings=QUIET) as twin:
+        yield twin
