@@ -1,3 +1,9 @@
 """Real services come as plugins, one file each; a test names the service it needs."""
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_prometheus", "tests.fix_twin", "tests.fix_twin_world"]
+pytest_plugins = [
+    "tests.fix_postgres",
+    "tests.fix_pgbouncer",
+    "tests.fix_prometheus",
+    "tests.fix_twin",
+    "tests.fix_twin_world",
+]
