@@ -5,7 +5,9 @@ Under /api/v2 it is Neon. Under /_twin it is the twin's own control surface: fau
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 import uuid
@@ -34,6 +36,10 @@ ORG_KEY = "twin-org-key"
 """The default key of the organisation; it opens nothing outside this process."""
 PERSONAL_KEY = "twin-personal-key"
 """The default key of a person in it."""
+
+
+class ListenError(ValueError):
+    """The address to listen on is malformed, or not on loopback: the twin's keys are no secrets."""
 
 
 @dataclass(slots=True)
@@ -96,8 +102,7 @@ class TwinApi:
         self._lock = threading.Lock()
         self._spent: dict[str, list[float]] = {}
         self.stopping = threading.Event()
-        host, _, port = listen.rpartition(":")
-        self._server = _Server((host, int(port)), self)
+        self._server = _Server(_address(listen), self)
         self._threads = [
             threading.Thread(target=self._server.serve_forever, args=(0.05,), name="twin-api", daemon=True),
             threading.Thread(target=self._watch, name="twin-last-active", daemon=True),
@@ -123,10 +128,11 @@ class TwinApi:
             return sum(count for (method, _, _), count in self.counts.items() if method != "GET")
 
     def stop(self) -> None:
-        """Stop listening; requests in flight are cut."""
+        """Stop listening and cut every connection, kept-alive ones too: to a client the API is gone at once."""
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server.cut_all()
         for thread in self._threads:
             thread.join(5)
 
@@ -194,7 +200,28 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], api: TwinApi) -> None:
         self.api = api
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection, and serve it on a thread."""
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection, and forget it."""
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def cut_all(self) -> None:
+        """End the connections that are open; their threads then close them."""
+        with self._open_lock:
+            for each in self._open:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no news."""
@@ -272,6 +299,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or cut
 
 
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"{listen!r}: write HOST:PORT (port 0: a free one)")
+    if host != "localhost" and not host.startswith("127."):
+        raise ListenError(f"{listen!r}: the twin listens on loopback only, such as 127.0.0.1:{port}")
+    return host, int(port)
+
+
 def _headers(problem: ApiError, fired: Mapping[str, Fault]) -> dict[str, str]:
     retry_after = fired["status"].retry_after if "status" in fired else None
     found = {} if retry_after is None else {"Retry-After": retry_after}
@@ -284,6 +320,7 @@ def serve(
     """Serve a world's control plane until ``stop()``.
 
     Raises:
+        ListenError: the address is malformed or not on loopback.
         OSError: the address is taken or cannot be bound.
     """
     view: View = LiveView(world) if isinstance(world, World) else world
@@ -298,6 +335,7 @@ def serve_named(
     Raises:
         WorldFileError: there is no such world, or its file is wrong.
         LargeWorldError: the size is malformed.
+        ListenError: the address is malformed or not on loopback.
         OSError: the address is taken or cannot be bound.
     """
     if name.startswith("large:"):

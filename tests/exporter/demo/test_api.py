@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.demo.api import TwinApiSettings
+from exporter.demo.api import ListenError, TwinApiSettings, serve
 from exporter.demo.lastactive import Follow
 from exporter.demo.world import TwinEndpoint
 from tests.fix_twin import Twin, TwinMaker
@@ -187,6 +187,30 @@ def test_limits_per_minute_answer_429(make_twin: TwinMaker) -> None:
     twin = make_twin(TwinApiSettings(requests_per_minute=5, consumption_per_minute=2))
     assert [consumption(twin).status_code for _ in range(3)] == [200, 200, 429]
     assert [get(twin, "/projects").status_code for _ in range(4)] == [200, 200, 200, 429]
+
+
+def test_after_the_stop_nobody_answers_not_even_on_an_open_connection(make_twin: TwinMaker) -> None:
+    twin = make_twin()
+    with httpx.Client(headers={"Authorization": f"Bearer {twin.key}"}) as client:
+        assert client.get(f"{twin.url}/projects").status_code == 200
+        twin.api.stop()
+        with pytest.raises(httpx.TransportError):
+            client.get(f"{twin.url}/projects")
+
+
+def test_a_stopped_port_can_be_taken_again(make_twin: TwinMaker) -> None:
+    twin = make_twin()
+    get(twin, "/projects")
+    twin.api.stop()
+    with serve(twin.world, twin.meter, TwinApiSettings(), twin.api.origin.removeprefix("http://")) as again:
+        assert again.url == twin.url
+        assert get(twin, "/projects").status_code == 200
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", ":0", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:70000"])
+def test_only_loopback_is_listened_on(twin_api: Twin, listen: str) -> None:
+    with pytest.raises(ListenError):
+        serve(twin_api.world, twin_api.meter, TwinApiSettings(), listen)
 
 
 # last_active as the API sees it
