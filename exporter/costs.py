@@ -10,7 +10,7 @@ A billing month is the UTC calendar month. All figures are estimates up to the d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
@@ -44,7 +44,7 @@ from exporter.ledger import Ledger
 COLLECTOR = "cost"
 LAG = 20 * 60
 """An hour stays open this long after its end: the API refreshes its usage every 15 minutes, and visits come later."""
-SETTLED = 2 * HOUR
+SETTLED = 6 * HOUR
 """This long after its end a day is closed, and its hours are not split again unless their usage is corrected."""
 
 TenantHours = Callable[[int, int], Iterable[TenantHour]]
@@ -195,7 +195,6 @@ class MonthCosts:
 @dataclass(frozen=True, slots=True)
 class _Day:
     revision: int
-    settled: bool
     uses: Mapping[tuple[str, str, str], ComputeUse]
 
 
@@ -221,6 +220,8 @@ class Costs:
         self._branch_weights = branch_weights
         self._stretches = Stretches(card)
         self._days: dict[int, _Day] = {}
+        self._settled: dict[int, tuple[object, dict[UseKey, ComputeUse]]] = {}
+        self._months: dict[int, tuple[object, MonthCosts]] = {}
         self._counted: dict[int, tuple[object, dict[CounterKey, Counted]]] = {}
 
     def month(self, at: float, now: float) -> MonthCosts:
@@ -230,24 +231,44 @@ class Costs:
             StoreError: the ledger's file cannot be read.
         """
         start, end = month_start(int(at)), next_month(int(at))
-        through = self.ledger.through().orgs
+        through = min(self.ledger.through().orgs.values(), default=0)
         # The revisions come first: usage that is written meanwhile is then worked out again next time.
         revisions = self.ledger.revisions(start, end)
-        pricing = price(self.ledger.priceable(start, end), self.card, plan=self._plan)
-        uses = self._uses(revisions, now)
+        held = self._months.get(start)
+        if held is not None and now >= end + SETTLED and held[0] == revisions:
+            return replace(held[1], through=through)
+        facts = self.ledger.priceable(start, end, self.card.boundaries)
+        pricing = price(facts, self.card, plan=self._plan)
+        uses = self._uses(start, revisions, now)
         shares = allocate(pricing.lines, uses, tenant_weights=self._tenant_weights, branch_weights=self._branch_weights)
-        return MonthCosts(start, pricing, uses, tuple(shares), min(through.values(), default=0))
+        costs = MonthCosts(start, pricing, uses, tuple(shares), through)
+        if now >= end + SETTLED:
+            self._months[start] = (revisions, costs)
+        return costs
 
-    def _uses(self, revisions: Mapping[int, int], now: float) -> dict[UseKey, ComputeUse]:
+    def _uses(self, month: int, revisions: Mapping[int, int], now: float) -> dict[UseKey, ComputeUse]:
+        """Sum the days: those that are closed once, the open ones each time."""
+        closed = {day: revision for day, revision in revisions.items() if now >= day + DAY + SETTLED}
+        held = self._settled.get(month)
+        if held is None or held[0] != closed:
+            held = self._settled[month] = (closed, {})
+            for day, revision in sorted(closed.items()):
+                kept = self._days.get(day)
+                if kept is None or kept.revision != revision:
+                    kept = self._days[day] = _Day(revision, self._split(day, now))
+                self._add(held[1], day, kept.uses)
         total: dict[UseKey, ComputeUse] = {}
-        for day, revision in sorted(revisions.items()):
-            kept = self._days.get(day)
-            if kept is None or not kept.settled or kept.revision != revision:
-                kept = self._days[day] = _Day(revision, now >= day + DAY + SETTLED, self._split(day, now))
-            stretch = self._stretches[day]
-            for (project, branch, plan), use in kept.uses.items():
-                total.setdefault(UseKey(project, branch, plan, stretch), ComputeUse()).add(use)
+        for key, use in held[1].items():
+            total[key] = ComputeUse(use.awake_us, use.busy_us, dict(use.tenants), dict(use.pending))
+        for day in sorted(revisions.keys() - closed.keys()):
+            self._add(total, day, self._split(day, now))
         return total
+
+    def _add(self, total: dict[UseKey, ComputeUse], day: int, uses: Mapping[tuple[str, str, str], ComputeUse]) -> None:
+        stretch = self._stretches[day]
+        for (project, branch, plan), use in uses.items():
+            key = UseKey(project, branch, plan, stretch)
+            total.setdefault(key, ComputeUse()).add(use)
 
     def _split(self, day: int, now: float) -> dict[tuple[str, str, str], ComputeUse]:
         compute = (
@@ -277,7 +298,9 @@ class Costs:
     def forget(self, before: int) -> None:
         """Drop what is kept of days before an instant."""
         self._days = {day: kept for day, kept in self._days.items() if day >= before}
-        self._counted = {month: kept for month, kept in self._counted.items() if month >= before}
+        for held in (self._settled, self._months, self._counted):
+            for month in [month for month in held if month < before]:
+                del held[month]
 
     def observe(self, now: float) -> list[Observation]:
         """The series of every branch with cost in this or the last calendar month, and of their owners.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from exporter.compute.cost import DAILY, HOURLY, UsageFact, bucket_hours
@@ -81,9 +82,10 @@ _FACTS = """SELECT l.org_id, l.project_id, l.branch_id, u.start, l.granularity, 
     FROM ledger_usage u JOIN ledger_series l ON l.id = u.series
     WHERE u.start >= ? AND u.start < ? AND (? IS NULL OR l.project_id = ?) ORDER BY u.start, u.series"""
 _DAYS = f"""SELECT l.org_id, l.project_id, l.branch_id, d.day, '{DAILY}', l.plan, l.metric, d.value, 0
-    FROM ledger_day d JOIN ledger_series l ON l.id = d.series
-    WHERE d.day >= ? AND d.day < ? AND l.granularity = '{HOURLY}' AND l.metric <> 'extra_branches_month'
-    ORDER BY d.day, d.series"""
+    FROM (SELECT series, min(day) AS day, sum(value) AS value FROM ledger_day
+        WHERE day >= ? AND day < ? GROUP BY series) d JOIN ledger_series l ON l.id = d.series
+    WHERE l.granularity = '{HOURLY}' AND l.metric <> 'extra_branches_month'
+    ORDER BY d.series"""
 # Hops from bucket start to bucket start and seeks the few series of one metric there, past the rows of all the others.
 _HOURS_OF = f"""WITH RECURSIVE buckets (start) AS (
         SELECT min(start) FROM ledger_usage WHERE start >= ?2
@@ -135,8 +137,11 @@ class Ledger(Protocol):
         """Facts with ``start`` <= bucket start < ``end``, of every granularity, oldest first."""
         ...
 
-    def priceable(self, start: int, end: int) -> list[UsageFact]:
-        """What ``compute.cost.price`` needs for whole UTC days: sums per day, and branch-hours by the hour."""
+    def priceable(self, start: int, end: int, cuts: Iterable[int] = ()) -> list[UsageFact]:
+        """What ``compute.cost.price`` needs for whole UTC days: sums between the cuts, and branch-hours by the hour.
+
+        ``cuts`` are the midnights at which a rate changes; a sum bears the first day that it holds.
+        """
         ...
 
     def window(self, start: int, end: int) -> list[UsageFact]:
@@ -257,10 +262,13 @@ class SqliteLedger:
         with self._store.snapshot() as cursor:
             return [UsageFact._make(row) for row in cursor.execute(_FACTS, (start, end, project_id, project_id))]
 
-    def priceable(self, start: int, end: int) -> list[UsageFact]:
+    def priceable(self, start: int, end: int, cuts: Iterable[int] = ()) -> list[UsageFact]:
         """See :meth:`Ledger.priceable`. Hourly buckets only: coarser back-fill would count an hour twice."""
+        edges = [start, *sorted(cut for cut in cuts if start < cut < end), end]
         with self._store.snapshot() as cursor:
-            facts = [UsageFact._make(row) for row in cursor.execute(_DAYS, (start, end))]
+            facts: list[UsageFact] = []
+            for span in pairwise(edges):
+                facts.extend(UsageFact._make(row) for row in cursor.execute(_DAYS, span))
             rows = cursor.execute(_HOURS_OF, ("extra_branches_month", start, end))
             facts.extend(UsageFact._make(row) for row in rows)
             return facts

@@ -171,6 +171,11 @@ class RateCard:
         """Number of the stretch between two days on which any rate or allowance changes."""
         return bisect_right(self._boundaries, at)
 
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """The midnights (unix seconds) at which any rate or allowance changes, in order."""
+        return tuple(self._boundaries)
+
     def period_start(self, period: int) -> int:
         """First instant of a numbered stretch; 0 for the one before the first date of the card."""
         return self._boundaries[period - 1] if period else 0
