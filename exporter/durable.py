@@ -151,7 +151,8 @@ class Durable:
                 return Absorbed(len(rows), 0, new_life=False, stale=True, uncertain=0)
             place = spot.place._replace(life=life, uncertain=spot.place.uncertain + growth.uncertain)
             steps = self._steps(spot, scope_labels, rows, growth, sample.epoch.server_clock)
-            self._commit(spot, place, before, growth, steps)
+            if not growth.is_nothing or life.dealloc != spot.place.life.dealloc:
+                self._commit(spot, place, before, growth, steps)
             self._publish(spot, place, before, growth, steps)
             return Absorbed(len(rows), len(growth.deltas), growth.new_life, stale=False, uncertain=growth.uncertain)
 

@@ -96,6 +96,11 @@ class Growth(Generic[Key]):
     uncertain: int = 0
     """Rows whose growth may miss something."""
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the baseline stays as it is, but for the time of the look."""
+        return not (self.changed or self.gone or self.new_life)
+
     def apply(self, rows: dict[Key, Counted]) -> None:
         """Turn the rows of the old baseline into those of the new one, in place."""
         if self.new_life:
