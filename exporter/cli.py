@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     twin.add_argument("--state", type=Path, metavar="DIR", help="keep clusters and history there between runs")
     health = command("healthcheck", "exporter.cli_reading:healthcheck_command", "exit 0 if the agent is well", common)
     health.add_argument("--url", metavar="URL", help="ask there instead of the configured http.listen")
-    command("version", "exporter.cli_reading:version_command", "print the version", common)
+    command("version", "exporter.cli:version_command", "print the version", common)
     return parser
 
 
@@ -111,8 +111,20 @@ def load_settings(options: argparse.Namespace) -> Settings | None:
     try:
         return load(options.config)
     except SettingsError as error:
-        where = f" in {options.config}" if options.config else ""
-        print(f"The settings{where} cannot be used:", file=sys.stderr)
-        for problem in error.problems:
-            print(f"  {problem}", file=sys.stderr)
+        refuse(*error.problems, where=f" in {options.config}" if options.config else "")
         return None
+
+
+def refuse(*problems: str, where: str = "") -> int:
+    """Print why the settings cannot be used; returns the exit code for that."""
+    print(f"neonmeter cannot start with the settings{where}:", file=sys.stderr)
+    for problem in problems:
+        print(f"  {problem}", file=sys.stderr)
+    return USAGE
+
+
+def version_command(options: argparse.Namespace) -> int:
+    """Print the version."""
+    del options
+    print(f"neonmeter {__version__}")
+    return OK

@@ -7,8 +7,14 @@ from pathlib import Path
 from pydantic import SecretStr
 
 
-class SecretError(Exception):
-    """A secret file cannot be read; the message names the file, never its content."""
+class SecretError(OSError):
+    """A secret file cannot be read; ``strerror`` names the file, never its content."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(5, message)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def read_secret(inline: SecretStr | None, file: Path | None) -> str | None:

@@ -45,6 +45,8 @@ class State:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
+        self.changed = False
+        """Whether anything was taken in since this was last set to False."""
         self._entries: dict[tuple[str, str], Entry] = {}
 
     def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
@@ -53,14 +55,17 @@ class State:
         ``interval`` is the collector's pace in seconds, which sets how long failed values are held; ``forever``
         keeps them (ledger figures).
         """
+        self.changed = True
         key = (observation.collector, observation.target.key)
         before = self._entries.get(key)
         hold = float("inf") if forever else max(2 * interval, MINIMUM_HOLD_SECONDS)
         ok = observation.status in _HEALTHY
         good, good_at = (before.good, before.good_at) if before else (None, None)
         if ok or len(observation.families):
+            shown = good.families if good is not None and before is not None and not before.expired else None
             good = observation if ok else _over(good, observation)
-            self._sink.put("/".join(key), observation.target, good.families)
+            if good.families is not shown:  # a feed that saw no change gives the same object again
+                self._sink.put("/".join(key), observation.target, good.families)
         self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold)
         return before.last.status if before and before.last.status is not observation.status else None
 

@@ -1,0 +1,131 @@
+"""The composition root: everything is built here, started in order and stopped in mirrored order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from exporter import log
+from exporter.cli import OK, USAGE, load_settings, refuse
+from exporter.http import HttpServer, Limits
+from exporter.otlp import Otlp, OtlpSettings, OtlpUnavailableError
+from exporter.preflight import problems_of
+from exporter.publisher import Publisher
+from exporter.reload import Reloader
+from exporter.rounds import Rounds
+from exporter.routes import Routes
+from exporter.selfmetrics import SelfMetrics
+from exporter.settings import Settings
+from exporter.snapshot import SnapshotBuilder
+from exporter.state import State
+from exporter.store import StoreError
+from exporter.wiring import Kept, wire
+
+GRACE_SECONDS = 10.0
+_log = logging.getLogger("neonmeter")
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Collect and serve until SIGTERM or SIGINT."""
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    problems = problems_of(settings)
+    if problems:
+        return refuse(*problems)
+    log.set_up(settings.log.level, settings.log.format)
+    # A short slice, so that a scrape does not wait for a long rendering to give up the interpreter.
+    sys.setswitchinterval(0.001)
+    try:
+        return asyncio.run(App(settings, options.config).run())
+    except (StoreError, OtlpUnavailableError) as problem:
+        return refuse(str(problem))
+    except OSError as problem:
+        return refuse(f"http.listen: {settings.http.listen} cannot be used: {problem.strerror}")
+
+
+class App:
+    """One running agent."""
+
+    def __init__(self, settings: Settings, config: Path | None) -> None:
+        self.settings = settings
+        self.metrics = SelfMetrics()
+        builder = SnapshotBuilder()
+        self.state = State(builder)
+        self.publisher = Publisher(builder, self.state, self.metrics)
+        self.publisher.use(settings)
+        self.stopping = asyncio.Event()
+        self._config = config
+
+    async def run(self) -> int:
+        """Serve first, so that /metrics answers before anything was collected; stop in the reverse order.
+
+        Raises:
+            StoreError, OSError: the ledger's file or the port cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        server = self._serve()
+        try:
+            await self._collect(server)
+        finally:
+            server.stop()
+        return OK
+
+    def _serve(self) -> HttpServer:
+        host, port = self.settings.http.address
+        loopback = host in ("localhost", "::1") or host.startswith("127.")
+        routes = Routes(self.publisher, self.metrics, loopback=loopback)
+        server = HttpServer(
+            routes.answer,
+            host=host,
+            port=port,
+            limits=Limits(connections=self.settings.http.max_connections),
+            on_error=lambda problem: _log.error("a request failed: %s; this is a bug in neonmeter", problem),
+        )
+        server.start()
+        _log.info("serving on %s", server.url)
+        return server
+
+    async def _collect(self, server: HttpServer) -> None:
+        kept = Kept.open(self.settings, self.state, self.metrics)
+        otlp = self._telemetry()
+        rounds = Rounds(wire(self.settings, kept), self.publisher, server)
+        reloader = Reloader(self._config, rounds, self.publisher)
+        reloader.listen(asyncio.get_running_loop())
+        rounds.start()
+        heart = asyncio.create_task(self._beat())
+        try:
+            await self.stopping.wait()
+            _log.info("stopping")
+        finally:
+            self.publisher.draining = True
+            await reloader.close()
+            await rounds.stop(GRACE_SECONDS)
+            heart.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await heart
+            if otlp is not None:
+                await asyncio.to_thread(otlp.stop)
+            kept.close()
+
+    async def _beat(self) -> None:
+        """Measure how late the event loop turns: a wedged one is what /healthz is for."""
+        loop = asyncio.get_running_loop()
+        while True:
+            planned = loop.time() + 0.25
+            await asyncio.sleep(0.25)
+            self.publisher.beat(max(0.0, loop.time() - planned))
+
+    def _telemetry(self) -> Otlp | None:
+        wanted = self.settings.telemetry
+        if wanted.otlp_endpoint is None:
+            return None
+        settings = OtlpSettings(wanted.otlp_endpoint, wanted.traces, wanted.metrics, wanted.interval_seconds)
+        return Otlp(settings, self.publisher.families, lambda text: _log.warning("%s", text))

@@ -1,0 +1,187 @@
+"""The control plane's rounds: inventory, consumption, operations. Each keeps what it knows when Neon does not answer.
+
+None of them wakes a compute. What they find goes to the state and to the ledger; why they failed goes where a person
+and an alert see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Scope
+from collectors.neon import consumption, inventory, operations
+from collectors.neon.client import NeonClient
+from collectors.neon.errors import NeonError
+from collectors.neon.inventory import Inventory
+from collectors.neon.operations import OperationCounts
+from exporter import selfmetrics
+from exporter.costs import Costs
+from exporter.disk import Disk
+from exporter.ledger import Ledger, from_rows
+from exporter.notebook import Notebook
+from exporter.settings import Settings
+from exporter.state import State
+
+HOUR = 3600
+GROWING_BUCKETS = 3
+"""The newest hourly buckets still grow: they are read again."""
+_AGENT = Target(Scope.AGENT, (), "Neon API")
+_log = logging.getLogger("neonmeter.neon")
+
+
+@dataclass(slots=True)
+class Known:
+    """What the control plane told so far."""
+
+    inventory: Inventory | None = None
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Degradations for a person, by feed."""
+    operations_of: dict[str, object] = field(default_factory=dict)
+    """By project, the state in which its operations were last read."""
+
+
+class Feeds:
+    """Reads Neon. Lives on the event loop; the disk's work is done on the disk's thread, pricing on another."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: NeonClient,
+        state: State,
+        ledger: Ledger,
+        costs: Costs,
+        notebook: Notebook,
+        metrics: selfmetrics.SelfMetrics,
+        disk: Disk,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._state = state
+        self._ledger = ledger
+        self._costs = costs
+        self._notebook = notebook
+        self._metrics = metrics
+        self._disk = disk
+        self._clock = clock
+        self.known = Known()
+
+    async def look(self) -> Inventory | None:
+        """Refresh the inventory; None when Neon did not answer (the old one stays known, and its age shows)."""
+        neon, pace = self._settings.neon, self._settings.intervals.inventory_seconds
+        began = self._clock()
+        try:
+            found = await inventory.refresh(
+                self._client, self.known.inventory, org_id=neon.org_id, include=neon.include, exclude=neon.exclude
+            )  # fmt: skip
+        except NeonError as problem:
+            self._failed("inventory", problem, pace)
+            return None
+        self.known.inventory = found
+        self._say("inventory", found.notes)
+        self._metrics.set(selfmetrics.INVENTORY_LAST, found.taken_at)
+        self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew)
+        for observation in inventory.observe(found):
+            self._state.put(observation, interval=pace)
+        self._put_ok("api", began, pace)
+        keep = frozenset(
+            {f"project:{each}" for each in found.projects}
+            | {f"branch:{each}" for each in found.branches}
+            | {f"endpoint:{each}" for each in found.endpoints}
+        )
+        self._state.forget(keep, ("project:", "endpoint:"))
+        return found
+
+    async def consume(self) -> None:
+        """Read consumption into the ledger, then price it; what cannot be read stays as old as it is, visibly."""
+        found = self.known.inventory
+        if found is None or not found.org_id:
+            return
+        pace, began = self._settings.intervals.consumption_seconds, self._clock()
+        now = began + found.skew
+        through = self._ledger.through().orgs.get(found.org_id, 0)
+        # Hourly data is gone after 168 h: the first reading takes all there is, the later ones what may have grown.
+        earliest = now - consumption.HOURLY_WINDOW_SECONDS + HOUR
+        start = max(earliest, through - GROWING_BUCKETS * HOUR)
+        try:
+            read = await consumption.read_consumption(
+                self._client, found.org_id, sorted(found.projects), start // HOUR * HOUR, now
+            )
+        except NeonError as problem:
+            self._failed("consumption", problem, pace)
+            return
+        self._say("consumption", read.notes)
+        if read.status in (Status.OK, Status.TRUNCATED):
+            facts = from_rows(found.org_id, read.rows, now)
+            whole = {found.org_id: int(now)} if read.status is Status.OK else None
+            await self._disk.run(lambda: self._ledger.put(facts, read_through=whole))
+            self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
+        self._put("consumption", read.status, began, pace, "; ".join(read.notes))
+        await self.price()
+
+    async def price(self) -> None:
+        """Work the costs out and show them."""
+        observations = await asyncio.to_thread(self._costs.observe, self._clock())
+        for observation in observations:
+            self._state.put(observation, interval=self._settings.intervals.consumption_seconds, forever=True)
+
+    async def read_operations(self) -> None:
+        """Count wakes and suspends of the projects in which something moved since they were last read."""
+        found = self.known.inventory
+        if found is None:
+            return
+        pace = self._settings.intervals.operations_seconds
+        moved = [
+            project_id
+            for project_id, holding in found.holdings.items()
+            if self.known.operations_of.get(project_id) is not holding.families
+            and project_id not in found.unknown_project_ids
+        ]
+        for project_id in moved:
+            holding = found.holdings[project_id]
+            saved = await self._disk.run(lambda key=project_id: self._notebook.read("operations", key))  # type: ignore[misc]
+            now = self._clock() + found.skew
+            counts = OperationCounts.from_dict(saved) if saved else OperationCounts(project_id, since=now)
+            try:
+                counts.absorb(await operations.read_operations(self._client, project_id, counts.since))
+            except NeonError as problem:
+                self._failed("operations", problem, pace)
+                return
+            page = counts.as_dict()
+            await self._disk.run(lambda key=project_id, page=page: self._notebook.write("operations", key, page))  # type: ignore[misc]
+            observation = operations.observe(counts, self._clock(), holding.project.name)
+            self._state.put(observation, interval=pace, forever=True)
+            self.known.operations_of[project_id] = holding.families
+        self._put_ok("operations", self._clock(), pace)
+
+    def notes(self) -> tuple[str, ...]:
+        """All degradations, a sentence each."""
+        return tuple(note for notes in self.known.notes.values() for note in notes)
+
+    def _failed(self, feed: str, problem: NeonError, pace: float) -> None:
+        collector = "api" if feed == "inventory" else feed
+        self._put(collector, problem.status, self._clock(), pace, problem.message)
+        self._say(feed, (problem.message,))
+
+    def _say(self, feed: str, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            if note not in self.known.notes.get(feed, ()):
+                _log.warning("%s: %s", feed, note)
+        self.known.notes[feed] = notes
+
+    def _put_ok(self, collector: str, began: float, pace: float) -> None:
+        self._put(collector, Status.OK, began, pace, "")
+
+    def _put(self, collector: str, status: Status, began: float, pace: float, error: str) -> None:
+        now = self._clock()
+        before = self._state.put(
+            Observation(collector, _AGENT, status, now, now - began, error=error), interval=pace
+        )  # fmt: skip
+        if before is not None and status is Status.OK:
+            _log.info("%s: ok again, was %s", collector, before.value)

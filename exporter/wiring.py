@@ -1,0 +1,153 @@
+"""What depends on the settings, built as a whole: a reload builds a new one and swaps it, or keeps the old.
+
+The store, the state and the served snapshot outlive a reload; clients, rules, policies and the schedule do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from collectors import pgbouncer
+from collectors.neon.client import NeonClient
+from collectors.pgbouncer import PoolerTarget
+from exporter import ratecard, selfmetrics, tracing
+from exporter.compute.tenants import TenantRules
+from exporter.costs import Costs
+from exporter.disk import Disk
+from exporter.dsn import Place, conninfo
+from exporter.durable import ROOMS as DURABLE_ROOMS
+from exporter.durable import Durable
+from exporter.feeds import Feeds
+from exporter.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.notebook import NOTEBOOK_SCHEMA, Notebook
+from exporter.preflight import tenant_rules
+from exporter.readings import Readings
+from exporter.secret import read_secret
+from exporter.selfmetrics import SelfMetrics
+from exporter.settings import PoolerSettings, Settings
+from exporter.state import State
+from exporter.store import Store
+from exporter.visits import Visitor, WakeStates
+
+ROOMS = {**DURABLE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+"""Every room of the store."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What outlives a reload."""
+
+    store: Store
+    disk: Disk
+    state: State
+    metrics: SelfMetrics
+    durable: Durable
+    ledger: SqliteLedger
+    wake_states: WakeStates
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def open(cls, settings: Settings, state: State, metrics: SelfMetrics) -> Kept:
+        """Open the store and everything that lives in it.
+
+        Raises:
+            StoreError: the ledger's file cannot be used.
+        """
+        store = Store.open(settings.ledger.path, ROOMS)
+        disk = Disk()
+        durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
+        return cls(store, disk, state, metrics, durable, SqliteLedger(store), WakeStates(store, disk))
+
+    def close(self) -> None:
+        """Finish what is being written, then close the file."""
+        self.disk.close()
+        self.store.close()
+
+
+@dataclass(slots=True)
+class Wiring:
+    """One generation of everything that depends on the settings."""
+
+    settings: Settings
+    client: NeonClient
+    feeds: Feeds
+    visitor: Visitor
+    kept: Kept
+
+    async def read_pooler(self, pooler: PoolerSettings) -> None:
+        """One reading of one PgBouncer (of every address behind its name)."""
+        target = PoolerTarget(pooler.name, lambda: pooler_conninfo(pooler))
+        deadline = self.settings.sampling.session_seconds
+        with tracing.span("pgbouncer", pooler=pooler.name):
+            for observation in await pgbouncer.observe(target, deadline_seconds=deadline):
+                self.kept.state.put(observation, interval=pooler.interval_seconds)
+
+    async def close(self) -> None:
+        """Close the connections to Neon."""
+        await self.client.aclose()
+
+
+def rules_of(settings: Settings) -> TenantRules:
+    """The tenants' rules; the role of our own DSN is the agent itself."""
+    templates = [settings.postgres.dsn, *(override.dsn for override in settings.postgres.overrides)]
+    own = {str(conninfo_to_dict(template).get("user") or "") for template in templates if template}
+    return TenantRules(tenant_rules(settings.tenants), own_roles=own - {""})
+
+
+def pooler_conninfo(pooler: PoolerSettings) -> str:
+    """The console's connection string, with the password as it is now."""
+    password = read_secret(pooler.password, pooler.password_file)
+    parameters = {key: str(value) for key, value in conninfo_to_dict(pooler.dsn).items() if value is not None}
+    return make_conninfo("", **(parameters | ({"password": password} if password is not None else {})))
+
+
+def wire(settings: Settings, kept: Kept) -> Wiring:
+    """Build a generation. Opens no connection.
+
+    Raises:
+        RateCardError: the rate card cannot be used.
+        TenantRulesError: a tenant rule cannot work.
+    """
+    neon = settings.neon
+    card = ratecard.load(settings.cost.rate_card)
+    rules = rules_of(settings)
+
+    def on_request(route: str, status: int | None, seconds: float) -> None:
+        kept.metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
+        kept.metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
+        now = time.time()
+        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
+
+    client = NeonClient(
+        neon.api_url,
+        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
+        requests_per_minute=neon.requests_per_minute,
+        burst=neon.burst,
+        consumption_per_minute=neon.consumption_per_minute,
+        timeout=neon.timeout_seconds,
+        on_request=on_request,
+    )
+    costs = Costs(kept.ledger, kept.durable.tenant_hours, card, plan=settings.cost.plan)
+    feeds = Feeds(
+        settings,
+        client=client,
+        state=kept.state,
+        ledger=kept.ledger,
+        costs=costs,
+        notebook=Notebook(kept.store),
+        metrics=kept.metrics,
+        disk=kept.disk,
+        clock=kept.clock,
+    )
+
+    def reach(place: Place) -> str | None:
+        return conninfo(settings.postgres, place)
+
+    readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
+    visitor = Visitor(settings.sampling, reach, readings, kept.wake_states, kept.metrics, clock=kept.clock)
+    kept.durable.use(rules, settings.sampling.top_statements)
+    return Wiring(settings, client, feeds, visitor, kept)
