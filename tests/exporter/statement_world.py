@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from collectors.base import Epoch
-from collectors.metric import Families
+from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.statements import (
     STATEMENT_FIELDS,
     STATEMENT_METRICS,
@@ -20,6 +20,16 @@ START = 1_795_410_590.0
 PLACE = ("shiny-wind-1", "br-main-1", "ep-cool-1")
 NAMES = ("crm", "main")
 WIDTH = len(STATEMENT_FIELDS)
+
+DEADLOCKS = Metric(
+    "pg_stat_database_deadlocks_total",
+    Kind.COUNTER,
+    Unit.NONE,
+    Scope.ENDPOINT,
+    "Deadlocks.",
+    ("datname",),
+    durable=True,
+)
 
 
 @dataclass
