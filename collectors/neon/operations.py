@@ -20,6 +20,8 @@ _WAKES = frozenset({START, "start_reserved_compute"})
 _FINAL = frozenset({"finished", "failed", "error", "cancelled", "skipped"})
 _FAILED = frozenset({"failed", "error"})
 _MANY = 5000
+_OVERLAP_SECONDS = 120.0
+"""An operation may show in the list after one that was asked for later; so far back the list is read again."""
 
 WAKES = Metric(
     "neon_endpoint_wakes_total", Kind.COUNTER, Unit.NONE, Scope.PROJECT,
@@ -103,7 +105,7 @@ class OperationCounts:
     """Monotone counts of one project's operations, each counted once, when it has ended.
 
     ``since`` is what to ask :func:`read_operations` for next: everything before it is counted. Kept across restarts by
-    :meth:`as_dict`, the counters never lose or repeat an operation; without that they start at zero with ``since`` now.
+    :meth:`as_dict`, the counters lose and repeat no operation; without that they start at zero with ``since`` now.
     """
 
     project_id: str
@@ -138,7 +140,7 @@ class OperationCounts:
                 self._add(("seconds", *where), event.seconds)
                 self.counts[("last", *where)] = max(self.counts.get(("last", *where), 0.0), event.at)
         # One that still runs holds the window open, or it would end uncounted.
-        self.since = min([newest, *waiting])
+        self.since = max(self.since, min([newest - _OVERLAP_SECONDS, *waiting]))
         self.counted = {key: created for key, created in self.counted.items() if created >= self.since}
         return events
 
