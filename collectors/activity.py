@@ -172,8 +172,10 @@ class ActivityCollector:
         return Reading(families, sum(len(r.rows) for r in results.values()), ActivityFacts(groups, keepers))
 
     def _is_own(self, row: query.Row) -> bool:
+        # Neon's monitor passes over its own user's sessions, but counts any walsender, whoever started it.
+        neons = row["usename"] == NEON_USER and row["backend_type"] != "walsender"
         application = row["application_name"] or ""
-        return row["usename"] == NEON_USER or application == self.own_name or application in NEON_APPLICATIONS
+        return neons or application == self.own_name or application in NEON_APPLICATIONS
 
     def _read_sessions(self, families: Families, clients: Iterable[SessionGroup]) -> None:
         clients = tuple(clients)

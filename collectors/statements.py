@@ -267,13 +267,16 @@ _INFO = (
 )
 
 
-def merge_rows(raw: Iterable[_RawRow]) -> list[_RawRow]:
+def merge_rows(raw: list[_RawRow]) -> list[_RawRow]:
     """Sum the rows that differ only in what is no label (top-level or nested).
 
     The merged row is as old as its oldest part: a nested call that is seen for the first time is growth of a known
     statement, not a new one whose whole past would count again.
     """
-    merged: dict[tuple[int, int, str | None], _RawRow] = {}
+    merged = {row[:3]: row for row in raw}
+    if len(merged) == len(raw):
+        return raw
+    merged.clear()
     for row in raw:
         key = row[:3]
         if key in merged:
@@ -295,10 +298,11 @@ def exclude_rows(
     kept: list[_RawRow] = []
     counts, exec_us = dict.fromkeys(REASONS, 0), dict.fromkeys(REASONS, 0)
     for row in raw:
-        if row[0] not in users or row[1] not in databases:
-            reason = "dropped"
-        elif users[row[0]] == NEON_USER:
+        user = users.get(row[0])
+        if user == NEON_USER:
             reason = "neon"
+        elif user is None or row[1] not in databases:
+            reason = "dropped"
         elif row[2] is None:
             reason = "hidden"
         else:

@@ -1,0 +1,73 @@
+"""The registry: every collector by its own name, its metrics lint-clean, and nothing heavy imported for it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collectors import ALL, SQL_METRICS, Options
+from collectors.metric import Kind, catalogue
+from collectors.replication import EXPECTED
+from collectors.session import visit
+from exporter.demo.postgres import Cluster
+from tests.collectors.reading import admin, visited
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_each_collector_is_known_by_its_name() -> None:
+    for name, make in ALL.items():
+        collector = make(Options(expected_slots=("cdc",), top=3))
+        assert collector.name == name
+        assert collector.metrics in SQL_METRICS
+        assert collector.interval >= 15
+    assert len(catalogue(*SQL_METRICS)) == sum(len(group) for group in SQL_METRICS)
+
+
+def test_importing_collectors_is_cheap() -> None:
+    probe = "import collectors, sys; print(sorted({'httpx', 'pydantic', 'psycopg', 'asyncio'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+async def test_all_in_one_visit(postgres: Cluster) -> None:
+    made = await visited(postgres, *(make(Options(("cdc",))) for make in ALL.values()))
+    assert not made.failures
+    assert made.epoch is not None
+    readings = {name: make(Options(("cdc",))).read(made.results[name], made.epoch) for name, make in ALL.items()}
+    assert all(len(reading.families) for reading in readings.values())
+    assert readings["replication"].families.get(EXPECTED) == {("cdc",): 0}
+
+
+async def test_one_locked_view_costs_one_collector(postgres: Cluster) -> None:
+    await visited(postgres)
+    with admin(postgres) as locker:
+        locker.execute("BEGIN")
+        locker.execute("LOCK TABLE pg_stat_statements_info IN ACCESS EXCLUSIVE MODE")
+        made = await visit(postgres.conninfo("postgres", "monitor"), [make(Options()) for make in ALL.values()])
+        locker.execute("ROLLBACK")
+    assert set(made.failures) == {("statements", "info")}
+    assert made.epoch is not None
+    for name, make in ALL.items():
+        reading = make(Options()).read(made.results[name], made.epoch)
+        assert reading.families.items() or name == "statements"
+        assert (reading.facts is None) == (name == "statements")
+
+
+def test_the_names_are_lint_clean() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian's prometheus has it)")
+    lines: list[str] = []
+    for metric in catalogue(*SQL_METRICS).values():
+        lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
+        labels = ",".join(f'{label}="x"' for label in metric.all_labels)
+        lines.append(f"{metric.name}{{{labels}}} 1")
+        assert metric.durable == (metric.kind is Kind.COUNTER), metric.name
+    text = "\n".join([*lines, ""])
+    ran = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
