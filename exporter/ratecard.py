@@ -75,7 +75,7 @@ def parse(text: str, origin: str) -> RateCard:
     """
     try:
         # Numbers stay text here: a rate that went through a float would not be the rate in the file.
-        document = json.loads(text, parse_float=str)
+        document = json.loads(text, parse_float=str, object_pairs_hook=_unique)
     except ValueError as problem:
         raise RateCardError(origin, [f"not valid JSON ({problem}); correct it there"]) from problem
     reader = _Reader()
@@ -83,6 +83,14 @@ def parse(text: str, origin: str) -> RateCard:
     if reader.problems:
         raise RateCardError(origin, reader.problems)
     return RateCard(plans, origin=origin)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+    return found
 
 
 def merge(base: RateCard, over: RateCard) -> RateCard:

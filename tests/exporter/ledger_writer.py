@@ -1,0 +1,45 @@
+"""Writes numbered batches to a ledger for ever and says so after each commit; a test kills it.
+
+Batch n holds ``WIDTH`` buckets of hour n, and reads the hour before it again with a larger value, as the agent does.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from exporter.costs import COST, Costs
+from exporter.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
+from exporter.ratecard import load
+from exporter.store import Store
+
+WIDTH = 40
+START = 1793491200  # 2026-11-01
+FIRST, FINAL = 100, 250
+
+
+def batch(number: int) -> list[UsageFact]:
+    return [
+        UsageFact("o", "p", f"b{branch}", START + 3600 * hour, "hourly", "launch_v3", "compute_unit_seconds", value, at)
+        for hour, value, at in ((number - 1, FINAL, 2 * number), (number, FIRST, 2 * number))
+        if hour >= 0
+        for branch in range(WIDTH)
+    ]
+
+
+def main(path: Path) -> None:
+    store = Store.open(path, {"ledger": LEDGER_SCHEMA})
+    ledger = SqliteLedger(store)
+    costs = Costs(ledger, lambda start, end: (), load())
+    number = (max(ledger.through().projects.values(), default=START) - START) // 3600
+    while True:
+        ledger.put(batch(number))
+        print("put", number, flush=True)
+        if number % 3 == 0:
+            seen = [o.families.get(COST) for o in costs.observe(START + 3600 * number)]
+            print("counter", sum(value for family in seen for value in family.values()), flush=True)
+        number += 1
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
