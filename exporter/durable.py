@@ -308,9 +308,10 @@ class Durable:
             else:
                 other = _sum(other, delta)
         series[OTHER] = other
-        with self._store.snapshot() as cursor:
-            for key in change.entered:
-                series[key] = tables.load_total(cursor, spot.place.id, name, key) or _ZERO
+        if change.entered:
+            with self._store.snapshot() as cursor:
+                for key in change.entered:
+                    series[key] = tables.load_total(cursor, spot.place.id, name, key) or _ZERO
         left = [StoredTotal(name, key, member=False, counters=tenant.series[key]) for key in change.left]
         return _Step(change, series, left, whole)
 
