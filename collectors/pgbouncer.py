@@ -36,6 +36,8 @@ _REFUSALS: tuple[tuple[str, Status, str], ...] = (
     (r"not allowed|admin access needed|permission denied", Status.NO_PRIVILEGE,
      "the user may not use the console: add it to stats_users in pgbouncer.ini"),
     (r"timeout expired|timed out", Status.TIMEOUT, "no answer in time: is the host right, and the port open?"),
+    (r"no more connections allowed|too many clients", Status.UNREACHABLE,
+     "it is full: max_client_conn is reached, so applications are refused too"),
     (r"no such database", Status.UNSUPPORTED, "there is no console: is this really a PgBouncer?"),
 )  # fmt: skip
 

@@ -163,7 +163,7 @@ class _Reading:
     def _refused(self, level: str, problem: NeonError) -> None:
         reasons = {
             403: "the plan has no consumption history (Free has none), or the key is limited to a project",
-            404: "the key's account is no member of this organisation: check neon.org_id",
+            404: "the key is limited to a project, or neon.org_id is not an organisation of its account",
             406: "Neon no longer keeps this range (hourly for 168 h, daily for 60 days, monthly for a year)",
         }
         reason = reasons[problem.http_status or 0]

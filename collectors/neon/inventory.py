@@ -194,6 +194,7 @@ class _Round:
         self.requests = 0
         self.failed: dict[str, NeonError] = {}
         self._bad = 0
+        self._failures_in_a_row = 0
 
     async def read(self, rows: Mapping[str, Project], known: Mapping[str, Holding]) -> dict[str, Holding]:
         """The holdings of all rows; a project that could not be read keeps what was known of it."""
@@ -229,14 +230,22 @@ class _Round:
                 self.failed[row.id] = self._stopped
                 return held
             try:
-                return await self._read_project(row, held, branches_due, endpoints_due, now)
+                holding = await self._read_project(row, held, branches_due, endpoints_due, now)
             except NeonError as problem:
                 if problem.http_status == 404:  # deleted since the list was made
                     return None
-                self.failed[row.id] = problem
-                if problem.status in (Status.AUTH, Status.RATE_LIMITED) or len(self.failed) >= _FAILURES_TO_STOP:
-                    self._stopped = problem
+                self._fail(row.id, problem)
                 return held
+            self._failures_in_a_row = 0
+            return holding
+
+    def _fail(self, project_id: str, problem: NeonError) -> None:
+        self.failed[project_id] = problem
+        self._failures_in_a_row += problem.status in (Status.TIMEOUT, Status.UNREACHABLE)
+        # A project of its own trouble is one thing; an API that fails is left alone until the next round.
+        down = self._failures_in_a_row >= _FAILURES_TO_STOP
+        if down or problem.status in (Status.AUTH, Status.RATE_LIMITED):
+            self._stopped = problem
 
     def _due(self, row: Project, held: Holding | None, now: float) -> tuple[bool, bool]:
         """Whether to read the branches, and whether to read the computes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from decimal import Decimal
@@ -125,6 +126,35 @@ async def test_a_frozen_one_costs_the_deadline_and_no_socket(postgres18: Cluster
         own.signal(signal.SIGCONT)
         assert (await one(own.console())).status is Status.OK
         assert sockets() == before
+
+
+async def test_the_console_answers_when_clients_are_refused(postgres18: Cluster) -> None:
+    connect = psycopg.AsyncConnection.connect
+    with pooler(postgres18, max_client_conn="1") as own:
+        async with await connect(own.app(), autocommit=True) as app:
+            await app.execute("SELECT 1")
+            with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+                await connect(own.app())
+            observation = await one(own.console())
+    assert observation.status is Status.OK
+    assert named(observation)["pgbouncer_config_max_client_connections"] == {(): 1}
+
+
+async def test_tls_is_used_when_the_dsn_asks_for_it(pgbouncer: Pooler) -> None:
+    observation = await one(pgbouncer.console() + " sslmode=require")
+    assert observation.status is Status.UNREACHABLE and "SSL" in observation.error, "this one offers none"
+
+
+async def test_cancelling_a_visit_leaves_nothing_open(pgbouncer: Pooler) -> None:
+    before = sockets()
+    for pause in (0.0, 0.002, 0.01):
+        visit = asyncio.create_task(one(pgbouncer.console()))
+        await asyncio.sleep(pause)
+        visit.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await visit
+    gc.collect()
+    assert sockets() == before
 
 
 async def test_one_that_freezes_in_the_middle_is_cut_off(pgbouncer: Pooler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,24 @@ async def test_a_failing_api_is_not_hammered(plane: ControlPlane) -> None:
     assert sum(plane.count().values()) < 80, "a few projects are tried, not all sixty"
 
 
+async def test_projects_that_may_not_be_read_do_not_stop_the_others(plane: ControlPlane) -> None:
+    for number in range(20):
+        plane.add(f"p{number}")
+    plane.faults = [refuse("/projects/(alpha|beta|gamma|p0|p1)/", 403)]
+    inventory = await look(plane)
+    assert len(inventory.unknown_project_ids) == 5 and len(inventory.projects) == 18
+
+
+async def test_a_429_in_the_middle_ends_the_round(plane: ControlPlane) -> None:
+    for number in range(60):
+        plane.add(f"p{number}")
+    first = await look(plane)
+    plane.count()
+    plane.faults = [refuse("/projects/.*/", 429, None, **{"Retry-After": "600"})]
+    second = await look(plane, first, full=True)
+    assert len(second.unknown_project_ids) == 63 and sum(plane.count().values()) < 20
+
+
 async def test_a_project_deleted_between_list_and_read_is_gone(plane: ControlPlane) -> None:
     plane.faults = [refuse("/projects/beta/", 404)]
     inventory = await look(plane)
