@@ -58,7 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     command("run", "exporter.app:run_command", "collect and serve until stopped (the default)", common)
-    command("check", "exporter.check:check_command", "one pass over everything: what works, what not, and why", reading)
+    check = command(
+        "check", "exporter.cli_check:check_command", "one pass: what works, what does not, and why", reading
+    )
+    check.add_argument("--no-sql", action="store_true", help="open no session, not even on computes that are awake")
     config = command("config", "exporter.cli_config:config_command", "judge, show or explain the settings", common)
     config.add_argument("what", choices=["check", "show", "schema", "example"])
     command("inventory", "exporter.cli_reading:inventory_command", "projects, branches and computes", reading)

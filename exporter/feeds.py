@@ -41,6 +41,7 @@ class Known:
     inventory: Inventory | None = None
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Degradations for a person, by feed."""
+    names: dict[str, str] = field(default_factory=dict)
     operations_of: dict[str, object] = field(default_factory=dict)
     """By project, the state in which its operations were last read."""
 
@@ -90,6 +91,7 @@ class Feeds:
         for observation in inventory.observe(found):
             self._state.put(observation, interval=pace)
         self._put_ok("api", began, pace)
+        await self._remember_names(found)
         keep = frozenset(
             {f"project:{each}" for each in found.projects}
             | {f"branch:{each}" for each in found.branches}
@@ -97,6 +99,14 @@ class Feeds:
         )
         self._state.forget(keep, ("project:", "endpoint:"))
         return found
+
+    async def _remember_names(self, found: Inventory) -> None:
+        """So that `neonmeter cost` can say names without asking Neon."""
+        names = {project.id: project.name for project in found.projects.values()}
+        names |= {branch.id: branch.name for branch in found.branches.values()}
+        if names != self.known.names:
+            self.known.names = names
+            await self._disk.run(lambda: self._notebook.write("names", "all", names))
 
     async def consume(self) -> None:
         """Read consumption into the ledger, then price it; what cannot be read stays as old as it is, visibly."""

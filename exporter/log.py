@@ -35,4 +35,6 @@ def set_up(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # It warns of each round that is skipped because the one before still runs; we count those as a metric.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     logging.getLogger("neonmeter").setLevel(level.upper())

@@ -64,7 +64,10 @@ class Rounds:
     def _plan(self) -> Schedule:
         settings = self.wiring.settings
         intervals, sampling = settings.intervals, settings.sampling
-        schedule = Schedule(lambda name: self._metrics.inc(selfmetrics.ROUNDS, (name, "bug")))
+        schedule = Schedule(
+            on_bug=lambda name: self._metrics.inc(selfmetrics.ROUNDS, (name, "bug")),
+            on_missed=lambda name: self._metrics.inc(selfmetrics.ROUNDS_MISSED, (name,)),
+        )
 
         def every(name: str, seconds: float, job: Callable[[], Awaitable[None]], first_in: float = 0.0) -> None:
             schedule.every(name, seconds, lambda: self._guarded(name, job), first_in=first_in)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 Job = Callable[[], Awaitable[None]]
@@ -21,10 +22,12 @@ _log = logging.getLogger("neonmeter.schedule")
 class Schedule:
     """The jobs of one running agent. All of them run on the event loop that called ``start``."""
 
-    def __init__(self, on_bug: Callable[[str], None]) -> None:
+    def __init__(self, on_bug: Callable[[str], None], on_missed: Callable[[str], None]) -> None:
+        """``on_bug`` gets the name of a job that raised, ``on_missed`` of one that was due while it still ran."""
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
+        self._scheduler.add_listener(lambda event: self._missed(event, on_missed), EVENT_JOB_MAX_INSTANCES)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._on_bug = on_bug
 
@@ -38,6 +41,10 @@ class Schedule:
         self._scheduler.add_job(
             guarded, "interval", seconds=seconds, id=name, name=name, next_run_time=start, replace_existing=True
         )
+
+    @staticmethod
+    def _missed(event: JobSubmissionEvent, on_missed: Callable[[str], None]) -> None:
+        on_missed(event.job_id)
 
     async def _run(self, name: str, job: Job) -> None:
         task = asyncio.current_task()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"[-+$<~]*[\d,.]+( ?[%a-zA-Z/]{0,6})?\Z")
@@ -23,7 +26,20 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ]
         return "  ".join(padded).rstrip()
 
-    return "\n".join([line(headers), line(["-" * width for width in widths]), *map(line, texts)]) + "\n"
+    lines = [line(headers), line(["-" * width for width in widths]), *map(line, texts)]
+    return "\n".join(_folded(lines, sum(widths[:-1]) + 2 * len(widths[:-1]))) + "\n"
+
+
+def _folded(lines: list[str], indent: int) -> list[str]:
+    """On a terminal, long last columns go on under themselves; a program gets one line a row."""
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or indent > width // 2:
+        return lines
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, subsequent_indent=" " * indent, drop_whitespace=False) or [""]
+    ]
 
 
 def seconds(value: float | None) -> str:

@@ -112,25 +112,10 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         RateCardError: the rate card cannot be used.
         TenantRulesError: a tenant rule cannot work.
     """
-    neon = settings.neon
     card = ratecard.load(settings.cost.rate_card)
     rules = rules_of(settings)
 
-    def on_request(route: str, status: int | None, seconds: float) -> None:
-        kept.metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
-        kept.metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
-        now = time.time()
-        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
-
-    client = NeonClient(
-        neon.api_url,
-        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
-        requests_per_minute=neon.requests_per_minute,
-        burst=neon.burst,
-        consumption_per_minute=neon.consumption_per_minute,
-        timeout=neon.timeout_seconds,
-        on_request=on_request,
-    )
+    client = neon_client(settings, kept.metrics)
     costs = Costs(kept.ledger, kept.durable.tenant_hours, card, plan=settings.cost.plan)
     feeds = Feeds(
         settings,
@@ -151,3 +136,25 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     visitor = Visitor(settings.sampling, reach, readings, kept.wake_states, kept.metrics, clock=kept.clock)
     kept.durable.use(rules, settings.sampling.top_statements)
     return Wiring(settings, client, feeds, visitor, kept)
+
+
+def neon_client(settings: Settings, metrics: SelfMetrics | None = None) -> NeonClient:
+    """A client for the configured API; requests are counted in ``metrics``."""
+    neon = settings.neon
+
+    def on_request(route: str, status: int | None, seconds: float) -> None:
+        if metrics is not None:
+            metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
+            metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
+        now = time.time()
+        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
+
+    return NeonClient(
+        neon.api_url,
+        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
+        requests_per_minute=neon.requests_per_minute,
+        burst=neon.burst,
+        consumption_per_minute=neon.consumption_per_minute,
+        timeout=neon.timeout_seconds,
+        on_request=on_request,
+    )

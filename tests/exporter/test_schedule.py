@@ -22,7 +22,7 @@ async def test_a_bug_in_a_job_is_counted_and_the_job_goes_on(caplog: pytest.LogC
             twice.set()
         raise ValueError("boom")
 
-    schedule = Schedule(bugs.append)
+    schedule = Schedule(bugs.append, on_missed=print)
     schedule.every("broken", 0.05, broken)
     with caplog.at_level(logging.ERROR, "neonmeter"):
         schedule.start()
@@ -42,13 +42,15 @@ async def test_a_slow_job_is_never_run_twice_at_once() -> None:
         await asyncio.sleep(0.2)
         inside -= 1
 
-    schedule = Schedule(lambda _name: None)
+    missed: list[str] = []
+    schedule = Schedule(print, missed.append)
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
     schedule.every("slow", 0.02, slow)
     schedule.start()
     await asyncio.sleep(0.6)
     await schedule.stop(1)
     assert most == 1
+    assert set(missed) == {"slow"}, "and it is counted"
     assert inside == 0
 
 
@@ -66,7 +68,7 @@ async def test_stop_waits_for_what_runs_and_then_cancels_it() -> None:
             ended.append("cancelled")
             raise
 
-    schedule = Schedule(lambda _name: None)
+    schedule = Schedule(print, print)
     schedule.every("quick", 60, quick)
     schedule.every("endless", 60, endless)
     schedule.start()
