@@ -10,9 +10,9 @@ This is also the only place where money becomes a float.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, isfinite
+from typing import NamedTuple
 
 from collectors.base import Target
 from collectors.metric import Families, Labels, Metric, Series, Value
@@ -31,14 +31,14 @@ def within(metric: Metric, series: Series) -> Series:
 
 
 def escape_label(text: str) -> str:
-    r"""Escape a label value. NUL becomes U+FFFD: Prometheus' lexer takes it for the end of the page."""
+    """Escape a label value: backslash, quote and newline; everything else stands for itself."""
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if '"' in text:
         text = text.replace('"', '\\"')
     if "\n" in text:
         text = text.replace("\n", "\\n")
-    return text.replace("\0", "\ufffd") if "\0" in text else text
+    return text
 
 
 def escape_help(text: str) -> str:
@@ -76,8 +76,7 @@ def as_float(value: Value) -> float:
         return inf if value > 0 else -inf
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """The sample lines of one target in one family. ``cut`` counts the series left out for ``max_series``."""
 
     lines: bytes

@@ -21,6 +21,10 @@ from exporter.render import Fragment, Renderer, header
 SLOTS = 8
 """Targets on one page. Fewer make a change cheaper, more make the compressed text smaller."""
 
+_GROUP = 16
+"""Compressed pages in one chunk. A page shrinks to some hundred bytes, and a send takes 1,024 chunks at most: each
+further send waits for the GIL once more while the program collects."""
+
 _GZIP = 31
 """zlib's window bits for a gzip header and trailer around 32 KB of window."""
 
@@ -51,35 +55,37 @@ EMPTY = Snapshot(0, 0.0, 0, (), 0, (_gzip(b""),), len(_gzip(b"")))
 """What there is before the first publish."""
 
 
-@dataclass(slots=True)
-class _Page:
-    """The lines of up to SLOTS targets, joined; each slot's length says where its lines are. Kept once, not twice."""
+class _Joined:
+    """A few pieces as one chunk; the lengths say where each begins, so that no piece is kept a second time."""
 
-    text: bytes = b""
-    packed: bytes = b""
-    lengths: list[int] = field(default_factory=lambda: [0] * SLOTS)
+    __slots__ = ("_lengths", "chunk")
 
-    def replace(self, slot: int, lines: bytes) -> bool:
-        """Put the lines of one slot; False when they were there already."""
-        start = sum(self.lengths[:slot])
-        end = start + self.lengths[slot]
-        if self.text[start:end] == lines:
+    def __init__(self, pieces: int) -> None:
+        self.chunk = b""
+        self._lengths = [0] * pieces
+
+    def replace(self, index: int, piece: bytes) -> bool:
+        """Put one piece; False when it was there already."""
+        start = sum(self._lengths[:index])
+        end = start + self._lengths[index]
+        if self.chunk[start:end] == piece:
             return False
-        self.text = b"".join((self.text[:start], lines, self.text[end:]))
-        self.lengths[slot] = len(lines)
+        self.chunk = b"".join((self.chunk[:start], piece, self.chunk[end:]))
+        self._lengths[index] = len(piece)
         return True
 
 
 class _Family:
     """The pages of one metric. A target keeps its slot while it lives; a freed slot is the first to be taken again."""
 
-    __slots__ = ("_changed", "_free", "_header", "_pages", "_slots", "chunks", "lengths", "metric", "packed")
+    __slots__ = ("_changed", "_free", "_groups", "_header", "_pages", "_slots", "chunks", "lengths", "metric", "packed")
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
         text = header(metric)
         self._header = (text, _gzip(text))
-        self._pages: list[_Page] = []
+        self._pages: list[_Joined] = []
+        self._groups: list[_Joined] = []
         self._slots: dict[Hashable, int] = {}
         self._free: list[int] = []
         self._changed: set[int] = set()
@@ -93,7 +99,9 @@ class _Family:
         if slot is None:
             if not self._free:
                 first = len(self._pages) * SLOTS
-                self._pages.append(_Page())
+                self._pages.append(_Joined(SLOTS))
+                if len(self._pages) > len(self._groups) * _GROUP:
+                    self._groups.append(_Joined(_GROUP))
                 self._free.extend(range(first, first + SLOTS))
             slot = self._slots[key] = heapq.heappop(self._free)
         return self._replace(slot, lines)
@@ -121,12 +129,11 @@ class _Family:
         if not self._changed:
             return
         for number in self._changed:
-            page = self._pages[number]
-            page.packed = _gzip(page.text) if page.text else b""
+            text = self._pages[number].chunk
+            self._groups[number // _GROUP].replace(number % _GROUP, _gzip(text) if text else b"")
         self._changed.clear()
-        filled = [page for page in self._pages if page.text]
-        self.chunks = (self._header[0], *(page.text for page in filled))
-        self.packed = (self._header[1], *(page.packed for page in filled))
+        self.chunks = (self._header[0], *(page.chunk for page in self._pages if page.chunk))
+        self.packed = (self._header[1], *(group.chunk for group in self._groups if group.chunk))
         self.lengths = (sum(map(len, self.chunks)), sum(map(len, self.packed)))
 
 

@@ -188,7 +188,7 @@ def test_a_real_prometheus_reads_every_sample_of_many_members(prometheus_of: Pro
         (name,): 1.5 for name in ('a"b', "c\\d", "e\nf", "nul\0", "%r %s", "caf\u00e9 \U0001f600", "\u2028", "\r", "")
     })  # fmt: skip
     view.builder.put("odd", endpoint(9999), odd)
-    assert len(view.publish().gzip) > 1000
+    assert b"".join(view.publish().gzip).count(b"\x1f\x8b\x08") > 1000  # members
     with serving(view, metrics) as (server, _client), prometheus_of(server.url.removeprefix("http://")) as prometheus:
         prometheus.wait('up{job="neonmeter"}', lambda value: value == 1)
         prometheus.wait("scrape_samples_scraped", lambda value: value == view.current.series)
@@ -196,7 +196,7 @@ def test_a_real_prometheus_reads_every_sample_of_many_members(prometheus_of: Pro
         assert prometheus.value("sum(pg_test_calls_total)") == 2700 * (4000 + 6)
         rows = prometheus.query('pg_test_size_bytes{endpoint_id=~".*9999"}')
         names = {row["metric"].get("datname", "") for row in rows}  # type: ignore[attr-defined]
-        assert names == {'a"b', "c\\d", "e\nf", "nul\ufffd", "%r %s", "caf\u00e9 \U0001f600", "\u2028", "\r", ""}
+        assert names == {'a"b', "c\\d", "e\nf", "nul\0", "%r %s", "caf\u00e9 \U0001f600", "\u2028", "\r", ""}
     assert set(metrics.families().get(SCRAPES)) == {("gzip",)}
 
 

@@ -87,13 +87,13 @@ def test_any_history_ends_in_what_a_fresh_render_says(history: list[tuple[int, s
 
 def test_a_change_renews_the_pages_of_that_target_only() -> None:
     builder = SnapshotBuilder()
-    for number in range(10 * SLOTS):
+    for number in range(40 * SLOTS):
         builder.put(number, endpoint(number), families(1))
     before = builder.publish(1.0)
     builder.put(3, endpoint(3), families(2))
     after = builder.publish(2.0)
-    for old, new in ((before.plain, after.plain), (before.gzip, after.gzip)):
-        assert len(old) == len(new) == 3 * (10 + 1)
+    for old, new, chunks in ((before.plain, after.plain, 40), (before.gzip, after.gzip, 3)):
+        assert len(old) == len(new) == 3 * (chunks + 1)
         assert sum(one is not two for one, two in zip(old, new, strict=True)) == 3
 
 
