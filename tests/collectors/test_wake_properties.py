@@ -1,0 +1,173 @@
+"""The bound of the wake policy, against a model of Neon's monitor with users, APIs and clocks that vary at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.wake import WakePolicy, bound_seconds, pace_seconds
+from tests.collectors.monitor_model import Burst, Clocks, Compute, Sampler, Shown, frozen, honest, lying, run
+
+HORIZON = 3600.0
+TIMEOUTS = st.sampled_from([60.0, 120.0, 300.0, 600.0])
+TICKS = st.sampled_from([5.0, 15.0, 37.0, 60.0])
+LENGTHS = st.sampled_from([0.02, 0.5, 5.0])
+
+
+@st.composite
+def users(draw: st.DrawFn) -> list[Burst]:
+    """Bursts of a user: bursty, cron-like or steady."""
+    bursts: list[Burst] = []
+    at = draw(st.floats(1.0, 300.0))
+    while at < HORIZON and len(bursts) < 40:
+        end = at + draw(st.one_of(st.floats(0.01, 5.0), st.floats(5.0, 400.0)))
+        bursts.append((at, end))
+        at = end + draw(st.one_of(st.floats(0.5, 60.0), st.floats(50.0, 900.0)))
+    return bursts
+
+
+@st.composite
+def lags(draw: st.DrawFn) -> Iterator[float]:
+    """How late the API is, look by look: 0-120 s."""
+    return cycle(draw(st.lists(st.floats(0.0, 120.0), min_size=1, max_size=12)))
+
+
+def sampler(shown: Shown, tick: float, phase: float, length: float, **more: object) -> Sampler:
+    return Sampler(WakePolicy(), tick, phase, shown, length, **more)  # type: ignore[arg-type]
+
+
+def check_bound(compute: Compute, samples: int, seconds: float) -> None:
+    assert compute.caused_wakes == 0
+    for each in compute.transitions:
+        assert each.samples_after <= samples, each
+        added = each.suspended_at - each.last_foreign - compute.suspend_after
+        assert added <= seconds + 1e-6, (each, added)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TIMEOUTS, users(), lags(), TICKS, st.floats(0.0, 60.0), LENGTHS)
+def test_after_the_last_foreign_activity_one_sample_follows_and_the_suspend_comes_in_time(
+    suspend_after: float, bursts: list[Burst], late: Iterator[float], tick: float, phase: float, length: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(honest(late), tick, phase, length)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMEOUTS, users(), lags(), TICKS, st.frozensets(st.integers(0, 400), max_size=60), LENGTHS)
+def test_a_crash_loop_keeps_the_bound(
+    suspend_after: float,
+    bursts: list[Burst],
+    late: Iterator[float],
+    tick: float,
+    crashes: frozenset[int],
+    length: float,
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(honest(late), tick, 0.0, length, crash_at=crashes)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TIMEOUTS, users(), TICKS, st.floats(0.0, 60.0))
+def test_a_last_active_that_is_frozen_until_the_suspend_allows_one_sample_at_most_near_the_wake(
+    suspend_after: float, bursts: list[Burst], tick: float, phase: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(frozen, tick, phase, 0.5)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    TIMEOUTS, users(), lags(), TICKS,
+    st.builds(Clocks, *[st.sampled_from([-300.0, -20.0, 0.0, 20.0, 300.0])] * 4),
+)  # fmt: skip
+def test_clocks_five_minutes_apart_wake_nothing_and_end_in_a_suspend(
+    suspend_after: float, bursts: list[Burst], late: Iterator[float], tick: float, clocks: Clocks
+) -> None:
+    compute = Compute(suspend_after, bursts, clocks)
+    agent = sampler(honest(late), tick, 0.0, 0.5)
+    run(compute, [agent], HORIZON)
+    # The database's own evidence bounds what a wrong clock lets through.
+    check_bound(compute, 2, bound_seconds(WakePolicy("database"), suspend_after) + 130)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMEOUTS, users(), TICKS, st.floats(0.0, 60.0), LENGTHS)
+def test_a_last_active_that_lies_is_found_out_by_the_database(
+    suspend_after: float, bursts: list[Burst], tick: float, phase: float, length: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(lying, tick, phase, length)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 2, bound_seconds(WakePolicy("database"), suspend_after) + 2 * tick + 70)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMEOUTS, users(), lags(), TICKS, st.floats(0.0, 60.0), LENGTHS)
+def test_two_samplers_do_not_keep_a_compute_awake_between_them(
+    suspend_after: float, bursts: list[Burst], late: Iterator[float], tick: float, phase: float, length: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agents = [sampler(honest(late), tick, 0.0, length), sampler(honest(late), tick, phase, length)]
+    run(compute, agents, HORIZON)
+    check_bound(compute, 4, 4 * bound_seconds(WakePolicy(), suspend_after))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TIMEOUTS, st.integers(2, 6), TICKS, st.floats(0.0, 13.0))
+def test_no_number_of_samplers_keeps_a_compute_awake_for_ever_even_where_the_api_lies(
+    suspend_after: float, number: int, tick: float, spread: float
+) -> None:
+    compute = Compute(suspend_after, [(10.0, 400.0)])
+    agents = [sampler(lying, tick, spread * index, 5.0) for index in range(number)]
+    run(compute, agents, 30 * suspend_after + 2000)
+    assert compute.transitions
+    assert not compute.awake
+    assert compute.caused_wakes == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(TIMEOUTS, users(), st.floats(0.0, 60.0), LENGTHS, st.frozensets(st.integers(0, 400), max_size=20))
+def test_database_mode_keeps_its_bound_whatever_the_api_shows(
+    suspend_after: float, bursts: list[Burst], phase: float, length: float, crashes: frozenset[int]
+) -> None:
+    policy = WakePolicy("database")
+    compute = Compute(suspend_after, bursts)
+    tick = pace_seconds(policy, suspend_after)
+    agent = Sampler(policy, tick, phase, frozen, length, crash_at=crashes)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 2, bound_seconds(policy, suspend_after) + tick)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TIMEOUTS, users(), TICKS)
+def test_what_we_book_as_added_is_never_less_than_what_we_added(
+    suspend_after: float, bursts: list[Burst], tick: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(honest(), tick, 0.0, 0.5)
+    run(compute, [agent], HORIZON + 2 * suspend_after)
+    alone = Compute(suspend_after, bursts)
+    run(alone, [], HORIZON + 2 * suspend_after)
+    assert agent.state is not None
+    assert (
+        agent.state.added_seconds >= awake_seconds(compute, suspend_after) - awake_seconds(alone, suspend_after) - 1e-3
+    )
+
+
+def awake_seconds(compute: Compute, suspend_after: float) -> float:
+    """All seconds it was awake, from its own record of activity."""
+    total, until = 0.0, -1e9
+    for start, end in sorted(compute.spans):
+        total += max(0.0, end + suspend_after - max(start, until))
+        until = max(until, end + suspend_after)
+    return total
