@@ -45,6 +45,8 @@ class Counted(NamedTuple):
 
     counted: int
     adjusted: int
+    series: int = 0
+    """Rises with the order in which series were first counted; never changes."""
 
 
 def pico(cost: Fraction) -> int:
@@ -96,4 +98,4 @@ def _moved(
         costs.append((month, series, cost))
         if rise:
             moved.append((counted, adjusted, series))
-    return Counted(counted, adjusted)
+    return Counted(counted, adjusted, series)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.metric import Families, Metric, Scope
 from exporter.compute.allocate import (
     MICRO,
     BranchWeights,
@@ -39,7 +39,25 @@ from exporter.compute.rates import (
     to_decimal,
 )
 from exporter.cost_counters import PICO, Counted, CounterKey, pico
+from exporter.cost_metrics import (
+    ADJUSTMENTS,
+    CORRECTIONS,
+    COST,
+    COVERAGE,
+    METRICS,
+    MONTH,
+    RATE_CARD,
+    RATE_CARD_AGE,
+    RUN_RATE,
+    TENANT_ADJUSTMENTS,
+    TENANT_COST,
+    TENANT_MONTH,
+    THROUGH,
+    UNKNOWN,
+)
 from exporter.ledger import Ledger
+
+__all__ = ["METRICS", "Costs", "MonthCosts", "TenantHours", "observe"]
 
 COLLECTOR = "cost"
 LAG = 20 * 60
@@ -47,129 +65,12 @@ LAG = 20 * 60
 SETTLED = 6 * HOUR
 """This long after its end a day is closed, and its hours are not split again unless their usage is corrected."""
 
+TENANTS_SHOWN = 300
+"""Tenants with series of their own on one branch: those first seen. The rest is summed as one; a report shows all."""
+OTHER = "__other__"
+
 TenantHours = Callable[[int, int], Iterable[TenantHour]]
 """Answers the tenant hours with ``start`` <= hour < ``end``."""
-
-
-def _usd(name: str, help_text: str, *labels: str, kind: Kind = Kind.GAUGE, series: int = 16) -> Metric:
-    return Metric(name, kind, Unit.USD, Scope.BRANCH, help_text, labels, worse="up", max_series=series)
-
-
-COST = _usd(
-    "neon_cost_usd_total",
-    "List cost of the branch since the first usage seen; it never falls, see neon_cost_adjustments_usd_total.",
-    "component",
-    kind=Kind.COUNTER,
-)
-ADJUSTMENTS = _usd(
-    "neon_cost_adjustments_usd_total",
-    "Cost that neon_cost_usd_total counted and later data took back (down): subtract it for the net cost.",
-    "component",
-    "direction",
-    kind=Kind.COUNTER,
-)
-MONTH = _usd(
-    "neon_cost_month_to_date_usd", "List cost of the branch in this calendar month (UTC), estimated.", "component"
-)
-TENANT_COST = _usd(
-    "neon_tenant_cost_usd_total",
-    "Cost of the branch by tenant since the first usage seen; __idle__, __shared__ and the like are tenants here.",
-    "tenant",
-    "component",
-    kind=Kind.COUNTER,
-    series=2000,
-)
-TENANT_ADJUSTMENTS = _usd(
-    "neon_tenant_cost_adjustments_usd_total",
-    "Cost that neon_tenant_cost_usd_total counted and later data took back or moved to another tenant (down).",
-    "tenant",
-    "component",
-    "direction",
-    kind=Kind.COUNTER,
-    series=2000,
-)
-TENANT_MONTH = _usd(
-    "neon_tenant_cost_month_to_date_usd",
-    "Cost of the branch by tenant in this calendar month (UTC); over all tenants it sums to the branch.",
-    "tenant",
-    "component",
-    series=2000,
-)
-RUN_RATE = _usd(
-    "neon_cost_hourly_run_rate_usd",
-    "USD per hour over the newest 24 hours of usage, without public transfer (its price depends on the month).",
-)
-COVERAGE = Metric(
-    "neon_cost_coverage_ratio",
-    Kind.GAUGE,
-    Unit.RATIO,
-    Scope.BRANCH,
-    "Measured busy time over awake CU time in this calendar month: how much of the compute cost has a known cause.",
-    worse="down",
-    max_series=1,
-)
-THROUGH = Metric(
-    "neon_billing_data_through_timestamp_seconds",
-    Kind.GAUGE,
-    Unit.TIMESTAMP,
-    Scope.ORG,
-    "Up to when usage has been read; costs are estimates up to this instant.",
-    worse="down",
-    max_series=1,
-)
-UNKNOWN = Metric(
-    "neon_pricing_unknown",
-    Kind.GAUGE,
-    Unit.NONE,
-    Scope.PROJECT,
-    "1 for usage of this calendar month that the rate card has no price for; it is not in any cost.",
-    ("plan", "component"),
-    worse="up",
-    max_series=32,
-)
-RATE_CARD = Metric(
-    "neon_rate_card_info",
-    Kind.GAUGE,
-    Unit.NONE,
-    Scope.AGENT,
-    "The newest rate in force of each plan in use: from which day, and where it was read.",
-    ("plan", "valid_from", "source"),
-    max_series=32,
-)
-RATE_CARD_AGE = Metric(
-    "neon_rate_card_age_seconds",
-    Kind.GAUGE,
-    Unit.SECONDS,
-    Scope.AGENT,
-    "Time since a person last read the source of the newest rate in force of the plan.",
-    ("plan",),
-    worse="up",
-    max_series=32,
-)
-CORRECTIONS = Metric(
-    "neonmeter_ledger_corrections_total",
-    Kind.COUNTER,
-    Unit.NONE,
-    Scope.AGENT,
-    "Usage buckets that a later reading made smaller or moved to another plan.",
-    worse="up",
-    max_series=1,
-)
-METRICS: tuple[Metric, ...] = (
-    COST,
-    ADJUSTMENTS,
-    MONTH,
-    TENANT_COST,
-    TENANT_ADJUSTMENTS,
-    TENANT_MONTH,
-    RUN_RATE,
-    COVERAGE,
-    THROUGH,
-    UNKNOWN,
-    RATE_CARD,
-    RATE_CARD_AGE,
-    CORRECTIONS,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +215,10 @@ class Costs:
         last = self.month(this.month - 1, now)
         self.forget(last.month)
         by_target: dict[Target, Families] = {}
-        _counter_series(by_target, self.counters([last, this]))
-        _month_series(by_target, this)
+        counters = self.counters([last, this])
+        folded = _folded(counters)
+        _counter_series(by_target, counters, folded)
+        _month_series(by_target, this, folded)
         self._run_rate(by_target, now)
         self._owners(by_target, this, now)
         return [
@@ -358,27 +261,49 @@ def _branch(project_id: str, branch_id: str) -> Target:
     return Target(Scope.BRANCH, (project_id, branch_id))
 
 
-def _counter_series(by_target: dict[Target, Families], counters: Mapping[CounterKey, Counted]) -> None:
-    for key, (counted, adjusted) in sorted(counters.items()):
+def _folded(counters: Mapping[CounterKey, Counted]) -> set[tuple[str, str, str]]:
+    """(project, branch, tenant) of those without series of their own. Who is shown once is shown for good."""
+    first: dict[tuple[str, str], dict[str, int]] = {}
+    for key, counted in counters.items():
+        if key.tenant and not key.tenant.startswith("__"):
+            tenants = first.setdefault(key[:2], {})
+            tenants[key.tenant] = min(counted.series, tenants.get(key.tenant, counted.series))
+    folded = set()
+    for (project, branch), tenants in first.items():
+        for tenant in sorted(tenants, key=tenants.__getitem__)[TENANTS_SHOWN:]:
+            folded.add((project, branch, tenant))
+    return folded
+
+
+def _counter_series(
+    by_target: dict[Target, Families], counters: Mapping[CounterKey, Counted], folded: set[tuple[str, str, str]]
+) -> None:
+    sums: dict[CounterKey, Counted] = {}
+    for key, counted in sorted(counters.items()):
+        name = key._replace(tenant=OTHER) if (key.project_id, key.branch_id, key.tenant) in folded else key
+        held = sums.get(name, Counted(0, 0))
+        sums[name] = Counted(held.counted + counted.counted, held.adjusted + counted.adjusted)
+    for key, total in sums.items():
         families = by_target.setdefault(_branch(key.project_id, key.branch_id), Families())
         labels: tuple[str, ...] = (key.tenant, key.component) if key.tenant else (key.component,)
-        families.set(TENANT_COST if key.tenant else COST, labels, to_decimal(Fraction(counted, PICO)))
-        if adjusted or not key.tenant:
+        families.set(TENANT_COST if key.tenant else COST, labels, to_decimal(Fraction(total.counted, PICO)))
+        if total.adjusted or not key.tenant:
             metric = TENANT_ADJUSTMENTS if key.tenant else ADJUSTMENTS
-            families.set(metric, (*labels, "down"), to_decimal(Fraction(adjusted, PICO)))
+            families.set(metric, (*labels, "down"), to_decimal(Fraction(total.adjusted, PICO)))
 
 
-def _month_series(by_target: dict[Target, Families], this: MonthCosts) -> None:
+def _month_series(by_target: dict[Target, Families], this: MonthCosts, folded: set[tuple[str, str, str]]) -> None:
     sums: dict[tuple[Target, Metric, tuple[str, ...]], Fraction] = {}
     for share in this.shares:
-        target = _branch(share.line.project_id, share.branch_id)
-        component = share.line.component.value
-        for name in ((target, MONTH, (component,)), (target, TENANT_MONTH, (share.tenant, component))):
+        project, branch, component = share.line.project_id, share.branch_id, share.line.component.value
+        target = _branch(project, branch)
+        tenant = OTHER if (project, branch, share.tenant) in folded else share.tenant
+        for name in ((target, MONTH, (component,)), (target, TENANT_MONTH, (tenant, component))):
             sums[name] = sums.get(name, Fraction()) + share.cost
-    for (target, metric, labels), cost in sums.items():
-        by_target.setdefault(target, Families()).set(metric, labels, to_decimal(cost))
     awake: dict[Target, ComputeUse] = {}
     for key, use in this.uses.items():
         awake.setdefault(_branch(key.project_id, key.branch_id), ComputeUse()).add(use)
+    for (target, metric, labels), cost in sums.items():
+        by_target.setdefault(target, Families()).set(metric, labels, to_decimal(cost))
     for target, use in awake.items():
         by_target.setdefault(target, Families()).set(COVERAGE, (), float(use.coverage))

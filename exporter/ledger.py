@@ -225,7 +225,7 @@ class SqliteLedger:
             if series is None:
                 insert = (
                     "INSERT INTO ledger_series (project_id, branch_id, metric, granularity, org_id, plan)"
-                    " VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET plan = plan RETURNING id"
                 )
                 ((series,),) = cursor.execute(insert, name).fetchall()
                 self._ids[name] = series

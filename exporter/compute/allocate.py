@@ -197,20 +197,30 @@ def split_hours(
         tenants = busy.setdefault((row.project_id, row.branch_id, row.hour), {})
         tenants[row.tenant] = tenants.get(row.tenant, 0) + row.busy_us
     uses: dict[tuple[str, str, str], ComputeUse] = {}
-    nothing: dict[str, int] = {}
     for project, branch, plan, hour, cu_seconds in compute:
-        awake = cu_seconds * MICRO
         use = uses.get((project, branch, plan))
         if use is None:
             use = uses[project, branch, plan] = ComputeUse()
-        seen = busy.get((project, branch, hour), nothing)
-        use.awake_us += awake
-        use.busy_us += min(awake, sum(seen.values()))
-        for tenant, part in split_hour(awake, seen).items():
-            use.tenants[tenant] = use.tenants.get(tenant, 0) + part
-            if hour >= open_from and tenant in (IDLE, UNATTRIBUTED):
-                use.pending[tenant] = use.pending.get(tenant, 0) + part
+        _add_hour(use, cu_seconds * MICRO, busy.get((project, branch, hour), {}), is_open=hour >= open_from)
     return uses
+
+
+def _add_hour(use: ComputeUse, awake: int, seen: Mapping[str, int], *, is_open: bool) -> None:
+    tenants = use.tenants
+    measured = sum(seen.values())
+    use.awake_us += awake
+    use.busy_us += min(awake, measured)
+    if measured <= awake:
+        # The usual hour, in place: what the statements leave over is idle, or unattributed where none were seen.
+        for tenant, part in seen.items():
+            tenants[tenant] = tenants.get(tenant, 0) + part
+        rest = IDLE if seen else UNATTRIBUTED
+        tenants[rest] = tenants.get(rest, 0) + awake - measured
+        if is_open:
+            use.pending[rest] = use.pending.get(rest, 0) + awake - measured
+    else:
+        for tenant, part in split_hour(awake, seen).items():
+            tenants[tenant] = tenants.get(tenant, 0) + part
 
 
 def allocate(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from exporter.costs import COST, Costs
+from exporter.cost_metrics import COST
+from exporter.costs import Costs
 from exporter.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
 from exporter.ratecard import load
 from exporter.store import Store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 
 from collectors.base import Observation, Status
 from collectors.metric import Metric, catalogue
+from exporter import cost_metrics
 from exporter import costs as costs_module
 from exporter.compute.allocate import AGENT, IDLE, SHARED
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED
@@ -66,7 +68,7 @@ def series(observations: list[Observation], metric: Metric) -> dict[tuple[str, .
     found: dict[tuple[str, ...], Decimal] = {}
     for observation in observations:
         for labels, value in observation.families.get(metric).items():
-            assert not isinstance(value, float) or metric is costs_module.COVERAGE
+            assert not isinstance(value, float) or metric is cost_metrics.COVERAGE
             found[(*observation.target.labels, *labels)] = value if isinstance(value, Decimal) else Decimal(value)
     return found
 
@@ -93,19 +95,19 @@ def a_day(ledger: SqliteLedger) -> Busy:
 
 
 def test_the_catalogue_declares_every_metric_once() -> None:
-    assert len(catalogue(costs_module.METRICS)) == len(costs_module.METRICS)
+    assert len(catalogue(cost_metrics.METRICS)) == len(cost_metrics.METRICS)
 
 
 def test_a_branch_costs_what_its_tenants_cost(store: Store) -> None:
     ledger = SqliteLedger(store)
     observations = observe(ledger, a_day(ledger), CARD, NOW)
     assert {o.status for o in observations} == {Status.OK}
-    month = series(observations, costs_module.MONTH)
+    month = series(observations, cost_metrics.MONTH)
     assert month["p1", "b1", "compute"] == Decimal("0.106") * 24
     exact = {UNATTRIBUTED: Fraction("0.106") * 24 * 100 / 3600, PROJECT_LEVEL: Fraction(3 * 24, 744) * Fraction("1.5")}
     assert month["p1", UNATTRIBUTED, "compute"] == to_decimal(exact[UNATTRIBUTED])
     assert month["p1", PROJECT_LEVEL, "extra_branches"] == to_decimal(exact[PROJECT_LEVEL])
-    tenants = series(observations, costs_module.TENANT_MONTH)
+    tenants = series(observations, cost_metrics.TENANT_MONTH)
     assert tenants["p1", "b1", "acme", "compute"] == Decimal("0.106") * 24 * 900 / 3600
     assert tenants["p1", "b1", SHARED, "root_storage"] == month["p1", "b1", "root_storage"]
     assert tenants["p1", "b2", UNATTRIBUTED, "compute"] == month["p1", "b2", "compute"]
@@ -117,23 +119,23 @@ def test_a_branch_costs_what_its_tenants_cost(store: Store) -> None:
 def test_coverage_run_rate_and_owners(store: Store) -> None:
     ledger = SqliteLedger(store)
     observations = observe(ledger, a_day(ledger), CARD, NOW)
-    coverage = series(observations, costs_module.COVERAGE)
+    coverage = series(observations, cost_metrics.COVERAGE)
     assert coverage["p1", "b1"] == Decimal((1500 * 10**6 + 7) / (3600 * 10**6))
     assert coverage["p1", "b2"] == 0
-    assert series(observations, costs_module.THROUGH) == {("org-1",): Decimal(NOVEMBER + DAY)}
-    run_rate = series(observations, costs_module.RUN_RATE)
+    assert series(observations, cost_metrics.THROUGH) == {("org-1",): Decimal(NOVEMBER + DAY)}
+    run_rate = series(observations, cost_metrics.RUN_RATE)
     assert run_rate["p1", "b2"] == Decimal("0.106") / 2
-    info = series(observations, costs_module.RATE_CARD)
+    info = series(observations, cost_metrics.RATE_CARD)
     assert [labels[:2] for labels in info] == [("launch_v3", "2026-05-01")]
-    assert series(observations, costs_module.RATE_CARD_AGE)["launch_v3",] > 0
+    assert series(observations, cost_metrics.RATE_CARD_AGE)["launch_v3",] > 0
 
 
 def test_usage_without_a_price_is_a_series(store: Store) -> None:
     ledger = SqliteLedger(store)
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
     observations = observe(ledger, Busy(), CARD, NOW)
-    assert series(observations, costs_module.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
-    assert series(observations, costs_module.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
+    assert series(observations, cost_metrics.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
+    assert series(observations, cost_metrics.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
 
 
 def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:
@@ -144,14 +146,14 @@ def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:
         ledger.put([fact("compute_unit_seconds", value, NOVEMBER, at=NOVEMBER + HOUR + number)])
         # A new Costs each time: a restart of the agent.
         observations = observe(ledger, Busy(), CARD, NOW)
-        counted = series(observations, costs_module.COST)
-        taken_back = series(observations, costs_module.ADJUSTMENTS)
+        counted = series(observations, cost_metrics.COST)
+        taken_back = series(observations, cost_metrics.ADJUSTMENTS)
         assert counted["p1", "b1", "compute"] >= seen.get(("p1", "b1", "compute"), 0)
         net = counted["p1", "b1", "compute"] - taken_back["p1", "b1", "compute", "down"]
         assert net == Decimal("0.106") * value / 3600
         seen = counted
     assert seen["p1", "b1", "compute"] == Decimal("0.106") * (7200 + 3600) / 3600
-    assert series(observations, costs_module.CORRECTIONS) == {(): Decimal(1)}
+    assert series(observations, cost_metrics.CORRECTIONS) == {(): Decimal(1)}
 
 
 def test_counters_go_on_over_the_turn_of_the_month(store: Store) -> None:
@@ -159,15 +161,15 @@ def test_counters_go_on_over_the_turn_of_the_month(store: Store) -> None:
     book = Costs(ledger, Busy(), CARD)
     last_hour = NOVEMBER - HOUR
     ledger.put([fact("compute_unit_seconds", 3600, last_hour)])
-    before = series(book.observe(NOVEMBER - 10), costs_module.COST)
+    before = series(book.observe(NOVEMBER - 10), cost_metrics.COST)
     ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER)])
     after = book.observe(NOVEMBER + HOUR)
     assert before["p1", "b1", "compute"] == Decimal("0.106")
-    assert series(after, costs_module.COST)["p1", "b1", "compute"] == Decimal("0.212")
-    assert series(after, costs_module.MONTH)["p1", "b1", "compute"] == Decimal("0.106")
+    assert series(after, cost_metrics.COST)["p1", "b1", "compute"] == Decimal("0.212")
+    assert series(after, cost_metrics.MONTH)["p1", "b1", "compute"] == Decimal("0.106")
     # A correction of the month before still arrives.
     ledger.put([fact("compute_unit_seconds", 7200, last_hour, at=NOVEMBER + 2 * HOUR)])
-    assert series(book.observe(NOVEMBER + 3 * HOUR), costs_module.COST)["p1", "b1", "compute"] == Decimal("0.318")
+    assert series(book.observe(NOVEMBER + 3 * HOUR), cost_metrics.COST)["p1", "b1", "compute"] == Decimal("0.318")
 
 
 def test_an_open_hour_counts_its_tenants_but_not_yet_its_idle_time(store: Store) -> None:
@@ -177,15 +179,15 @@ def test_an_open_hour_counts_its_tenants_but_not_yet_its_idle_time(store: Store)
     busy = Busy([Hour("p1", "b1", "acme", hour, 900 * 10**6)])
     book = Costs(ledger, busy, CARD)
     during = book.observe(hour + 1800)
-    assert series(during, costs_module.TENANT_MONTH)["p1", "b1", IDLE, "compute"] == Decimal("0.0795")
-    counted = series(during, costs_module.TENANT_COST)
+    assert series(during, cost_metrics.TENANT_MONTH)["p1", "b1", IDLE, "compute"] == Decimal("0.0795")
+    counted = series(during, cost_metrics.TENANT_COST)
     assert counted["p1", "b1", "acme", "compute"] == Decimal("0.0265")
     assert counted["p1", "b1", IDLE, "compute"] == 0
     busy.hours.append(Hour("p1", "b1", "acme", hour, 900 * 10**6))
     after = book.observe(hour + HOUR + costs_module.LAG + 1)
-    counted = series(after, costs_module.TENANT_COST)
+    counted = series(after, cost_metrics.TENANT_COST)
     assert counted["p1", "b1", "acme", "compute"] == counted["p1", "b1", IDLE, "compute"] == Decimal("0.053")
-    assert not series(after, costs_module.TENANT_ADJUSTMENTS)
+    assert not series(after, cost_metrics.TENANT_ADJUSTMENTS)
 
 
 def test_a_closed_day_is_split_once_until_its_usage_moves(store: Store) -> None:
@@ -198,8 +200,8 @@ def test_a_closed_day_is_split_once_until_its_usage_moves(store: Store) -> None:
     ledger.put([fact("compute_unit_seconds", 7200, NOVEMBER, at=NOW)])
     again = book.observe(NOW + 1800)
     assert busy.asked == [NOVEMBER, NOVEMBER]
-    assert series(again, costs_module.MONTH) != series(first, costs_module.MONTH)
-    assert series(again, costs_module.MONTH) == series(observe(ledger, busy, CARD, NOW), costs_module.MONTH)
+    assert series(again, cost_metrics.MONTH) != series(first, cost_metrics.MONTH)
+    assert series(again, cost_metrics.MONTH) == series(observe(ledger, busy, CARD, NOW), cost_metrics.MONTH)
 
 
 def test_the_report_ties_at_every_level(store: Store) -> None:
@@ -229,7 +231,7 @@ def test_the_report_ties_at_every_level(store: Store) -> None:
 def test_the_report_notices_what_does_not_tie(store: Store) -> None:
     ledger = SqliteLedger(store)
     costs = Costs(ledger, a_day(ledger), CARD).month(NOW, NOW)
-    broken = CostReport(costs_module.replace(costs, shares=costs.shares[1:]))
+    broken = CostReport(dataclasses.replace(costs, shares=costs.shares[1:]))
     assert not broken.ties()
     assert any("do not sum" in problem for problem in broken.problems())
 
@@ -240,3 +242,22 @@ def test_an_empty_ledger_has_an_empty_report(store: Store) -> None:
     assert report.as_dict()["orgs"] == []
     assert report.total == 0
     assert Fraction(report.total) == 0
+
+
+def test_many_tenants_are_bounded_and_still_sum(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs_module, "TENANTS_SHOWN", 3)
+    ledger = SqliteLedger(store)
+    ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER)])
+    busy = Busy([Hour("p1", "b1", f"t{n}", NOVEMBER, 100 * 10**6) for n in range(5)])
+    book = Costs(ledger, busy, CARD)
+    before = series(book.observe(NOW), cost_metrics.TENANT_COST)
+    assert sorted(tenant for _, _, tenant, _ in before) == [IDLE, costs_module.OTHER, "t0", "t1", "t2"]
+    # A newcomer with a name that sorts first joins the others, and pushes nobody out.
+    ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER + HOUR)])
+    busy.hours.append(Hour("p1", "b1", "aaa", NOVEMBER + HOUR, 3600 * 10**6))
+    observations = Costs(ledger, busy, CARD).observe(NOW)
+    after = series(observations, cost_metrics.TENANT_COST)
+    assert after.keys() == before.keys()
+    assert all(after[key] >= before[key] for key in before)
+    assert Decimal("0.212") - sum(after.values()) < Decimal("1e-11")
+    assert sum(series(observations, cost_metrics.TENANT_MONTH).values()) == Decimal("0.212")

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.neon.consumption import UsageRow
-from exporter.costs import ADJUSTMENTS, COST, Costs
+from exporter.cost_metrics import ADJUSTMENTS, COST
+from exporter.costs import Costs
 from exporter.ledger import LEDGER_SCHEMA, Changes, SqliteLedger, UsageFact, from_rows
 from exporter.ratecard import load
 from exporter.store import Store
