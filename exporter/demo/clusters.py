@@ -51,7 +51,13 @@ class Clusters:
 
     def cluster(self, branch: str) -> Cluster:
         """The (not running) cluster of a branch id."""
-        return Cluster(self.bin_dir, self.folder / branch, self.password, settings={**SETTINGS, **self.settings})
+        return Cluster(
+            self.bin_dir,
+            self.folder / branch,
+            self.password,
+            settings={**SETTINGS, **self.settings},
+            initdb_options=("--wal-segsize=1",),  # megabytes: a branch is copied with its WAL
+        )
 
     def make(self, spec: WorldSpec) -> dict[str, Made]:
         """Make every branch that has a compute, by branch id; whatever was in the folder is removed.

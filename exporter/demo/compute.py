@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporter.demo.front import RefusedError, Visitor
 from exporter.demo.meter import Meter
@@ -187,18 +189,30 @@ def forget_statistics(cluster: Cluster) -> None:
 
 
 def wait_until_gone(cluster: Cluster, wait_seconds: float = 10.0) -> None:
-    """Wait for a server that an earlier process left behind to end (it was told to when that process died).
+    """Wait for a server that an earlier process left behind to end: it was told to when that process died.
 
     Raises:
-        PostgresStartError: it still runs.
+        PostgresStartError: it still runs, also after it was told again.
     """
     try:
         pid = int((cluster.data_dir / "postmaster.pid").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return
-    deadline = time.monotonic() + wait_seconds
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    for last_word in (signal.SIGQUIT, None):
+        deadline = time.monotonic() + wait_seconds
         while time.monotonic() < deadline:
-            os.kill(pid, 0)
+            if not _serves(pid, cluster):
+                return
             time.sleep(0.05)
-        raise PostgresStartError(f"{cluster.data_dir.name} is still served by process {pid}")
+        if last_word is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, last_word)
+    raise PostgresStartError(f"{cluster.data_dir.name} is still served by process {pid}")
+
+
+def _serves(pid: int, cluster: Cluster) -> bool:
+    """Whether this process is that cluster's server, and not another that got its number since."""
+    try:
+        return str(cluster.data_dir).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

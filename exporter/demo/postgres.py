@@ -114,6 +114,7 @@ class Cluster:
     password: str
     port: int = field(default_factory=free_port)
     settings: dict[str, str] = field(default_factory=dict)
+    initdb_options: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -149,7 +150,8 @@ class Cluster:
         give_to_server(self.data_dir)
         give_to_server(pwfile)
         command = [str(self.bin_dir / "initdb"), "-D", str(self.data_dir), "-U", SUPERUSER, f"--pwfile={pwfile}",
-                   "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]  # fmt: skip
+                   "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync",
+                   *self.initdb_options]  # fmt: skip
         made = subprocess.run(as_server(*command), capture_output=True, text=True, check=False, cwd="/")
         pwfile.unlink()
         if made.returncode != 0:

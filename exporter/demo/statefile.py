@@ -10,7 +10,8 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from exporter.demo.world import Clock, TwinOperation, World
 from exporter.demo.worldfile import WorldSpec, build_world
 
 _FORMAT = 1
+# The history is written every second and only grows: rows, not objects.
+_OPERATION = attrgetter(*(each.name for each in fields(TwinOperation)))
 
 
 class StateError(RuntimeError):
@@ -84,7 +87,7 @@ def world_to_json(world: World) -> dict[str, Any]:
             "projects": [asdict(each) for each in world.projects.values()],
             "branches": [asdict(each) for each in world.branches.values()],
             "endpoints": [asdict(each) for each in world.endpoints.values()],
-            "operations": [asdict(each) for each in world.operations],
+            "operations": [_OPERATION(each) for each in world.operations],
         }
 
 
@@ -104,7 +107,7 @@ def restore_world(spec: WorldSpec, data: Mapping[str, Any], clock: Clock) -> Wor
                 there = known[saved["id"]]
                 for name in there.__dataclass_fields__.keys() & saved.keys():
                     setattr(there, name, saved[name])
-        world.operations = [TwinOperation(**each) for each in data["operations"]]
+        world.operations = [TwinOperation(*each) for each in data["operations"]]
     except (KeyError, TypeError, ValueError) as problem:
         raise StateError(f"the state of the twin is damaged ({problem}): remove the folder to start anew") from None
     return world

@@ -195,7 +195,6 @@ class Twin:
         self.api = self._serve()
         self._stack.callback(self.api.stop)
         self._save()
-        self._start_heart()
         self.life = Life(
             self.spec, self.computes, self._state, self.state_dir, bin_dir, keeper, self.notes.append
         )  # fmt: skip
@@ -208,6 +207,7 @@ class Twin:
             self.life.start_consumers()
         if self.settings.workload:
             self.workload.start()
+        self._start_heart()
 
     def _clusters(self, bin_dir: Path) -> Clusters:
         return Clusters(
@@ -283,7 +283,11 @@ class Twin:
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_SECONDS):
-                self._save()
+                try:
+                    self._save()
+                except OSError as problem:  # A full disk, say: the world lives on, and the next beat tries again.
+                    del self.notes[20:]
+                    self.notes.append(f"the state was not saved: {problem}")
 
         heart = threading.Thread(target=beat, name="twin-heartbeat", daemon=True)
         heart.start()

@@ -138,6 +138,7 @@ def test_an_idle_connection_in_postgres_keeps_nothing_awake_and_is_closed(small_
     assert len(staging.wakes) == wakes
 
 
+@pytest.mark.deep
 def test_work_keeps_it_awake(small_twin: Twin, staging: Compute) -> None:
     until = time.monotonic() + T + 2
     while time.monotonic() < until:

@@ -149,8 +149,8 @@ def test_a_pooler_with_a_minimum_pool_wakes_its_compute_again_and_again(small_tw
     wakes = len(main.wakes)
     scenes.pinning(pooler, "birch").start()
     with psycopg.connect(pooler.conninfo("birch"), autocommit=True, prepare_threshold=None) as connection:
-        connection.execute("SELECT 1")
-    assert wait_for(lambda: len(main.wakes) >= wakes + 3, 40)
+        connection.execute("SELECT 1")  # The application keeps its connection to the pooler and does nothing more.
+        assert wait_for(lambda: len(main.wakes) >= wakes + 3, 40)
     assert {wake.user for wake in main.wakes[wakes:]} == {"birch"}
 
 
