@@ -259,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         route = api.plane.route_of(path) if ours else ""
         target = self.path.removeprefix(PREFIX)
         fired = api.faults.fire(route, path) if ours else {}
-        if "latency" in fired and api.stopping.wait(fired["latency"].seconds):
+        if "latency" in fired and api.stopping.wait(api.faults.patience(fired, route, self._param("timeout"))):
             fired["drop"] = fired["latency"]
         if "drop" in fired:
             api.count(self.command, route, target, 0)
@@ -267,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, body, headers = 200, None, {}
         try:
-            body = api.faults.bend(self._body(target, path, ours, fired), fired, self._cursor())
+            body = api.faults.bend(self._body(target, path, ours, fired), fired, self._param("cursor"))
         except ApiError as problem:
             status, headers = problem.status, _headers(problem, fired)
             body = {"request_id": str(uuid.uuid4()), "code": problem.code, "message": problem.message}
@@ -284,8 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind, _, secret = (self.headers.get("Authorization") or "").partition(" ")
         return self.server.api.respond(target, secret.strip() if kind.lower() == "bearer" else "", path)
 
-    def _cursor(self) -> str:
-        return Request.parse(self.path, Key("org")).text("cursor")
+    def _param(self, name: str) -> str:
+        return Request.parse(self.path, Key("org")).text(name)
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, cut: bool = False) -> None:
         self.send_response(status)

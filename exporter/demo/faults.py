@@ -27,7 +27,8 @@ class FaultError(ValueError):
 class Fault:
     """One fault.
 
-    ``kind``: ``status`` answers with ``status`` (and ``retry_after`` when given); ``latency`` waits ``seconds`` first;
+    ``kind``: ``status`` answers with ``status`` (and ``retry_after`` when given); ``latency`` waits ``seconds`` first (a
+    list of projects with a shorter ``timeout`` then comes at that time, its second half unavailable);
     ``drop`` closes the connection without a byte; ``cut`` closes it in the middle of the body; ``garbage`` answers 200
     with what is no JSON; ``truncated`` answers half of the JSON as if it were all; ``repeat_cursor`` answers with the
     cursor it was asked with; ``unavailable`` names projects of a list as unavailable (``project_ids``, or a ``share``).
@@ -46,6 +47,8 @@ class Fault:
     seconds: float = 0.0
     project_ids: list[str] = field(default_factory=list)
     share: float = 0.0
+    late: bool = False
+    """The second half of a list is unavailable."""
     happened: int = 0
 
 
@@ -99,6 +102,14 @@ class Faults:
                 fired[fault.kind] = fault
         return fired
 
+    def patience(self, fired: dict[str, Fault], route: str, timeout: str) -> float:
+        """Seconds to wait for a latency; a list of projects that runs into its ``timeout`` (ms) will be partial."""
+        latency = fired["latency"].seconds
+        if route != "/projects" or not timeout.isdigit() or latency * 1000 <= int(timeout):
+            return latency
+        fired.setdefault("unavailable", Fault("unavailable", late=True))
+        return int(timeout) / 1000
+
     def bend(self, body: Any, fired: Mapping[str, Fault], cursor: str) -> Any:
         """Change the JSON of an answer; ``cursor`` is what the request was asked with."""
         if "unavailable" in fired and isinstance(body, dict) and "projects" in body:
@@ -109,13 +120,13 @@ class Faults:
         return body
 
     def _hide(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+        ids = [row["id"] for row in body["projects"]]
+        late = set(ids[len(ids) // 2 :]) if fault.late else set()
         with self._lock:
             hidden = [
-                row["id"]
-                for row in body["projects"]
-                if row.get("id") and (row["id"] in fault.project_ids or self._random.random() < fault.share)
+                each for each in ids if each in late or each in fault.project_ids or self._random.random() < fault.share
             ]
-        left = [row for row in body["projects"] if row.get("id") not in hidden]
+        left = [row for row in body["projects"] if row["id"] not in hidden]
         return {**body, "projects": left, "unavailable_project_ids": hidden}
 
     def encode(self, body: Any, fired: Mapping[str, Fault]) -> bytes:

@@ -151,6 +151,7 @@ def test_branches_are_sorted_as_asked(twin_api: Twin) -> None:
         names = [each["name"] for each in answer["branches"]]
         assert names == sorted(names, reverse=backwards)
         assert len(names) == 3
+        assert answer["pagination"] == {"sort_by": "name", "sort_order": order}
 
 
 def test_search_finds_by_name_and_id(twin_api: Twin) -> None:

@@ -80,6 +80,17 @@ def test_partial_lists_name_what_is_missing(twin_api: Twin) -> None:
     assert [each["id"] for each in answer["projects"]] == [left]
 
 
+def test_a_slow_list_is_partial_at_its_timeout(twin_api: Twin) -> None:
+    twin_api.api.faults.put(Fault("latency", seconds=60))
+    answer = get(twin_api, timeout=100).json()
+    first, second = sorted(twin_api.world.projects)
+    assert [each["id"] for each in answer["projects"]] == [first]
+    assert answer["unavailable_project_ids"] == [second]
+    twin_api.api.faults.clear()
+    twin_api.api.faults.put(Fault("latency", seconds=0.01))
+    assert len(get(twin_api, timeout=30000).json()["projects"]) == 2
+
+
 def test_latency_delays_and_the_stop_does_not_wait_for_it(make_twin: TwinMaker) -> None:
     twin = make_twin()
     twin.api.faults.put(Fault("latency", seconds=0.3, count=1))

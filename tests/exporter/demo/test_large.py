@@ -63,6 +63,16 @@ def test_a_full_hour_of_children_is_one_branch_hour_each() -> None:
     assert LargeUsage(world).project("large-000000", [(hour, hour + 1)])[0]["extra_branches_month"] == 29
 
 
+def test_storage_is_the_size_of_the_hour() -> None:
+    world, clock = large()
+    hour = int(clock()) // 3600
+    sizes = {each.id: each.logical_size for each in world.branches("large-000005")}
+    clock.forward(3600)
+    for branch, size in sizes.items():
+        used = LargeUsage(world).branch("large-000005", branch, [(hour, hour + 1)])[0]
+        assert used.get("root_branch_bytes_month", 0) + used.get("child_branch_bytes_month", 0) == size
+
+
 def test_consumption_agrees_with_the_operations() -> None:
     """Awake seconds between the last start and suspend of a compute, times its CU, are what its bucket says."""
     world, _ = large()
@@ -70,8 +80,9 @@ def test_consumption_agrees_with_the_operations() -> None:
     checked = 0
     for project in world.project_ids():
         cu = {each.id: each.min_cu for each in world.endpoints(project)}
+        operations = world.operations(project)
         for branch in world.branches(project):
-            mine = [each for each in world.operations(project) if each.branch_id == branch.id]
+            mine = [each for each in operations if each.branch_id == branch.id]
             starts = sorted(each.created_at for each in mine if each.action == "start_compute")
             ends = sorted(each.created_at for each in mine if each.action == "suspend_compute")
             hour = int(NOW) // 3600 - 26

@@ -83,6 +83,16 @@ def test_wal_leaves_the_history_window() -> None:
     assert restore == [50 * 3600, 100 * 3600, 50 * 3600, 0, 0]
 
 
+def test_a_busy_history_window_stays_small() -> None:
+    made, clock = world(retention=7200)
+    meter = Meter(made, refresh=0)
+    for second in range(3 * 7200):
+        meter.wal("root", clock.forward(1), 3600 * (second + 1))
+    assert len(meter.to_json()["leaving"]["root"]) <= 501
+    last = values(meter.branch("p", "root", hours(5, 1)), "instant_restore_bytes_month")
+    assert last == [pytest.approx(7200 * 3600, rel=0.01)]
+
+
 def test_children_are_counted_by_the_hour_until_they_end() -> None:
     made, clock = world(children=12)
     meter = Meter(made, refresh=0)
