@@ -28,9 +28,10 @@ class Fault:
     """One fault.
 
     ``kind``: ``status`` answers with ``status`` (and ``retry_after`` when given); ``latency`` waits ``seconds`` first
-    (a list of projects with a shorter ``timeout`` comes at that time, its second half unavailable); ``drop`` closes the connection without a byte; ``cut`` closes it in the middle of the body; ``garbage`` answers 200
-    with what is no JSON; ``truncated`` answers half of the JSON as if it were all; ``repeat_cursor`` answers with the
-    cursor it was asked with; ``unavailable`` names projects of a list as unavailable (``project_ids``, or a ``share``).
+    (a list of projects with a shorter ``timeout`` comes at that time, its second half unavailable); ``drop`` closes
+    the connection without a byte; ``cut`` closes it in the middle of the body; ``garbage`` answers 200 with what is no
+    JSON; ``truncated`` answers half of the JSON as if it were all; ``repeat_cursor`` answers with the cursor it was
+    asked with; ``unavailable`` names projects of a list as unavailable (``project_ids``, or a ``share``).
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
