@@ -27,13 +27,7 @@ ALL: Mapping[str, Callable[[Options], SqlCollector]] = {
 }
 """Every collector that reads SQL, by name. A new one is its file, its SQL, a line here and a test."""
 
-SQL_METRICS: tuple[tuple[Metric, ...], ...] = (
-    statements.METRICS,
-    replication.METRICS,
-    databases.METRICS,
-    activity.METRICS,
-    settings.METRICS,
-)
-"""The metrics of these collectors, for the catalogue."""
+SQL_METRICS: tuple[tuple[Metric, ...], ...] = tuple(make(Options()).metrics for make in ALL.values())
+"""The metrics of these collectors in the same order, for the catalogue."""
 
 __all__ = ["ALL", "SQL_METRICS", "Options"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple
 
 from collectors.base import Result
@@ -25,6 +24,9 @@ _FIELD = re.compile(r"--\s*(?P<key>view|cost|privilege):\s*(?P<text>.*)")
 @cache
 def _files() -> dict[str, dict[int, str]]:
     """Text by name and lowest major version (0 is the floor)."""
+    # A third of the cost of importing this package, for what commands that run no SQL never need.
+    from importlib import resources  # noqa: PLC0415
+
     found: dict[str, dict[int, str]] = {}
     for entry in resources.files("collectors").joinpath("sql").iterdir():
         if match := _FILE.match(entry.name):

@@ -53,6 +53,21 @@ async def test_a_database_that_we_may_not_enter(postgres: Cluster) -> None:
     assert plain.families.get(d.CONNECTION_LIMIT) == {("db_private",): 7}
 
 
+async def test_a_database_whose_drop_was_interrupted_costs_nothing_else(postgres: Cluster) -> None:
+    with database(postgres, "db_broken"), database(postgres, "db_whole", "CONNECTION LIMIT 4"):
+        mark = "UPDATE pg_database SET datconnlimit = {}, datallowconn = {} WHERE datname = 'db_broken'"
+        with admin(postgres) as connection:
+            # -2 is how PostgreSQL itself marks a database whose DROP did not come to its end.
+            connection.execute(mark.format(-2, "false").encode())
+        try:
+            reading = await read(postgres, DatabasesCollector())
+        finally:
+            with admin(postgres) as connection:
+                connection.execute(mark.format(-1, "true").encode())
+    assert reading.families.get(d.CONNECTION_LIMIT) == {("db_whole",): 4}
+    assert one(reading, d.SIZE, "db_whole") > 1_000_000
+
+
 async def test_connections_beside_their_limit(postgres: Cluster) -> None:
     with database(postgres, "db_busy"):
         held = [psycopg.connect(postgres.conninfo("db_busy")) for _ in range(3)]

@@ -13,8 +13,9 @@ from collectors import ALL, SQL_METRICS, Options
 from collectors.metric import Kind, catalogue
 from collectors.replication import EXPECTED
 from collectors.session import visit
-from exporter.demo.postgres import Cluster
+from exporter.demo.postgres import Cluster, give_to_server
 from tests.collectors.reading import admin, visited
+from tests.fix_postgres import cluster
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +57,29 @@ async def test_one_locked_view_costs_one_collector(postgres: Cluster) -> None:
         reading = make(Options()).read(made.results[name], made.epoch)
         assert reading.families.items() or name == "statements"
         assert (reading.facts is None) == (name == "statements")
+
+
+@pytest.mark.deep
+async def test_a_read_replica_answers_everything() -> None:
+    """A server in recovery has no current WAL position, and asking for it is an error there."""
+    with cluster(18) as primary:
+        primary.stop("fast")
+        replica = Cluster(primary.bin_dir, primary.data_dir.parent / "replica", primary.password)
+        replica.copy_from(primary)
+        (replica.data_dir / "standby.signal").touch()
+        give_to_server(replica.data_dir / "standby.signal")
+        try:
+            replica.start()
+            with admin(replica) as connection:
+                row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+                assert row == (True,)
+            made = await visited(replica, *(make(Options()) for make in ALL.values()))
+        finally:
+            replica.stop("immediate")
+    assert not made.failures
+    assert made.epoch is not None
+    for name, make in ALL.items():
+        assert len(make(Options()).read(made.results[name], made.epoch).families), name
 
 
 def test_the_names_are_lint_clean() -> None:
