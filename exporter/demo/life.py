@@ -80,11 +80,14 @@ class Life:
         """A pg_recvlogical for every slot: from now on it keeps that compute awake."""
         for branch, compute in self.branches():
             if branch.slot is not None:
-                consumer = Consumer(
-                    self.bin_dir, branch.slot, compute.endpoint.host, branch.database, self.state.password
-                )
-                self.consumers[compute.endpoint.id] = consumer
+                made = Consumer(self.bin_dir, branch.slot, compute.endpoint.host, branch.database, self.state.password)
+                consumer = self.consumers.setdefault(compute.endpoint.id, made)
                 self.keeper.submit(consumer.start).result()
+
+    def stop_consumers(self) -> None:
+        """End them; the slots stay, and their lag grows."""
+        for consumer in self.consumers.values():
+            consumer.stop()
 
     def workload(self) -> Workload:
         """The tenants' services, not started; on a pooled branch every second tenant goes through the PgBouncer."""
@@ -103,7 +106,6 @@ class Life:
 
     def stop(self) -> None:
         """End consumers and poolers."""
-        for consumer in self.consumers.values():
-            consumer.stop()
+        self.stop_consumers()
         for pooler in self.poolers.values():
             pooler.stop()

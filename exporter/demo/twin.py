@@ -24,6 +24,7 @@ from exporter.demo.life import Life
 from exporter.demo.meter import Meter
 from exporter.demo.postgres import wheel_bin_dir
 from exporter.demo.statefile import TwinState, load_state, restore_world, spec_digest, world_to_json
+from exporter.demo.truth import Truth
 from exporter.demo.world import Clock
 from exporter.demo.worldfile import WorldSpec, build_world, load
 
@@ -72,6 +73,8 @@ class Twin:
         """By endpoint id."""
         self.notes: list[str] = []
         """For a person: what could not be as described, and what was done instead."""
+        self.truth = Truth(self)
+        """Wakes, visits, awake seconds and calls, to hold an agent against; also over HTTP under /_twin."""
         self.start_seconds = 0.0
         self._listen = listen
         self._clock = clock
@@ -267,9 +270,8 @@ class Twin:
             compute.endpoint.host = f"127.0.0.1:{port}"
 
     def _serve(self) -> TwinApi:
-        api = self.settings.api or TwinApiSettings()
-        if self.settings.api is None:
-            api = replace(api, org_key=self._state.api_key)
+        api = self.settings.api or TwinApiSettings(org_key=self._state.api_key)
+        api = replace(api, extra={**self.truth.paths(), **api.extra})
         host, _, port = self._listen.rpartition(":")
         if port == "0" and "api" in self._state.ports:
             with contextlib.suppress(OSError):  # Taken meanwhile: then a new one.

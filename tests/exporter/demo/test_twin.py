@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 from exporter.demo.clusters import ClusterFolderError
 from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.statefile import StateError
+from exporter.demo.truth import awake_seconds
 from exporter.demo.twin import Twin
 from exporter.demo.worldfile import parse
 from tests.fix_twin_world import QUIET, app_dsn, suspended, wait_for
@@ -152,3 +154,22 @@ def test_the_agents_settings_name_what_is_there(small_twin: Twin) -> None:
     assert settings["sampling"]["expected_slots"] == [{"project": "analytics", "branch": "main", "slot": "warehouse"}]
     assert {rule["tenant"] for rule in settings["tenants"]} == {"acme", "birch", "cedar", "dune"}
     assert small_twin.describe().count("127.0.0.1:") == 6
+
+
+def test_the_truth_is_told_over_http(small_twin: Twin) -> None:
+    origin = small_twin.api.origin
+    compute = small_twin.compute("bookshop", "staging")
+    compute.suspend()
+    before = small_twin.workload.done.get("acme", 0)
+    asked = {"endpoint_id": compute.endpoint.id, "tenant": "acme", "calls": 3}
+    assert httpx.post(f"{origin}/_twin/burst", json=asked).json() == {"done": 3}
+    assert httpx.get(f"{origin}/_twin/workload").json()["done"]["acme"] == before + 3
+    told = httpx.post(f"{origin}/_twin/suspend", json=asked).json()
+    assert told["state"] == "idle" and told["wakes"][-1]["application_name"] == "acme-web"
+    assert told["awake_seconds"] == awake_seconds(small_twin.world, compute.endpoint.id) > 0
+    assert [who for who, _ in small_twin.truth.wakes("acme-web")][-1] == compute.endpoint.id
+    assert small_twin.truth.wakes("neonmeter") == []
+    refused = httpx.post(f"{origin}/_twin/burst", json={**asked, "tenant": "nobody"})
+    assert refused.status_code == 400 and "nobody" in refused.json()["error"]
+    assert httpx.post(f"{origin}/_twin/suspend", json={}).status_code == 400
+    assert httpx.get(f"{origin}/_twin/consumers").json() == {"running": []}

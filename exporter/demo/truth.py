@@ -1,0 +1,111 @@
+"""What really happened in a twin, for whoever checks an agent against it: wakes, visits, awake seconds, calls.
+
+Served under /_twin beside the API, so that a program in another process can be held against it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from exporter.demo.compute import Compute, Wake
+from exporter.demo.world import World
+
+if TYPE_CHECKING:
+    from exporter.demo.twin import Twin
+
+Answer = Callable[[Mapping[str, Any]], Any]
+
+
+def awake_seconds(world: World, endpoint_id: str) -> float:
+    """Seconds that a compute was awake by the operations history: from each start's end to the suspend's beginning."""
+    total, since = 0.0, None
+    with world.lock:
+        mine = [each for each in world.operations if each.endpoint_id == endpoint_id]
+    for each in mine:
+        if each.action == "start_compute":
+            since = each.created_at + each.duration_seconds
+        elif each.action == "suspend_compute" and since is not None:
+            total, since = total + each.created_at - since, None
+    return total if since is None else total + world.clock() - since
+
+
+class Truth:
+    """The twin's account of itself, since it started in this process."""
+
+    def __init__(self, twin: Twin) -> None:
+        self._twin = twin
+
+    def wakes(self, application_name: str | None = None) -> list[tuple[str, Wake]]:
+        """Endpoint id and wake, oldest first; only those of one application when it is named."""
+        found = [(each.endpoint.id, wake) for each in self._twin.computes.values() for wake in list(each.wakes)]
+        chosen = [each for each in found if application_name in (None, each[1].application_name)]
+        return sorted(chosen, key=lambda each: each[1].at)
+
+    def paths(self) -> dict[str, Answer]:
+        """What goes under /_twin: computes, workload, and the commands burst, suspend, consumers."""
+        return {
+            "computes": lambda _: [self._compute(each) for each in self._twin.computes.values()],
+            "workload": lambda _: self._work(),
+            "burst": self._burst,
+            "suspend": self._suspend,
+            "consumers": self._consumers,
+        }
+
+    def _compute(self, compute: Compute) -> dict[str, Any]:
+        endpoint = compute.endpoint
+        return {
+            "endpoint_id": endpoint.id,
+            "branch_id": endpoint.branch_id,
+            "host": endpoint.host,
+            "state": endpoint.current_state,
+            "last_active": endpoint.last_active,
+            "kept_awake_by": compute.kept_awake_by,
+            "awake_seconds": awake_seconds(self._twin.world, endpoint.id),
+            "wakes": [
+                {"at": wake.at, "application_name": wake.application_name, "user": wake.user, "database": wake.database}
+                for wake in list(compute.wakes)
+            ],
+            "visits": [
+                {"application_name": who.application_name, "user": who.user, "database": who.database, "count": count}
+                for who, count in dict(compute.visits).items()
+            ],
+        }
+
+    def _work(self) -> dict[str, Any]:
+        return {"done": self._twin.workload.done, "failed": self._twin.workload.failed}
+
+    def _burst(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """``{"endpoint_id", "tenant", "calls"}``: make these calls now."""
+        endpoint, tenant, calls = _named(asked, "endpoint_id"), _named(asked, "tenant"), int(asked.get("calls", 1))
+        try:
+            return {"done": self._twin.workload.run_burst(endpoint, tenant, calls)}
+        except KeyError:
+            raise ValueError(f"no tenant {tenant!r} at work on {endpoint!r}") from None
+        except psycopg.Error as problem:
+            raise ValueError(f"the burst broke off: {problem}") from None
+
+    def _suspend(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """``{"endpoint_id"}``: suspend it now, whoever is connected."""
+        endpoint = _named(asked, "endpoint_id")
+        if endpoint not in self._twin.computes:
+            raise ValueError(f"no compute {endpoint!r}")
+        self._twin.computes[endpoint].suspend()
+        return self._compute(self._twin.computes[endpoint])
+
+    def _consumers(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """``{"run": true | false}``: start or stop the slots' consumers; without it, say which run."""
+        life = self._twin.life
+        if asked.get("run") is True:
+            life.start_consumers()
+        elif asked.get("run") is False:
+            life.stop_consumers()
+        return {"running": [endpoint for endpoint, consumer in life.consumers.items() if consumer.running]}
+
+
+def _named(asked: Mapping[str, Any], name: str) -> str:
+    if name not in asked:
+        raise ValueError(f"send {name!r}")
+    return str(asked[name])
