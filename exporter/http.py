@@ -314,7 +314,13 @@ class HttpServer:
                 sock.setblocking(False)
                 sock.send(response_head(busy, keep=False) + busy.chunks[0])
             return
-        threading.Thread(target=self._serve, args=(connection,), name="http-client", daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name="http-client", daemon=True).start()
+        except RuntimeError as problem:  # the system gives us no thread now; it may the next time
+            with self._lock:
+                self._connections.discard(connection)
+            sock.close()
+            self._on_error(problem)
 
     def _serve(self, connection: _Connection) -> None:
         try:

@@ -248,3 +248,16 @@ def test_heads() -> None:
     assert (length, keep) == (3, True)
     with pytest.raises(BadRequestError):
         parse_head(b"")
+
+
+def test_ipv6() -> None:
+    try:
+        server = HttpServer(lambda _request: text_response(200, "six"), host="::1")
+    except OSError as problem:
+        pytest.skip(f"no IPv6 on this machine: {problem}")
+    server.start()
+    try:
+        assert server.url.startswith("http://[::1]:")
+        assert httpx.get(server.url, trust_env=False).text == "six\n"
+    finally:
+        server.stop()

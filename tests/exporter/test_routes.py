@@ -76,6 +76,7 @@ def test_why_members_are_not_for_everybody() -> None:
     assert len(seen) < len(whole) / 10
 
 
+@pytest.mark.deep
 def test_chromium_and_curl_show_all_of_it(tmp_path: Path) -> None:
     view = filled()
     marks = plain(view.current).count(b"\n")
@@ -200,6 +201,7 @@ def test_a_real_prometheus_reads_every_sample_of_many_members(prometheus_of: Pro
     assert set(metrics.families().get(SCRAPES)) == {("gzip",)}
 
 
+@pytest.mark.deep
 def test_prometheus_sees_the_agent_before_anything_is_collected(prometheus_of: PrometheusFactory) -> None:
     view = TestView()
     metrics = SelfMetrics()
