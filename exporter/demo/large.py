@@ -34,7 +34,8 @@ _DAY = (1, 1, 1, 1, 2, 3, 5, 8, 12, 15, 16, 15, 14, 15, 16, 15, 13, 10, 8, 6, 5,
 _HISTORY = 48 * 3600
 """How far back the operations go, in seconds."""
 _NAME = re.compile(r"large:([1-9][0-9]{0,5})x([1-9][0-9]{0,4})\Z")
-_CACHED = 256
+_CACHED = 60_000
+"""Branches whose coefficients are kept: about 25 MB."""
 
 
 class LargeWorldError(ValueError):
@@ -103,7 +104,7 @@ class LargeWorld:
         self._clock = clock
         self._seed = seed
         self._ids = tuple(f"large-{number:06d}" for number in range(projects))
-        self._coefficients = lru_cache(_CACHED)(self._draw)
+        self._coefficients = lru_cache(_CACHED // branches + 1)(self._draw)
 
     @classmethod
     def parse(cls, name: str, clock: Clock, seed: int = 1) -> LargeWorld:
