@@ -292,14 +292,7 @@ class _Session:
         self, connection: Connection, statements: Sequence[str], *, again: bool = False
     ) -> tuple[list[psycopg.AsyncCursor[TupleRow]], psycopg.Error | None]:
         """One transaction in one round trip. A cursor without a pgresult failed, or was aborted by one that did."""
-        limits = self.deadlines
-        # set_config is SET LOCAL in one message. JIT would spend 100 ms on a catalogue query's first run.
-        settings = (
-            "SELECT pg_catalog.set_config(name, value, true) FROM (VALUES "
-            f"('statement_timeout', '{limits.statement * 1000:.0f}'), ('lock_timeout', '{limits.lock * 1000:.0f}'), "
-            f"('idle_in_transaction_session_timeout', '{limits.session * 1000:.0f}'), ('jit', 'off')"
-            ") AS settings (name, value)"
-        )
+        settings = _settings_sql(self.deadlines)
         before = [*(["ROLLBACK"] if again else []), "BEGIN READ ONLY", settings]
         cursors: list[psycopg.AsyncCursor[TupleRow]] = []
         error: psycopg.Error | None = None
@@ -326,6 +319,25 @@ class _Session:
         if self.probe is not None and self.probed_start:
             stop += f" OR abs({start} - {self.probed_start:.3f}) > 1"
         return f"SELECT 1 / CASE WHEN {stop} THEN 0 ELSE 1 END"
+
+
+def _settings_sql(limits: Deadlines) -> str:
+    """SET LOCAL of everything in one message. JIT would spend 100 ms on a catalogue query's first run.
+
+    Without client_connection_check_interval a statement runs on after we cut the socket, until its own timeout.
+    """
+    wanted = {
+        "statement_timeout": f"{limits.statement * 1000:.0f}",
+        "lock_timeout": f"{limits.lock * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{limits.session * 1000:.0f}",
+        "client_connection_check_interval": "500",
+        "jit": "off",
+    }
+    values = ", ".join(f"('{name}', '{value}')" for name, value in wanted.items())
+    return (
+        f"SELECT pg_catalog.set_config(name, value, true) FROM (VALUES {values}) AS wanted (name, value) "
+        "WHERE pg_catalog.current_setting(name, true) IS NOT NULL"
+    )
 
 
 def probe_sql(collectors: Sequence[SqlCollector]) -> str:

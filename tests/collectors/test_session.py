@@ -1,0 +1,396 @@
+"""The guarded session, on real servers: what it reads, what it survives, and that it never leaves anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from collectors.base import Query, Server, Status
+from collectors.session import Deadlines, Visit, probe_sql, visit
+from exporter.demo.postgres import Cluster, free_port
+from tests.collectors.reading_fake import FakeCollector
+from tests.fix_postgres import PASSWORD, cluster
+
+SHORT = Deadlines(connect=1.0, session=1.0)
+
+
+def monitor(server: Cluster, dbname: str = "postgres") -> str:
+    return server.conninfo(dbname, "monitor")
+
+
+@contextmanager
+def admin(server: Cluster) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        yield connection
+
+
+def sessions_left(server: Cluster) -> int:
+    """Sessions of ours on the server, once those that are closing had the time to."""
+    left = -1
+    with admin(server) as connection:
+        for _ in range(100):
+            row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'neonmeter'")
+            left = row.fetchone()[0]  # type: ignore[index]
+            if left == 0:
+                return 0
+            time.sleep(0.02)
+    return left
+
+
+def open_sockets() -> set[str]:
+    gc.collect()
+    found = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(str(each.readlink()))
+    return {each for each in found if each.startswith("socket:")}
+
+
+async def settled(server: Cluster) -> None:
+    """Wait until the server is old enough that a connect of ours cannot be taken for its wake."""
+    with admin(server) as connection:
+        while True:
+            row = connection.execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8").fetchone()
+            if row is not None and row[0] > 2.5:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def look(server: Cluster, *queries: str, probe: Visit | None = None, deadlines: Deadlines = SHORT) -> Visit:
+    await settled(server)
+    known = (probe.server, probe.evidence.postmaster_start) if probe is not None and probe.evidence else (None, 0.0)
+    return await visit(
+        monitor(server),
+        [FakeCollector(*queries)],
+        endpoint_id="ep-1",
+        deadlines=deadlines,
+        probe=known[0],
+        probed_start=known[1],
+    )
+
+
+async def test_a_visit_brings_evidence_columns_and_rows_and_leaves_nothing(postgres: Cluster) -> None:
+    before = open_sockets()
+    found = await look(postgres, "SELECT 1 AS one, 'x'::text AS two", "SELECT generate_series(1, 3) AS n")
+    assert (found.status, found.error, found.failures) == (Status.OK, "", {})
+    assert found.results["fake"]["q0"].columns == ("one", "two")
+    assert found.results["fake"]["q0"].rows == [(1, "x")]
+    assert found.results["fake"]["q1"].rows == [(1,), (2,), (3,)]
+    assert found.server is not None
+    assert found.server.has("pg_stat_statements", "calls")
+    assert found.server.has("pg_stat_database")
+    assert not found.server.has("pg_stat_nothing")
+    assert found.evidence is not None
+    assert found.epoch is not None
+    assert (found.epoch.endpoint_id, found.epoch.postmaster_start) == ("ep-1", found.evidence.postmaster_start)
+    assert abs(found.evidence.server_clock - time.time()) < 60
+    assert not found.woke_it
+    assert found.round_trips == 2
+    assert sessions_left(postgres) == 0
+    assert open_sockets() == before
+
+
+async def test_a_known_server_costs_one_round_trip(postgres: Cluster) -> None:
+    first = await look(postgres)
+    again = await look(postgres, "SELECT 1", "SELECT 2", "SELECT 3", probe=first)
+    assert (again.status, again.round_trips, again.server) == (Status.OK, 1, first.server)
+    assert [result.rows for result in again.results["fake"].values()] == [[(1,)], [(2,)], [(3,)]]
+
+
+@asynccontextmanager
+async def relay(port: int) -> AsyncIterator[tuple[int, list[str]]]:
+    """A TCP relay that notes each time the direction changes."""
+    turns: list[str] = []
+    over = asyncio.Event()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        while chunk := await reader.read(65536):
+            if not turns or turns[-1] != name:
+                turns.append(name)
+            writer.write(chunk)
+        writer.close()
+        await writer.wait_closed()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, up_writer, "ask"), pump(up_reader, writer, "answer"))
+        over.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], turns
+        await over.wait()
+
+
+async def test_the_wire_shows_as_few_turns_as_claimed(postgres: Cluster) -> None:
+    first = await look(postgres)
+    assert first.evidence is not None
+    asks = []
+    for known in (False, True):
+        async with relay(postgres.port) as (port, turns):
+            conninfo = monitor(postgres).replace(f"port={postgres.port}", f"port={port}")
+            found = await visit(
+                conninfo,
+                [FakeCollector("SELECT 1", "SELECT 2")],
+                probe=first.server if known else None,
+                probed_start=first.evidence.postmaster_start,
+            )
+            assert found.status is Status.OK
+            asks.append(turns.count("ask"))
+    assert asks[0] - asks[1] == 1
+
+
+async def test_a_restarted_server_is_probed_again_before_its_collectors_run(postgres: Cluster) -> None:
+    first = await look(postgres)
+    assert first.evidence is not None
+    stale = Server(90000, {})
+    found = await visit(
+        monitor(postgres),
+        [FakeCollector("SELECT 1")],
+        probe=stale,
+        probed_start=first.evidence.postmaster_start - 100,
+    )
+    assert (found.status, found.server) == (Status.OK, first.server)
+    assert found.results["fake"]["q0"].rows == [(1,)]
+
+
+async def test_one_locked_relation_costs_only_the_query_that_reads_it(postgres: Cluster) -> None:
+    first = await look(postgres)
+    with admin(postgres) as owner:
+        owner.execute("CREATE TABLE IF NOT EXISTS locked (id int)")
+        owner.execute("GRANT SELECT ON locked TO monitor")
+        with owner.transaction():
+            owner.execute("LOCK TABLE locked IN ACCESS EXCLUSIVE MODE")
+            found = await look(postgres, "SELECT 1", "SELECT * FROM locked", "SELECT 3", probe=first)
+        owner.execute("DROP TABLE locked")
+    assert found.status is Status.OK
+    assert found.failures["fake", "q1"][0] is Status.TIMEOUT
+    assert {name: result.rows for name, result in found.results["fake"].items()} == {"q0": [(1,)], "q2": [(3,)]}
+    assert sessions_left(postgres) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("SELECT nothing_there", Status.UNSUPPORTED),
+        ("SELECT * FROM nothing_there", Status.UNSUPPORTED),
+        ("SELECT nothing_there()", Status.UNSUPPORTED),
+        ("SELECT rolpassword FROM pg_catalog.pg_authid", Status.NO_PRIVILEGE),
+        ("SELECT pg_sleep(5)", Status.TIMEOUT),
+        ("CREATE TEMP TABLE mine (id int)", Status.BUG),
+        ("SELECT 1 / 0", Status.BUG),
+    ],
+)
+async def test_a_query_that_fails_is_named_and_the_others_answer(postgres: Cluster, query: str, status: Status) -> None:
+    found = await look(postgres, query, "SELECT 2", deadlines=Deadlines(statement=0.2))
+    assert found.status is Status.OK
+    assert found.failures["fake", "q0"][0] is status
+    assert found.results["fake"]["q1"].rows == [(2,)]
+
+
+async def test_nothing_can_be_written_by_a_visit(postgres: Cluster) -> None:
+    with admin(postgres) as owner:
+        owner.execute("CREATE TABLE IF NOT EXISTS ours (id int)")
+        owner.execute("GRANT ALL ON ours TO monitor")
+    found = await look(postgres, "INSERT INTO ours VALUES (1)", "SET TRANSACTION READ WRITE", "SELECT 3")
+    assert found.failures["fake", "q0"] == (Status.BUG, "cannot execute INSERT in a read-only transaction (25006)")
+    assert ("fake", "q1") in found.failures
+    with admin(postgres) as owner:
+        assert owner.execute("SELECT count(*) FROM ours").fetchone() == (0,)
+        owner.execute("DROP TABLE ours")
+
+
+async def test_many_broken_queries_cannot_eat_the_visit(postgres: Cluster) -> None:
+    found = await look(postgres, *["SELECT broken"] * 30, "SELECT 2")
+    assert found.status is Status.OK
+    assert len(found.failures) == 31
+    assert found.failures["fake", "q30"] == (Status.TIMEOUT, "not reached: too many queries failed in this visit")
+
+
+async def test_a_collector_that_cannot_name_its_queries_is_a_bug_of_its_own(postgres: Cluster) -> None:
+    class Broken(FakeCollector):
+        name = "broken"
+
+        def queries(self, server: Server) -> tuple[Query, ...]:
+            raise KeyError("columns")
+
+    await settled(postgres)
+    found = await visit(monitor(postgres), [Broken(), FakeCollector("SELECT 1")])
+    assert found.failures == {("broken", ""): (Status.BUG, "KeyError: 'columns'")}
+    assert found.results["fake"]["q0"].rows == [(1,)]
+
+
+async def test_a_frozen_postmaster_is_left_at_the_deadline(postgres: Cluster) -> None:
+    await settled(postgres)
+    before = open_sockets()
+    postgres.signal(signal.SIGSTOP)
+    try:
+        found = await visit(monitor(postgres), [], deadlines=Deadlines(connect=0.4, session=0.8))
+    finally:
+        postgres.signal(signal.SIGCONT)
+    assert found.status is Status.TIMEOUT
+    assert open_sockets() == before
+    assert sessions_left(postgres) == 0
+
+
+async def test_a_backend_that_freezes_in_mid_visit_is_cut(postgres: Cluster) -> None:
+    await settled(postgres)
+    before = open_sockets()
+    work = asyncio.create_task(
+        visit(monitor(postgres), [FakeCollector("SELECT pg_sleep(60)")], deadlines=Deadlines(session=1.0))
+    )
+    pid = await backend_pid(postgres)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        found = await asyncio.wait_for(work, 10)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (found.status, found.error) == (Status.TIMEOUT, "the visit was cut after 1 s while waiting for an answer")
+    assert found.evidence is not None
+    assert open_sockets() == before
+    assert sessions_left(postgres) == 0
+
+
+async def backend_pid(server: Cluster) -> int:
+    with admin(server) as connection:
+        while True:
+            row = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'neonmeter' AND query LIKE '%pg_sleep%'"
+            ).fetchone()
+            if row is not None:
+                return int(row[0])
+            await asyncio.sleep(0.01)
+
+
+async def test_a_cancelled_visit_leaks_nothing(postgres: Cluster) -> None:
+    await settled(postgres)
+    before = open_sockets()
+    work = asyncio.create_task(visit(monitor(postgres), [FakeCollector("SELECT pg_sleep(60)")]))
+    await backend_pid(postgres)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert open_sockets() == before
+    assert sessions_left(postgres) == 0
+
+
+async def test_a_visit_cancelled_while_it_connects_leaks_nothing(postgres: Cluster) -> None:
+    before = open_sockets()
+    for step in range(12):
+        work = asyncio.create_task(visit(monitor(postgres), []))
+        await asyncio.sleep(step / 1500)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+    assert open_sockets() == before
+    assert sessions_left(postgres) == 0
+
+
+async def test_a_listener_that_accepts_and_never_answers_is_left_at_the_deadline() -> None:
+    # The kernel accepts for a socket that listens; nobody ever reads from it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        before = open_sockets()
+        found = await visit(f"host=127.0.0.1 port={port} user=x password=y", [], deadlines=Deadlines(0.2, 0.4))
+        assert (found.status, found.error) == (Status.TIMEOUT, "no session within 0.2 s of connecting")
+        assert open_sockets() == before
+
+
+async def test_a_dead_port_is_unreachable() -> None:
+    found = await visit(f"host=127.0.0.1 port={free_port()} user=x password=y", [], deadlines=SHORT)
+    assert (found.status, found.error) == (Status.UNREACHABLE, "connection refused: nothing listens there")
+
+
+async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
+    found = await visit("host=nothing.invalid user=x password=y", [], deadlines=Deadlines(connect=4, session=4))
+    assert found.status in (Status.UNREACHABLE, Status.TIMEOUT)
+    assert "nothing.invalid" not in found.error or found.error.count("\n") == 0
+
+
+async def test_a_pooler_is_refused_before_anything_is_sent() -> None:
+    found = await visit("postgresql://m:s3cret@ep-cool-1-pooler.eu-central-1.aws.neon.tech/postgres", [])
+    assert found.status is Status.UNSUPPORTED
+    assert "direct host" in found.error
+    assert "s3cret" not in found.error
+
+
+async def test_a_malformed_connection_string_does_not_betray_its_password() -> None:
+    found = await visit("host=x password=s3cret oops s3cret", [])
+    assert (found.status, found.error) == (Status.UNREACHABLE, "the connection string cannot be parsed")
+
+
+async def test_a_wrong_password_is_auth_and_is_not_repeated_to_anyone(postgres: Cluster) -> None:
+    found = await visit(monitor(postgres).replace(PASSWORD, "wrong-s3cret"), [])
+    assert (found.status, found.error) == (Status.AUTH, "the password is wrong, or the role does not exist")
+    assert sessions_left(postgres) == 0
+
+
+async def test_a_missing_database_is_said(postgres: Cluster) -> None:
+    found = await visit(monitor(postgres, "nowhere"), [])
+    assert (found.status, found.error) == (Status.UNSUPPORTED, "the database does not exist")
+
+
+async def test_a_role_over_its_connection_limit_is_told_so(postgres: Cluster) -> None:
+    held = [psycopg.connect(monitor(postgres)) for _ in range(3)]
+    try:
+        found = await visit(monitor(postgres), [])
+    finally:
+        for each in held:
+            each.close()
+    assert found.status is Status.UNREACHABLE
+    assert "CONNECTION LIMIT" in found.error
+
+
+async def test_a_revoked_connect_is_no_privilege(postgres: Cluster) -> None:
+    with admin(postgres) as owner:
+        owner.execute("CREATE DATABASE closed")
+        owner.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+        try:
+            found = await visit(monitor(postgres, "closed"), [])
+        finally:
+            owner.execute("DROP DATABASE closed")
+    assert (found.status, found.error) == (Status.NO_PRIVILEGE, "the role has no CONNECT on the database")
+
+
+async def test_a_role_without_pg_monitor_still_visits_and_is_recognised(postgres: Cluster) -> None:
+    await settled(postgres)
+    with admin(postgres) as owner:
+        owner.execute(sql.SQL("CREATE ROLE plain LOGIN PASSWORD {}").format(PASSWORD))
+        try:
+            found = await visit(postgres.conninfo(user="plain"), [FakeCollector("SELECT 1")])
+            assert sessions_left(postgres) == 0
+        finally:
+            owner.execute("DROP ROLE plain")
+    assert found.status is Status.OK
+    assert found.evidence is not None
+    assert not found.evidence.privileged
+    assert found.results["fake"]["q0"].rows == [(1,)]
+
+
+async def test_a_server_that_our_connect_started_is_read_no_further() -> None:
+    with cluster(18) as server:
+        found = await visit(monitor(server), [FakeCollector("SELECT pg_sleep(0)")])
+        assert found.woke_it
+        assert found.status is Status.ASLEEP
+        assert found.results == {}
+        known = await visit(
+            monitor(server), [FakeCollector("SELECT nextval('never')")], probe=Server(180000, {}), probed_start=0.0
+        )
+        assert known.woke_it
+        assert known.failures == {}
+        assert sessions_left(server) == 0
+
+
+def test_a_probe_of_nothing_still_asks_the_version() -> None:
+    assert "server_version_num" in probe_sql([])
+    assert "'it''s'" in probe_sql([FakeCollector(probes=("it's",))])
