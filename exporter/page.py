@@ -179,7 +179,7 @@ def target_as_dict(row: TargetRow) -> dict[str, object]:
 
 
 def _target_row(row: TargetRow, now: float) -> str:
-    why = escape(row.why)
+    why = escape(row.why[:1].upper() + row.why[1:])
     if row.rule:
         why = f"{why} <code>{escape(row.rule)}</code>"
     if row.breaker_until is not None and row.breaker_until > now:
@@ -191,14 +191,14 @@ def _target_row(row: TargetRow, now: float) -> str:
         f'<td data-l="Compute">{_pill(*_state(row))}</td>'
         f'<td data-l="Figures">{_pill(*_status(row))}</td>'
         f'<td class="t" data-l="Last success">{_ago(row.last_success, now)}</td>'
-        f'<td class="t" data-l="Next visit">{_until(row.next_due, now)}</td>'
+        f'<td class="t" data-l="Next look">{_until(row.next_due, now)}</td>'
         f'<td data-l="Why">{f"<span>{why}</span>" if why else ""}</td></tr>'
     )
 
 
 def _target_table(rows: Iterable[TargetRow], now: float) -> str:
     body = "".join(_target_row(row, now) for row in rows)
-    heads = ("Branch", "Compute", "Figures", "Last success", "Next visit", "Why it is (not) sampled")
+    heads = ("Branch", "Compute", "Figures", "Last success", "Next look", "Why it is (not) sampled")
     head = "".join(f'<th scope="col">{title}</th>' for title in heads)
     return f'<div class="wide"><table class="stack"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 

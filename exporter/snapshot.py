@@ -82,8 +82,7 @@ class _Family:
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
-        text = header(metric)
-        self._header = (text, _gzip(text))
+        self._header = header(metric)
         self._pages: list[_Joined] = []
         self._groups: list[_Joined] = []
         self._slots: dict[Hashable, int] = {}
@@ -130,10 +129,12 @@ class _Family:
             return
         for number in self._changed:
             text = self._pages[number].chunk
+            if number == 0:  # one member less, and the text that repeats the most is next to the header
+                text = self._header + text
             self._groups[number // _GROUP].replace(number % _GROUP, _gzip(text) if text else b"")
         self._changed.clear()
-        self.chunks = (self._header[0], *(page.chunk for page in self._pages if page.chunk))
-        self.packed = (self._header[1], *(group.chunk for group in self._groups if group.chunk))
+        self.chunks = (self._header, *(page.chunk for page in self._pages if page.chunk))
+        self.packed = tuple(group.chunk for group in self._groups if group.chunk)
         self.lengths = (sum(map(len, self.chunks)), sum(map(len, self.packed)))
 
 
