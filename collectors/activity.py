@@ -24,10 +24,16 @@ NEON_APPLICATIONS: Final = frozenset({"walproposer"})
 OTHER_MONITORS: Final = (
     "postgres_exporter", "sql_exporter", "pg_exporter", "pgwatch", "datadog", "ddagent", "telegraf", "zabbix",
     "netdata", "pganalyze", "pgmonitor", "pgmetrics", "prometheus", "grafana", "newrelic", "nri-postgresql",
-    "dynatrace", "otelcol", "opentelemetry", "check_postgres", "percona", "pmm-agent", "solarwinds", "cloudwatch",
-    "pgdash", "pghero", "uptime", "healthcheck",
+    "dynatrace", "otelcol", "check_postgres", "pmm-agent", "solarwinds", "cloudwatch", "pgdash", "pghero",
+    "healthcheck",
 )  # fmt: skip
 """Parts of application names, in lower case, by which other monitoring is known."""
+
+MONITOR_USERS: Final = frozenset({
+    "postgres_exporter", "sql_exporter", "pgwatch", "datadog", "telegraf", "zbx_monitor", "netdata", "pganalyze",
+    "newrelic", "dynatrace", "otel", "pmm", "pghero",
+})  # fmt: skip
+"""Roles that the manuals of these tools have people create: many of them set no application_name."""
 
 REASONS: Final = ("client_active", "idle_in_transaction", "walsender", "subscription", "autovacuum", "other_monitor")
 OTHER: Final = "other"
@@ -210,17 +216,17 @@ def _reason(group: SessionGroup) -> str:
         return "autovacuum"
     if group.backend_type not in ("", "client backend"):
         return ""
-    if is_monitor(group.application_name):
+    if is_monitor(group.application_name, group.user):
         return "other_monitor"
     if group.state.startswith("idle in transaction"):
         return "idle_in_transaction"
     return "" if group.state in ("idle", "hidden") else "client_active"
 
 
-def is_monitor(application_name: str) -> bool:
-    """Whether an application_name is one that other monitoring is known by."""
+def is_monitor(application_name: str, user: str = "") -> bool:
+    """Whether an application_name, or else the role, is one that other monitoring is known by."""
     lower = application_name.lower()
-    return any(part in lower for part in OTHER_MONITORS)
+    return user in MONITOR_USERS or any(part in lower for part in OTHER_MONITORS)
 
 
 def bound(series: Mapping[tuple[str, str, str], int], top: int) -> dict[tuple[str, str, str], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,8 @@ def role(cluster: Cluster, name: str, *grants: str) -> Iterator[str]:
         yield name
     finally:
         with admin(cluster) as connection:
+            # A session outlives its client by a moment, and would be seen by whoever looks next.
+            until(connection, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = %s", name)
             connection.execute(f"DROP OWNED BY {name} CASCADE")
             connection.execute(f"DROP ROLE {name}")
 
@@ -78,3 +81,13 @@ def database(cluster: Cluster, name: str, options: str = "") -> Iterator[str]:
     finally:
         with admin(cluster) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def until(connection: psycopg.Connection, sql: str, *params: object) -> None:
+    """Wait until the query answers true."""
+    for _ in range(600):
+        row = connection.execute(sql.encode(), params).fetchone()
+        if row is not None and row[0]:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"never true: {sql}")

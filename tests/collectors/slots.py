@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-
 from exporter.demo.postgres import Cluster
-from tests.collectors.reading import admin
+from tests.collectors.reading import admin, until
 from tests.fix_postgres import bin_dir
 
 
@@ -42,16 +39,7 @@ def consumer(server: Cluster, slot_name: str, dbname: str, application: str) -> 
         reader.wait(10)
         with admin(server) as connection:
             until(connection, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = %s", slot_name)
-
-
-def until(connection: psycopg.Connection, sql: str, *params: object) -> None:
-    """Wait until the query answers true."""
-    for _ in range(200):
-        row = connection.execute(sql.encode(), params).fetchone()
-        if row is not None and row[0]:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"never true: {sql}")
+            until(connection, "SELECT count(*) = 0 FROM pg_stat_replication")
 
 
 def write_wal(server: Cluster, size: int) -> None:

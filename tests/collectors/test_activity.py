@@ -18,8 +18,9 @@ from collectors.activity import ActivityCollector, ActivityFacts, bound, is_moni
 from collectors.base import NoDataError, Reading, Result
 from collectors.metric import Metric
 from exporter.demo.postgres import Cluster
-from tests.collectors.reading import EPOCH, NOWHERE, admin, database, read, role
-from tests.collectors.slots import consumer, slot, until
+from tests.collectors.reading import EPOCH, NOWHERE, admin, database, read, role, until
+from tests.collectors.slots import consumer, slot
+from tests.fix_postgres import cluster
 
 
 @contextmanager
@@ -132,6 +133,7 @@ async def test_a_subscription_and_its_walsender_keep_it_awake(postgres: Cluster)
                 connection.execute("ALTER SUBSCRIPTION feed SET (slot_name = NONE)")
                 connection.execute("DROP SUBSCRIPTION feed")
                 until(connection, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'act_feed'")
+                until(connection, "SELECT count(*) = 0 FROM pg_stat_replication")
     kept = reading.families.get(a.KEPT_AWAKE)
     assert kept == {("subscription", "", "feed"): 1, ("walsender", "cloud_admin", "feed"): 1}
     # A walsender is no client session.
@@ -146,6 +148,22 @@ async def test_a_slots_reader_keeps_it_awake(postgres: Cluster) -> None:
     ):
         reading = await read(postgres, ActivityCollector())
     assert reading.families.get(a.KEPT_AWAKE) == {("walsender", "cloud_admin", "debezium"): 1}
+
+
+@pytest.mark.deep
+async def test_an_autovacuum_worker_keeps_it_awake() -> None:
+    slow = {"autovacuum_naptime": "1s", "autovacuum_vacuum_cost_delay": "100ms", "autovacuum_vacuum_cost_limit": "1"}
+    with cluster(18, **slow) as server:
+        with admin(server) as connection:
+            connection.execute("CREATE TABLE t AS SELECT g, repeat('x', 200) FROM generate_series(1, 20000) g")
+            connection.execute("DELETE FROM t WHERE g % 2 = 0")
+            until(
+                connection,
+                "SELECT count(*) > 0 FROM pg_stat_progress_vacuum WHERE relid = 't'::regclass",
+            )
+        reading = await read(server, ActivityCollector())
+    assert reading.families.get(a.KEPT_AWAKE)["autovacuum", "", ""] >= 1
+    assert not reading.families.get(a.SESSIONS)
 
 
 async def test_without_pg_monitor_sessions_are_hidden_not_idle(postgres: Cluster) -> None:
@@ -199,6 +217,8 @@ COLUMNS = (
         (("client backend", "idle in transaction (aborted)", "shop", "ann", "web"), "idle_in_transaction"),
         (("client backend", "idle", "shop", "ann", "Datadog Agent"), "other_monitor"),
         (("client backend", "active", "shop", "ann", "pgwatch - abc"), "other_monitor"),
+        (("client backend", "idle", "shop", "postgres_exporter", ""), "other_monitor"),
+        (("client backend", "idle", "shop", "grafana", ""), ""),
         (("client backend", "active", "shop", "cloud_admin", "web"), ""),
         (("client backend", "active", "shop", "ann", "neonmeter"), ""),
         (("walsender", "active", "shop", "cdc", "debezium"), "walsender"),

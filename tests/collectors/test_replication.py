@@ -9,8 +9,8 @@ from collectors.base import NoDataError, Reading, Result
 from collectors.metric import Metric
 from collectors.replication import ReplicationCollector, ReplicationFacts
 from exporter.demo.postgres import Cluster
-from tests.collectors.reading import EPOCH, NOWHERE, admin, database, read, role
-from tests.collectors.slots import consumer, slot, until, write_wal
+from tests.collectors.reading import EPOCH, NOWHERE, admin, database, read, role, until
+from tests.collectors.slots import consumer, slot, write_wal
 from tests.fix_postgres import cluster
 
 

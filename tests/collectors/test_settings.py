@@ -13,8 +13,7 @@ from collectors import settings as s
 from collectors.base import NoDataError, Reading, Result
 from collectors.settings import SettingsCollector, SettingsFacts, base_value, fingerprint
 from exporter.demo.postgres import Cluster
-from tests.collectors.reading import EPOCH, admin, read, visited
-from tests.collectors.slots import until
+from tests.collectors.reading import EPOCH, admin, read, until, visited
 
 COLUMNS = ("name", "value", "unit", "vartype", "changed", "hash", "pending_restart")
 
