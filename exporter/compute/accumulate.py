@@ -89,7 +89,7 @@ class Growth(Generic[Key]):
     changed: dict[Key, Counted] = field(default_factory=dict)
     """Rows of the new baseline that differ from the old one."""
     gone: list[Key] = field(default_factory=list)
-    """Rows of the old baseline that are no more; all of them when ``new_life``."""
+    """Rows of the old baseline that are no more. In a new life all of them are, and none is named."""
     new_life: bool = False
     stale: bool = False
     """The look is older than the baseline: nothing is counted, and the baseline stays."""
@@ -106,7 +106,7 @@ class Growth(Generic[Key]):
         if self.new_life:
             rows.clear()
         for key in self.gone:
-            rows.pop(key, None)
+            del rows[key]
         rows.update(self.changed)
 
 
@@ -135,8 +135,8 @@ def advance(before: Baseline[Key] | None, life: Life, rows: Mapping[Key, Row]) -
         growth.uncertain += doubtful
         if any(delta):
             growth.deltas[key] = delta
-    if before is not None and (growth.new_life or known < len(old_rows)):
-        growth.gone = [key for key in before.rows if growth.new_life or key not in rows]
+    if known < len(old_rows):
+        growth.gone = [key for key in old_rows if key not in rows]
     return growth
 
 
