@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 
+from exporter.demo.compute import wait_until_gone
 from exporter.demo.monitor import MEASURE_SQL
 from exporter.demo.postgres import Cluster, server_uid
 from exporter.demo.seed import needs_server, seed_branch, seed_server
@@ -67,7 +68,10 @@ class Clusters:
             PostgresStartError: a server did not initialise or start.
             psycopg.Error: a statement of the description was refused.
         """
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.is_dir():
+            for left in self.folder.iterdir():  # Killed while it made them: such a server may still be ending.
+                wait_until_gone(self.cluster(left.name))
+            shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         self.folder.chmod(0o755)
         _check_reachable(self.folder)

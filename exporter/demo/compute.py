@@ -56,6 +56,7 @@ class Compute:
         self._monitor: Monitor | None = None
         self._metered_until: float | None = None
         self._connected_at = 0.0
+        self._closed = False
         self._sent = self._sent_counted = 0
 
     def server_port(self) -> int | None:
@@ -82,6 +83,8 @@ class Compute:
         if self.endpoint.disabled:
             raise RefusedError("the endpoint is disabled")
         with self._gate:
+            if self._closed:
+                raise RefusedError("the twin is stopping")
             if self.endpoint.current_state == "active" and self.cluster.running:
                 return self.cluster.port
             if self.endpoint.current_state == "active":
@@ -112,6 +115,12 @@ class Compute:
     def suspend(self) -> None:
         """Stop the server and lose its statistics, whoever is connected; a suspended compute stays as it is."""
         with self._gate:
+            self._suspend()
+
+    def close(self) -> None:
+        """Suspend for good: nothing wakes it any more."""
+        with self._gate:
+            self._closed = True
             self._suspend()
 
     def _suspend(self) -> None:

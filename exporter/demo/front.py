@@ -8,7 +8,6 @@ program woke nothing. Everything after it is bytes in both directions. One threa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import struct
 import threading
 from collections.abc import Callable, Coroutine
@@ -21,6 +20,8 @@ _GSSENC_REQUEST = 80877104
 _CANCEL_REQUEST = 80877102
 _LONGEST_STARTUP = 10_000
 _CHUNK = 65536
+_CLOSE_SECONDS = 2.0
+_STARTUP_SECONDS = 60.0
 Result = TypeVar("Result")
 
 
@@ -140,7 +141,8 @@ class Front:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _serve(self, behind: Behind, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        code, packet = await _first_packet(reader, writer)
+        async with asyncio.timeout(_STARTUP_SECONDS):
+            code, packet = await _first_packet(reader, writer)
         if code == _CANCEL_REQUEST:
             port = behind.server_port()  # Cancelling wakes nobody: without a server there is nothing to cancel.
             if port is not None:
@@ -164,15 +166,14 @@ class Front:
             await _shut(to_server)
 
     async def _reach(self, behind: Behind, visitor: Visitor) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        problem: Exception | None = None
-        for _ in range(3):  # A server can be suspended between its start and our connect.
-            port = behind.server_port()
+        port, problem = behind.server_port(), OSError()
+        for _ in range(4):  # It may be suspended, or die, between a look and our connect.
             if port is None:
                 port = await self._loop.run_in_executor(self._keeper, behind.wake, visitor)
             try:
                 return await asyncio.open_connection("127.0.0.1", port)
             except OSError as refused:
-                problem = refused
+                port, problem = None, refused
                 await asyncio.sleep(0.05)
         raise RefusedError(f"the compute does not take connections: {problem}")
 
@@ -212,6 +213,10 @@ async def _pump(
 
 
 async def _shut(writer: asyncio.StreamWriter) -> None:
+    """Close after what was written has left; a client that does not read is cut off."""
     writer.close()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
-        await writer.wait_closed()
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await writer.wait_closed()
+    except (OSError, asyncio.CancelledError):
+        writer.transport.abort()

@@ -5,11 +5,13 @@ One file, replaced whole: world, meter and secrets of the same instant. The clus
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
@@ -51,6 +53,21 @@ class TwinState:
         with os.fdopen(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump({"format": _FORMAT, **asdict(self)}, file, separators=(",", ":"))
         spare.replace(path)
+
+
+@contextlib.contextmanager
+def only_twin(folder: Path) -> Iterator[None]:
+    """Hold the folder: two twins on it would stop each other's servers. A kill lets go of it.
+
+    Raises:
+        StateError: another twin holds it.
+    """
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StateError(f"another twin runs on {folder}: stop it, or choose another folder") from None
+        yield
 
 
 def spec_digest(spec: WorldSpec) -> str:

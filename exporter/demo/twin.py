@@ -23,7 +23,7 @@ from exporter.demo.front import Front
 from exporter.demo.life import Life
 from exporter.demo.meter import Meter
 from exporter.demo.postgres import wheel_bin_dir
-from exporter.demo.statefile import TwinState, load_state, restore_world, spec_digest, world_to_json
+from exporter.demo.statefile import TwinState, load_state, only_twin, restore_world, spec_digest, world_to_json
 from exporter.demo.truth import Truth
 from exporter.demo.world import Clock
 from exporter.demo.worldfile import WorldSpec, build_world, load
@@ -184,6 +184,7 @@ class Twin:
     def _start(self) -> None:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir.chmod(0o755)  # The servers' user must reach its folder; the state file is ours alone.
+        self._stack.enter_context(only_twin(self.state_dir))
         # Servers end with the thread that started them, so these threads live until the twin stops.
         keeper = ThreadPoolExecutor(4, thread_name_prefix="twin-keeper")
         self._stack.callback(keeper.shutdown)
@@ -258,7 +259,7 @@ class Twin:
 
     def _open_doors(self, front: Front) -> None:
         for compute in self.computes.values():
-            self._stack.callback(compute.suspend)
+            self._stack.callback(compute.close)
         self._stack.callback(front.stop)  # Before the suspends: nobody wakes what is being stopped.
         for compute in self.computes.values():
             before = int(compute.endpoint.host.rpartition(":")[2] or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,9 +135,15 @@ def test_a_clean_restart_is_found_where_it_was(open_state_dir: Path) -> None:
         assert (folder / "state.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_belongs_to_one_world(open_state_dir: Path, small_twin: Twin) -> None:
+def test_a_folder_belongs_to_one_world_and_to_one_twin_at_a_time(small_twin: Twin, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="another twin runs on"):
+        Twin("small", small_twin.state_dir, settings=QUIET).start()
+    shutil.copy(small_twin.state_dir / "state.json", tmp_path)
     with pytest.raises(StateError, match="another world"):
-        Twin(parse(WORLD), small_twin.state_dir, settings=QUIET).start()
+        Twin(parse(WORLD), tmp_path, settings=QUIET).start()
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(StateError, match="damaged"):
+        Twin(parse(WORLD), tmp_path, settings=QUIET).start()
 
 
 def test_a_folder_that_servers_cannot_enter_is_refused_and_nothing_stays(tmp_path: Path) -> None:
