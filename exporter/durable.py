@@ -210,8 +210,8 @@ class Durable:
         with self._store.transaction() as cursor:
             return tables.forget_hours(cursor, int(before))
 
-    def forget(self, endpoint_id: str) -> None:
-        """Drop the counters of a compute that exists no more; its hourly facts stay.
+    def forget(self, endpoint_id: str, *target_keys: str) -> None:
+        """Drop the counters of a compute that exists no more, also those of ``target_keys``; its hourly facts stay.
 
         Raises:
             StoreError: the disk is full or the file damaged.
@@ -224,6 +224,8 @@ class Durable:
             for place in known:
                 self._baselines.pop(place.id, None)
                 self._known[place[1:4]] = place._replace(life=Life(0, 0, place.life.clock_us), uncertain=0)
+            for target_key in target_keys:
+                self._counters.forget(target_key)
             self._spots.pop(endpoint_id, None)
             self._schemas.pop(endpoint_id, None)
 
