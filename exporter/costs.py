@@ -120,6 +120,7 @@ class Costs:
         self._tenant_weights = tenant_weights
         self._branch_weights = branch_weights
         self._stretches = Stretches(card)
+        self._shown: set[Target] = set()
         self._days: dict[int, _Day] = {}
         self._settled: dict[int, tuple[object, dict[UseKey, ComputeUse]]] = {}
         self._months: dict[int, tuple[object, MonthCosts]] = {}
@@ -221,6 +222,11 @@ class Costs:
         _month_series(by_target, this, folded)
         self._run_rate(by_target, now)
         self._owners(by_target, this, now)
+        # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
+        shown = set(by_target)
+        for gone in self._shown - shown:
+            by_target[gone] = Families()
+        self._shown = shown
         return [
             Observation(COLLECTOR, target, Status.OK, now, families=families, rows=len(families))
             for target, families in by_target.items()

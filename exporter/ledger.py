@@ -114,7 +114,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """Up to when the data goes, in unix seconds, by organisation and by (organisation, project)."""
+    """Up to when the data goes, in unix seconds.
+
+    An organisation's is the end of its last complete reading, so that what a partial one missed is read again; before
+    there was one, it is the earliest of its projects. A project's is the end of its newest usage.
+    """
 
     orgs: Mapping[str, int]
     projects: Mapping[tuple[str, str], int]
@@ -209,8 +213,8 @@ class SqliteLedger:
             end = fact.start + HOUR * bucket_hours(fact.start, fact.granularity)
             # The newest bucket still grows: the data goes no further than the moment it was read.
             end = min(end, fact.observed_at) if fact.observed_at > fact.start else end
-            for owner in ((fact.org_id, ""), (fact.org_id, fact.project_id)):
-                newest[owner] = max(newest.get(owner, 0), end)
+            owner = (fact.org_id, fact.project_id)
+            newest[owner] = max(newest.get(owner, 0), end)
         cursor.executemany(_THROUGH, [(*owner, end) for owner, end in newest.items()])
         cursor.executemany(_TALLY, [("facts", new), ("corrections", shrunk + moved)])
         return Changes(new, grown, shrunk, moved)
@@ -296,10 +300,11 @@ class SqliteLedger:
         """See :meth:`Ledger.through`."""
         with self._store.snapshot() as cursor:
             rows = cursor.execute("SELECT org_id, project_id, through FROM ledger_through").fetchall()
-        return Through(
-            {org: end for org, project, end in rows if not project},
-            {(org, project): end for org, project, end in rows if project},
-        )
+        projects = {(org, project): end for org, project, end in rows if project}
+        orgs: dict[str, int] = {}
+        for (org, _), end in projects.items():
+            orgs[org] = min(end, orgs.get(org, end))
+        return Through(orgs | {org: end for org, project, end in rows if not project}, projects)
 
     def tally(self) -> dict[str, int]:
         """See :meth:`Ledger.tally`."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from collectors.base import Observation, Status
-from collectors.metric import Metric, catalogue
+from collectors.metric import Metric, Scope, catalogue
 from exporter import cost_metrics
 from exporter import costs as costs_module
 from exporter.compute.allocate import AGENT, IDLE, SHARED
@@ -136,6 +136,18 @@ def test_usage_without_a_price_is_a_series(store: Store) -> None:
     observations = observe(ledger, Busy(), CARD, NOW)
     assert series(observations, cost_metrics.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
     assert series(observations, cost_metrics.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
+
+
+def test_what_is_settled_is_taken_back_from_the_state(store: Store) -> None:
+    ledger = SqliteLedger(store)
+    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
+    book = Costs(ledger, Busy(), CARD)
+    (unknown,) = [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
+    assert len(unknown.families) == 1
+    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale_v3", at=NOW)])
+    (known,) = [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
+    assert len(known.families) == 0
+    assert not [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
 
 
 def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:

@@ -110,7 +110,13 @@ def test_through_is_the_newest_reading_of_each_owner(ledger: SqliteLedger) -> No
     assert ledger.through().projects == {("org", "p1"): T0 + 3 * HOUR}
     # The newest bucket still grows, and hours without any use are read too.
     ledger.put([fact(1, T0 + 6 * HOUR + 60, start=T0 + 6 * HOUR)], read_through={"org": T0 + 6 * HOUR, "quiet": T0})
-    assert ledger.through().orgs == {"org": T0 + 6 * HOUR + 60, "quiet": T0}
+    assert ledger.through().orgs == {"org": T0 + 6 * HOUR, "quiet": T0}
+    assert ledger.through().projects == {("org", "p1"): T0 + 6 * HOUR + 60}
+    # A reading that missed a project does not move the organisation: the next one begins where this one did.
+    ledger.put([fact(1, T0 + 9 * HOUR, start=T0 + 7 * HOUR)])
+    assert ledger.through().orgs["org"] == T0 + 6 * HOUR
+    ledger.put([], read_through={"org": T0 + 5 * HOUR})
+    assert ledger.through().orgs["org"] == T0 + 6 * HOUR
 
 
 def test_sums_by_day_and_hours_of_one_metric(ledger: SqliteLedger) -> None:
