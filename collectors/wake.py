@@ -310,7 +310,8 @@ def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
     # An echo of another sampler reaches at most a window and a session behind ours: want more than that.
     eps = max(policy.eps, window + policy.session + 2) if now < state.echo_until else policy.eps
     if active < state.own_end + eps:
-        return Decision(False, "R4", "nobody else was active since our last session", state, state.own_end + eps)
+        due = state.own_end + eps
+        return Decision(False, "R4", "nobody else was active since our last session", state, due if due > now else None)
     return Decision(True, "R4", "someone else was active after our last session", replace(state, candidate=active))
 
 
