@@ -116,6 +116,15 @@ def test_a_branch_costs_what_its_tenants_cost(store: Store) -> None:
         assert abs(sum(parts) - cost) < Decimal("1e-25")
 
 
+def test_two_projects_do_not_share_the_key_of_their_own_rows(store: Store) -> None:
+    ledger = SqliteLedger(store)
+    usage = fact("snapshot_storage_bytes_month", GB, NOVEMBER, branch="")
+    ledger.put([usage, usage._replace(project_id="p2")])
+    keys = [o.target.key for o in observe(ledger, Busy(), CARD, NOW)]
+    assert len(set(keys)) == len(keys)
+    assert {"branch:p1/__project__", "branch:p2/__project__"} <= set(keys)
+
+
 def test_coverage_run_rate_and_owners(store: Store) -> None:
     ledger = SqliteLedger(store)
     observations = observe(ledger, a_day(ledger), CARD, NOW)
