@@ -78,7 +78,8 @@ class _Joined:
 class _Family:
     """The pages of one metric. A target keeps its slot while it lives; a freed slot is the first to be taken again."""
 
-    __slots__ = ("_changed", "_free", "_groups", "_header", "_pages", "_slots", "chunks", "lengths", "metric", "packed")
+    __slots__ = ("_changed", "_free", "_groups", "_header", "_pages", "_slots", "chunks", "length", "metric", "packed",
+                 "packed_length")  # fmt: skip
 
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
@@ -88,9 +89,10 @@ class _Family:
         self._slots: dict[Hashable, int] = {}
         self._free: list[int] = []
         self._changed: set[int] = set()
-        self.chunks: tuple[bytes, ...] = ()
-        self.packed: tuple[bytes, ...] = ()
-        self.lengths = (0, 0)
+        self.chunks: list[bytes] = [self._header]
+        self.packed: list[bytes] = []
+        self.length = len(self._header)
+        self.packed_length = 0
 
     def put(self, key: Hashable, lines: bytes) -> bool:
         """Replace the lines of one target; says whether anything changed."""
@@ -99,8 +101,10 @@ class _Family:
             if not self._free:
                 first = len(self._pages) * SLOTS
                 self._pages.append(_Joined(SLOTS))
+                self.chunks.append(b"")
                 if len(self._pages) > len(self._groups) * _GROUP:
                     self._groups.append(_Joined(_GROUP))
+                    self.packed.append(b"")
                 self._free.extend(range(first, first + SLOTS))
             slot = self._slots[key] = heapq.heappop(self._free)
         return self._replace(slot, lines)
@@ -124,18 +128,18 @@ class _Family:
         return not self._slots
 
     def publish(self) -> None:
-        """Compress what changed and renew the chunks."""
-        if not self._changed:
-            return
+        """Compress what changed and renew its chunks; those of a page that emptied stay, without bytes."""
         for number in self._changed:
             text = self._pages[number].chunk
+            self.length += len(text) - len(self.chunks[number + 1])
+            self.chunks[number + 1] = text
             if number == 0:  # one member less, and the text that repeats the most is next to the header
                 text = self._header + text
-            self._groups[number // _GROUP].replace(number % _GROUP, _gzip(text) if text else b"")
+            group = self._groups[number // _GROUP]
+            group.replace(number % _GROUP, _gzip(text) if text else b"")
+            self.packed_length += len(group.chunk) - len(self.packed[number // _GROUP])
+            self.packed[number // _GROUP] = group.chunk
         self._changed.clear()
-        self.chunks = (self._header, *(page.chunk for page in self._pages if page.chunk))
-        self.packed = tuple(group.chunk for group in self._groups if group.chunk)
-        self.lengths = (sum(map(len, self.chunks)), sum(map(len, self.packed)))
 
 
 @dataclass(slots=True)
@@ -247,8 +251,8 @@ class SnapshotBuilder:
                 family.publish()
                 plain += family.chunks
                 packed += family.packed
-                lengths[0] += family.lengths[0]
-                lengths[1] += family.lengths[1]
+                lengths[0] += family.length
+                lengths[1] += family.packed_length
             if not packed:  # an empty body is no gzip stream
                 packed, lengths[1] = list(EMPTY.gzip), EMPTY.gzip_length
             self._generation += 1
