@@ -21,6 +21,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 HOUR_US: Final = 3_600_000_000
 _SPREAD_MOST_US: Final = 168 * HOUR_US
+_LOOK_MOST_US: Final = 60_000_000
 
 
 class Row(Protocol):
@@ -50,6 +51,7 @@ class Life:
     reset_us: int
     """When the counters began (pg_stat_statements_info.stats_reset); 0 when unknown."""
     clock_us: int
+    """When the look began: before its rows and ``reset_us`` were read."""
     dealloc: int = 0
     """How often rows were evicted in this life."""
 
@@ -62,6 +64,10 @@ class Life:
     def is_older_than(self, before: Life) -> bool:
         """Whether this look was taken before one that is already counted (an answer that came late)."""
         return self.clock_us < before.clock_us and self.continues(before)
+
+    def is_torn(self, before: Life) -> bool:
+        """Whether a reset fell into this very look: the rows may be from before it, and would count twice."""
+        return 0 < self.reset_us - self.clock_us < _LOOK_MOST_US and not self.continues(before)
 
     def began_us(self, before: Life | None) -> int:
         """The start of the time in which the growth since ``before`` happened; at most a week ago."""
@@ -92,7 +98,7 @@ class Growth(Generic[Key]):
     """Rows of the old baseline that are no more. In a new life all of them are, and none is named."""
     new_life: bool = False
     stale: bool = False
-    """The look is older than the baseline: nothing is counted, and the baseline stays."""
+    """The look came late, or a reset fell into it: nothing is counted, the baseline stays, the next look tells."""
     uncertain: int = 0
     """Rows whose growth may miss something."""
 
@@ -116,7 +122,7 @@ def advance(before: Baseline[Key] | None, life: Life, rows: Mapping[Key, Row]) -
     ``rows`` must be complete: a row that is missing was evicted, and counts from zero when it comes back.
     """
     growth: Growth[Key] = Growth()
-    if before is not None and life.is_older_than(before.life):
+    if before is not None and (life.is_older_than(before.life) or life.is_torn(before.life)):
         growth.stale = True
         return growth
     growth.new_life = before is None or not life.continues(before.life)

@@ -235,6 +235,16 @@ def test_an_answer_that_came_late_changes_nothing() -> None:
     assert growth.stale and not growth.deltas and not growth.changed and not growth.gone
 
 
+def test_a_reset_in_the_middle_of_a_look_counts_nothing_twice() -> None:
+    """The rows were read before it, the reset time after it; the look began at 20."""
+    before = Baseline(life(clock=10), {"q": Counted(None, (500,))})
+    torn = Life(10**6, 20 * 10**6 + 3, 20 * 10**6)
+    assert advance(before, torn, {"q": Counted(None, (510,))}).stale
+    after = Life(10**6, 20 * 10**6 + 3, 80 * 10**6)
+    assert advance(before, after, {"q": Counted(None, (4,))}).deltas == {"q": (4,)}
+    assert not advance(None, torn, {"q": Counted(None, (510,))}).stale, "the first look has nothing to count twice"
+
+
 def test_growth_is_dated_from_the_last_look_or_the_start_of_the_life() -> None:
     assert life(clock=20).began_us(life(clock=10)) == 10 * 10**6
     assert life(15, 16, 20).began_us(life(clock=10)) == 16 * 10**6
