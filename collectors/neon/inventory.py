@@ -38,7 +38,9 @@ _BRANCHES_SECONDS = 300.0
 """An active project moves at every look; its branches' sizes are read again this often, not each time."""
 _MAX_AGE_SECONDS = 1800.0
 """Whether every change inside a project moves its list row is not documented, so none is trusted for longer."""
-_FAILURES_TO_STOP = 3
+_FAILURES_TO_STOP = _FAN_OUT
+"""In a row: as many as are under way at once, so that a few projects with trouble of their own do not look like an API
+that is down."""
 
 
 class _Identified(Protocol):

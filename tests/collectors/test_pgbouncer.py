@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -71,7 +72,9 @@ async def test_maxwait_shows_fractions_of_a_second(pgbouncer: Pooler) -> None:
         waiting = asyncio.create_task(second.execute("SELECT 1"))
         key = ("app", SUPERUSER)
         seen = []
+        deadline = time.monotonic() + 60
         while len(seen) < 3:
+            assert time.monotonic() < deadline
             series = named(await one(pgbouncer.console()))
             if series["pgbouncer_pools_client_waiting_connections"][key]:
                 assert series["pgbouncer_pools_server_active_connections"][key] == 1

@@ -362,6 +362,21 @@ async def test_callers_share_one_bucket_and_consumption_has_its_own(plane: Contr
         assert [round(wait) for wait in waits] == [10, 20]
 
 
+async def test_a_429_to_one_caller_holds_back_all(plane: ControlPlane) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    answers = iter([429, 200, 200])
+    plane.faults = [lambda request: httpx.Response(next(answers), json=EMPTY, headers={"Retry-After": "30"})]
+    async with plane.client(sleep=sleep) as client:
+        await client.get("/projects", None, ProjectPage)
+        waits.clear()
+        await client.get("/projects", None, ProjectPage)  # no time has passed: this sleep moves no clock
+    assert len(waits) == 1 and waits[0] == pytest.approx(30, abs=5)
+
+
 async def test_on_request_hears_of_every_attempt(plane: ControlPlane) -> None:
     heard: list[tuple[str, int | None]] = []
     answers = iter([503, None, 200])

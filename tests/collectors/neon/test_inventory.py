@@ -180,6 +180,14 @@ async def test_projects_that_may_not_be_read_do_not_stop_the_others(plane: Contr
     assert len(inventory.unknown_project_ids) == 5 and len(inventory.projects) == 18
 
 
+async def test_projects_with_trouble_of_their_own_do_not_look_like_an_api_that_is_down(plane: ControlPlane) -> None:
+    for number in range(80):
+        plane.add(f"q{number:02}")
+    plane.faults = [refuse("/projects/q.[05]/", 503)]
+    inventory = await look(plane)
+    assert len(inventory.unknown_project_ids) == 16, "none is left out but those that fail"
+
+
 async def test_a_429_in_the_middle_ends_the_round(plane: ControlPlane) -> None:
     for number in range(60):
         plane.add(f"p{number}")
@@ -218,6 +226,14 @@ async def test_an_organisation_key_finds_its_organisation_in_the_projects(plane:
     plane.faults = [refuse("/users/", 403)]
     inventory = await look(plane)
     assert (inventory.org_id, inventory.plan) == ("org-one", "scale_v3") and not inventory.notes
+
+
+async def test_projects_of_several_organisations_are_shown_without_one(plane: ControlPlane) -> None:
+    plane.faults = [refuse("/users/", 403)]
+    plane.projects["beta"]["org_id"] = "org-two"
+    inventory = await look(plane)
+    assert inventory.org_id == "" and len(inventory.projects) == 3
+    assert any("org-one, org-two" in note and "neon.org_id" in note for note in inventory.notes)
 
 
 async def test_a_personal_account_works_without_an_organisation(plane: ControlPlane) -> None:
