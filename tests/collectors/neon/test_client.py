@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from collectors.base import Status
 from collectors.neon import client as module
 from collectors.neon.client import NeonClient, route_of
-from collectors.neon.errors import NeonError, http_date, retry_after
+from collectors.neon.errors import NeonError
 from collectors.neon.models import (
     BranchPage,
     EndpointPage,
@@ -30,7 +30,6 @@ from collectors.neon.models import (
     ProjectPage,
     ProjectUsagePage,
 )
-from collectors.neon.ratelimit import TokenBucket
 from tests.collectors.neon.control_plane import KEY, NOW, ControlPlane, refuse
 from tests.collectors.neon.control_plane import http_date as as_http_date
 
@@ -42,20 +41,6 @@ def plane() -> ControlPlane:
     plane = ControlPlane()
     plane.add("alpha")
     return plane
-
-
-class Clock:
-    """Time that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await asyncio.sleep(0)
 
 
 async def failure(plane: ControlPlane, path: str = "/projects", **options: Any) -> NeonError:
@@ -286,164 +271,3 @@ async def test_redirects_are_not_followed(plane: ControlPlane) -> None:
     plane.faults = [refuse("/projects", 302, None, Location="https://neon.test/elsewhere")]
     error = await failure(plane)
     assert "redirect" in str(error) and len(plane.requests) == 1
-
-
-# --- pace --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("header", "expected"), [("7", 7.0), ("0", 0.0), ("1.5", 1.5), (None, None), ("soon", None),
-                                                  ("-3", None), ("", None), ("9" * 30, None)])  # fmt: skip
-def test_retry_after_seconds(header: str | None, expected: float | None) -> None:
-    assert retry_after(header) == expected
-
-
-def test_retry_after_date() -> None:
-    assert retry_after(as_http_date(NOW + 12), now=NOW) == 12
-    assert retry_after(as_http_date(NOW - 12), now=NOW) == 0
-    assert http_date(as_http_date(NOW)) == NOW and http_date("Blursday") is None
-
-
-async def test_retry_after_is_honoured_and_jitter_else(plane: ControlPlane) -> None:
-    plane.faults = [refuse("/", 503, None, **{"Retry-After": "3"})]
-    await failure(plane)
-    assert plane.slept == [3, 3, 3, 3]
-    plane.faults = [refuse("/", 503)]
-    await failure(plane)
-    assert len(plane.slept) == 4
-    assert all(0 <= pause <= 0.5 * 2**n for n, pause in enumerate(plane.slept)), "full jitter: from zero to the ceiling"
-
-
-async def test_a_wait_that_is_too_long_is_not_begun(plane: ControlPlane) -> None:
-    plane.faults = [refuse("/", 429, None, **{"Retry-After": "3600"})]
-    error = await failure(plane)
-    assert error.status is Status.RATE_LIMITED and plane.slept == [] and len(plane.requests) == 1
-
-
-async def test_the_bucket_is_exact() -> None:
-    clock = Clock()
-    bucket = TokenBucket(60, 5, clock=clock, sleep=clock.sleep)
-    for _ in range(5):
-        await bucket.acquire()
-    assert clock.now == 0, "the burst goes through at once"
-    for _ in range(10):
-        await bucket.acquire()
-    assert clock.now == pytest.approx(10), "then one a second"
-    clock.now += 1000
-    assert [bucket.reserve() for _ in range(6)] == [0, 0, 0, 0, 0, pytest.approx(1)]
-
-
-async def test_the_bucket_holds_everybody_after_a_429() -> None:
-    clock = Clock()
-    bucket = TokenBucket(60, 5, clock=clock, sleep=clock.sleep)
-    bucket.hold(30)
-    assert bucket.reserve() == pytest.approx(30)
-    assert bucket.reserve() == pytest.approx(31)
-
-
-def test_a_bucket_that_lets_nothing_through_is_refused() -> None:
-    for rate, burst in ((0, 1), (1, 0)):
-        with pytest.raises(ValueError, match="lets nothing through"):
-            TokenBucket(rate, burst)
-
-
-async def test_callers_share_one_bucket_and_consumption_has_its_own(plane: ControlPlane) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    plane.faults = [lambda request: httpx.Response(200, json=EMPTY)]
-    async with plane.client(sleep=sleep, requests_per_minute=60, burst=4, consumption_per_minute=6) as client:
-        await asyncio.gather(*(client.get("/projects", None, ProjectPage) for _ in range(6)))
-        assert [round(wait) for wait in waits] == [1, 2]
-        waits.clear()
-        path = "/consumption_history/v2/projects"
-        await asyncio.gather(*(client.get(path, None, ProjectUsagePage) for _ in range(7)))
-        assert [round(wait) for wait in waits] == [10, 20]
-
-
-async def test_a_429_to_one_caller_holds_back_all(plane: ControlPlane) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    answers = iter([429, 200, 200])
-    plane.faults = [lambda request: httpx.Response(next(answers), json=EMPTY, headers={"Retry-After": "30"})]
-    async with plane.client(sleep=sleep) as client:
-        await client.get("/projects", None, ProjectPage)
-        waits.clear()
-        await client.get("/projects", None, ProjectPage)  # no time has passed: this sleep moves no clock
-    assert len(waits) == 1 and waits[0] == pytest.approx(30, abs=5)
-
-
-async def test_on_request_hears_of_every_attempt(plane: ControlPlane) -> None:
-    heard: list[tuple[str, int | None]] = []
-    answers = iter([503, None, 200])
-
-    def fault(request: httpx.Request) -> httpx.Response | None:
-        answer = next(answers)
-        if answer is None:
-            raise httpx.ConnectError("no")
-        return None if answer == 200 else httpx.Response(answer)
-
-    plane.faults = [fault]
-    async with plane.client(on_request=lambda route, status, seconds: heard.append((route, status))) as client:
-        await client.get("/projects/alpha/branches", None, BranchPage)
-    route = "/projects/{project_id}/branches"
-    assert heard == [(route, 503), (route, None), (route, 200)]
-
-
-# --- paging ------------------------------------------------------------------------------------------------------
-
-
-async def test_pages_are_joined(plane: ControlPlane) -> None:
-    for number in range(7):
-        plane.add(f"p{number}")
-    plane.page_size = 3
-    async with plane.client() as client:
-        listing = await client.pages("/projects", {"limit": 3}, ProjectPage)
-    assert len(listing.items) == 8 and listing.pages == 4 and listing.complete
-
-
-def page(ids: str, **pagination: str) -> dict[str, Any]:
-    return {"branches": [{"id": each, "project_id": "p"} for each in ids], "pagination": pagination}
-
-
-@pytest.mark.parametrize(
-    ("pages", "items", "truncated"),
-    [
-        ([page("ab", next="1"), page("c")], "abc", False),
-        ([page("ab", next="1"), page("c", next="")], "abc", False),
-        ([page("ab", next="1"), page("", next="2")], "ab", False),
-        ([page("ab", next="1"), page("", next="1")], "ab", False),
-        ([page("ab", next="1"), page("ab", next="1")], "abab", True),
-        ([page("ab", next="1"), page("c", next="2"), page("a", next="1")], "abca", True),
-    ],
-)
-async def test_paging_ends(plane: ControlPlane, pages: list[dict[str, Any]], items: str, truncated: bool) -> None:
-    answers = iter(pages)
-    plane.faults = [lambda request: httpx.Response(200, json=next(answers))]
-    async with plane.client() as client:
-        listing = await client.pages("/projects/p/branches", {}, BranchPage)
-    assert "".join(branch.id for branch in listing.items) == items
-    assert listing.truncated is truncated and listing.pages == len(pages)
-
-
-async def test_endless_cursors_end(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_PAGES", 20)
-    plane.faults = [lambda request: httpx.Response(200, json=page("a", next=f"n{len(plane.requests)}"))]
-    async with plane.client() as client:
-        listing = await client.pages("/projects/p/branches", {}, BranchPage)
-    assert listing.truncated and len(plane.requests) == 20
-
-
-async def test_a_page_of_only_unavailable_projects_is_not_the_end(plane: ControlPlane) -> None:
-    answers = iter([
-        {"projects": [], "unavailable_project_ids": ["x"], "pagination": {"cursor": "1"}},
-        {"projects": [{"id": "a"}], "unavailable_project_ids": ["y"]},
-    ])  # fmt: skip
-    plane.faults = [lambda request: httpx.Response(200, json=next(answers))]
-    async with plane.client() as client:
-        listing = await client.pages("/projects", {}, ProjectPage)
-    assert listing.unavailable == {"x", "y"} and len(listing.items) == 1
