@@ -23,7 +23,7 @@ from psycopg.rows import TupleRow
 
 from collectors.base import Epoch, Query, Result, Server, SqlCollector, Status
 from collectors.evidence import APPLICATION_NAME, EVIDENCE_SQL, WAKE_MARGIN, Evidence, parse
-from collectors.session_errors import VisitError, explain
+from collectors.session_errors import VisitError, explain, explain_value
 
 MAX_ROUNDS = 8
 """How often the rest runs again after a failed query: a broken collector must not eat the visit of the others."""
@@ -88,6 +88,9 @@ async def visit(
         await _within(deadlines.session, session.run(params), session)
     except VisitError as problem:
         session.visit.status, session.visit.error = problem.status, problem.message
+    except Exception as problem:
+        # Not the text: what is unforeseen may quote anything.
+        session.visit.status, session.visit.error = Status.BUG, f"{type(problem).__name__} in the visit itself"
     session.visit.seconds = time.monotonic() - began
     return session.visit
 
@@ -102,15 +105,20 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None], session: _Ses
     finally:
         if not task.done():
             session.cut(task)
+            task.add_done_callback(_forget)
             # A cut socket ends every wait of psycopg at once; the limit is for what nobody foresaw.
             await asyncio.wait({task}, timeout=1.0)
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, VisitError):
-                await task
     if late:
         where = "connecting" if session.connection is None else "waiting for an answer"
         raise VisitError(Status.TIMEOUT, f"the visit was cut after {seconds:g} s while {where}")
     task.result()
+
+
+def _forget(task: asyncio.Future[None]) -> None:
+    # How a task that was cut ended is no news, but while it keeps its exception, that keeps the half-made connection.
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        task.result()
 
 
 def _parameters(conninfo: str) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def _parameters(conninfo: str) -> dict[str, Any]:
     params["application_name"] = APPLICATION_NAME
     params.pop("fallback_application_name", None)
     params.pop("connect_timeout", None)
+    params["client_encoding"] = "UTF8"
     params.setdefault("gssencmode", "disable")
     return params
 
@@ -270,10 +279,15 @@ class _Session:
         for (key, _), cursor in zip(todo.items(), cursors, strict=False):
             if cursor.pgresult is None:
                 break
-            columns = tuple(column.name for column in cursor.description or ())
-            rows = await cursor.fetchall() if columns else []
-            self.visit.results[key[0]][key[1]] = Result(columns, rows)
             del left[key]
+            columns = tuple(column.name for column in cursor.description or ())
+            try:
+                rows = await cursor.fetchall() if columns else []
+            except (psycopg.DataError, UnicodeError) as problem:
+                # A value Python cannot hold (an infinite timestamp) is this query's failure, not the visit's.
+                self.visit.failures[key] = (Status.BUG, explain_value(problem))
+                continue
+            self.visit.results[key[0]][key[1]] = Result(columns, rows)
         if error is None:
             return {}
         if connection.closed or connection.broken:

@@ -83,6 +83,11 @@ def explain(problem: psycopg.Error, password: str, *, connecting: bool) -> Visit
     return VisitError(Status.UNREACHABLE, f"{what}: {text}")
 
 
+def explain_value(problem: Exception) -> str:
+    """One line for a value that could not be read."""
+    return f"a value cannot be read: {_one_line(str(problem), '')}"
+
+
 def _one_line(text: str, password: str) -> str:
     line = next((each.strip() for each in text.splitlines() if each.strip()), "no message")
     if password:

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from collectors.base import Query, Server, Status
+from collectors.base import Query, Result, Server, Status
 from collectors.session import Deadlines, Visit, probe_sql, visit
 from exporter.demo.postgres import Cluster, free_port
 from tests.collectors.reading_fake import FakeCollector
@@ -208,6 +208,15 @@ async def test_nothing_can_be_written_by_a_visit(postgres: Cluster) -> None:
     with admin(postgres) as owner:
         assert owner.execute("SELECT count(*) FROM ours").fetchone() == (0,)
         owner.execute("DROP TABLE ours")
+
+
+async def test_a_value_that_python_cannot_hold_fails_its_query_alone(postgres: Cluster) -> None:
+    first = await look(postgres)
+    for probe in (None, first):
+        found = await look(postgres, "SELECT 'infinity'::timestamptz", "SELECT 2", probe=probe)
+        assert found.status is Status.OK
+        assert found.failures["fake", "q0"][0] is Status.BUG
+        assert found.results["fake"] == {"q1": Result(("?column?",), [(2,)])}
 
 
 async def test_many_broken_queries_cannot_eat_the_visit(postgres: Cluster) -> None:
