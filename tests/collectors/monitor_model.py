@@ -128,9 +128,9 @@ class Compute:
             holders=holders,
             connect_clock=at + off,
         )
+        # Before time passes: a session that runs is seen at every look.
+        self._mark(at, at + length + 0.5)
         self.advance(at + length)
-        if self.awake:
-            self._mark(at, at + length + 0.5)
         return evidence
 
 

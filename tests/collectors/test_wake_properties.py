@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import cycle
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.wake import WakePolicy, bound_seconds, pace_seconds
+from collectors.evidence import Evidence
+from collectors.wake import WakePolicy, WakeState, bound_seconds, pace_seconds
 from tests.collectors.monitor_model import Burst, Clocks, Compute, Sampler, Shown, frozen, honest, lying, run
 
 HORIZON = 3600.0
@@ -47,7 +49,7 @@ def check_bound(compute: Compute, samples: int, seconds: float) -> None:
         assert added <= seconds + 1e-6, (each, added)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TIMEOUTS, users(), lags(), TICKS, st.floats(0.0, 60.0), LENGTHS)
 def test_after_the_last_foreign_activity_one_sample_follows_and_the_suspend_comes_in_time(
     suspend_after: float, bursts: list[Burst], late: Iterator[float], tick: float, phase: float, length: float
@@ -58,7 +60,7 @@ def test_after_the_last_foreign_activity_one_sample_follows_and_the_suspend_come
     check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), lags(), TICKS, st.frozensets(st.integers(0, 400), max_size=60), LENGTHS)
 def test_a_crash_loop_keeps_the_bound(
     suspend_after: float,
@@ -74,7 +76,7 @@ def test_a_crash_loop_keeps_the_bound(
     check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TIMEOUTS, users(), TICKS, st.floats(0.0, 60.0))
 def test_a_last_active_that_is_frozen_until_the_suspend_allows_one_sample_at_most_near_the_wake(
     suspend_after: float, bursts: list[Burst], tick: float, phase: float
@@ -85,7 +87,7 @@ def test_a_last_active_that_is_frozen_until_the_suspend_allows_one_sample_at_mos
     check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     TIMEOUTS, users(), lags(), TICKS,
     st.builds(Clocks, *[st.sampled_from([-300.0, -20.0, 0.0, 20.0, 300.0])] * 4),
@@ -100,7 +102,7 @@ def test_clocks_five_minutes_apart_wake_nothing_and_end_in_a_suspend(
     check_bound(compute, 2, bound_seconds(WakePolicy("database"), suspend_after) + 130)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), TICKS, st.floats(0.0, 60.0), LENGTHS)
 def test_a_last_active_that_lies_is_found_out_by_the_database(
     suspend_after: float, bursts: list[Burst], tick: float, phase: float, length: float
@@ -111,7 +113,7 @@ def test_a_last_active_that_lies_is_found_out_by_the_database(
     check_bound(compute, 2, bound_seconds(WakePolicy("database"), suspend_after) + 2 * tick + 70)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), lags(), TICKS, st.floats(0.0, 60.0), LENGTHS)
 def test_two_samplers_do_not_keep_a_compute_awake_between_them(
     suspend_after: float, bursts: list[Burst], late: Iterator[float], tick: float, phase: float, length: float
@@ -122,7 +124,7 @@ def test_two_samplers_do_not_keep_a_compute_awake_between_them(
     check_bound(compute, 4, 4 * bound_seconds(WakePolicy(), suspend_after))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TIMEOUTS, st.integers(2, 6), TICKS, st.floats(0.0, 13.0))
 def test_no_number_of_samplers_keeps_a_compute_awake_for_ever_even_where_the_api_lies(
     suspend_after: float, number: int, tick: float, spread: float
@@ -135,7 +137,26 @@ def test_no_number_of_samplers_keeps_a_compute_awake_for_ever_even_where_the_api
     assert compute.caused_wakes == 0
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.parametrize("number", [2, 3, 5, 8])
+@pytest.mark.parametrize("suspend_after", [60.0, 300.0])
+def test_samplers_that_take_turns_in_their_silences_end_it(number: int, suspend_after: float) -> None:
+    compute = Compute(suspend_after, [(10.0, 20.0)])
+    policy = WakePolicy("database")
+    agents = []
+    for index in range(number):
+        # Each comes just when the compute would have slept after the one before, if none doubled its silence.
+        quiet = 15 + suspend_after + index * (2 * suspend_after + 25) / number
+        before = Evidence(10.0, 20.0, sessions=1, active_seconds=10.0)
+        state = WakeState("ep-model", own_end=20.0, server_end=20.0, quiet_until=quiet, visited_start=10.0,
+                          seen_start=10.0, baseline=before.baseline())  # fmt: skip
+        agents.append(Sampler(policy, 1.0, 21.0, lying, 5.0, state=state))
+    run(compute, agents, 60 * suspend_after)
+    assert not compute.awake
+    assert compute.caused_wakes == 0
+    assert len(compute.visits) >= number - 1
+
+
+@settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), st.floats(0.0, 60.0), LENGTHS, st.frozensets(st.integers(0, 400), max_size=20))
 def test_database_mode_keeps_its_bound_whatever_the_api_shows(
     suspend_after: float, bursts: list[Burst], phase: float, length: float, crashes: frozenset[int]
@@ -148,7 +169,7 @@ def test_database_mode_keeps_its_bound_whatever_the_api_shows(
     check_bound(compute, 2, bound_seconds(policy, suspend_after) + tick)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(TIMEOUTS, users(), TICKS)
 def test_what_we_book_as_added_is_never_less_than_what_we_added(
     suspend_after: float, bursts: list[Burst], tick: float
