@@ -21,7 +21,6 @@ from collectors.neon.client import Listing, NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Project
 from collectors.neon.project_metrics import (
-    CLOCK_SKEW,
     KNOWN_PROJECTS,
     METRICS,
     ORG_INFO,
@@ -324,6 +323,5 @@ def observe(inventory: Inventory) -> list[Observation]:
     families = Families()
     families.set(KNOWN_PROJECTS, (), len(inventory.projects))
     families.set(UNKNOWN_PROJECTS, (), len(inventory.unknown_project_ids))
-    families.set(CLOCK_SKEW, (), inventory.skew)
     observations.append(Observation(NAME, Target(Scope.AGENT, ()), Status.OK, at, families=families, rows=1))
     return observations

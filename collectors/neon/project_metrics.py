@@ -37,10 +37,6 @@ UNKNOWN_PROJECTS = _gauge(
     Scope.AGENT, "neon_inventory_unknown_projects", Unit.NONE,
     "Projects that exist but could not be read in the last round; what is shown of them is older.", worse="up",
 )  # fmt: skip
-CLOCK_SKEW = _gauge(
-    Scope.AGENT, "neon_inventory_clock_skew_seconds", Unit.SECONDS,
-    "Clock of the Neon API minus clock of this machine, to about a second.",
-)  # fmt: skip
 
 PROJECT_INFO = _gauge(
     Scope.PROJECT, "neon_project_info", Unit.NONE, "A Neon project, for joins on project_id.",
@@ -114,7 +110,7 @@ ENDPOINT_MIN_CU = _endpoint("neon_endpoint_autoscaling_min_cu", Unit.NONE, "Leas
 ENDPOINT_MAX_CU = _endpoint("neon_endpoint_autoscaling_max_cu", Unit.NONE, "Most compute units of the endpoint.")
 
 METRICS: tuple[Metric, ...] = (
-    ORG_INFO, KNOWN_PROJECTS, UNKNOWN_PROJECTS, CLOCK_SKEW,
+    ORG_INFO, KNOWN_PROJECTS, UNKNOWN_PROJECTS,
     PROJECT_INFO, PROJECT_RETENTION, PROJECT_STORAGE, PROJECT_CREATED, PROJECT_ACTIVE,
     BRANCH_INFO, BRANCH_STATE, BRANCH_SIZE, BRANCH_CREATED, BRANCH_EXPIRES, BRANCH_RESET,
     BRANCH_ACTIVE, BRANCH_COMPUTE, BRANCH_WRITTEN, BRANCH_TRANSFER,
