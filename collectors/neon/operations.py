@@ -113,6 +113,8 @@ class OperationCounts:
     counts: dict[tuple[str, ...], float] = field(default_factory=dict)
     counted: dict[str, float] = field(default_factory=dict)
     """Ids counted already, with their creation: those at or after ``since``, which the next list repeats."""
+    unfinished: int = 0
+    """Operations that still ran when they were listed last: above zero, ask again though nothing else moved."""
 
     def absorb(self, operations: Iterable[Operation]) -> list[WakeEvent]:
         """Count what is new among the operations; returns the new wakes and suspends."""
@@ -140,6 +142,7 @@ class OperationCounts:
                 self._add(("seconds", *where), event.seconds)
                 self.counts[("last", *where)] = max(self.counts.get(("last", *where), 0.0), event.at)
         # One that still runs holds the window open, or it would end uncounted.
+        self.unfinished = len(waiting)
         self.since = max(self.since, min([newest - _OVERLAP_SECONDS, *waiting]))
         self.counted = {key: created for key, created in self.counted.items() if created >= self.since}
         return events

@@ -72,8 +72,9 @@ def test_each_is_counted_once_when_it_ends() -> None:
 def test_the_window_moves_on_but_not_past_what_still_runs() -> None:
     counts = OperationCounts("p", since=NOW)
     counts.absorb([operation(1, NOW + 10, status="running"), operation(2, NOW + 1000)])
-    assert counts.since == NOW + 10 and set(counts.counted) == {"op-2"}
+    assert counts.since == NOW + 10 and set(counts.counted) == {"op-2"} and counts.unfinished == 1
     counts.absorb([operation(1, NOW + 10), operation(2, NOW + 1000)])
+    assert counts.unfinished == 0
     assert counts.since == NOW + 880, "two minutes are read again, for what shows late"
     assert set(counts.counted) == {"op-2"}, "ids that can no longer be listed are forgotten"
     assert [event.at for event in counts.absorb([operation(2, NOW + 1000), operation(3, NOW + 990)])] == [NOW + 990]
