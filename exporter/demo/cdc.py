@@ -49,6 +49,7 @@ class Consumer:
             as_server(
                 str(self.bin_dir / "pg_recvlogical"), f"--dbname={conninfo}", f"--slot={self.slot}", "--start",
                 "--file=/dev/null", "--option=proto_version=1", f"--option=publication_names={publication(self.slot)}",
+                ended_by="KILL",  # It has nothing to lose, and a signal that comes while it reconnects can pass it by.
             ),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
             start_new_session=True, env={**os.environ, "PGPASSWORD": self.password},

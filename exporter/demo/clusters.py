@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psycopg
 
-from exporter.demo.compute import wait_until_gone
+from exporter.demo.compute import forget_statistics, wait_until_gone
 from exporter.demo.monitor import MEASURE_SQL
-from exporter.demo.postgres import Cluster, server_uid
+from exporter.demo.postgres import Cluster, PostgresStartError, server_uid
 from exporter.demo.seed import needs_server, seed_branch, seed_server
-from exporter.demo.worldfile import BranchSpec, ProjectSpec, WorldSpec, branch_id
+from exporter.demo.worldfile import BranchSpec, ProjectSpec, WorldFileError, WorldSpec, branch_id
 
 SETTINGS = {
     "io_method": "sync",  # no I/O workers: many small servers share two cores
@@ -23,7 +23,7 @@ SETTINGS = {
 }
 
 
-class ClusterFolderError(RuntimeError):
+class ClusterFolderError(PostgresStartError):
     """The folder cannot hold clusters; the message says why."""
 
 
@@ -66,7 +66,7 @@ class Clusters:
         Raises:
             ClusterFolderError: the servers' user cannot reach the folder.
             PostgresStartError: a server did not initialise or start.
-            psycopg.Error: a statement of the description was refused.
+            WorldFileError: the server refused a statement of the description.
         """
         if self.folder.is_dir():
             for left in self.folder.iterdir():  # Killed while it made them: such a server may still be ending.
@@ -105,11 +105,16 @@ class Clusters:
             if branch is None:
                 seed_server(cluster, self.monitor_password)
             else:
-                seed_branch(cluster, branch)
+                try:
+                    seed_branch(cluster, branch)
+                except psycopg.Error as problem:
+                    raise WorldFileError(f"branch {branch.name}: PostgreSQL refuses it: {problem}") from None
             with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
                 row = connection.execute(MEASURE_SQL).fetchone()
         finally:
             cluster.stop()
+            # What the seeding ran is nobody's work, and a suspended compute has no statistics anyway.
+            forget_statistics(cluster)
         if row is not None:
             made.size, made.wal_end = int(row[0]), int(row[1])
 

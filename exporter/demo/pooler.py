@@ -79,7 +79,7 @@ class Pooler:
         give_to_server(self.folder)
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                as_server(self.program, str(config)),
+                as_server(self.program, str(config), ended_by="KILL"),  # INT would wait for its clients
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,

@@ -64,11 +64,11 @@ def server_uid() -> tuple[int, int] | None:
     return 65534, 65534
 
 
-def as_server(*command: str) -> list[str]:
-    """The command line that runs ``command`` under the servers' uid, and ends it when its parent dies."""
+def as_server(*command: str, ended_by: str = "INT") -> list[str]:
+    """The command line that runs ``command`` under the servers' uid, and ends it by a signal when its parent dies."""
     ids = server_uid()
     drop = [] if ids is None else [f"--reuid={ids[0]}", f"--regid={ids[1]}", "--clear-groups"]
-    return ["setpriv", "--pdeathsig", "INT", *drop, "--", *command]
+    return ["setpriv", "--pdeathsig", ended_by, *drop, "--", *command]
 
 
 def give_to_server(path: Path) -> None:

@@ -170,7 +170,7 @@ class Twin:
         """Bring the world up: make or find the clusters, open the doors, start counting, let them live.
 
         Raises:
-            StateError, ClusterFolderError, PostgresStartError, OSError: each says what to do; nothing is left running.
+            StateError, WorldFileError, PostgresStartError, OSError: each says what to do; nothing is left running.
         """
         began = time.monotonic()
         try:

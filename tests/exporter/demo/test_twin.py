@@ -19,7 +19,7 @@ from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.statefile import StateError
 from exporter.demo.truth import awake_seconds
 from exporter.demo.twin import Twin
-from exporter.demo.worldfile import parse
+from exporter.demo.worldfile import WorldFileError, parse
 from tests.fix_twin_world import QUIET, app_dsn, suspended, wait_for
 
 WORLD = """
@@ -38,7 +38,7 @@ RUN = """
 import json, sys, time
 from pathlib import Path
 from exporter.demo.twin import Twin, TwinSettings
-from exporter.demo.worldfile import parse
+from exporter.demo.worldfile import WorldFileError, parse
 twin = Twin(parse(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
 twin.start()
 for _ in range(600):
@@ -153,6 +153,13 @@ def test_a_folder_that_servers_cannot_enter_is_refused_and_nothing_stays(tmp_pat
     with pytest.raises(ClusterFolderError, match="another user cannot enter"):
         Twin(parse(WORLD), tmp_path / "twin", settings=QUIET).start()
     assert not processes_of(tmp_path)
+
+
+def test_a_description_that_postgres_refuses_is_named_and_nothing_stays(open_state_dir: Path) -> None:
+    folder = open_state_dir / "refused"
+    with pytest.raises(WorldFileError, match=r"branch main: PostgreSQL refuses it: .*nowhere"):
+        Twin(parse(WORLD + "        setup_sql: [DROP TABLE nowhere]\n"), folder, settings=QUIET).start()
+    assert not processes_of(folder)
 
 
 def test_the_agents_settings_name_what_is_there(small_twin: Twin) -> None:
