@@ -12,7 +12,7 @@ from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from collectors.pgbouncer_shows import MAXWAIT, POOLS, VERSION_INFO
 from collectors.wake import WakeState
-from exporter import costs
+from exporter import cost_metrics, costs
 from exporter.page import Overview, PoolerRow, TargetRow, TenantCostRow
 from exporter.places import Compute, computes
 from exporter.readings import NAME as VISIT
@@ -116,9 +116,9 @@ def _money(state: State) -> tuple[tuple[TenantCostRow, ...], float | None]:
     for collector, _, entry in state.entries():
         if collector != costs.COLLECTOR or entry.good is None:
             continue
-        for (tenant, _), value in entry.good.families.get(costs.TENANT_MONTH).items():
+        for (tenant, _), value in entry.good.families.get(cost_metrics.TENANT_MONTH).items():
             by_tenant[tenant] = by_tenant.get(tenant, Decimal(0)) + Decimal(value)
-        for value in entry.good.families.get(costs.THROUGH).values():
+        for value in entry.good.families.get(cost_metrics.THROUGH).values():
             through = float(value) if through is None else min(through, float(value))
     return tuple(TenantCostRow(tenant, usd) for tenant, usd in sorted(by_tenant.items())), through
 

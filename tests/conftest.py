@@ -6,4 +6,5 @@ pytest_plugins = [
     "tests.fix_prometheus",
     "tests.fix_twin",
     "tests.fix_twin_world",
+    "tests.fix_agent",
 ]
