@@ -392,12 +392,24 @@ async def test_a_server_that_our_connect_started_is_read_no_further() -> None:
         assert found.woke_it
         assert found.status is Status.ASLEEP
         assert found.results == {}
-        known = await visit(
-            monitor(server), [FakeCollector("SELECT nextval('never')")], probe=Server(180000, {}), probed_start=0.0
-        )
+        known = await visit(monitor(server), [FakeCollector("SELECT 42 AS guarded")], probe=Server(180000, {}))
         assert known.woke_it
-        assert known.failures == {}
+        # Sent in the same round trip, and stopped on the server.
+        assert times_run(server, "guarded") == 0
+        await settled(server)
+        later = await visit(monitor(server), [FakeCollector("SELECT 42 AS guarded")], probe=Server(180000, {}))
+        assert not later.woke_it
+        assert times_run(server, "guarded") == 1
         assert sessions_left(server) == 0
+
+
+def times_run(server: Cluster, word: str) -> int:
+    with admin(server) as owner:
+        found = owner.execute(
+            "SELECT coalesce(sum(calls), 0)::int FROM pg_stat_statements WHERE query LIKE %s", [f"%AS {word}%"]
+        ).fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 def test_a_probe_of_nothing_still_asks_the_version() -> None:
