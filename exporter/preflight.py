@@ -65,7 +65,8 @@ def _postgres(settings: Settings) -> Iterator[str]:
     yield from _said("postgres.password_file", lambda: read_secret(postgres.password, postgres.password_file))
     for index, override in enumerate(postgres.overrides):
         path = f"postgres.overrides[{index}]"
-        yield from _dsn_template(f"{path}.dsn", override.dsn)
+        one = not set("*?[") & set(override.branch)
+        yield from _dsn_template(f"{path}.dsn", override.dsn, one_branch=one)
         yield from _said(f"{path}.password_file", _reader(override.password, override.password_file))
         if override.enabled and override.dsn is None and postgres.dsn is None:
             yield f"{path}: there is no DSN to override; set postgres.dsn or {path}.dsn"
@@ -75,7 +76,7 @@ def _reader(inline: object, file: object) -> Callable[[], object]:
     return lambda: read_secret(inline, file)  # type: ignore[arg-type]  # bound now, called later
 
 
-def _dsn_template(path: str, template: str | None) -> Iterator[str]:
+def _dsn_template(path: str, template: str | None, *, one_branch: bool = False) -> Iterator[str]:
     if template is None:
         return
     try:
@@ -86,7 +87,7 @@ def _dsn_template(path: str, template: str | None) -> Iterator[str]:
     except psycopg.ProgrammingError:
         yield f"{path}: not a connection string; write postgresql://monitor@{{host}}/postgres"
         return
-    if "{host}" not in template and "{endpoint}" not in template:
+    if "{host}" not in template and "{endpoint}" not in template and not one_branch:
         yield f"{path}: names no {{host}}, so every branch would be read from the same server"
     if "-pooler" in template:
         yield f"{path}: connects through Neon's pooler, which holds connections open; use the direct {{host}}"

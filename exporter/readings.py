@@ -21,6 +21,7 @@ from exporter.settings import SamplingSettings
 from exporter.state import State
 
 NAME = "visit"
+WAKE = "wake"
 UP = Metric(
     "pg_up", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
     "Whether our last visit could read the compute (1) or failed (0); absent while it is asleep or was never visited.",
@@ -36,6 +37,9 @@ CAUSED_WAKES = Metric(
     worse="up", max_series=1,
 )  # fmt: skip
 METRICS = (UP, LAST_VISIT, CAUSED_WAKES)
+BLIND = "the role lacks pg_monitor, so what others do is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
+HIDDEN_FROM_US = frozenset({"statements", "activity"})
+"""Collectors that would take a half for the whole; a statement that comes back later would count twice."""
 
 _log = logging.getLogger("neonmeter.visits")
 
@@ -82,10 +86,14 @@ class Readings:
         families.set(UP, (), int(made.status is Status.OK))
         if made.status is Status.OK:
             families.set(LAST_VISIT, (), at)
-        self._put(Observation(NAME, target, made.status, at, made.seconds, families, error=made.error))
+        blind = made.evidence is not None and not made.evidence.privileged
+        status, error = (
+            (Status.NO_PRIVILEGE, BLIND) if blind and made.status is Status.OK else (made.status, made.error)
+        )
+        self._put(Observation(NAME, target, status, at, made.seconds, families, error=error))
         for collector in collectors:
-            if made.status is not Status.OK or made.epoch is None:
-                self._put(Observation(collector.name, target, made.status, at, made.seconds, error=made.error))
+            if made.status is not Status.OK or made.epoch is None or (blind and collector.name in HIDDEN_FROM_US):
+                self._put(Observation(collector.name, target, status, at, made.seconds, error=error))
             else:
                 self._put(await self._read(compute, collector, made, made.epoch))
 
@@ -129,8 +137,13 @@ class Readings:
             entry = self._state.get(name, target)
             if entry is None and name != NAME:
                 continue
-            if entry is None or (entry.last.status, entry.last.error) != (status, error):
-                self._put(Observation(name, target, status, now, error=error))
+            # Asleep is not down. What fails, or is left alone because it did, is, for as long as that lasts.
+            down = name == NAME and status is not Status.ASLEEP
+            if down or entry is None or (entry.last.status, entry.last.error) != (status, error):
+                families = Families()
+                if down:
+                    families.set(UP, (), 0)
+                self._put(Observation(name, target, status, now, families=families, error=error))
 
     def own_use(self, target: Target, wake: WakeState, now: float) -> None:
         """What our visits cost this compute; told anew when it changed."""
@@ -140,7 +153,7 @@ class Readings:
             families = Families()
             families.set(ADDED_AWAKE_BY_ENDPOINT, (), wake.added_seconds)
             families.set(CAUSED_WAKES, (), wake.wakes)
-            observation = Observation("wake", target, Status.OK, now, families=families)
+            observation = Observation(WAKE, target, Status.OK, now, families=families)
             self._state.put(observation, interval=self._settings.tick_seconds, forever=True)
 
     def _put(self, observation: Observation) -> None:

@@ -37,7 +37,8 @@ class Entry:
     good_at: float | None
     """When it last succeeded, unix seconds; survives failures."""
     hold: float
-    expired: bool = False
+    expired: int = 0
+    """What is no longer shown: 0 nothing, 1 the gauges of the last success, 2 also those of a failure since."""
 
 
 class State:
@@ -66,20 +67,28 @@ class State:
             good = observation if ok else _over(good, observation)
             if good.families is not shown:  # a feed that saw no change gives the same object again
                 self._sink.put("/".join(key), observation.target, good.families)
-        self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold)
+        expired = before.expired if before and not ok and not len(observation.families) else 0
+        self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold, expired)
         return before.last.status if before and before.last.status is not observation.status else None
 
     def expire(self, now: float) -> int:
-        """Take the gauges of what has not succeeded within its hold out of the exposition; return how many."""
+        """Take the gauges of what has not succeeded within its hold out of the exposition; return how many.
+
+        What a failure brought itself (that it is down) is as fresh as the failure, and is held from then on.
+        """
         expired = 0
         for (collector, target_key), entry in self._entries.items():
-            if entry.expired or entry.good is None:
+            if entry.expired == 2 or entry.good is None:
                 continue
             since = entry.good.at if entry.good_at is None else entry.good_at
             if now - since <= entry.hold:
                 continue
-            entry.expired = True
-            entry.good = replace(entry.good, families=_counters(entry.good.families))
+            told = entry.last.families if now - entry.last.at <= entry.hold else Families()
+            wanted = 1 if len(told) else 2
+            if entry.expired == wanted:
+                continue
+            entry.expired = wanted
+            entry.good = replace(entry.good, families=_counters(entry.good.families, told))
             self._sink.put(f"{collector}/{target_key}", entry.good.target, entry.good.families)
             expired += 1
         return expired
@@ -118,9 +127,9 @@ def _over(old: Observation | None, new: Observation) -> Observation:
     return replace(new, families=merged)
 
 
-def _counters(families: Families) -> Families:
+def _counters(families: Families, told: Families) -> Families:
     kept = Families()
     for metric, series in families.items():
-        if metric.kind is Kind.COUNTER:
+        if metric.kind is Kind.COUNTER or told.get(metric):
             kept.put(metric, series)
     return kept

@@ -50,6 +50,8 @@ class _Known:
     server: Server | None = None
     probed_start: float = 0.0
     busy: bool = False
+    error: str = ""
+    """What the last visit failed with."""
 
 
 class WakeStates:
@@ -148,7 +150,7 @@ class Visitor:
                 self._readings.note(compute.target, Status.ASLEEP, "", self._clock())
             return None
         if known.breaker.is_open(self._clock()):
-            why = f"left alone after repeated failures ({known.breaker.cause.value})"
+            why = f"left alone for a while after it failed: {known.breaker.cause.value}: {known.error}"
             self._readings.note(compute.target, Status.BREAKER_OPEN, why, self._clock())
             return None
         async with self._gate:
@@ -188,6 +190,7 @@ class Visitor:
         known.server = made.server
         known.probed_start = made.evidence.postmaster_start if made.evidence else 0.0
         known.breaker.record(made.status, self._clock())
+        known.error = made.error
         state = self._states.get(compute.endpoint.id) or decision.state
         state = after_visit(self._policy, state, compute.facts, made.evidence, self._clock() + skew)
         await self._states.save(state)

@@ -75,6 +75,21 @@ def test_a_partial_success_updates_what_it_brought_and_keeps_the_rest() -> None:
     assert state.expire(301) == 1
 
 
+def test_what_a_failure_says_itself_stays_for_as_long_as_it_fails() -> None:
+    shown = Shown()
+    state = State(shown)
+    state.put(seen(Status.OK, 0, backends=3, locks=7, commits=9), interval=60)
+    for now in range(60, 3600, 60):
+        state.put(seen(Status.UNREACHABLE, now, locks=0), interval=60)
+        state.expire(now)
+        assert shown.now["databases/endpoint:ep"]["pg_example_locks"] == {(): 0}, "an alert needs it for longer"
+    assert state.expire(3600) == 0, "shown anew only when something changed"
+    state.put(seen(Status.ASLEEP, 3600), interval=60)
+    assert state.expire(3600) == 1
+    assert shown.now["databases/endpoint:ep"] == {"pg_example_commits_total": {(): 9}}
+    assert state.expire(9999) == 0
+
+
 def test_the_first_status_and_each_change_are_told_once() -> None:
     state = State(Shown())
     assert state.put(seen(Status.OK, 0, backends=1), interval=60) is None
