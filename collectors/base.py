@@ -48,8 +48,12 @@ class Target:
 
     @property
     def key(self) -> str:
-        """A stable, unique name for maps and logs: ``endpoint:ep-abc``."""
-        return f"{self.scope.name.lower()}:{'/'.join(self.labels[-1:])}"
+        """A stable, unique name for maps and logs: ``endpoint:ep-abc``, ``branch:project-1/br-abc``.
+
+        Ids of endpoints are unique; branches are told with their project, since a project's own rows stand among them.
+        """
+        parts = self.labels if self.scope is Scope.BRANCH else self.labels[-1:]
+        return f"{self.scope.name.lower()}:{'/'.join(parts)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors import SQL_METRICS, pgbouncer
+from collectors import ALL, SQL_METRICS, pgbouncer
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from exporter import costs, durable, readings, selfmetrics
@@ -12,12 +12,8 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon operations", operations.METRICS),
     ("Cost", costs.METRICS),
     ("Visits", readings.METRICS),
-    ("Statements", SQL_METRICS[0]),
+    *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),
     ("Statements, coverage", durable.METRICS),
-    ("Replication", SQL_METRICS[1]),
-    ("Databases", SQL_METRICS[2]),
-    ("Activity", SQL_METRICS[3]),
-    ("Settings", SQL_METRICS[4]),
     ("PgBouncer", pgbouncer.METRICS),
     ("The agent itself", selfmetrics.METRICS),
 )

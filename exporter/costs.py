@@ -263,17 +263,8 @@ def observe(ledger: Ledger, tenant_hours: TenantHours, card: RateCard, now: floa
     return Costs(ledger, tenant_hours, card).observe(now)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row(Target):
-    """A branch or a row beside the branches; every project has its own ``__project__``, so the key names both."""
-
-    @property
-    def key(self) -> str:
-        return f"branch:{'/'.join(self.labels)}"
-
-
 def _branch(project_id: str, branch_id: str) -> Target:
-    return _Row(Scope.BRANCH, (project_id, branch_id))
+    return Target(Scope.BRANCH, (project_id, branch_id))
 
 
 def _folded(counters: Mapping[CounterKey, Counted]) -> set[tuple[str, str, str]]:

@@ -41,6 +41,8 @@ class Known:
     inventory: Inventory | None = None
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Degradations for a person, by feed."""
+    unfinished: set[str] = field(default_factory=set)
+    """Projects with an operation that still ran when it was read."""
     names: dict[str, str] = field(default_factory=dict)
     operations_of: dict[str, object] = field(default_factory=dict)
     """By project, the state in which its operations were last read."""
@@ -114,32 +116,50 @@ class Feeds:
         if found is None or not found.org_id:
             return
         pace, began = self._settings.intervals.consumption_seconds, self._clock()
-        now = began + found.skew
-        through = self._ledger.through().orgs.get(found.org_id, 0)
-        # Hourly data is gone after 168 h: the first reading takes all there is, the later ones what may have grown.
-        earliest = now - consumption.HOURLY_WINDOW_SECONDS + HOUR
-        start = max(earliest, through - GROWING_BUCKETS * HOUR)
         try:
-            read = await consumption.read_consumption(
-                self._client, found.org_id, sorted(found.projects), start // HOUR * HOUR, now
-            )
+            status, notes = await self._read_consumption(found, began + found.skew)
         except NeonError as problem:
             self._failed("consumption", problem, pace)
             return
-        self._say("consumption", read.notes)
-        if read.status in (Status.OK, Status.TRUNCATED):
-            facts = from_rows(found.org_id, read.rows, now)
-            whole = {found.org_id: int(now)} if read.status is Status.OK else None
-            await self._disk.run(lambda: self._ledger.put(facts, read_through=whole))
-            self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
-        self._put("consumption", read.status, began, pace, "; ".join(read.notes))
+        self._say("consumption", notes)
+        self._put("consumption", status, began, pace, "; ".join(notes))
         await self.price()
+
+    async def _read_consumption(self, found: Inventory, now: float) -> tuple[Status, tuple[str, ...]]:
+        """Read what may have grown; of a project that is new here, all that Neon still has (168 h)."""
+        page = await self._disk.run(lambda: self._notebook.read("consumption", found.org_id)) or {}
+        through = {project: int(str(at)) for project, at in page.items()}
+        earliest = int(now - consumption.HOURLY_WINDOW_SECONDS + HOUR) // HOUR * HOUR
+        groups: dict[int, list[str]] = {}
+        for project in sorted(found.projects):
+            start = max(earliest, (through.get(project, 0) // HOUR - GROWING_BUCKETS) * HOUR)
+            groups.setdefault(start, []).append(project)
+        status, notes = Status.OK, dict[str, None]()
+        for start, projects in groups.items():
+            read = await consumption.read_consumption(self._client, found.org_id, projects, start, now)
+            notes.update(dict.fromkeys(read.notes))
+            if read.status not in (Status.OK, Status.TRUNCATED):
+                return read.status, tuple(notes)
+            facts = from_rows(found.org_id, read.rows, now)
+            await self._disk.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
+            if read.status is Status.OK:
+                through |= dict.fromkeys(projects, int(now))
+            else:
+                status = read.status
+        if status is Status.OK:
+            whole = {found.org_id: int(now)}
+            await self._disk.run(lambda: self._ledger.put((), read_through=whole))
+            self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
+        await self._disk.run(lambda: self._notebook.write("consumption", found.org_id, through))
+        return status, tuple(notes)
 
     async def price(self) -> None:
         """Work the costs out and show them."""
-        observations = await asyncio.to_thread(self._costs.observe, self._clock())
+        pace, began = self._settings.intervals.consumption_seconds, self._clock()
+        observations = await asyncio.to_thread(self._costs.observe, began)
         for observation in observations:
-            self._state.put(observation, interval=self._settings.intervals.consumption_seconds, forever=True)
+            self._state.put(observation, interval=pace, forever=True)
+        self._put_ok("pricing", began, pace)
 
     async def read_operations(self) -> None:
         """Count wakes and suspends of the projects in which something moved since they were last read."""
@@ -151,7 +171,7 @@ class Feeds:
             project_id
             for project_id, holding in found.holdings.items()
             if self.known.operations_of.get(project_id) is not holding.families
-            and project_id not in found.unknown_project_ids
+            or (project_id in self.known.unfinished and project_id not in found.unknown_project_ids)
         ]
         for project_id in moved:
             holding = found.holdings[project_id]
@@ -168,6 +188,7 @@ class Feeds:
             observation = operations.observe(counts, self._clock(), holding.project.name)
             self._state.put(observation, interval=pace, forever=True)
             self.known.operations_of[project_id] = holding.families
+            (self.known.unfinished.add if counts.unfinished else self.known.unfinished.discard)(project_id)
         self._put_ok("operations", self._clock(), pace)
 
     def notes(self) -> tuple[str, ...]:

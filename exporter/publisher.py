@@ -14,15 +14,18 @@ import yaml
 
 from collectors.base import Target
 from collectors.metric import Families
-from exporter import selfmetrics
+from exporter import costs, selfmetrics
 from exporter.overview import Sources, overview, target_rows
 from exporter.page import Overview, TargetRow
+from exporter.readings import WAKE
 from exporter.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
 from exporter.settings import Settings
-from exporter.snapshot import EMPTY, Snapshot, SnapshotBuilder
+from exporter.snapshot import Snapshot, SnapshotBuilder
 from exporter.state import State
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
+LEDGER_FIGURES = frozenset({costs.COLLECTOR, WAKE})
+"""Told per branch or compute, but worked out at once: as fresh as the feed ``pricing`` and the visits are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Published:
     snapshot: Snapshot
     overview: Overview
     targets: Sequence[TargetRow]
+    families: tuple[tuple[Target, Families], ...] = ()
 
 
 class Publisher:
@@ -49,7 +53,7 @@ class Publisher:
         self._state = state
         self._metrics = metrics
         self._clock = clock
-        self._health: dict[str, int] = {}
+        self._health: dict[str, tuple[object, ...]] = {}
         self._beat = clock()
         self._lag = 0.0
         self._last = 0.0
@@ -83,7 +87,8 @@ class Publisher:
         self._builder.put("agent", AGENT, self._metrics.families())
         self._state.changed = False
         snapshot = self._builder.publish(now)
-        self._now = Published(snapshot, overview(snapshot, rows, self._state, sources, now), rows)
+        shown = tuple((entry.good.target, entry.good.families) for _, _, entry in self._state.entries() if entry.good)
+        self._now = Published(snapshot, overview(snapshot, rows, self._state, sources, now), rows, shown)
         self._last, self._lag = now, 0.0
         self._metrics.inc(selfmetrics.PUBLISHES)
         self._metrics.observe(selfmetrics.PUBLISH_SECONDS, time.perf_counter() - began)
@@ -106,13 +111,15 @@ class Publisher:
     def _put_health(self) -> None:
         """The freshness series of each target of which something was attempted since the last time."""
         by_target: dict[str, tuple[Target, list[CollectorHealth]]] = {}
-        marks: dict[str, int] = {}
+        marks: dict[str, tuple[object, ...]] = {}
         for collector, target, entry in self._state.entries():
+            if collector in LEDGER_FIGURES:
+                continue
             health = CollectorHealth(
                 collector, entry.last.status, entry.good_at, entry.last.seconds, entry.good.rows if entry.good else 0
             )
             by_target.setdefault(target.key, (target, []))[1].append(health)
-            marks[target.key] = hash((marks.get(target.key, 0), id(entry)))
+            marks[target.key] = (*marks.get(target.key, ()), collector, entry.last.at, entry.last.status, entry.good_at)
         for key in self._health.keys() - marks.keys():
             self._builder.drop(f"health:{key}")
         for key, mark in marks.items():
@@ -120,13 +127,13 @@ class Publisher:
                 self._builder.put(f"health:{key}", AGENT, collector_families(*by_target[key]))
         self._health = marks
 
-    def families(self) -> list[tuple[Target, Families]]:
-        """What is published, target by target, for OTLP."""
-        return [(entry.good.target, entry.good.families) for _, _, entry in self._state.entries() if entry.good]
+    def families(self) -> Sequence[tuple[Target, Families]]:
+        """What is published, target by target, for OTLP: the generation's own, so that its thread sees nothing move."""
+        return self._now.families
 
     def snapshot(self) -> Snapshot:
         """See `View.snapshot`."""
-        return self._now.snapshot if self._now.snapshot is not EMPTY else EMPTY
+        return self._now.snapshot
 
     def overview(self) -> Overview:
         """See `View.overview`."""
