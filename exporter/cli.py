@@ -22,6 +22,10 @@ OK, FINDINGS, USAGE, UPSTREAM = 0, 1, 2, 3
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    foreign = foreign_packages()
+    if foreign:
+        print(f"neonmeter cannot start: {foreign}", file=sys.stderr)
+        return USAGE
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     options = parser.parse_args(arguments if _names_a_command(parser, arguments) else ["run", *arguments])
@@ -33,6 +37,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+def foreign_packages() -> str:
+    """Why our import names are not only ours here; empty when all is well.
+
+    Other distributions install packages called `exporter` and `collectors` too: neonmeter is an application and wants
+    an environment of its own.
+    """
+    import importlib.util
+
+    ours = Path(__file__).resolve().parent.parent
+    found = importlib.util.find_spec("collectors")
+    theirs = Path(found.origin if found and found.origin else "nowhere").resolve().parent.parent
+    if theirs == ours:
+        return ""
+    return (
+        f"the package `collectors` comes from {theirs}, and neonmeter from {ours}: another distribution uses the same "
+        "name; install neonmeter into an environment of its own (pipx, a venv, the container)"
+    )
 
 
 def _names_a_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> bool:
