@@ -183,7 +183,7 @@ def test_the_api_breaks(twin: Twin, agent: Agent, broken: ExitStack, fault: str,
 def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     """No file of the agent may grow past a page: to it, that is a full disk."""
     assert agent.process is not None
-    before = agent.samples()["neon_tenant_calls_total"]
+    before = agent.sum("neon_tenant_calls_total", tenant="acme")
     soft, hard = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
     try:
@@ -191,7 +191,7 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
         agent.until(lambda agent: "neonmeter.db: " in agent.page("/"), 5, "a person reads which file")
         twin.workload.run_burst(twin.compute("shop", "main").endpoint.id, "acme", 10)
         time.sleep(2)
-        assert agent.samples()["neon_tenant_calls_total"] == before, "what is not on the disk is not shown"
+        assert agent.sum("neon_tenant_calls_total", tenant="acme") == before, "what is not on the disk is not shown"
         assert answer_milliseconds(agent, "disk full") < SLOW_MS
     finally:
         resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
