@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, StrEnum
+from typing import Self
 
 Labels = tuple[str, ...]
 """Label values in the order of ``Metric.labels``; the labels of the scope are not among them."""
@@ -48,6 +49,14 @@ class Scope(Enum):
     BRANCH = ("project_id", "branch_id")
     ENDPOINT = ("project_id", "branch_id", "endpoint_id")
     POOLER = ("pooler",)
+
+    _value_: tuple[str, ...]
+
+    def __new__(cls, *labels: str) -> Self:
+        """Python before 3.11.4 makes a bare object of the value ``()``, so the value is said here."""
+        member = object.__new__(cls)
+        member._value_ = labels
+        return member
 
 
 _NAME = re.compile(r"(pg|pgbouncer|neon|neonmeter)_[a-z][a-z0-9_]*[a-z0-9]\Z")
