@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,58 +25,85 @@ from exporter.cli import OK, UPSTREAM, USAGE
 from exporter.demo.api import ListenError, serve_named
 from exporter.demo.large import LargeWorldError
 from exporter.demo.postgres import PostgresStartError, free_port
-from exporter.demo.scene import Scene
+from exporter.demo.scene import LEGEND, Scene
+from exporter.demo.statefile import StateError
 from exporter.demo.twin import Twin
 from exporter.demo.worldfile import WorldFileError
 from exporter.http_client import wait_until_ready
 
+INTERRUPTED = 130
 READY_SECONDS = 60.0
+PATIENCE_SECONDS = 5.0
 PACE = {"inventory_seconds": 5, "consumption_seconds": 5, "operations_seconds": 10, "publish_seconds": 1}
 """The twin meters every second, so the demo looks more often than anyone would at Neon."""
 
 
 def demo_command(options: argparse.Namespace) -> int:
     """Bring up the twin and an agent, say every second what the agent sees, end with tables."""
-    with _state_dir(options.state) as state, _stop_signals() as stop:
-        print("Starting real PostgreSQL servers and a twin of Neon's control plane ...", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    with _stop_signals() as stop:
         try:
-            with Twin("small", state / "twin") as twin:
-                return _watch(twin, state, options, stop)
-        except PostgresStartError as problem:
+            options.listen = _free_address(options.listen)
+            with _state_dir(options.state) as state, contextlib.ExitStack() as stack:
+                with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
+                    twin = stack.enter_context(Twin("small", state / "twin"))
+                return _watch(twin, state, options, stop, began)
+        except (ListenError, StateError) as problem:
+            print(f"The demo cannot start: {problem}", file=sys.stderr)
+            return USAGE
+        except (PostgresStartError, OSError) as problem:
+            if stop.is_set():  # Ctrl-C reaches what was being started, too.
+                return INTERRUPTED
             print(f"The demo cannot start: {problem}", file=sys.stderr)
             return UPSTREAM
 
 
-def _watch(twin: Twin, state: Path, options: argparse.Namespace, stop: threading.Event) -> int:
-    settings = twin.agent_settings()
-    settings["sampling"]["tick_seconds"] = PACE["inventory_seconds"]
-    settings["intervals"] = PACE
-    settings["ledger"] = {"path": str(state / "neonmeter.db")}
-    listen = options.listen if not options.listen.endswith(":0") else f"127.0.0.1:{free_port()}"
-    settings["http"] = {"listen": listen}
-    config = state / "neonmeter.yaml"
-    config.write_text(yaml.safe_dump(settings))
-    config.chmod(0o600)
+def _watch(
+    twin: Twin, state: Path, options: argparse.Namespace, stop: threading.Event, began: float
+) -> int:  # fmt: skip
+    config = _write_settings(twin, state, options.listen)
+    # A session of its own: Ctrl-C is for us, and we still ask the agent for the tables of the end.
     agent = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "exporter", "run", "--config", str(config)]
+        ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "exporter", "run", "--config", str(config)],
+        start_new_session=True,
     )
     try:
-        url = f"http://{listen}"
-        if not wait_until_ready(url, READY_SECONDS, lambda: agent.poll() is None):
-            print("The agent did not come up; its log is above.", file=sys.stderr)
+        url = f"http://{options.listen}"
+        with _progress("Starting neonmeter"):
+            ready = wait_until_ready(url, READY_SECONDS, lambda: agent.poll() is None and not stop.is_set())
+        if stop.is_set():
+            return INTERRUPTED
+        if not ready:
+            print("The agent did not come up; what it said is above.", file=sys.stderr)
             return UPSTREAM
-        print(f"\nneonmeter is serving on {url}\n  metrics: {url}/metrics\n  the page for people: {url}/\n"
-              f"  settings of this agent: {config}\n", flush=True)  # fmt: skip
-        print(twin.describe() + "\n", flush=True)
-        scene = Scene(url, config)
+        print(f"\nneonmeter is serving on {url} after {time.monotonic() - began:.1f} s")
+        print(f"  for people:     {url}/\n  for Prometheus: {url}/metrics\n  its settings:   {config}\n")
+        print(f"{twin.describe()}\n\n{LEGEND}\n", flush=True)
+        scene = Scene(url, config, [rule["tenant"] for rule in twin.tenant_rules()])
         _follow(scene, options.seconds, stop, agent)
+        if agent.poll() is not None:
+            print(f"neonmeter ended by itself with exit code {agent.returncode}.", file=sys.stderr)
+            return UPSTREAM
         print(scene.ending(), flush=True)
-        return OK if agent.poll() is None else UPSTREAM
+        return OK
     finally:
         agent.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             agent.wait(20)
         agent.kill()
+
+
+def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
+    settings = twin.agent_settings()
+    settings["sampling"]["tick_seconds"] = PACE["inventory_seconds"]
+    settings["intervals"] = PACE
+    settings["ledger"] = {"path": str(state / "neonmeter.db")}
+    settings["http"] = {"listen": listen}
+    settings["log"] = {"level": "warning"}
+    config = state / "neonmeter.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    config.chmod(0o600)
+    return config
 
 
 def _follow(scene: Scene, seconds: float | None, stop: threading.Event, agent: subprocess.Popen[bytes]) -> None:
@@ -88,30 +117,78 @@ def _follow(scene: Scene, seconds: float | None, stop: threading.Event, agent: s
 
 def twin_command(options: argparse.Namespace) -> int:
     """Serve a world until stopped, so that any Neon client can be pointed at it."""
-    with _state_dir(options.state) as state, _stop_signals() as stop:
+    with _stop_signals() as stop:
         try:
             if options.world.startswith("large:"):
                 with serve_named(options.world, listen=options.listen) as api:
                     print(f"NEON_API_KEY={api.settings.org_key}\nneon.api_url: {api.url}", flush=True)
                     stop.wait()
                     return OK
-            with Twin(options.world, state, listen=options.listen) as twin:
+            with _state_dir(options.state) as state, contextlib.ExitStack() as stack:
+                with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
+                    twin = stack.enter_context(Twin(options.world, state, listen=options.listen))
                 print(twin.describe())
                 print(f"NEON_API_KEY={twin.api_key}\nneon.api_url: {twin.api_url}\npostgres.dsn: {twin.dsn_template}\n"
                       f"postgres.password: {twin.monitor_password}", flush=True)  # fmt: skip
                 stop.wait()
                 return OK
-        except (WorldFileError, LargeWorldError, ListenError) as problem:
+        except (WorldFileError, LargeWorldError, ListenError, StateError) as problem:
             print(f"{problem}", file=sys.stderr)
             return USAGE
         except (PostgresStartError, OSError) as problem:
+            if stop.is_set():
+                return INTERRUPTED
             print(f"The twin cannot start: {problem}", file=sys.stderr)
             return UPSTREAM
 
 
+def _free_address(listen: str) -> str:
+    """The address with a port in place of 0; tried before anything starts, which takes a while.
+
+    Raises:
+        ListenError: it is malformed or taken.
+    """
+    host, _, port = listen.rpartition(":")
+    if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", listen):
+        raise ListenError(f"--listen {listen!r}: write HOST:PORT (port 0: a free one)")
+    if int(port) == 0:
+        return f"{host}:{free_port()}"
+    name = host.strip("[]")
+    try:
+        with socket.create_server((name, int(port)), family=socket.AF_INET6 if ":" in name else socket.AF_INET):
+            return listen
+    except (OSError, OverflowError) as problem:
+        said = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        raise ListenError(f"--listen {listen} cannot be used: {said}") from None
+
+
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """Say on stderr what is being done, now and while it takes long."""
+    done = threading.Event()
+    began = time.monotonic()
+
+    def patience() -> None:
+        while not done.wait(PATIENCE_SECONDS):
+            print(f"  ... {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+    print(f"{text} ...", file=sys.stderr, flush=True)
+    thread = threading.Thread(target=patience, name="demo-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 @contextlib.contextmanager
 def _state_dir(wanted: Path | None) -> Iterator[Path]:
-    """The given folder, kept; or one of our own, removed at the end. The servers' uid must be able to pass through."""
+    """The given folder, kept; or one of our own, removed at the end. The servers' uid must be able to pass through.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     if wanted is not None:
         wanted.mkdir(parents=True, exist_ok=True)
         yield wanted.resolve()

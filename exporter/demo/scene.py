@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,26 @@ from exporter.http_client import ask
 from exporter.table import seconds, table
 
 Series = dict[str, list[tuple[dict[str, str], float]]]
+LEGEND = (
+    "A line a second of what neonmeter sees: computes awake; visits (one short SQL session each, only where somebody\n"
+    "else is at work); calls by tenant; cost so far; awake seconds that its visits added, at most; what happened."
+)
+WIDTH = 120
+_HEADING_EVERY = 30
+_NEWS = {"asleep": "fell asleep", "active": "woke up"}
 
 
 class Scene:
-    """One running agent, as a person would look at it."""
+    """One running agent, as a person would look at it; ``tenants`` are the columns of calls."""
 
-    def __init__(self, url: str, config: Path) -> None:
+    def __init__(self, url: str, config: Path, tenants: Sequence[str]) -> None:
         self._url = url
         self._config = config
+        self._tenants = tenants
+        self._widths = [5, 8, 8, *(max(7, len(name) + 2) for name in tenants), 11, 7]
+        self._lines = 0
+        self._states: dict[str, str] = {}
+        self._visits: dict[str, float] = {}
 
     def _metrics(self) -> Series:
         found: Series = {}
@@ -35,27 +48,57 @@ class Scene:
         return [row for row in rows if row["kind"] == "endpoint"]
 
     def line(self, elapsed: float) -> str:
-        """What the agent sees now, in one line."""
+        """What the agent sees now, in one line; the first, and one now and then, stands under headings."""
         try:
             metrics, targets = self._metrics(), self._targets()
         except OSError as problem:
-            return f"{elapsed:4.0f}s  the agent does not answer: {problem}"
-        states = " ".join(f"{row['project']}/{row['name']}={row['state']}" for row in targets)
+            return f"{elapsed:4.0f}s  neonmeter does not answer: {problem}"
         calls = _by(metrics, "neon_tenant_calls_total", "tenant")
-        tenants = " ".join(f"{name}:{value:.0f}" for name, value in sorted(calls.items()) if name[0] != "_")
-        visits = sum(value for labels, value in metrics.get("neonmeter_visits_total", []) if labels["status"] == "ok")
-        cost = sum(value for _, value in metrics.get("neon_cost_month_to_date_usd", []))
-        return (
-            f"{elapsed:4.0f}s  {states}  visits {visits:.0f}  calls {tenants or '-'}  cost ${cost:.6f}  "
-            f"awake because of us {_sum(metrics, 'neonmeter_added_awake_seconds_total'):.1f}s"
+        cells = (
+            f"{elapsed:.0f}s",
+            f"{sum(row['state'] == 'active' for row in targets)} of {len(targets)}",
+            f"{_visits(metrics):.0f}",
+            *(f"{calls[name]:.0f}" if name in calls else "-" for name in self._tenants),
+            f"${_sum(metrics, 'neon_cost_month_to_date_usd'):.6f}",
+            f"{_sum(metrics, 'neonmeter_added_awake_seconds_total'):.1f}s",
         )
+        line = f"{self._row(cells)}   {'; '.join(self._news(metrics, targets))}".rstrip()
+        line = line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
+        heading = self._row(("time", "awake", "visits", *self._tenants, "cost", "added"))
+        self._lines += 1
+        return f"{heading}\n{line}" if self._lines % _HEADING_EVERY == 1 else line
+
+    def _row(self, cells: Sequence[str]) -> str:
+        return "".join(cell.rjust(width) for cell, width in zip(cells, self._widths, strict=True))
+
+    def _news(self, metrics: Series, targets: Sequence[dict[str, Any]]) -> Iterator[str]:
+        """What happened since the line before: computes that woke or fell asleep, and those that were read."""
+        names = {row["key"].partition(":")[2]: f"{row['project']}/{row['name']}" for row in targets}
+        states = {names[row["key"].partition(":")[2]]: str(row["state"]) for row in targets}
+        for name, state in states.items():
+            if self._states.get(name, state) != state:
+                yield f"{name} {_NEWS.get(state, f'is {state}')}"
+        visits = {
+            names.get(labels["endpoint_id"], labels["endpoint_id"]): at
+            for labels, at in metrics.get("neonmeter_endpoint_last_visit_timestamp_seconds", [])
+        }
+        read = [name for name, at in visits.items() if self._visits.get(name) != at]
+        if read:
+            yield f"read {', '.join(read)}"
+        elif not visits and not self._states:
+            yield "waiting for somebody's activity"
+        self._states, self._visits = states, visits
 
     def ending(self) -> str:
-        """Tenants with their costs, branches with their state, and what watching cost."""
+        """Tenants with their costs, branches with their state, and what watching cost.
+
+        Raises:
+            OSError: the agent does not answer.
+        """
         metrics, targets = self._metrics(), self._targets()
         told = subprocess.run(
             [sys.executable, "-m", "exporter", "cost", "--config", str(self._config)],
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, start_new_session=True,
         )  # fmt: skip
         rows = [
             (f"{row['project']}/{row['name']}", row["state"], row["status"], row["rule"] or "visited", row["why"])
@@ -66,10 +109,14 @@ class Scene:
         spent = _sum(metrics, "neonmeter_visit_seconds_total")
         return "\n".join((
             "", told.stdout or told.stderr,
-            table(("branch", "compute", "figures", "rule", "why"), rows),
-            f"neonmeter itself: {spent:.2f}s of sessions, at most {seconds(added)} of awake time added, "
-            f"{wakes:.0f} computes woken.",
+            table(("branch", "compute", "reading", "rule", "why"), rows),
+            f"neonmeter itself: {_visits(metrics):.0f} visits, {spent:.2f}s of SQL sessions in all; at most "
+            f"{seconds(added)} of awake time added; {wakes:.0f} computes woken.",
         ))  # fmt: skip
+
+
+def _visits(metrics: Series) -> float:
+    return sum(value for labels, value in metrics.get("neonmeter_visits_total", []) if labels["status"] == "ok")
 
 
 def _by(metrics: Series, name: str, label: str) -> dict[str, float]:
