@@ -114,6 +114,9 @@ class Epoch:
     """pg_postmaster_start_time() in unix seconds."""
     server_clock: float
     """clock_timestamp() of the visit in unix seconds."""
+    statistics_since: float | None = None
+    """When the server's cumulative statistics began (pg_stat_bgwriter.stats_reset), unix seconds: an ordinary restart
+    keeps them and this instant, a Neon suspend or a crash loses both."""
 
 
 @dataclass(frozen=True, slots=True)

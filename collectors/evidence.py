@@ -68,6 +68,7 @@ SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8 AS post
          WHERE datname NOT IN ('postgres', 'template0', 'template1')) AS active_ms,
        (SELECT count(*) FROM backends WHERE application_name = '{APPLICATION_NAME}') AS peers,
        pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS privileged,
+       (SELECT extract(epoch FROM stats_reset)::float8 FROM pg_catalog.pg_stat_bgwriter) AS statistics_since,
        (SELECT coalesce(json_agg(json_build_array(kind, who, app, db, n, changed)), '[]')::text
           FROM (SELECT * FROM holders ORDER BY kind = '{IDLE}', n DESC LIMIT 50) AS bounded) AS holders
 """
@@ -102,6 +103,7 @@ class Evidence:
 
     ``sessions`` and ``active_seconds`` are sums over the user databases (pg_stat_database). ``connect_clock`` is our
     own connect on the server's clock, or 0.0 when unknown. ``peers`` counts other sessions of any neonmeter.
+    ``statistics_since`` is when the cumulative statistics began (pg_stat_bgwriter.stats_reset).
     """
 
     postmaster_start: float
@@ -112,6 +114,7 @@ class Evidence:
     peers: int = 0
     privileged: bool = True
     connect_clock: float = 0.0
+    statistics_since: float | None = None
 
     def count(self, kind: str) -> int:
         """How many backends of one kind there are."""
@@ -203,7 +206,7 @@ def parse(row: Sequence[object], *, connect_seconds: float | None = None) -> Evi
         ValueError: the row is not one of `EVIDENCE_SQL`.
     """
     try:
-        start, clock, sessions, active_ms, peers, privileged, holders = row
+        start, clock, sessions, active_ms, peers, privileged, since, holders = row
         evidence = Evidence(
             postmaster_start=float(start),  # type: ignore[arg-type]
             server_clock=float(clock),  # type: ignore[arg-type]
@@ -212,6 +215,7 @@ def parse(row: Sequence[object], *, connect_seconds: float | None = None) -> Evi
             holders=tuple(_holder(each) for each in json.loads(str(holders))),
             peers=int(peers),  # type: ignore[call-overload]
             privileged=bool(privileged),
+            statistics_since=None if since is None else float(since),  # type: ignore[arg-type]
         )
     except (TypeError, KeyError) as problem:
         raise ValueError(f"not a row of evidence: {problem}") from problem

@@ -239,7 +239,9 @@ class _Session:
         evidence = parse(row or (), connect_seconds=time.monotonic() - self.began)
         self.visit.evidence = evidence
         self.visit.woke_it = evidence.woken_by_us
-        self.visit.epoch = Epoch(self.endpoint_id, evidence.postmaster_start, evidence.server_clock)
+        self.visit.epoch = Epoch(
+            self.endpoint_id, evidence.postmaster_start, evidence.server_clock, evidence.statistics_since
+        )
 
     def _plan(self, server: Server) -> dict[Key, str]:
         """Every query of every collector; one that cannot even name its queries is a failure of its own."""
@@ -339,6 +341,8 @@ def _settings_sql(limits: Deadlines) -> str:
     """SET LOCAL of everything in one message. JIT would spend 100 ms on a catalogue query's first run.
 
     Without client_connection_check_interval a statement runs on after we cut the socket, until its own timeout.
+    The search_path is pg_catalog and where pg_stat_statements lives, so that nobody's schema can put a function of
+    its own under a name that we call.
     """
     wanted = {
         "statement_timeout": f"{limits.statement * 1000:.0f}",
@@ -348,8 +352,13 @@ def _settings_sql(limits: Deadlines) -> str:
         "jit": "off",
     }
     values = ", ".join(f"('{name}', '{value}')" for name, value in wanted.items())
+    path = (
+        "coalesce((SELECT 'pg_catalog, ' || pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension AS e JOIN "
+        "pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'), 'pg_catalog')"
+    )
     return (
-        f"SELECT pg_catalog.set_config(name, value, true) FROM (VALUES {values}) AS wanted (name, value) "
+        "SELECT pg_catalog.set_config(name, value, true) FROM "
+        f"(VALUES {values}, ('search_path', {path})) AS wanted (name, value) "
         "WHERE pg_catalog.current_setting(name, true) IS NOT NULL"
     )
 

@@ -120,7 +120,11 @@ class Readings:
         """Commit what must survive; give back what may be shown once it is on the disk."""
 
         def absorb() -> Families:
-            families = self._durable.absorb_counters(compute.target.key, epoch, reading.families)
+            # pg_stat_statements has a life of its own; its eviction count belongs to that.
+            own = reading.facts.stats_reset if isinstance(reading.facts, StatementSample) else epoch.statistics_since
+            families = self._durable.absorb_counters(
+                compute.target.key, epoch, reading.families, statistics_since=own
+            )  # fmt: skip
             if isinstance(reading.facts, StatementSample):
                 place = compute.place
                 ids = (place.project_id, place.branch_id, place.endpoint_id)

@@ -3,81 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from collectors.base import Query, Result, Server, Status
-from collectors.session import Deadlines, Visit, probe_sql, visit
-from exporter.demo.postgres import Cluster, free_port
+from collectors.session import Deadlines, probe_sql, visit
+from exporter.demo.postgres import Cluster
 from tests.collectors.reading_fake import FakeCollector
-from tests.fix_postgres import PASSWORD, cluster
-
-SHORT = Deadlines(connect=1.0, session=1.0)
-
-
-def monitor(server: Cluster, dbname: str = "postgres") -> str:
-    return server.conninfo(dbname, "monitor")
-
-
-@contextmanager
-def admin(server: Cluster) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        yield connection
-
-
-def sessions_left(server: Cluster) -> int:
-    """Sessions of ours on the server, once those that are closing had the time to."""
-    left = -1
-    with admin(server) as connection:
-        for _ in range(100):
-            row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'neonmeter'")
-            left = row.fetchone()[0]  # type: ignore[index]
-            if left == 0:
-                return 0
-            time.sleep(0.02)
-    return left
-
-
-def open_sockets() -> set[str]:
-    gc.collect()
-    found = set()
-    for each in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):
-            found.add(str(each.readlink()))
-    return {each for each in found if each.startswith("socket:")}
-
-
-async def settled(server: Cluster) -> None:
-    """Wait until the server is old enough that a connect of ours cannot be taken for its wake."""
-    with admin(server) as connection:
-        while True:
-            row = connection.execute("SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8").fetchone()
-            if row is not None and row[0] > 2.5:
-                return
-            await asyncio.sleep(0.1)
-
-
-async def look(server: Cluster, *queries: str, probe: Visit | None = None, deadlines: Deadlines = SHORT) -> Visit:
-    await settled(server)
-    known = (probe.server, probe.evidence.postmaster_start) if probe is not None and probe.evidence else (None, 0.0)
-    return await visit(
-        monitor(server),
-        [FakeCollector(*queries)],
-        endpoint_id="ep-1",
-        deadlines=deadlines,
-        probe=known[0],
-        probed_start=known[1],
-    )
+from tests.collectors.visiting import admin, look, monitor, open_sockets, sessions_left, settled
+from tests.fix_postgres import cluster
 
 
 async def test_a_visit_brings_evidence_columns_and_rows_and_leaves_nothing(postgres: Cluster) -> None:
@@ -305,87 +244,6 @@ async def test_a_visit_cancelled_while_it_connects_leaks_nothing(postgres: Clust
     assert sessions_left(postgres) == 0
 
 
-async def test_a_listener_that_accepts_and_never_answers_is_left_at_the_deadline() -> None:
-    # The kernel accepts for a socket that listens; nobody ever reads from it.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        before = open_sockets()
-        found = await visit(f"host=127.0.0.1 port={port} user=x password=y", [], deadlines=Deadlines(0.2, 0.4))
-        assert (found.status, found.error) == (Status.TIMEOUT, "no session within 0.2 s of connecting")
-        assert open_sockets() == before
-
-
-async def test_a_dead_port_is_unreachable() -> None:
-    found = await visit(f"host=127.0.0.1 port={free_port()} user=x password=y", [], deadlines=SHORT)
-    assert (found.status, found.error) == (Status.UNREACHABLE, "connection refused: nothing listens there")
-
-
-async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    found = await visit("host=nothing.invalid user=x password=y", [], deadlines=Deadlines(connect=4, session=4))
-    assert found.status in (Status.UNREACHABLE, Status.TIMEOUT)
-    assert "nothing.invalid" not in found.error or found.error.count("\n") == 0
-
-
-async def test_a_pooler_is_refused_before_anything_is_sent() -> None:
-    found = await visit("postgresql://m:s3cret@ep-cool-1-pooler.eu-central-1.aws.neon.tech/postgres", [])
-    assert found.status is Status.UNSUPPORTED
-    assert "direct host" in found.error
-    assert "s3cret" not in found.error
-
-
-async def test_a_malformed_connection_string_does_not_betray_its_password() -> None:
-    found = await visit("host=x password=s3cret oops s3cret", [])
-    assert (found.status, found.error) == (Status.UNREACHABLE, "the connection string cannot be parsed")
-
-
-async def test_a_wrong_password_is_auth_and_is_not_repeated_to_anyone(postgres: Cluster) -> None:
-    found = await visit(monitor(postgres).replace(PASSWORD, "wrong-s3cret"), [])
-    assert (found.status, found.error) == (Status.AUTH, "the password is wrong, or the role does not exist")
-    assert sessions_left(postgres) == 0
-
-
-async def test_a_missing_database_is_said(postgres: Cluster) -> None:
-    found = await visit(monitor(postgres, "nowhere"), [])
-    assert (found.status, found.error) == (Status.UNSUPPORTED, "the database does not exist")
-
-
-async def test_a_role_over_its_connection_limit_is_told_so(postgres: Cluster) -> None:
-    held = [psycopg.connect(monitor(postgres)) for _ in range(3)]
-    try:
-        found = await visit(monitor(postgres), [])
-    finally:
-        for each in held:
-            each.close()
-    assert found.status is Status.UNREACHABLE
-    assert "CONNECTION LIMIT" in found.error
-
-
-async def test_a_revoked_connect_is_no_privilege(postgres: Cluster) -> None:
-    with admin(postgres) as owner:
-        owner.execute("CREATE DATABASE closed")
-        owner.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
-        try:
-            found = await visit(monitor(postgres, "closed"), [])
-        finally:
-            owner.execute("DROP DATABASE closed")
-    assert (found.status, found.error) == (Status.NO_PRIVILEGE, "the role has no CONNECT on the database")
-
-
-async def test_a_role_without_pg_monitor_still_visits_and_is_recognised(postgres: Cluster) -> None:
-    await settled(postgres)
-    with admin(postgres) as owner:
-        owner.execute(sql.SQL("CREATE ROLE plain LOGIN PASSWORD {}").format(PASSWORD))
-        try:
-            found = await visit(postgres.conninfo(user="plain"), [FakeCollector("SELECT 1")])
-            assert sessions_left(postgres) == 0
-        finally:
-            owner.execute("DROP ROLE plain")
-    assert found.status is Status.OK
-    assert found.evidence is not None
-    assert not found.evidence.privileged
-    assert found.results["fake"]["q0"].rows == [(1,)]
-
-
 async def test_a_server_that_our_connect_started_is_read_no_further() -> None:
     with cluster(18) as server:
         found = await visit(monitor(server), [FakeCollector("SELECT pg_sleep(0)")])
@@ -415,3 +273,20 @@ def times_run(server: Cluster, word: str) -> int:
 def test_a_probe_of_nothing_still_asks_the_version() -> None:
     assert "server_version_num" in probe_sql([])
     assert "'it''s'" in probe_sql([FakeCollector(probes=("it's",))])
+
+
+async def test_nobody_can_slip_a_function_of_their_own_under_our_names(postgres: Cluster) -> None:
+    """A schema that its owner put before pg_catalog, by role and by database: a visit does not look there."""
+    with admin(postgres) as connection:
+        connection.execute("CREATE SCHEMA trap CREATE VIEW pg_database AS SELECT 'trapped' AS datname")
+        connection.execute("GRANT USAGE ON SCHEMA trap TO monitor; GRANT SELECT ON trap.pg_database TO monitor")
+        connection.execute("ALTER ROLE monitor SET search_path = trap, pg_catalog")
+        try:
+            found = await look(postgres, "SELECT datname FROM pg_database WHERE datname = 'trapped'",
+                               "SELECT count(*) FROM pg_stat_statements(false)")  # fmt: skip
+        finally:
+            connection.execute("ALTER ROLE monitor RESET search_path")
+            connection.execute("DROP SCHEMA trap CASCADE")
+    assert found.failures == {}
+    assert found.results["fake"]["q0"].rows == []
+    assert found.results["fake"]["q1"].rows
