@@ -10,8 +10,10 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
+
+from psycopg.conninfo import conninfo_to_dict
 
 from collectors import ALL, Options, pgbouncer
 from collectors.base import Status
@@ -26,12 +28,21 @@ from exporter.dsn import DsnError, conninfo
 from exporter.places import Compute, computes
 from exporter.preflight import problems_of
 from exporter.secret import SecretError
-from exporter.settings import Settings
+from exporter.settings import NeonSettings, Settings
 from exporter.table import table
 from exporter.wiring import neon_client, pooler_conninfo, rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
 MOST_COMPUTES = 50
+_REMEDIES = {
+    Status.AUTH: "; check the user in postgres.dsn and postgres.password(_file); the role: docs/permissions.sql",
+    Status.UNREACHABLE: "; check postgres.dsn, and that this machine may connect there",
+    Status.TIMEOUT: "; is a firewall in the way, or the server overloaded?",
+    Status.UNSUPPORTED: "; check postgres.dsn",
+    Status.NO_PRIVILEGE: "; see docs/permissions.sql, or Neon's IP allow list",
+}
+"""What to look at when a visit as a whole failed."""
+_RULE_REMEDY = "statements are told apart by project, branch, database and role (docs/tenancy.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +61,27 @@ def check_command(options: argparse.Namespace) -> int:
         return USAGE
     problems = problems_of(settings)
     if problems:
-        return refuse(*problems)
+        return refuse(*problems, where=f" in {options.config}" if options.config else "")
     findings = asyncio.run(_collect(settings, sql=not options.no_sql))
     if options.json:
         print(json.dumps([asdict(each) for each in findings], indent=2))
     else:
         print(table(("what", "result", "detail"), [(each.what, each.result, each.detail) for each in findings]), end="")
+        print(_verdict(findings))
     failed = [each for each in findings if each.result == FAILS]
     if any(each.what == "Neon API" for each in failed):
         return UPSTREAM
     return FINDINGS if failed else OK
+
+
+def _verdict(findings: list[Finding]) -> str:
+    """One line under the table: is there anything to do?"""
+    fails = sum(each.result == FAILS for each in findings)
+    left = sum(each.result == LEFT_OUT for each in findings)
+    rest = f" {left} {'was' if left == 1 else 'were'} left out: see why above." if left else ""
+    if fails:
+        return f"\n{fails} of {len(findings)} {'fails' if fails == 1 else 'fail'}: the detail says what to do.{rest}"
+    return f"\nAll that was tried works.{rest}"
 
 
 async def _collect(settings: Settings, *, sql: bool) -> list[Finding]:
@@ -72,11 +94,13 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
     try:
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
     except NeonError as problem:
-        yield Finding("Neon API", FAILS, problem.message)
+        yield Finding("Neon API", FAILS, f"{problem.message}.{_doubts(settings, problem)}")
+        yield Finding("consumption, SQL", LEFT_OUT, "not tried: what there is, only Neon can tell")
         found = None
     if found is not None:
         owner = found.org_name or found.org_id or "no organisation"
-        count = f"{len(found.projects)} projects, {len(found.branches)} branches, {len(found.endpoints)} computes"
+        counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
+        count = ", ".join(_counted(len(things), name) for name, things in counts)
         yield Finding("Neon API", WORKS, f"{owner}: {count}")
         for note in found.notes:
             yield Finding("inventory", FAILS, note)
@@ -89,6 +113,21 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         yield finding
     for finding in _rules(settings):
         yield finding
+
+
+def _counted(number: int, name: str) -> str:
+    plural = name + ("es" if name.endswith("h") else "s")
+    return f"{number} {name if number == 1 else plural}"
+
+
+def _doubts(settings: Settings, problem: NeonError) -> str:
+    """Settings that differ from what most people have are the first to doubt."""
+    neon, doubts = settings.neon, [""]
+    if neon.org_id and problem.http_status in (400, 403, 404):
+        doubts.append(f"Is neon.org_id {neon.org_id} right, and the key of that organisation?")
+    if neon.api_url != NeonSettings().api_url and problem.http_status != 401:
+        doubts.append(f"Is neon.api_url {neon.api_url} right? Neon's own is {NeonSettings().api_url}")
+    return " ".join(doubts)
 
 
 async def _consumption(client: NeonClient, found: Inventory) -> Finding:
@@ -123,21 +162,27 @@ async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> Findin
     if where is None:
         return Finding(what, LEFT_OUT, "switched off in postgres.overrides")
     facts = compute.facts
-    if facts.disabled or facts.current_state != "active" or facts.pending_state:
-        state = "disabled" if facts.disabled else facts.pending_state or facts.current_state
-        return Finding(what, LEFT_OUT, f"{state}: not connected, so it is not woken; it is tried when it is awake")
+    if facts.disabled:
+        return Finding(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")
+    if facts.current_state != "active" or facts.pending_state:
+        state = facts.pending_state or facts.current_state
+        return Finding(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")
     if not sql:
         return Finding(what, LEFT_OUT, "awake; not tried (--no-sql)")
     collectors = [build(Options()) for build in ALL.values()]
-    return _judge(what, await visit(where, collectors, endpoint_id=compute.endpoint.id))
+    return _judge(what, conninfo_to_dict(where), await visit(where, collectors, endpoint_id=compute.endpoint.id))
 
 
-def _judge(what: str, made: Visit) -> Finding:
+def _judge(what: str, to: Mapping[str, object], made: Visit) -> Finding:
+    if made.woke_it:
+        return Finding(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
     if made.status is not Status.OK:
-        return Finding(what, FAILS, f"{made.status.value}: {made.error}")
+        port = f":{to['port']}" if to.get("port") else ""
+        address = f"{to.get('user')}@{to.get('host')}{port}/{to.get('dbname')}"
+        return Finding(what, FAILS, f"{made.status.value}: {address}: {made.error}{_REMEDIES.get(made.status, '')}")
     if made.evidence is not None and not made.evidence.privileged:
         return Finding(what, FAILS, "no_privilege: the role lacks pg_monitor, so other users' work is hidden; "
-                       "run GRANT pg_monitor TO the role (docs/permissions.sql)")  # fmt: skip
+                       f"run GRANT pg_monitor TO {to.get('user')} (docs/permissions.sql)")  # fmt: skip
     failures = [f"{name}: {status.value}, {text}" for (name, _), (status, text) in made.failures.items()]
     silent = [name for name, results in made.results.items() if not results]
     if "statements" in silent:
@@ -157,7 +202,9 @@ async def _poolers(settings: Settings) -> AsyncIterator[Finding]:
             if observation.status is Status.OK:
                 yield Finding(what, WORKS, f"{observation.rows} rows in {observation.seconds * 1000:.0f} ms")
             else:
-                yield Finding(what, FAILS, f"{observation.status.value}: {observation.error}")
+                wrong = 'database "pgbouncer" does not exist' in observation.error
+                hint = f"; this is PostgreSQL itself: check the port in the pgbouncer entry {pooler.name}"
+                yield Finding(what, FAILS, f"{observation.status.value}: {observation.error}{hint if wrong else ''}")
 
 
 def _rules(settings: Settings) -> list[Finding]:
@@ -165,5 +212,5 @@ def _rules(settings: Settings) -> list[Finding]:
         return [Finding("tenants", LEFT_OUT, "no rules: every tenant's work is __unattributed__ (docs/tenancy.md)")]
     notes = rules_of(settings).unmatchable()
     if not notes:
-        return [Finding("tenants", WORKS, f"{len(settings.tenants)} rules")]
-    return [Finding("tenants", FAILS, note) for note in notes]
+        return [Finding("tenants", WORKS, f"{_counted(len(settings.tenants), 'rule')}")]
+    return [Finding("tenants", FAILS, f"{note}; {_RULE_REMEDY}") for note in notes]

@@ -91,6 +91,9 @@ def _dsn_template(path: str, template: str | None, *, one_branch: bool = False) 
         yield f"{path}: names no {{host}}, so every branch would be read from the same server"
     if "-pooler" in template:
         yield f"{path}: connects through Neon's pooler, which holds connections open; use the direct {{host}}"
+    if parameters.get("dbname") != "postgres":
+        named = parameters.get("dbname") or "none"
+        yield f"{path}: names the database {named}; sessions in any but postgres keep a compute awake: write /postgres"
     if not parameters.get("user"):
         yield f"{path}: names no user; write postgresql://monitor@{{host}}/postgres"
 

@@ -43,9 +43,9 @@ projects:
 LASTING = {
     name
     for name, metric in CATALOG.items()
-    if metric.kind is Kind.COUNTER and (metric.scope is not Scope.AGENT or metric is ADDED_AWAKE)
+    if metric.kind is Kind.COUNTER and (metric is ADDED_AWAKE or metric.scope not in (Scope.AGENT, Scope.POOLER))
 }
-"""Counters of what we watch; those of the agent's own process begin anew with it, as every process's do."""
+"""Counters of computes and money. Those of a process (the agent, a PgBouncer) begin anew with it, as everywhere."""
 
 
 class JumpingClock:
