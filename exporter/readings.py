@@ -53,6 +53,8 @@ class Readings:
         self._state = state
         self._disk = disk
         self._own: dict[str, tuple[float, int]] = {}
+        self._lives: dict[tuple[str, str], float | None] = {}
+        """By collector and target: when the compute was started that was last read."""
         self._intervals = {name: self._interval(name) for name in ALL}
 
     def _interval(self, name: str) -> float:
@@ -60,14 +62,18 @@ class Readings:
         return (chosen.interval_seconds if chosen else None) or ALL[name](Options()).interval
 
     def due(self, compute: Compute, now: float) -> list[SqlCollector]:
-        """The collectors that are to read now: visits are rare, so what is past half of its interval rides along."""
+        """The collectors that are to read now: visits are rare, so what is past half of its interval rides along.
+
+        All of them in a new life of the compute: it forgot its statistics, and may be gone before the interval is over.
+        """
         options = Options(expected_slots=self._slots(compute.place), top=self._settings.top_statements)
         due = []
         for name, build in ALL.items():
             chosen = self._settings.collectors.get(name)
             entry = self._state.get(name, compute.target)
-            fresh = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
-            if not fresh and (chosen is None or chosen.enabled):
+            recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
+            same_life = self._lives.get((name, compute.target.key)) == compute.facts.started_at
+            if not (recent and same_life) and (chosen is None or chosen.enabled):
                 due.append(build(options))
         return due
 
@@ -95,7 +101,10 @@ class Readings:
             if made.status is not Status.OK or made.epoch is None or (blind and collector.name in HIDDEN_FROM_US):
                 self._put(Observation(collector.name, target, status, at, made.seconds, error=error))
             else:
-                self._put(await self._read(compute, collector, made, made.epoch))
+                observation = await self._read(compute, collector, made, made.epoch)
+                if observation.status in (Status.OK, Status.NO_DATA):
+                    self._lives[collector.name, target.key] = compute.facts.started_at
+                self._put(observation)
 
     async def _read(self, compute: Compute, collector: SqlCollector, made: Visit, epoch: Epoch) -> Observation:
         results = made.results.get(collector.name, {})
