@@ -39,7 +39,7 @@ WITH backends AS MATERIALIZED (
   SELECT usename, application_name, datname, backend_type,
          CASE WHEN state IS NULL THEN '{HIDDEN}' WHEN state = 'idle' THEN '{IDLE}'
               WHEN state LIKE 'idle in transaction%' THEN '{IDLE_IN_TRANSACTION}' ELSE '{CLIENT_ACTIVE}' END AS kind,
-         state_change
+         state_change, coalesce(state = 'idle' AND state_change < backend_start + interval '1 s', false) AS unused
     FROM pg_catalog.pg_stat_activity
    WHERE pid <> pg_catalog.pg_backend_pid()
 ), clients AS (
@@ -48,16 +48,17 @@ WITH backends AS MATERIALIZED (
      AND (backend_type = 'client backend' OR backend_type IS NULL AND datname IS NOT NULL)
 ), holders AS (
   SELECT kind, usename::text AS who, application_name AS app, datname::text AS db, count(*) AS n,
-         extract(epoch FROM max(state_change))::float8 AS changed
-    FROM clients GROUP BY 1, 2, 3, 4
+         extract(epoch FROM max(state_change))::float8 AS changed, unused, NULL AS slot
+    FROM clients GROUP BY 1, 2, 3, 4, unused
   UNION ALL
-  SELECT '{WALSENDER}', usename::text, application_name, NULL, count(*), NULL
-    FROM pg_catalog.pg_stat_replication WHERE application_name <> 'walproposer' GROUP BY 2, 3
+  SELECT '{WALSENDER}', usename::text, application_name, NULL, count(*), NULL, false, s.slot_name::text
+    FROM pg_catalog.pg_stat_replication AS r LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.active_pid = r.pid
+   WHERE application_name <> 'walproposer' GROUP BY 2, 3, s.slot_name
   UNION ALL
-  SELECT '{SUBSCRIPTION}', NULL, subname::text, NULL, count(*), NULL
+  SELECT '{SUBSCRIPTION}', NULL, subname::text, NULL, count(*), NULL, false, NULL
     FROM pg_catalog.pg_stat_subscription WHERE pid IS NOT NULL GROUP BY 3
   UNION ALL
-  SELECT '{AUTOVACUUM}', NULL, NULL, datname::text, count(*), NULL
+  SELECT '{AUTOVACUUM}', NULL, NULL, datname::text, count(*), NULL, false, NULL
     FROM backends WHERE backend_type = 'autovacuum worker' GROUP BY 4
 )
 SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8 AS postmaster_start,
@@ -69,7 +70,7 @@ SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8 AS post
        (SELECT count(*) FROM backends WHERE application_name = '{APPLICATION_NAME}') AS peers,
        pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS privileged,
        (SELECT extract(epoch FROM stats_reset)::float8 FROM pg_catalog.pg_stat_bgwriter) AS statistics_since,
-       (SELECT coalesce(json_agg(json_build_array(kind, who, app, db, n, changed)), '[]')::text
+       (SELECT coalesce(json_agg(json_build_array(kind, who, app, db, n, changed, unused, slot)), '[]')::text
           FROM (SELECT * FROM holders ORDER BY kind = '{IDLE}', n DESC LIMIT 50) AS bounded) AS holders
 """
 
@@ -79,6 +80,7 @@ class Holder:
     """A group of backends that are not ours. ``kind`` is a reason of `REASONS`, ``idle``, or ``hidden`` (no privilege).
 
     ``changed`` is the newest state_change of the group on the server's clock (unix seconds), None where it has none.
+    ``unused``: idle since they connected, as what a pool opens ahead of need. ``slot`` is what a walsender serves.
     """
 
     kind: str
@@ -87,6 +89,8 @@ class Holder:
     database: str
     count: int
     changed: float | None
+    unused: bool = False
+    slot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,7 @@ def parse(row: Sequence[object], *, connect_seconds: float | None = None) -> Evi
 
 
 def _holder(each: Sequence[Any]) -> Holder:
-    kind, user, application, database, count, changed = each
+    kind, user, application, database, count, changed, unused, slot = each
     return Holder(
         kind=str(kind),
         user=str(user or ""),
@@ -233,6 +237,8 @@ def _holder(each: Sequence[Any]) -> Holder:
         database=str(database or ""),
         count=int(count),
         changed=None if changed is None else float(changed),
+        unused=bool(unused),
+        slot=str(slot or ""),
     )
 
 

@@ -186,6 +186,18 @@ def test_a_user_who_came_and_went_is_seen_in_the_sums(shop: Cluster) -> None:
     assert SESSIONS in verdict.reasons
 
 
+def test_a_connection_that_was_never_used_is_told_from_one_that_was(shop: Cluster) -> None:
+    with (
+        psycopg.connect(shop.conninfo("shop", "seller"), application_name="pool"),
+        psycopg.connect(shop.conninfo("shop", "seller"), application_name="till", autocommit=True) as till,
+    ):
+        time.sleep(1.1)
+        till.execute("SELECT 1")
+        assert {(each.application, each.kind, each.unused) for each in look(shop).holders} == {
+            ("pool", IDLE, True), ("till", IDLE, False),
+        }  # fmt: skip
+
+
 def test_the_owner_of_the_platform_is_no_user(shop: Cluster) -> None:
     with psycopg.connect(shop.conninfo("postgres", "cloud_admin"), application_name="its-own-monitor") as platform:
         platform.execute("SELECT 1")
@@ -215,7 +227,8 @@ def test_a_walsender_pins(shop: Cluster) -> None:
         select.select([stream.socket], [], [], 5)
         found = until(lambda: (seen := look(shop)).walsenders and seen)
         assert found.pinned_by == WALSENDER
-        assert [(h.kind, h.user, h.application) for h in found.holders] == [(WALSENDER, "cloud_admin", "warehouse")]
+        named = [(each.kind, each.user, each.application, each.slot) for each in found.holders]
+        assert named == [(WALSENDER, "cloud_admin", "warehouse", "feed")]
     finally:
         stream.finish()
         with psycopg.connect(conninfo, autocommit=True) as owner:

@@ -1,0 +1,190 @@
+"""Who kept a compute awake, and for how long: samples become shares of its awake time, and nothing is guessed.
+
+The control plane says how long a compute was awake; a visit sees who held it at one moment. Between two visits in one
+life of the compute (one ``started_at``) the later one speaks for the time, but for REACH at most, in equal parts over
+the holders that it found. Where no visit speaks, the time is ``uncovered``: before the first, except for what that one
+proves by itself (a session that has idled in its transaction since a known instant was there since), and after the
+last. Found nobody: the compute only waited out its suspend timeout.
+
+Everything is in integer microseconds of the API's clock, so that the shares sum to the awake time exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+MICRO = 1_000_000
+HOUR = 3600 * MICRO
+REACH = 900 * MICRO
+"""One visit speaks for at most this much of the time before it."""
+ENOUGH = 600 * MICRO
+"""Less awake time than this tells no mean size."""
+OTHER = "other"
+
+
+class Keeper(NamedTuple):
+    """Who keeps a compute awake. ``slot`` is the replication slot that a walsender serves, else empty."""
+
+    reason: str
+    user: str = ""
+    application: str = ""
+    slot: str = ""
+
+
+NOBODY = Keeper("nobody")
+UNCOVERED = Keeper("uncovered")
+
+
+class Sighting(NamedTuple):
+    """A keeper that a visit found; ``since`` is from when on it proves that one was there, None: only now."""
+
+    keeper: Keeper
+    since: int | None = None
+
+
+class Part(NamedTuple):
+    """Awake time of one keeper within one hour; ``hour`` is its start in unix seconds."""
+
+    hour: int
+    keeper: Keeper
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the control plane shows of a compute."""
+
+    active: bool
+    started: int | None
+    suspended: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """How far the awake time of one compute is accounted for."""
+
+    since: int
+    """First sight: nothing before is counted."""
+    life: int
+    """``started_at`` of the newest life, 0 before the first."""
+    open: bool = False
+    """Whether that life still lasts."""
+    sampled: bool = False
+    """Whether a visit saw it."""
+    seen: int = 0
+    """Up to here it was awake."""
+    covered: int = 0
+    """Up to here the awake time has been shared out."""
+
+    @property
+    def pending(self) -> int:
+        """Awake time that a later visit may still speak for."""
+        return self.seen - self.covered
+
+
+def look(book: Book | None, shown: Shown, now: int) -> tuple[Book, list[Part]]:
+    """Take in what the control plane shows at ``now``: time passes, a life ends, another begins."""
+    started = shown.started
+    if book is None:
+        return Book(now, started or 0, shown.active and started is not None, seen=now, covered=now), []
+    if started is None:
+        return book, []
+    parts: list[Part] = []
+    if started != book.life:
+        if book.open:
+            ended = shown.suspended is not None and book.life <= shown.suspended <= started
+            book, parts = _close(book, shown.suspended if ended else None)
+        begin = max(started, book.seen)
+        book = replace(book, life=started, open=True, sampled=False, seen=begin, covered=begin)
+    if not book.open:
+        if not shown.active:
+            return book, parts
+        # The same life that we took for ended: the API was ahead of itself.
+        book = replace(book, open=True, sampled=False)
+    if not shown.active:
+        ended = shown.suspended is not None and shown.suspended >= started
+        book, rest = _close(book, min(shown.suspended or 0, now) if ended else None)
+        return book, parts + rest
+    book = replace(book, seen=max(book.seen, now))
+    late = book.seen - REACH
+    if late > book.covered:
+        parts += _share(book.covered, late, (UNCOVERED,))
+        book = replace(book, covered=late)
+    return book, parts
+
+
+def _close(book: Book, until: int | None) -> tuple[Book, list[Part]]:
+    end = max(book.seen, until or 0)
+    parts = list(_share(book.covered, end, (UNCOVERED,)))
+    return replace(book, open=False, seen=end, covered=end), parts
+
+
+def sample(book: Book, sightings: Collection[Sighting], at: int) -> tuple[Book, list[Part]]:
+    """Take in what a visit found at ``at``; outside a life that the control plane showed it says nothing."""
+    if not book.open or at <= book.covered:
+        return book, []
+    reach = max(book.covered, at - REACH) if book.sampled else at
+    keepers = {each.keeper for each in sightings}
+    parts = [*_proven(book.covered, reach, sightings), *_share(reach, at, keepers or (NOBODY,))]
+    return replace(book, sampled=True, covered=at, seen=max(book.seen, at)), parts
+
+
+def _proven(start: int, end: int, sightings: Iterable[Sighting]) -> Iterator[Part]:
+    """Share out a stretch that the visit speaks for only as far as it proves who was there."""
+    since: dict[Keeper, int] = {}
+    for each in sightings:
+        if each.since is not None:
+            since[each.keeper] = min(each.since, since.get(each.keeper, each.since))
+    cuts = sorted({start, end, *(at for at in since.values() if start < at < end)})
+    for begin, stop in pairwise(cuts):
+        present = [keeper for keeper, at in since.items() if at <= begin]
+        yield from _share(begin, stop, present or (UNCOVERED,))
+
+
+def _share(start: int, end: int, keepers: Collection[Keeper]) -> Iterator[Part]:
+    """Equal parts of a stretch, hour by hour; what does not divide goes to the first by name."""
+    ranked = sorted(keepers)
+    while start < end:
+        stop = min(end, start // HOUR * HOUR + HOUR)
+        each, rest = divmod(stop - start, len(ranked))
+        for index, keeper in enumerate(ranked):
+            amount = each + (index < rest)
+            if amount:
+                yield Part(start // HOUR * 3600, keeper, amount)
+        start = stop
+
+
+def named(keeper: Keeper, known: Collection[Keeper], most: int) -> Keeper:
+    """The keeper to count for: itself while there is room for a name, then ``other`` of its reason, for good.
+
+    Who has a name keeps it, so that no counter goes back.
+    """
+    if keeper in known or len(known) < most:
+        return keeper
+    return Keeper(keeper.reason, OTHER, OTHER)
+
+
+def mean_cu(cu_seconds: int, awake: int, least: Fraction, most: Fraction) -> Fraction | None:
+    """CU while awake, as Neon metered it, within the limits of autoscaling; None when too little was metered."""
+    if awake < ENOUGH or cu_seconds <= 0:
+        return None
+    return max(least, min(most, Fraction(cu_seconds * MICRO, awake)))
+
+
+def usd(amount: int, cu: Fraction, rate: Fraction) -> Fraction:
+    """What awake time costs; ``rate`` is USD per CU-hour."""
+    return Fraction(amount, HOUR) * cu * rate
+
+
+def usd_per_day(amount: int, window: int, cu: Fraction, rate: Fraction) -> Fraction:
+    """What it costs a day when ``amount`` of every ``window`` is awake time."""
+    return usd(24 * HOUR, cu, rate) * Fraction(amount, window) if window > 0 else Fraction()
+
+
+def total(parts: Mapping[Keeper, int], book: Book) -> int:
+    """All awake time: what was shared out, and what may still be."""
+    return sum(parts.values()) + book.pending
