@@ -131,12 +131,21 @@ class Reading:
 class SqlCollector(Protocol):
     """The shape of a collector that reads one Postgres server through a visit."""
 
-    name: str
-    interval: float
-    """Seconds between two readings, unless the settings say otherwise."""
-    metrics: tuple[Metric, ...]
-    probes: tuple[str, ...]
-    """Relations (in pg_catalog or an extension's schema) whose columns it wants probed."""
+    @property
+    def name(self) -> str:
+        """The name in the settings, in the metrics and in the documentation."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two readings, unless the settings say otherwise."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What it fills."""
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """Relations (in pg_catalog or an extension's schema) whose columns it wants probed."""
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """The statements for this server. Empty means: unsupported here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collectors import ALL, SQL_METRICS, pgbouncer
+from collectors import ALL, SQL_METRICS, pgbouncer, schemas
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from exporter import costs, durable, readings, selfmetrics
@@ -13,6 +13,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Cost", costs.METRICS),
     ("Visits", readings.METRICS),
     *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),
+    ("Schemas", schemas.METRICS),
     ("Statements, coverage", durable.METRICS),
     ("PgBouncer", pgbouncer.METRICS),
     ("The agent itself", selfmetrics.METRICS),

@@ -18,6 +18,7 @@ _SOURCES = {
     "Databases": "pg_stat_database, pg_database, pg_database_size()",
     "Activity": "pg_stat_activity, pg_locks, pg_stat_replication, pg_stat_subscription",
     "Settings": "pg_settings",
+    "Schemas": "pg_class, pg_namespace of the user databases, rarely (rule R9)",
     "PgBouncer": "SHOW STATS, POOLS, DATABASES, LISTS, CONFIG, VERSION",
     "The agent itself": "this program",
 }

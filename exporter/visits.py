@@ -25,6 +25,7 @@ from exporter.readings import Readings
 from exporter.secret import SecretError
 from exporter.settings import SamplingSettings
 from exporter.store import Store
+from exporter.user_databases import UserDatabases
 
 _log = logging.getLogger("neonmeter.visits")
 
@@ -77,28 +78,33 @@ class WakeStates:
             await self._disk.run(lambda: self._store.save_wake(state.endpoint_id, state.as_dict()))
 
 
+def policy_of(settings: SamplingSettings) -> WakePolicy:
+    """The wake policy that the settings ask for."""
+    return WakePolicy(evidence=settings.evidence, tick=settings.tick_seconds, session=settings.session_seconds)
+
+
 class Visitor:
     """Makes rounds over the computes of an inventory. Lives on the event loop."""
 
     def __init__(
         self,
         settings: SamplingSettings,
+        *,
         conninfo: Conninfo,
         readings: Readings,
+        users: UserDatabases,
         states: WakeStates,
         metrics: selfmetrics.SelfMetrics,
-        *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._conninfo = conninfo
         self._readings = readings
+        self._users = users
         self._states = states
         self._metrics = metrics
         self._clock = clock
-        self._policy = WakePolicy(
-            evidence=settings.evidence, tick=settings.tick_seconds, session=settings.session_seconds
-        )
+        self._policy = policy_of(settings)
         self._known: dict[str, _Known] = {}
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._global = GlobalBreaker()
@@ -176,11 +182,12 @@ class Visitor:
     ) -> Status:
         now = self._clock()
         collectors = self._readings.due(compute, now)
+        riders = await self._users.prepare(compute)
         await self._states.save(before_visit(self._policy, decision.state, now + skew))
         with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
             made = await visit(
                 conninfo,
-                collectors,
+                [*collectors, *riders],
                 endpoint_id=compute.endpoint.id,
                 deadlines=self._deadlines(),
                 probe=known.server,
@@ -193,6 +200,8 @@ class Visitor:
         known.error = made.error
         state = self._states.get(compute.endpoint.id) or decision.state
         state = after_visit(self._policy, state, compute.facts, made.evidence, self._clock() + skew)
+        await self._states.save(state)
+        state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), skew=skew)
         await self._states.save(state)
         self._count(compute, made)
         await self._readings.take(compute, collectors, made)

@@ -31,7 +31,8 @@ from exporter.selfmetrics import SelfMetrics
 from exporter.settings import PoolerSettings, Settings
 from exporter.state import State
 from exporter.store import Store
-from exporter.visits import Visitor, WakeStates
+from exporter.user_databases import UserDatabases
+from exporter.visits import Visitor, WakeStates, policy_of
 
 ROOMS = {**DURABLE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
 """Every room of the store."""
@@ -114,6 +115,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     """
     card = ratecard.load(settings.cost.rate_card)
     rules = rules_of(settings)
+    notebook = Notebook(kept.store)
 
     client = neon_client(settings, kept.metrics)
     costs = Costs(kept.ledger, kept.durable.tenant_hours, card, plan=settings.cost.plan)
@@ -123,7 +125,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         state=kept.state,
         ledger=kept.ledger,
         costs=costs,
-        notebook=Notebook(kept.store),
+        notebook=notebook,
         metrics=kept.metrics,
         disk=kept.disk,
         clock=kept.clock,
@@ -133,7 +135,23 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         return conninfo(settings.postgres, place)
 
     readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
-    visitor = Visitor(settings.sampling, reach, readings, kept.wake_states, kept.metrics, clock=kept.clock)
+    users = UserDatabases(
+        policy_of(settings.sampling),
+        durable=kept.durable,
+        notebook=notebook,
+        state=kept.state,
+        disk=kept.disk,
+        clock=kept.clock,
+    )
+    visitor = Visitor(
+        settings.sampling,
+        conninfo=reach,
+        readings=readings,
+        users=users,
+        states=kept.wake_states,
+        metrics=kept.metrics,
+        clock=kept.clock,
+    )
     kept.durable.use(rules, settings.sampling.top_statements)
     return Wiring(settings, client, feeds, visitor, kept)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from collectors import ALL, Options, query
 from collectors.base import Result, Server
 from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.schemas import SchemasCollector, UserDatabaseNames
 
 EVERY = [(name, major) for name in query.names() for major in query.versions(name)]
 OLD = {
@@ -34,11 +35,12 @@ def test_only_the_statement_is_sent(name: str, major: int) -> None:
 
 
 def test_every_file_belongs_to_a_collector() -> None:
+    collectors = [make(Options()) for make in ALL.values()]
     used = {
         each.sql
-        for make in ALL.values()
+        for collector in (*collectors, SchemasCollector("app"), UserDatabaseNames())
         for server in (Server(140000, OLD), Server(180000, NEW))
-        for each in make(Options()).queries(server)
+        for each in collector.queries(server)
     }
     assert used == {query.load(name, major) for name, major in EVERY}
 

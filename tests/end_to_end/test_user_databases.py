@@ -1,0 +1,42 @@
+"""Schema-per-tenant, end to end: a rule over schemas matches, because a ride into the user database told who is where."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.twin import Twin, TwinSettings
+from tests.fix_agent import AgentMaker
+from tests.fix_twin_world import suspended, wait_for
+
+SUSPEND_SECONDS = 16
+FIRST_SIGHT_SECONDS = 18
+
+
+@pytest.fixture(scope="module")
+def twin(open_state_dir: Path) -> Iterator[Twin]:
+    settings = TwinSettings(suspend_seconds=SUSPEND_SECONDS, workload=False, consumers=False, poolers=False)
+    with Twin("small", open_state_dir / "schemas", settings=settings) as running:
+        yield running
+
+
+def test_statements_go_to_the_tenant_of_their_roles_schema(twin: Twin, make_agent: AgentMaker) -> None:
+    settings = {**twin.agent_settings(), "tenants": [{"schema": "t_(?P<tenant>[a-z]+)"}]}
+    agent, compute = make_agent(settings).start(), twin.compute("bookshop", "main")
+    time.sleep(FIRST_SIGHT_SECONDS)
+    done = dict.fromkeys(("acme", "birch"), 0)
+    for _ in range(2):
+        for tenant in done:
+            done[tenant] += twin.workload.run_burst(compute.endpoint.id, tenant, 30)
+        visited = agent.sum("neonmeter_visits_total", status="ok")
+        agent.until(lambda a, before=visited: a.sum("neonmeter_visits_total", status="ok") > before, 20)
+        assert wait_for(lambda: suspended(compute), SUSPEND_SECONDS + 17.5 + 5), "the ride must not keep it awake"
+        time.sleep(1)
+    sizes = agent.samples()["pg_schema_tables"]
+    assert {dict(labels)["schema"] for labels in sizes} >= {"t_acme", "t_birch", "t_cedar"}
+    calls = {tenant: agent.sum("neon_tenant_calls_total", tenant=tenant) for tenant in done}
+    assert calls == done
+    assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0
