@@ -32,7 +32,9 @@ from exporter.page import Overview
 from exporter.render import Renderer
 from exporter.routes import Routes
 from exporter.snapshot import Snapshot, SnapshotBuilder
+from tests.bench.measure import Verdict, print_verdicts
 
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 FAMILIES, ROWS = 20, 5
 SERIES = FAMILIES * ROWS
 METRICS = [
@@ -189,7 +191,7 @@ http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
 @contextlib.contextmanager
 def nginx(port: int) -> Iterator[dict[str, int] | None]:
     """nginx with the bytes that our server at ``port`` hands out: ports by form; None when it is not installed."""
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    program = shutil.which("nginx", path=PATH)
     if program is None:
         yield None
         return
@@ -231,8 +233,9 @@ class Times:
         return cls(statistics.median(seconds) * 1e3, sorted(seconds)[int(len(seconds) * 0.99)] * 1e3)
 
 
-def compare_with_nginx(targets: int, requests: int) -> None:
+def compare_with_nginx(targets: int, requests: int) -> list[Verdict]:
     """Print our times beside nginx's, at rest and while collecting."""
+    verdicts = []
     with child("--serve", str(targets)) as (said, tell), nginx(int(said["port"])) as ports:
         if ports is None:
             print("nginx is not installed: no comparison (apt-get install nginx-light)")
@@ -252,7 +255,20 @@ def compare_with_nginx(targets: int, requests: int) -> None:
                     if theirs:
                         other.append(theirs.time())
                 tell("rest")
-                print(_line(f"{form}, {title}", Times.of(mine), Times.of(other) if other else None))
+                title_ = f"{form}, {title}"
+                print(_line(title_, Times.of(mine), Times.of(other) if other else None))
+                if other:
+                    verdicts.append(_judge(mode, title_, Times.of(mine), Times.of(other)))
+    return verdicts
+
+
+def _judge(mode: str, title: str, mine: Times, other: Times) -> Verdict:
+    """At rest the median counts; while it collects, the tail."""
+    if mode == "rest":
+        ratio, about, goal = mine.median / other.median, "median", 1.2
+    else:
+        ratio, about, goal = mine.p99 / other.p99, "p99", 2.0
+    return Verdict(f"scrape {title}, {about}", f"{ratio:.2f} x nginx", f"<= {goal:g} x", ratio <= goal)
 
 
 def _line(title: str, mine: Times, other: Times | None) -> str:
@@ -262,7 +278,7 @@ def _line(title: str, mine: Times, other: Times | None) -> str:
     return line
 
 
-def compare_publishes(targets: int) -> None:
+def compare_publishes(targets: int) -> Verdict:
     """Print what one changed target costs beside a full render, and what a series costs."""
     view = _Bench(targets)
     fulls = []
@@ -291,6 +307,9 @@ def compare_publishes(targets: int) -> None:
         renderer.render(families)
     each = (time.perf_counter() - began) / len(readings) / SERIES
     print(f"rendering, labels unchanged        {each * 1e6:9.3f} us a series")
+    return Verdict(
+        "publish after one changed target", f"{single / full:.2%} of a full one", "<= 1 %", single / full <= 0.01
+    )
 
 
 def memory(targets: int) -> None:
@@ -325,8 +344,16 @@ def compare_memory() -> None:
             print(f"RSS at {targets * SERIES:>7,} series            {said['rss']:9.1f} MB")
 
 
+def run(requests: int = 300, targets: int = 1000) -> None:
+    """Print all of it."""
+    print(f"Serving {targets * SERIES:,} series of {targets:,} targets, {requests} requests a line")
+    verdicts = [*compare_with_nginx(targets, requests), compare_publishes(targets)]
+    compare_memory()
+    print_verdicts(verdicts)
+
+
 def main() -> None:
-    """Run all of it."""
+    """Run it by itself, or be one of its children."""
     parser = argparse.ArgumentParser(description="Benchmarks of serving, as ratios.")
     parser.add_argument("--requests", type=int, default=300, help="per line of the comparison with nginx")
     parser.add_argument("--targets", type=int, default=1000, help=f"of {SERIES} series each")
@@ -338,11 +365,7 @@ def main() -> None:
     elif arguments.memory is not None:
         memory(arguments.memory)
     else:
-        series = arguments.targets * SERIES
-        print(f"Serving {series:,} series of {arguments.targets:,} targets, {arguments.requests} requests a line")
-        compare_with_nginx(arguments.targets, arguments.requests)
-        compare_publishes(arguments.targets)
-        compare_memory()
+        run(arguments.requests, arguments.targets)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""`python -m tests.bench [NAME ...] [--quick]`: the benchmarks, one after the other. They tell and never judge by exit.
+
+``make bench`` installs what they compare with and runs all but the ten minutes of ``sleep``;
+``make bench ARGS="sleep --seconds 120"`` runs what is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+
+from tests.bench import agent, postgres_exporter, serving, sleep
+from tests.bench.measure import load
+
+COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
+"""Programs that are measured beside ours, and their Debian packages."""
+
+
+def _serving(options: argparse.Namespace) -> None:
+    serving.run(requests=60 if options.quick else 300, targets=200 if options.quick else 1000)
+
+
+def _postgres_exporter(options: argparse.Namespace) -> None:
+    postgres_exporter.run(rounds=1 if options.quick else 4)
+
+
+def _agent(options: argparse.Namespace) -> None:
+    if options.quick:
+        agent.run(runs=3, scrapes=100, sizes=(1_000, 10_000))
+    else:
+        agent.run()
+
+
+def _sleep(options: argparse.Namespace) -> None:
+    sleep.run(options.seconds)
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "serving": _serving,
+    "postgres_exporter": _postgres_exporter,
+    "agent": _agent,
+    "sleep": _sleep,
+}
+LONG = ("sleep",)
+"""Only when named."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks, as ratios in one run.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all but sleep")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller sizes: a look, no figures")
+    parser.add_argument("--seconds", type=float, default=600, help="how long sleep watches")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    began = time.monotonic()
+    for name in options.names or [each for each in BENCHMARKS if each not in LONG]:
+        print(f"== {name} ({load()})", flush=True)
+        BENCHMARKS[name](options)
+        print(flush=True)
+    if not options.names:
+        print("skipped: sleep, which takes ten minutes (python -m tests.bench sleep)")
+    for program, package in COMPARED.items():
+        if shutil.which(program, path=serving.PATH) is None:
+            print(f"skipped: the comparison with {program}, which is not installed (apt-get install {package})")
+    print(f"{time.monotonic() - began:.0f} s in all, {load()} at the end")
+
+
+if __name__ == "__main__":
+    main()
