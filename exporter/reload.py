@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from exporter import selfmetrics
+from exporter import log, selfmetrics
 from exporter.preflight import problems_of
 from exporter.publisher import Publisher
 from exporter.rounds import Rounds
@@ -65,6 +65,7 @@ class Reloader:
             return False, _kept(problems)
         await self._rounds.swap(wire(settings, self._rounds.wiring.kept))
         self._publisher.use(settings)
+        log.set_up(settings.log.level, settings.log.format)
         self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
         return True, "the settings were read again and are in force"
 

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
+from collectors.base import Status
+from collectors.metric import Scope
 from exporter import selfmetrics
 from exporter.http import HttpServer
 from exporter.overview import Sources
 from exporter.publisher import Publisher
 from exporter.schedule import Schedule
 from exporter.settings import PoolerSettings
+from exporter.state import Entry, State
 from exporter.store import StoreError
 from exporter.wiring import Wiring
 
@@ -47,6 +51,9 @@ class Rounds:
         if old.settings.neon == wiring.settings.neon:
             wiring.feeds.known = old.feeds.known
         self.wiring = wiring
+        state = wiring.kept.state
+        wanted = {key for pooler in wiring.settings.pgbouncer for key in instances(state, pooler.name)}
+        self._forget_poolers({target.key for _, target, _ in state.entries()} - wanted)
         self._first = True
         self._schedule = self._plan()
         self._schedule.start()
@@ -118,9 +125,15 @@ class Rounds:
 
     def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
         async def read() -> None:
+            began = time.time()
             await self.wiring.read_pooler(pooler)
+            self._forget_poolers(gone_instances(self.wiring.kept.state, pooler.name, began))
 
         return read
+
+    def _forget_poolers(self, gone: set[str]) -> None:
+        state = self.wiring.kept.state
+        state.forget(frozenset(target.key for _, target, _ in state.entries()) - gone, ("pooler:",))
 
     async def _publish_if_due(self) -> None:
         if self._publisher.due(self.wiring.settings.intervals.publish_seconds):
@@ -140,3 +153,19 @@ class Rounds:
                 refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
             )
         )
+
+
+def instances(state: State, pooler: str) -> dict[str, Entry]:
+    """What is known of one PgBouncer, by target: a name with many addresses is ``name:address:port`` for each."""
+    return {
+        target.key: entry
+        for _, target, entry in state.entries()
+        if target.scope is Scope.POOLER and f"{target.labels[0]}:".startswith(f"{pooler}:")
+    }
+
+
+def gone_instances(state: State, pooler: str, began: float) -> set[str]:
+    """Those that a reading which began then did not meet: pods come and go. Without an answer, nobody knows which."""
+    known = instances(state, pooler)
+    met = {key for key, entry in known.items() if entry.last.at >= began}
+    return known.keys() - met if any(known[key].last.status is Status.OK for key in met) else set()

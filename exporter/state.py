@@ -101,6 +101,7 @@ class State:
         for key in gone:
             del self._entries[key]
             self._sink.drop("/".join(key))
+        self.changed = self.changed or bool(gone)
         return len(gone)
 
     def get(self, collector: str, target: Target) -> Entry | None:
