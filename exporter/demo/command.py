@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import yaml
 
+from collectors import ALL
 from exporter.cli import OK, UPSTREAM, USAGE
 from exporter.demo.api import ListenError, serve_named
 from exporter.demo.large import LargeWorldError
@@ -95,7 +97,9 @@ def _watch(
 
 def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
     settings = twin.agent_settings()
-    settings["sampling"]["tick_seconds"] = PACE["inventory_seconds"]
+    tick = PACE["inventory_seconds"]
+    each = {name: {"interval_seconds": tick} for name in ALL}
+    settings["sampling"] |= {"tick_seconds": tick, "collectors": each}
     settings["intervals"] = PACE
     settings["ledger"] = {"path": str(state / "neonmeter.db")}
     settings["http"] = {"listen": listen}
@@ -119,6 +123,8 @@ def twin_command(options: argparse.Namespace) -> int:
     """Serve a world until stopped, so that any Neon client can be pointed at it."""
     with _stop_signals() as stop:
         try:
+            if not options.listen.endswith(":0"):  # Port 0: the twin takes the one that it had before.
+                _free_address(options.listen)
             if options.world.startswith("large:"):
                 with serve_named(options.world, listen=options.listen) as api:
                     print(f"NEON_API_KEY={api.settings.org_key}\nneon.api_url: {api.url}", flush=True)
@@ -158,7 +164,7 @@ def _free_address(listen: str) -> str:
         with socket.create_server((name, int(port)), family=socket.AF_INET6 if ":" in name else socket.AF_INET):
             return listen
     except (OSError, OverflowError) as problem:
-        said = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        said = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else str(problem)
         raise ListenError(f"--listen {listen} cannot be used: {said}") from None
 
 

@@ -183,10 +183,13 @@ def argument(statement: str, number: int) -> int:
 def bursts(services: Sequence[Service], rhythm: random.Random) -> Iterator[tuple[float, float]]:
     """Seconds of work, seconds of pause, without end; all tenants of a compute share the rhythm.
 
-    Busy computes pause for seconds; quiet ones for up to twice T and more, so that they suspend in between.
+    Busy computes pause for seconds; quiet ones for up to twice T and more, so that they suspend in between. The first
+    burst outlasts the time in which a watcher that began with it keeps away.
     """
     busy = sum(each.tenant.calls_per_second for each in services) >= STEADY_CALLS_PER_SECOND
     limit = min(each.suspend_after for each in services)
+    if not busy:
+        yield rhythm.uniform(28, 40), limit * rhythm.uniform(0.3, 2.2)
     while True:
         if busy:
             yield rhythm.uniform(20, 60), rhythm.uniform(1, min(10.0, limit / 2))
