@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collectors.evidence import Evidence
 from collectors.wake import WakePolicy, WakeState, bound_seconds, pace_seconds
-from tests.collectors.monitor_model import Burst, Clocks, Compute, Sampler, Shown, frozen, honest, lying, run
+from exporter.demo.monitor_model import Burst, Clocks, Compute, Sampler, Shown, frozen, honest, lying, run
 
 HORIZON = 3600.0
 TIMEOUTS = st.sampled_from([60.0, 120.0, 300.0, 600.0])
@@ -182,15 +182,4 @@ def test_what_we_book_as_added_is_never_less_than_what_we_added(
     alone = Compute(suspend_after, bursts)
     run(alone, [], end)
     assert agent.state is not None
-    assert (
-        agent.state.added_seconds >= awake_seconds(compute, suspend_after) - awake_seconds(alone, suspend_after) - 1e-3
-    )
-
-
-def awake_seconds(compute: Compute, suspend_after: float) -> float:
-    """All seconds it was awake, from its own record of activity."""
-    total, until = 0.0, -1e9
-    for start, end in sorted(compute.spans):
-        total += max(0.0, end + suspend_after - max(start, until))
-        until = max(until, end + suspend_after)
-    return total
+    assert agent.state.added_seconds >= compute.awake_seconds(end) - alone.awake_seconds(end) - 1e-3

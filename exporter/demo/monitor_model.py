@@ -1,13 +1,15 @@
-"""A model of Neon's side for the wake rules: one compute, its monitor, an API that may lag or lie, and samplers.
+"""A model of Neon's side, in simulated time: one compute, its monitor, an API that may lag or lie, and samplers.
 
-The worst case throughout: the monitor sees every session of ours, at its very end and one look later. Times are real
+For what the twin's real servers are too slow: a month, a thousand computes, random users by the hundred. It is the
+worst case throughout: the monitor sees every session of ours, at its very end and one look later. Times are real
 seconds; each clock that is shown to a sampler has its own offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from collectors.evidence import CLIENT_ACTIVE, Evidence, Holder
 from collectors.wake import (
@@ -18,9 +20,13 @@ from collectors.wake import (
     after_visit,
     before_visit,
     decide,
+    fresh_seconds,
 )
+from exporter.demo.monitor import LOOK_SECONDS
 
 Burst = tuple[float, float]
+"""A stretch in which every look of the monitor finds somebody: start, end."""
+NEVER = -1e9
 
 
 @dataclass
@@ -33,14 +39,16 @@ class Clocks:
     server: float = 0.0
 
 
-@dataclass
+@dataclass(slots=True)
 class Transition:
-    """One suspend: when, after which foreign activity, and how often we came after that."""
+    """One suspend: when, after which foreign activity, how often we came after that, and what no sample saw."""
 
     suspended_at: float
     last_foreign: float
     samples_after: int
     sampled: bool
+    uncovered: float = 0.0
+    """Seconds of foreign activity in that life after our last sample: their statistics are lost."""
 
 
 @dataclass
@@ -48,18 +56,47 @@ class Compute:
     """A compute that wakes for bursts of a user and for connects, and suspends T after the last activity."""
 
     suspend_after: float
-    bursts: list[Burst]
+    bursts: Sequence[Burst]
+    """In order of time, without overlaps."""
     clocks: Clocks = field(default_factory=Clocks)
+    holder: str = CLIENT_ACTIVE
+    """What a burst is to the evidence: a client, or a walsender."""
     awake: bool = False
-    activity: float = -1e9
-    last_foreign: float = -1e9
-    started: float = -1e9
-    shown_at_suspend: float = -1e9
+    activity: float = NEVER
+    last_foreign: float = NEVER
+    started: float = NEVER
+    shown_at_suspend: float = NEVER
     visits: list[float] = field(default_factory=list)
     caused_wakes: int = 0
     transitions: list[Transition] = field(default_factory=list)
     spans: list[Burst] = field(default_factory=list)
-    _next: int = 0
+    """What the monitor took for activity, ours included."""
+    long_bursts: int = 0
+    """Bursts longer than G whose life is over."""
+    long_sampled: int = 0
+    """Those of them that got a sample before the suspend."""
+
+    def __post_init__(self) -> None:
+        """Prepare the sums over the bursts."""
+        self._used = list(accumulate((end - start for start, end in self.bursts), initial=0.0))
+        self._tops: list[float] = []
+        self._slept = 0.0
+        self._next = self._life_burst = self._life_visit = 0
+        self._seen = 0.0
+
+    def awake_seconds(self, until: float) -> float:
+        """All seconds it was awake, the life that still goes on counted to ``until``."""
+        return self._slept + (until - self.started if self.awake else 0.0)
+
+    def burst_at(self, at: float) -> Burst | None:
+        """The burst that goes on at this moment; ``advance`` there first."""
+        burst = self.bursts[self._next] if self._next < len(self.bursts) else None
+        return burst if burst is not None and burst[0] <= at else None
+
+    def next_burst(self, at: float) -> float:
+        """When the next one begins; infinity when none does."""
+        index = self._next + (self.burst_at(at) is not None)
+        return self.bursts[index][0] if index < len(self.bursts) else float("inf")
 
     def advance(self, now: float) -> None:
         """Let time pass until ``now``."""
@@ -72,7 +109,7 @@ class Compute:
             if burst is None or burst[0] > now:
                 return
             if not self.awake:
-                self.awake, self.started = True, burst[0]
+                self._wake(burst[0])
             until = min(burst[1], now)
             self.last_foreign = max(self.last_foreign, until)
             self._mark(burst[0], until)
@@ -80,21 +117,40 @@ class Compute:
                 return
             self._next += 1
 
+    def _wake(self, at: float) -> None:
+        self.awake, self.started = True, at
+        self._life_burst, self._life_visit, self._seen = self._next, len(self.visits), self._used[self._next]
+
     def _mark(self, start: float, end: float) -> None:
         self.activity = max(self.activity, end)
         if self.spans and self.spans[-1][0] == start:
             self.spans.pop()
+            self._tops.pop()
         self.spans.append((start, end))
+        self._tops.append(self.activity)
 
     def _suspend(self, at: float) -> None:
-        after = sum(1 for each in self.visits if each > self.last_foreign and each >= self.started)
-        sampled = any(each >= self.started for each in self.visits)
-        self.transitions.append(Transition(at, self.last_foreign, after, sampled))
+        mine = self.visits[self._life_visit :]
+        after = sum(1 for each in mine if each > self.last_foreign)
+        uncovered = self._used[self._next] - self._seen
+        self.transitions.append(Transition(at, self.last_foreign, after, bool(mine), uncovered))
+        self._count_long(mine[-1] if mine else NEVER)
+        self._slept += at - self.started
         self.awake, self.shown_at_suspend = False, self.activity
+
+    def _count_long(self, last_visit: float) -> None:
+        least = fresh_seconds(self.suspend_after)
+        for start, end in self.bursts[self._life_burst : self._next]:
+            if end - start > least:
+                self.long_bursts += 1
+                self.long_sampled += last_visit >= start
 
     def last_active(self, at: float) -> float:
         """What the monitor had recorded by then."""
-        return max((min(end, at) for start, end in self.spans[-100:] if start <= at), default=-1e9)
+        for index in range(len(self.spans) - 1, -1, -1):
+            if self.spans[index][0] <= at:
+                return min(at, self._tops[index])
+        return NEVER
 
     def facts(self, shown: float, read_at: float | None) -> EndpointFacts:
         """The API's answer now, with a ``last_active`` of the caller's choice (real time)."""
@@ -114,22 +170,21 @@ class Compute:
         """A session of ours, seen by the monitor until its last moment."""
         if not self.awake:
             self.caused_wakes += 1
-            self.awake, self.started = True, at
+            self._wake(at)
         self.visits.append(at)
-        used = [(start, min(end, at)) for start, end in self.bursts if start <= at]
-        busy = any(start <= at < end for start, end in self.bursts)
+        burst = self.burst_at(at)
+        self._seen = self._used[self._next] + (at - burst[0] if burst else 0.0)
         off = self.clocks.server
-        holders = (Holder(CLIENT_ACTIVE, "app", "web", "shop", 1, at + off),) if busy else ()
         evidence = Evidence(
             postmaster_start=self.started + off,
             server_clock=at + off,
-            sessions=len(used),
-            active_seconds=sum(end - start for start, end in used),
-            holders=holders,
+            sessions=self._next + (burst is not None),
+            active_seconds=self._seen,
+            holders=(Holder(self.holder, "app", "web", "shop", 1, at + off),) if burst else (),
             connect_clock=at + off,
         )
         # Before time passes: a session that runs is seen at every look.
-        self._mark(at, at + length + 0.5)
+        self._mark(at, at + length + LOOK_SECONDS)
         self.advance(at + length)
         return evidence
 
@@ -143,12 +198,12 @@ def honest(lags: Iterator[float] | None = None) -> Shown:
     return lambda compute, now: compute.last_active(now - (next(lags) if lags is not None else 0.0))
 
 
-def frozen(compute: Compute, now: float) -> float:
+def frozen(compute: Compute, now: float) -> float:  # noqa: ARG001 - one of several views
     """It moves only when the compute is suspended."""
     return compute.shown_at_suspend
 
 
-def lying(compute: Compute, now: float) -> float:
+def lying(compute: Compute, now: float) -> float:  # noqa: ARG001 - one of several views
     """It is always just now."""
     return now
 
@@ -166,27 +221,29 @@ class Sampler:
     crash_at: frozenset[int] = frozenset()
     """Looks at which it loses its state, and dies in mid-visit if it visits."""
     looks: int = 0
-    rules: list[str] = field(default_factory=list)
+    on_disk: bool = True
+    """Let the state go through its stored form after every visit."""
 
-    def look(self, compute: Compute, now: float) -> None:
+    def look(self, compute: Compute, now: float) -> Decision:
         """One turn of the loop."""
         clock = now + compute.clocks.date
         if self.looks in self.crash_at:
             self.state = None
         facts = compute.facts(self.shown(compute, now), clock)
-        decision: Decision = decide(self.policy, facts, self.state, clock)
+        decision = decide(self.policy, facts, self.state, clock)
         self.state = decision.state
-        self.rules.append(decision.rule)
         if decision.allow:
             self.state = before_visit(self.policy, self.state, clock)
             evidence = compute.visit(now, self.length)
             if self.looks not in self.crash_at:
-                after = after_visit(self.policy, self.state, facts, evidence, clock + self.length)
-                self.state = WakeState.from_dict(after.as_dict())
+                self.state = after_visit(self.policy, self.state, facts, evidence, clock + self.length)
+                if self.on_disk:
+                    self.state = WakeState.from_dict(self.state.as_dict())
         self.looks += 1
+        return decision
 
 
-def run(compute: Compute, samplers: list[Sampler], until: float) -> None:
+def run(compute: Compute, samplers: Sequence[Sampler], until: float) -> None:
     """Let time pass and the samplers look, in order of time."""
     looks = sorted(
         (sampler.phase + turn * sampler.tick, index)
