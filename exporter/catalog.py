@@ -5,13 +5,14 @@ from __future__ import annotations
 from collectors import ALL, SQL_METRICS, pgbouncer, schemas
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
-from exporter import costs, durable, readings, selfmetrics
+from exporter import awake_metrics, costs, durable, readings, selfmetrics
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),
     ("Neon operations", operations.METRICS),
     ("Cost", costs.METRICS),
     ("Visits", readings.METRICS),
+    ("Who keeps a compute awake", awake_metrics.METRICS),
     *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),
     ("Schemas", schemas.METRICS),
     ("Statements, coverage", durable.METRICS),

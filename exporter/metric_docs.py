@@ -12,6 +12,7 @@ _SOURCES = {
     "Neon operations": "Neon API: operations (start and suspend)",
     "Cost": "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
     "Visits": "our own visits",
+    "Who keeps a compute awake": "Neon API: endpoints (how long); the evidence of our visits (who)",
     "Statements": "pg_stat_statements, pg_stat_statements_info",
     "Statements, coverage": "pg_stat_statements",
     "Replication": "pg_replication_slots, pg_stat_replication, pg_stat_replication_slots",

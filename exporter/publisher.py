@@ -14,7 +14,7 @@ import yaml
 
 from collectors.base import Target
 from collectors.metric import Families
-from exporter import costs, selfmetrics
+from exporter import awake, costs, selfmetrics
 from exporter.overview import Sources, overview, target_rows
 from exporter.page import Overview, TargetRow
 from exporter.readings import WAKE
@@ -24,7 +24,7 @@ from exporter.snapshot import Snapshot, SnapshotBuilder
 from exporter.state import State
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
-LEDGER_FIGURES = frozenset({costs.COLLECTOR, WAKE})
+LEDGER_FIGURES = frozenset({costs.COLLECTOR, awake.COLLECTOR, WAKE})
 """Told per branch or compute, but worked out at once: as fresh as the feed ``pricing`` and the visits are."""
 
 

@@ -123,6 +123,12 @@ ADDED_AWAKE = _counter(
     unit=Unit.SECONDS,
     worse="up",
 )
+ADDED_AWAKE_USD = _counter(
+    "neonmeter_added_awake_usd_total",
+    "Upper bound of what the awake time cost that our visits added, at the rates then in force.",
+    unit=Unit.USD,
+    worse="up",
+)
 ADDED_AWAKE_BY_ENDPOINT = Metric(
     "neonmeter_endpoint_added_awake_seconds_total",
     Kind.COUNTER,
@@ -173,7 +179,8 @@ COLLECTOR_ROWS = _gauge(
 _REGISTERED = (
     LOOP_LAG, HEARTBEAT, SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
     SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, CLOCK_SKEW, CONSUMPTION_LAST,
-    LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, BREAKERS, ROUNDS, ROUNDS_MISSED, RELOADS, CONFIG_LAST,
+    LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
+    RELOADS, CONFIG_LAST,
 )  # fmt: skip
 _PROCESS = {
     "process_start_time_seconds": START,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from collectors.base import Server, Status
+from collectors.evidence import Evidence
 from collectors.neon.inventory import Inventory
 from collectors.session import Deadlines, Visit, visit
 from collectors.wake import Decision, WakePolicy, WakeState, after_visit, before_visit, decide
@@ -31,6 +32,9 @@ _log = logging.getLogger("neonmeter.visits")
 
 Conninfo = Callable[[Place], str | None]
 """From a place to a connection string, None where SQL is not configured: exporter.dsn.conninfo bound to settings."""
+
+OnEvidence = Callable[[Compute, Evidence, WakeState, WakeState, float], Awaitable[None]]
+"""Takes what a visit saw: the states before and after it, and when it was (unix seconds of the API's clock)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Visitor:
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._global = GlobalBreaker()
         self.plans: dict[str, Plan] = {}
+        self.on_evidence: OnEvidence | None = None
 
     async def round(self, inventory: Inventory, *, only_pinned: bool = False) -> None:
         """Consider every compute once and visit those that may be visited, a bounded number at a time.
@@ -198,9 +203,11 @@ class Visitor:
         known.probed_start = made.evidence.postmaster_start if made.evidence else 0.0
         known.breaker.record(made.status, self._clock())
         known.error = made.error
-        state = self._states.get(compute.endpoint.id) or decision.state
-        state = after_visit(self._policy, state, compute.facts, made.evidence, self._clock() + skew)
+        before = self._states.get(compute.endpoint.id) or decision.state
+        state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + skew)
         await self._states.save(state)
+        if self.on_evidence is not None and made.evidence is not None and not made.woke_it:
+            await self.on_evidence(compute, made.evidence, before, state, self._clock() + skew)
         state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), skew=skew)
         await self._states.save(state)
         self._count(compute, made)

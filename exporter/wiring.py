@@ -15,6 +15,9 @@ from collectors import pgbouncer
 from collectors.neon.client import NeonClient
 from collectors.pgbouncer import PoolerTarget
 from exporter import ratecard, selfmetrics, tracing
+from exporter.awake import ROOMS as AWAKE_ROOMS
+from exporter.awake import Awake
+from exporter.awake_rounds import AwakeRounds
 from exporter.compute.tenants import TenantRules
 from exporter.costs import Costs
 from exporter.disk import Disk
@@ -34,7 +37,7 @@ from exporter.store import Store
 from exporter.user_databases import UserDatabases
 from exporter.visits import Visitor, WakeStates, policy_of
 
-ROOMS = {**DURABLE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+ROOMS = {**DURABLE_ROOMS, **AWAKE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
 """Every room of the store."""
 
 
@@ -49,6 +52,7 @@ class Kept:
     durable: Durable
     ledger: SqliteLedger
     wake_states: WakeStates
+    awake: Awake
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -61,7 +65,8 @@ class Kept:
         store = Store.open(settings.ledger.path, ROOMS)
         disk = Disk()
         durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
-        return cls(store, disk, state, metrics, durable, SqliteLedger(store), WakeStates(store, disk))
+        wake_states, awake = WakeStates(store, disk), Awake(store)
+        return cls(store, disk, state, metrics, durable, SqliteLedger(store), wake_states, awake)
 
     def close(self) -> None:
         """Finish what is being written, then close the file."""
@@ -77,6 +82,7 @@ class Wiring:
     client: NeonClient
     feeds: Feeds
     visitor: Visitor
+    awake: AwakeRounds
     kept: Kept
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
@@ -152,8 +158,11 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         metrics=kept.metrics,
         clock=kept.clock,
     )
+    awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
+    visitor.on_evidence = awake.sample
+    kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
-    return Wiring(settings, client, feeds, visitor, kept)
+    return Wiring(settings, client, feeds, visitor, awake, kept)
 
 
 def neon_client(settings: Settings, metrics: SelfMetrics | None = None) -> NeonClient:

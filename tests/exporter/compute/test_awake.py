@@ -50,7 +50,7 @@ class Story:
         return self._take(*look(self.book, Shown(False, us(started), opt(suspended)), us(now)))
 
     def visit(self, at: int, *found: Keeper | tuple[Keeper, int]) -> Story:
-        sightings = [Sighting(e[0], us(e[1])) if isinstance(e[0], Keeper) else Sighting(e) for e in found]  # type: ignore[arg-type]
+        sightings = [Sighting(e[0], us(e[1])) if isinstance(e[0], Keeper) else Sighting(e) for e in found]
         return self._take(*sample(self.book, sightings, us(at)))
 
     def _take(self, book: Book, parts: list[Part]) -> Story:
