@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 findings, 2 usage or configuration, 3 upstream (Neon or a se
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
-    options = parser.parse_args(arguments if _names_a_command(parser, arguments) else ["run", *arguments])
+    commands = _commands(parser)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        near = difflib.get_close_matches(arguments[0], commands, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
+        parser.error(f"there is no command {arguments[0]!r}; {hint}")
+    named = any(each in commands or each in ("-h", "--help", "--version") for each in arguments)
+    options = parser.parse_args(arguments if named else ["run", *arguments])
     try:
         code: int = options.handler(options)
     except KeyboardInterrupt:
@@ -58,9 +65,8 @@ def foreign_packages() -> str:
     )
 
 
-def _names_a_command(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> bool:
-    commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return any(each in commands or each in ("-h", "--help", "--version") for each in arguments)
+def _commands(parser: argparse.ArgumentParser) -> list[str]:
+    return list(next(each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction)))
 
 
 def build_parser() -> argparse.ArgumentParser:

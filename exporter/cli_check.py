@@ -29,7 +29,7 @@ from exporter.places import Compute, computes
 from exporter.preflight import problems_of
 from exporter.secret import SecretError
 from exporter.settings import NeonSettings, Settings
-from exporter.table import table
+from exporter.table import counted, table
 from exporter.wiring import neon_client, pooler_conninfo, rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
@@ -100,7 +100,7 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
     if found is not None:
         owner = found.org_name or found.org_id or "no organisation"
         counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
-        count = ", ".join(_counted(len(things), name) for name, things in counts)
+        count = ", ".join(counted(len(things), name) for name, things in counts)
         yield Finding("Neon API", WORKS, f"{owner}: {count}")
         for note in found.notes:
             yield Finding("inventory", FAILS, note)
@@ -113,11 +113,6 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         yield finding
     for finding in _rules(settings):
         yield finding
-
-
-def _counted(number: int, name: str) -> str:
-    plural = name + ("es" if name.endswith("h") else "s")
-    return f"{number} {name if number == 1 else plural}"
 
 
 def _doubts(settings: Settings, problem: NeonError) -> str:
@@ -212,5 +207,5 @@ def _rules(settings: Settings) -> list[Finding]:
         return [Finding("tenants", LEFT_OUT, "no rules: every tenant's work is __unattributed__ (docs/tenancy.md)")]
     notes = rules_of(settings).unmatchable()
     if not notes:
-        return [Finding("tenants", WORKS, f"{_counted(len(settings.tenants), 'rule')}")]
+        return [Finding("tenants", WORKS, f"{counted(len(settings.tenants), 'rule')}")]
     return [Finding("tenants", FAILS, f"{note}; {_RULE_REMEDY}") for note in notes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.http_client import ask
-from exporter.table import seconds, size, table
+from exporter.table import counted, seconds, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +57,9 @@ async def _look(settings: Settings) -> Inventory:
 
 def _print_inventory(found: Inventory) -> None:
     plan = f", plan {found.plan}" if found.plan else ""
-    print(f"{found.org_name or found.org_id or 'No organisation'}{plan}: {len(found.projects)} projects, "
-          f"{len(found.branches)} branches, {len(found.endpoints)} computes")  # fmt: skip
+    counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
+    told = ", ".join(counted(len(things), name) for name, things in counts)
+    print(f"{found.org_name or found.org_id or 'No organisation'}{plan}: {told}")
     by_branch = {endpoint.branch_id: endpoint for endpoint in found.endpoints.values()}
     rows = []
     for project in sorted(found.projects.values(), key=lambda each: each.name):
@@ -127,7 +128,8 @@ def cost_command(options: argparse.Namespace) -> int:
     try:
         at = _month(options.month)
     except ValueError:
-        return refuse(f"--month: {options.month} is no month; write YYYY-MM, as 2026-10")
+        print(f"--month: {options.month} is no month; write YYYY-MM, as 2026-10", file=sys.stderr)
+        return USAGE
     if not settings.ledger.path.exists():
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:

@@ -42,6 +42,12 @@ def _folded(lines: list[str], indent: int) -> list[str]:
     ]
 
 
+def counted(number: int, name: str) -> str:
+    """1 branch, 2 branches, 3 computes."""
+    plural = name + ("es" if name.endswith("h") else "s")
+    return f"{number} {name if number == 1 else plural}"
+
+
 def seconds(value: float | None) -> str:
     """A duration for a person: 45s, 3m 20s, 2h 05m, 4d 03h."""
     if value is None:
