@@ -22,11 +22,9 @@ next such sample, so that no number of samplers keeps a compute awake among them
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from collectors.evidence import SUBSCRIPTION, WALSENDER, Evidence, Own, foreign
 from collectors.wake_cost import LOOK, open_hold, settle, settle_by_visit
-from collectors.wake_state import Decision, EndpointFacts, WakePolicy, WakeState
+from collectors.wake_state import Decision, EndpointFacts, WakePolicy, WakeState, replace
 
 __all__ = [
     "Decision",

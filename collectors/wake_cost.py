@@ -6,9 +6,7 @@ activity. What lies between is ours, unless a user came back before. Everything 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from collectors.wake_state import EndpointFacts, WakeState
+from collectors.wake_state import EndpointFacts, WakeState, replace
 
 LOOK = 0.5
 """Neon's monitor looks this often (seconds), so our last statement may be seen this much later."""

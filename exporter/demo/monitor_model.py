@@ -75,6 +75,8 @@ class Compute:
     """Bursts longer than G whose life is over."""
     long_sampled: int = 0
     """Those of them that got a sample before the suspend."""
+    visits_untold: int = 0
+    """Visits that whoever drives the model knows of and did not make, because they change nothing."""
 
     def __post_init__(self) -> None:
         """Prepare the sums over the bursts."""
@@ -168,9 +170,7 @@ class Compute:
 
     def visit(self, at: float, length: float) -> Evidence:
         """A session of ours, seen by the monitor until its last moment."""
-        if not self.awake:
-            self.caused_wakes += 1
-            self._wake(at)
+        self._come(at)
         self.visits.append(at)
         burst = self.burst_at(at)
         self._seen = self._used[self._next] + (at - burst[0] if burst else 0.0)
@@ -187,6 +187,16 @@ class Compute:
         self._mark(at, at + length + LOOK_SECONDS)
         self.advance(at + length)
         return evidence
+
+    def touch(self, at: float, until: float) -> None:
+        """A session of some other program, noticed by the monitor until the end."""
+        self._come(at)
+        self._mark(at, until)
+
+    def _come(self, at: float) -> None:
+        if not self.awake:
+            self.caused_wakes += 1
+            self._wake(at)
 
 
 Shown = Callable[[Compute, float], float]
