@@ -154,8 +154,8 @@ class Readings:
             down = name == NAME and status is not Status.ASLEEP
             if down or entry is None or (entry.last.status, entry.last.error) != (status, error):
                 families = Families()
-                if down:
-                    families.set(UP, (), 0)
+                if name == NAME:
+                    families.put(UP, {(): 0} if down else {})
                 self._put(Observation(name, target, status, now, families=families, error=error))
 
     def own_use(self, target: Target, wake: WakeState, now: float) -> None:

@@ -62,12 +62,12 @@ class State:
         hold = float("inf") if forever else max(2 * interval, MINIMUM_HOLD_SECONDS)
         ok = observation.status in _HEALTHY
         good, good_at = (before.good, before.good_at) if before else (None, None)
-        if ok or len(observation.families):
+        if ok or observation.families.items():
             shown = good.families if good is not None and before is not None and not before.expired else None
             good = observation if ok else _over(good, observation)
             if good.families is not shown:  # a feed that saw no change gives the same object again
                 self._sink.put("/".join(key), observation.target, good.families)
-        expired = before.expired if before and not ok and not len(observation.families) else 0
+        expired = before.expired if before and not ok and not observation.families.items() else 0
         self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold, expired)
         return before.last.status if before and before.last.status is not observation.status else None
 
@@ -116,15 +116,14 @@ class State:
 
 def _over(old: Observation | None, new: Observation) -> Observation:
     """A partial observation over the last good one: what it brings is newer, what it lacks is kept."""
-    if old is None:
-        return new
     merged = Families()
     fresh = {metric for metric, _ in new.families.items()}
-    for metric, series in old.families.items():
+    for metric, series in old.families.items() if old is not None else ():
         if metric not in fresh:
             merged.put(metric, series)
     for metric, series in new.families.items():
-        merged.put(metric, series)
+        if series:  # An empty family says that it is gone.
+            merged.put(metric, series)
     return replace(new, families=merged)
 
 

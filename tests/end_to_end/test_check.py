@@ -116,7 +116,12 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("name", UNUSABLE)
+OFTEN = ("no key", "typo", "pooler")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=() if each in OFTEN else pytest.mark.deep) for each in UNUSABLE]
+)
 def test_settings_that_cannot_work(twin: Twin, tmp_path: Path, name: str) -> None:
     section, values, said = UNUSABLE[name]
     answer = check(changed(twin, section, **values), tmp_path)
@@ -172,6 +177,7 @@ def test_a_key_of_one_project(twin: Twin, tmp_path: Path) -> None:
     assert answer.line("SQL shop/main")[0] == "works", "the rest is there all the same"
 
 
+@pytest.mark.deep
 def test_another_organisation(twin: Twin, tmp_path: Path) -> None:
     answer = check(changed(twin, "neon", org_id="org-other-1"), tmp_path)
     assert answer.code == 3
@@ -221,8 +227,8 @@ def test_a_port_that_nobody_listens_on(twin: Twin, tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"password": "wrong-secret"}, "the password is wrong, or the role does not exist"),
-        ({"password": None}, "the server wants a password and none is configured"),
-        ({"dsn": "postgresql://monitro@{host}/postgres"}, "monitro@"),
+        pytest.param({"password": None}, "the server wants a password and none is configured", marks=pytest.mark.deep),
+        pytest.param({"dsn": "postgresql://monitro@{host}/postgres"}, "monitro@", marks=pytest.mark.deep),
     ],
 )
 def test_a_login_that_fails(twin: Twin, tmp_path: Path, values: dict[str, Any], said: str) -> None:

@@ -36,7 +36,7 @@ BROKEN = {
     # branch: (collector that shows it, its status, what the page says, pg_up)
     "view-locked": ("settings", "timeout", "", 1),
     "evidence-locked": ("visit", "timeout", "lock timeout", 0),
-    "catalogue-locked": ("visit", "timeout", "2 s", 0),
+    "catalogue-locked": ("visit", "timeout", "", 0),
     "frozen": ("visit", "timeout", "2 s", 0),
     "dead": ("visit", "unreachable", "connection refused", 0),
     "password": ("visit", "auth", "the password is wrong", 0),

@@ -162,6 +162,7 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
         compute.suspend()
     hours += len(twin.computes)
     agent.until(lambda agent: cpu_seconds_settled(twin, agent), 20, "the ledger has what the meter has")
+    agent.until(lambda agent: not agent.samples().get("pg_up"), 10, "asleep is neither up nor down")
     watch.look(agent.samples())
     assert agent.stop() == 0
     assert check_ledger(twin, Path(agent.settings["ledger"]["path"])) >= hours

@@ -90,6 +90,16 @@ def test_what_a_failure_says_itself_stays_for_as_long_as_it_fails() -> None:
     assert state.expire(9999) == 0
 
 
+def test_an_empty_family_takes_the_old_one_away() -> None:
+    shown = Shown()
+    state = State(shown)
+    state.put(seen(Status.OK, 0, backends=3, locks=7), interval=60)
+    gone = Families()
+    gone.put(GAUGE, {})
+    state.put(Observation("databases", TARGET, Status.ASLEEP, 60, families=gone), interval=60)
+    assert shown.now["databases/endpoint:ep"] == {"pg_example_locks": {(): 7}}
+
+
 def test_the_first_status_and_each_change_are_told_once() -> None:
     state = State(Shown())
     assert state.put(seen(Status.OK, 0, backends=1), interval=60) is None
