@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collectors.base import Observation, Status, Target
@@ -30,6 +30,9 @@ from exporter.state import State
 HOUR = 3600
 GROWING_BUCKETS = 3
 """The newest hourly buckets still grow: they are read again."""
+BRANCH_HOURS = 1_000
+"""So many are read at once, or four of every branch in a large organisation: a first reading goes back 168 hours, and
+held whole it would take more memory than all the rest of us."""
 _AGENT = Target(Scope.AGENT, (), "Neon API")
 _log = logging.getLogger("neonmeter.neon")
 
@@ -136,19 +139,22 @@ class Feeds:
             groups.setdefault(start, []).append(project)
         status, notes = Status.OK, dict[str, None]()
         for start, projects in groups.items():
-            read = await consumption.read_consumption(self._client, found.org_id, projects, start, now)
-            notes.update(dict.fromkeys(read.notes))
-            if read.status not in (Status.OK, Status.TRUNCATED):
-                return read.status, tuple(notes)
-            facts = from_rows(found.org_id, read.rows, now)
-            await self._disk.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
-            if read.status is Status.OK:
+            whole = True
+            for begin, end in _windows(start, now, _hours_at_once(found, projects)):
+                read = await consumption.read_consumption(self._client, found.org_id, projects, begin, end)
+                notes.update(dict.fromkeys(read.notes))
+                if read.status not in (Status.OK, Status.TRUNCATED):
+                    return read.status, tuple(notes)
+                facts = from_rows(found.org_id, read.rows, now)
+                await self._disk.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
+                whole = whole and read.status is Status.OK
+            if whole:
                 through |= dict.fromkeys(projects, int(now))
             else:
-                status = read.status
+                status = Status.TRUNCATED
         if status is Status.OK:
-            whole = {found.org_id: int(now)}
-            await self._disk.run(lambda: self._ledger.put((), read_through=whole))
+            read_through = {found.org_id: int(now)}
+            await self._disk.run(lambda: self._ledger.put((), read_through=read_through))
             self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
         await self._disk.run(lambda: self._notebook.write("consumption", found.org_id, through))
         return status, tuple(notes)
@@ -216,3 +222,17 @@ class Feeds:
         )  # fmt: skip
         if before is not None and status is Status.OK:
             _log.info("%s: ok again, was %s", collector, before.value)
+
+
+def _hours_at_once(found: Inventory, projects: Sequence[str]) -> int:
+    chosen = frozenset(projects)
+    branches = sum(branch.project_id in chosen for branch in found.branches.values())
+    return max(1, max(BRANCH_HOURS, 4 * len(found.branches)) // max(1, branches + len(chosen)))
+
+
+def _windows(start: int, end: float, hours: int) -> Iterator[tuple[float, float]]:
+    """Whole hours from ``start``, and at last what remains until ``end``."""
+    while start + hours * HOUR < end:
+        yield start, start + hours * HOUR
+        start += hours * HOUR
+    yield start, end

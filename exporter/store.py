@@ -21,6 +21,8 @@ Rooms = Mapping[str, Sequence[str]]
 """Room name -> its migrations in order; each is one or more SQL statements and is never edited once released."""
 
 _APPLICATION_ID: Final = 0x4E6D7472
+_CACHE_KIB: Final = 512
+"""Of SQLite's own cache a connection; its usual 2 MB would be a good part of all our memory, and the kernel caches too."""
 _BUSY_MS: Final = 5000
 _WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
 _OWN_ROOMS: Final[Rooms] = {
@@ -195,6 +197,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if mode == "rw":
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")

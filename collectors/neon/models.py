@@ -7,6 +7,7 @@ Times are unix seconds. Sizes are bytes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
@@ -232,8 +233,9 @@ class Operation(Model):
     total_duration_ms: int = 0
 
 
-class MetricValue(Model):
-    """``ConsumptionMetricValue``, in the raw unit of the metric."""
+@dataclass(frozen=True, slots=True)
+class MetricValue:
+    """``ConsumptionMetricValue``, in the raw unit of the metric. No model: they come by the hundred thousand."""
 
     metric_name: str
     value: int

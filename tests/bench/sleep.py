@@ -12,8 +12,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,8 @@ class Slept:
     """Connections of ours."""
     still_awake: float | None
     """Seconds since the last touch, when it has not been suspended since."""
+    reasons: tuple[str, ...]
+    """What kept it awake, each once, in order."""
 
     @property
     def longest(self) -> float:
@@ -105,7 +109,20 @@ def live(twin: Twin, touches: Touches, seconds: float, ended: threading.Event) -
     return done
 
 
-def account(twin: Twin, place: Place, touched: Sequence[float]) -> Slept:
+def note_reasons(twin: Twin, touches: Touches, ended: threading.Event) -> dict[Place, list[str]]:
+    """What moved ``last_active`` of each compute, in order, as the twin's monitor names it."""
+    found: dict[Place, list[str]] = {place: [] for place in touches}
+    moved: dict[Place, float | None] = {}
+    while not ended.wait(0.25):
+        for place, reasons in found.items():
+            compute = twin.compute(*place)
+            if moved.get(place) != compute.endpoint.last_active:
+                moved[place] = compute.endpoint.last_active
+                reasons.append(compute.kept_awake_by)
+    return found
+
+
+def account(twin: Twin, place: Place, touched: Sequence[float], reasons: Sequence[str]) -> Slept:
     """What the twin's own books say of one compute."""
     compute: Compute = twin.compute(*place)
     endpoint = compute.endpoint
@@ -124,12 +141,13 @@ def account(twin: Twin, place: Place, touched: Sequence[float]) -> Slept:
         tuple(waits),
         sum(count for who, count in compute.visits.items() if who.application_name == APPLICATION_NAME),
         still,
+        tuple(dict.fromkeys(each for each in reasons if each)),
     )
 
 
 @dataclass(frozen=True)
 class Night:
-    """The same time in both twins."""
+    """The same time in both twins; ``alone`` is empty where there was only one."""
 
     watched: list[Slept]
     alone: list[Slept]
@@ -139,8 +157,15 @@ class Night:
     """Upper bound of the added seconds, as the agent exports it."""
 
 
-def watch(seconds: float, touches: Touches, paces: Mapping[str, Any], suspend_seconds: int | None = None) -> Night:
-    """Let both twins live for that long.
+def watch(
+    seconds: float,
+    touches: Touches,
+    paces: Mapping[str, Any],
+    suspend_seconds: int | None = None,
+    *,
+    compare: bool = True,
+) -> Night:
+    """Let both twins live for that long; without ``compare`` only the one that is watched.
 
     Raises:
         PostgresStartError: there is no PostgreSQL in this environment.
@@ -151,27 +176,30 @@ def watch(seconds: float, touches: Touches, paces: Mapping[str, Any], suspend_se
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
         (folder / "agent").mkdir()
-        twins = [stack.enter_context(Twin("small", folder / name, settings=settings)) for name in ("watched", "alone")]
+        names = ("watched", "alone") if compare else ("watched",)
+        twins = [stack.enter_context(Twin("small", folder / name, settings=settings)) for name in names]
         agent = Agent({**twins[0].agent_settings(), **paces}, folder / "agent").start()
         stack.callback(agent.stop)
-        ended = threading.Event()
+        ended, over = threading.Event(), threading.Event()
         stack.callback(ended.set)
-        touched: list[dict[Place, list[float]]] = [{}, {}]
-
-        def play(number: int) -> None:
-            touched[number] = live(twins[number], touches, seconds, ended)
-
-        users = [threading.Thread(target=play, args=(number,), daemon=True) for number in (0, 1)]
-        for each in users:
-            each.start()
-        for each in users:
-            each.join()
-        watched, alone = (
-            [account(twin, place, touched[number].get(place, [])) for place in touches]
+        stack.callback(over.set)
+        with ThreadPoolExecutor(2 * len(twins)) as pool:
+            watchers = [pool.submit(note_reasons, twin, touches, over) for twin in twins]
+            users = [pool.submit(live, twin, touches, seconds, ended) for twin in twins]
+            try:
+                touched = [each.result() for each in users]
+            finally:
+                ended.set()
+                over.set()
+            reasons = [each.result() for each in watchers]
+        accounts = [
+            [account(twin, place, touched[number][place], reasons[number][place]) for place in touches]
             for number, twin in enumerate(twins)
-        )
+        ]
         told = {place: added(agent, twins[0].compute(*place)) for place in touches}
-        return Night(watched, alone, agent.sum("neonmeter_endpoint_caused_wakes_total"), told)
+        return Night(
+            accounts[0], accounts[1] if compare else [], agent.sum("neonmeter_endpoint_caused_wakes_total"), told
+        )
 
 
 def added(agent: Agent, compute: Compute) -> float:
@@ -181,14 +209,16 @@ def added(agent: Agent, compute: Compute) -> float:
 
 def print_night(night: Night) -> None:
     heads = ("compute", "T s", "touches", "woken by", "by us", "our sessions", "awake s", "without us",
-             "touch to suspend s", "without us", "added s, at most")  # fmt: skip
+             "touch to suspend s", "without us", "added s, at most", "kept awake by", "without us")  # fmt: skip
     rows = []
-    for mine, other in zip(night.watched, night.alone, strict=True):
+    for mine, other in zip_longest(night.watched, night.alone):
         ours = mine.wakes.count(APPLICATION_NAME)
         by = ", ".join(f"{mine.wakes.count(who)} x {who}" for who in sorted(set(mine.wakes))) or "nobody"
         rows.append((
             "/".join(mine.place), f"{mine.limit:.0f}", mine.touches, by, ours, mine.sessions, f"{mine.awake:.1f}",
-            f"{other.awake:.1f}", waits(mine), waits(other), f"{night.told[mine.place]:.1f}",
+            f"{other.awake:.1f}" if other else None, waits(mine), waits(other) if other else None,
+            f"{night.told[mine.place]:.1f}", ", ".join(mine.reasons) or None,
+            ", ".join(other.reasons) or None if other else None,
         ))  # fmt: skip
     print(table(heads, rows), end="")
 
