@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Final
 
 from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Scope
+from collectors.metric import Families
 from exporter import awake_metrics as metrics
 from exporter import awake_tables as tables
 from exporter.awake_tables import AWAKE_SCHEMA, Hours, Page, Totals
@@ -87,7 +87,10 @@ class Awake:
         self._shown: dict[str, float] = {}
         self._metered: dict[tuple[str, str], tuple[int, int]] = {}
         """By project and branch: CU-seconds and awake microseconds of the same hours."""
+        self._plans: dict[str, str] = {}
+        """The newest plan of each project in the ledger."""
         self._metered_at = 0.0
+        self._through = 0
         with store.snapshot() as cursor:
             self.pages, self._totals, self._hours = tables.load(cursor)
             self.looked = tables.looked_at(cursor)
@@ -95,7 +98,7 @@ class Awake:
     def use(self, card: RateCard, ledger: Ledger, plan: str | None) -> None:
         """Price with these from now on; ``plan`` overrides the API's (``cost.plan``)."""
         self._card, self._ledger, self._plan = card, ledger, plan
-        self._metered_at = 0.0
+        self._through = 0
         self._shown.clear()
 
     def look(
@@ -111,6 +114,7 @@ class Awake:
         found: dict[str, tuple[Page, list[Part]]] = {}
         targets: dict[str, Target] = {}
         at = self.looked
+        self.meter(now)
         for compute in computes:
             targets[compute.endpoint.id] = compute.target
             if compute.facts.current_state == "unknown" or compute.facts.read_at is None:
@@ -118,9 +122,12 @@ class Awake:
             at = max(at, _us(compute.facts.read_at))
             page, parts = self._looked(compute, plan)
             found[compute.endpoint.id] = self._priced(page, _us(added_seconds(compute.endpoint.id)), now), parts
-        self._meter(now)
-        self._commit(found, at)
-        due = [key for key in targets if key in found or now - self._shown.get(key, 0.0) >= _REFRESH]
+        for key, page in self.pages.items():
+            if key not in targets and page.book.open:  # It is gone, or not ours to watch any more.
+                book, parts = look(page.book, Shown(False, page.book.life, None), at)
+                found[key] = replace(page, book=book), parts
+        moved = self._commit(found, at)
+        due = [key for key in targets if key in moved or now - self._shown.get(key, 0.0) >= _REFRESH]
         return [self._observe(targets[key], now) for key in due if key in self.pages]
 
     def _looked(self, compute: Compute, plan: str) -> tuple[Page, list[Part]]:
@@ -131,8 +138,18 @@ class Awake:
         page = held or Page(endpoint.id, endpoint.project_id, endpoint.branch_id, book)
         limits = (str(endpoint.autoscaling_limit_min_cu), str(endpoint.autoscaling_limit_max_cu))
         return replace(
-            page, book=book, plan=plan, least_cu=limits[0], most_cu=limits[1], suspend_after=facts.suspend_after
+            page,
+            book=book,
+            plan=self._plan_of(page, plan),
+            least_cu=limits[0],
+            most_cu=limits[1],
+            suspend_after=facts.suspend_after,
         ), parts
+
+    def _plan_of(self, page: Page, plan: str) -> str:
+        """By which plan its usage is billed: the ledger says so; what an organisation calls its plan may be another."""
+        only = set(self._plans.values())
+        return self._plans.get(page.project_id) or (only.pop() if len(only) == 1 else page.plan or plan)
 
     def _priced(self, page: Page, added: int, now: float) -> Page:
         """Price what our own part grew by; what has no price waits for one."""
@@ -157,7 +174,8 @@ class Awake:
         self._commit({page.endpoint_id: (replace(page, book=book), parts)}, self.looked)
         return self._observe(compute.target, now)
 
-    def _commit(self, found: Mapping[str, tuple[Page, list[Part]]], at: int) -> None:
+    def _commit(self, found: Mapping[str, tuple[Page, list[Part]]], at: int) -> Collection[str]:
+        """Write what changed; the ids of those."""
         changed = {key: (page, self._named(key, parts)) for key, (page, parts) in found.items()
                    if parts or self.pages.get(key) != page}  # fmt: skip
         oldest = at // HOUR * 3600 - (DAY_HOURS + 1) * 3600
@@ -171,6 +189,7 @@ class Awake:
         for key, (page, parts) in changed.items():
             self.pages[key] = page
             self._add(key, parts, oldest)
+        return changed.keys()
 
     def _named(self, endpoint_id: str, parts: Sequence[Part]) -> list[Part]:
         known = set(self._totals.get(endpoint_id, ()))
@@ -190,6 +209,10 @@ class Awake:
             of_hour[keeper] = of_hour.get(keeper, 0) + amount
         for hour in [hour for hour in hours if hour < oldest]:
             del hours[hour]
+
+    def totals(self, endpoint_id: str) -> Mapping[Keeper, int]:
+        """Awake time by keeper since first sight, in microseconds."""
+        return self._totals.get(endpoint_id, {})
 
     def window(self, endpoint_id: str) -> Window:
         """The last day of a compute up to the last look, or since its first sight."""
@@ -211,15 +234,17 @@ class Awake:
         rate = self._card.rate(self._plan or page.plan, Component.COMPUTE, int(now)) if self._card else None
         return Price(mean or least, LEDGER if mean else AUTOSCALING_MIN, rate.amount if rate else None)
 
-    def _meter(self, now: float) -> None:
+    def meter(self, now: float) -> None:
         """The mean size of each branch's computes, from the full hours of the last day that were metered and watched.
 
         The ledger knows branches: all computes of one share its mean.
         """
-        if self._ledger is None or now - self._metered_at < _REFRESH:
+        if self._ledger is None:
             return
-        self._metered_at = now
         through = min(self._ledger.through().orgs.values(), default=0)
+        if through == self._through or (self._plans and now - self._metered_at < _REFRESH):
+            return
+        self._through, self._metered_at = through, now
         # The last quarter of an hour may still wait for a visit.
         end = min(through, int(now) - 1800) // 3600 * 3600
         first = end - DAY_HOURS * 3600
@@ -233,9 +258,10 @@ class Awake:
             hours = self._hours.get(page.endpoint_id, {})
             awake[branch] += sum(sum(parts.values()) for hour, parts in hours.items() if watched[branch] <= hour < end)
         metered = dict.fromkeys(watched, 0)
-        for fact in self._ledger.hours("compute_unit_seconds", first, end):
+        for fact in self._ledger.hours("compute_unit_seconds", first, int(now) + 3600):
+            self._plans[fact.project_id] = fact.plan
             branch = (fact.project_id, fact.branch_id)
-            if fact.start >= watched.get(branch, end):
+            if watched.get(branch, end) <= fact.start < end:
                 metered[branch] += fact.value
         self._metered = {branch: (metered[branch], awake[branch]) for branch in watched}
 
@@ -264,11 +290,6 @@ class Awake:
                 families.add(metrics.KEPT_USD, keeper[:3], to_decimal(cost))
             families.set(metrics.ADDED_USD, (), to_decimal(Fraction(page.added_pico, PICO)))
         return families
-
-
-def target_of(page: Page) -> Target:
-    """The compute of a page as a target."""
-    return Target(Scope.ENDPOINT, (page.project_id, page.branch_id, page.endpoint_id))
 
 
 def _us(seconds: float) -> int:

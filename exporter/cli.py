@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     cost = command("cost", "exporter.cli_reading:cost_command", "what each branch and tenant cost this month", reading)
     cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
     cost.add_argument("--explain", action="store_true", help="show how every level adds up to the one above")
+    command("awake", "exporter.cli_awake:awake_command", "who keeps computes awake, and what that costs", reading)
     demo = command("demo", "exporter.demo.command:demo_command", "everything, on embedded parts", common)
     demo.add_argument(
         "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free port)"

@@ -28,21 +28,27 @@ IDLE_POOL = "idle_pool"
 OTHER_MONITOR = "other_monitor"
 _CLIENTS = frozenset({CLIENT_ACTIVE, IDLE_IN_TRANSACTION, IDLE})
 
-ADVICE: Mapping[str, str] = {
-    CLIENT_ACTIVE: "It works: nothing to do, unless it polls; then poll less often than the suspend timeout.",
-    IDLE_IN_TRANSACTION: "End the session; set idle_in_transaction_session_timeout for this role.",
-    WALSENDER: "Drop the slot if nobody reads it; else accept it: a consumer keeps the compute awake.",
-    SUBSCRIPTION: "Disable the subscription if it may lag; else accept it: it keeps the compute awake.",
-    AUTOVACUUM: "Nothing to do: it ends by itself.",
-    IDLE_POOL: "A pool holds connections that nobody uses: PgBouncer min_pool_size=0 and server_idle_timeout below "
-    "the suspend timeout, in others a minimum size of 0.",
-    OTHER_MONITOR: "Another monitor holds it awake: stop it here, or let it ask less often than the suspend timeout.",
-    SESSIONS: "Short sessions come and go: let a health check, cron job or poller ask less often than the suspend "
-    "timeout, or not at all.",
-    NOBODY.reason: "Nobody was there: the suspend timeout ran; a shorter one saves it.",
-    UNCOVERED.reason: "No visit saw it (before the first and after the last of each life): not guessed.",
+_ADVICE: Mapping[str, str] = {
+    CLIENT_ACTIVE: "it works; if it only polls, let it poll less often than every {T}",
+    IDLE_IN_TRANSACTION: "end that session, and set idle_in_transaction_session_timeout for its role",
+    WALSENDER: "drop the slot if nobody needs it; else accept it: a consumer keeps its compute awake",
+    SUBSCRIPTION: "disable the subscription if it may lag; else accept it: it keeps its compute awake",
+    AUTOVACUUM: "nothing: it ends by itself",
+    IDLE_POOL: "a pool opens connections that nobody uses, also after each suspend: PgBouncer: min_pool_size=0, "
+    "server_idle_timeout under {T}",
+    OTHER_MONITOR: "stop the other monitor here, or let it ask less often than every {T}",
+    SESSIONS: "short sessions come and go: let that health check, cron job or poller come less often than every {T}",
+    NOBODY.reason: "nobody was there, its suspend timeout of {T} ran: a shorter one saves this",
+    UNCOVERED.reason: "not guessed: before the first and after the last visit of each time it was awake",
 }
-"""What to do, by reason."""
+_NEVER = "it never suspends, so this changes nothing before it has a suspend timeout"
+
+
+def advice(reason: str, suspend_after: float | None) -> str:
+    """What to do about a reason, for a compute that suspends after so many seconds; None: never."""
+    if suspend_after is None:
+        return _NEVER
+    return _ADVICE.get(reason, "").replace("{T}", f"{suspend_after:g} s")
 
 
 def sightings(
@@ -95,7 +101,7 @@ def who(keeper: Keeper) -> str:
     """A keeper for a person: role, application and slot, as far as they are known."""
     names: Iterable[str] = (
         keeper.user,
-        keeper.application and f"({keeper.application})",
+        f"({keeper.application})" if keeper.application not in ("", keeper.slot) else "",
         keeper.slot and f"slot {keeper.slot}",
     )
     return " ".join(name for name in names if name) or "-"
