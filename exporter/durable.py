@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import add
 from typing import Final
 
 from collectors.base import Epoch
-from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.metric import Families, Kind, Labels, Metric, Scope, Unit
 from collectors.statements import STATEMENT_FIELDS, STATEMENT_METRICS, TENANT_METRICS, StatementRow, StatementSample
 from exporter import durable_tables as tables
 from exporter.compute.accumulate import Baseline, Counted, Counters, Growth, Life, advance, microseconds, spread
@@ -61,6 +61,14 @@ class _Tenant:
     series: dict[SeriesKey, Counters]
     """The members' totals and that of OTHER."""
     total: Counters
+    labels: dict[SeriesKey, Labels] = field(default_factory=dict)
+    """By statement, with the tenant before it. Kept, so that unchanged labels are the same objects at every look."""
+
+    def label_tuples(self, name: str) -> Iterable[Labels]:
+        """The label values of every series, in the order of ``series``."""
+        if self.labels.keys() != self.series.keys():
+            self.labels = {key: self.labels.get(key) or (name, *key) for key in self.series}
+        return map(self.labels.__getitem__, self.series)
 
 
 @dataclass(slots=True)
@@ -145,7 +153,10 @@ class Durable:
                 sample.dealloc,
             )
             before = self._baseline(spot.place)
-            rows = {_row_key(row): row for row in sample.rows}
+            # Unpacked, not by name: this is done for every statement of every compute at every look.
+            rows: dict[RowKey, StatementRow] = {
+                (row[5] or row[0], row[6] or row[1], row[2]): row for row in sample.rows
+            }
             growth = advance(before, life, rows)
             if growth.stale:
                 return Absorbed(len(rows), 0, new_life=False, stale=True, uncertain=0)
@@ -163,17 +174,18 @@ class Durable:
             spot = self._spots.get(endpoint_id)
             if spot is None:
                 return families
+            tenants = spot.tenants.items()
+            keys = [label for name, tenant in tenants for label in tenant.label_tuples(name)]
+            columns = list(
+                zip(*(counters for _, tenant in tenants for counters in tenant.series.values()), strict=True)
+            )
+            totals = [tenant.total for _, tenant in tenants]
             for metric, index, per in STATEMENT_METRICS:
-                families.put(metric, {
-                    (name, *key): counters[index] if per == 1 else counters[index] / per
-                    for name, tenant in spot.tenants.items()
-                    for key, counters in tenant.series.items()
-                })  # fmt: skip
+                families.put(metric, dict(zip(keys, _scaled(columns[index], per), strict=True)) if columns else {})
+            names = [(name,) for name, _ in tenants]
             for metric, index, per in TENANT_METRICS:
-                families.put(metric, {
-                    (name,): tenant.total[index] if per == 1 else tenant.total[index] / per
-                    for name, tenant in spot.tenants.items()
-                })  # fmt: skip
+                values = _scaled([total[index] for total in totals], per)
+                families.put(metric, dict(zip(names, values, strict=True)))
             families.set(UNCERTAIN, (), spot.place.uncertain)
         return families
 
@@ -191,6 +203,15 @@ class Durable:
         """
         with self._lock:
             return self._counters.absorb(target_key, epoch, families, statistics_since)
+
+    def stored_counters(self, target_key: str, metrics: Iterable[Metric]) -> Families:
+        """The totals that `absorb_counters` has kept of these metrics, without a new reading: for after a restart.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._lock:
+            return self._counters.stored(target_key, metrics)
 
     def tenant_hours(self, start: float, end: float) -> Iterator[TenantHour]:
         """What tenants did in the hours that begin in [start, end), in unix seconds; ordered, read at once.
@@ -377,8 +398,8 @@ class Durable:
 _DAY_US: Final = 86_400_000_000
 
 
-def _row_key(row: StatementRow) -> RowKey:
-    return (row.userid or row.user, row.dbid or row.datname, row.queryid)
+def _scaled(counters: Sequence[int], per: int) -> Sequence[int | float]:
+    return counters if per == 1 else [value / per for value in counters]
 
 
 def _sum(one: Counters, two: Counters) -> Counters:

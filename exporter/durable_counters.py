@@ -7,10 +7,12 @@ Seconds are kept as integer microseconds: sums stay exact, and what is exported 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from collections.abc import Iterable
 from typing import Final
 
 from collectors.base import Epoch
-from collectors.metric import Families, Metric, Series, Unit, Value
+from collectors.metric import Families, Labels, Metric, Series, Unit, Value
 from exporter import durable_tables as tables
 from exporter.compute.accumulate import Baseline, Counted, Life, advance, microseconds
 from exporter.durable_tables import StoredCounter
@@ -41,7 +43,7 @@ class DurableCounters:
                 continue
             totals: Series = {}
             for labels, value in series.items():
-                key = (metric.name, json.dumps(labels, ensure_ascii=False))
+                key = (metric.name, _text(labels))
                 before = known.get(key)
                 after = _advance(key, before, life, _grains(metric, value))
                 if after is not before:
@@ -52,6 +54,17 @@ class DurableCounters:
             with self._store.transaction() as cursor:
                 tables.save_counters(cursor, target, list(changed.values()))
             known.update(changed)
+        return answer
+
+    def stored(self, target: str, metrics: Iterable[Metric]) -> Families:
+        """The totals as they are on the disk; what was never counted is absent."""
+        by_name = {metric.name: metric for metric in metrics if metric.durable}
+        answer = Families()
+        for each in self._known(target).values():
+            metric = by_name.get(each.metric)
+            if metric is not None:
+                total = each.total / _MICRO if metric.unit is Unit.SECONDS else each.total
+                answer.set(metric, tuple(json.loads(each.labels)), total)
         return answer
 
     def forget(self, target: str) -> None:
@@ -67,6 +80,11 @@ class DurableCounters:
                 stored = tables.load_counters(cursor, target)
             known = self._targets[target] = {(each.metric, each.labels): each for each in stored}
         return known
+
+
+@lru_cache(maxsize=16_384)
+def _text(labels: Labels) -> str:
+    return json.dumps(labels, ensure_ascii=False)
 
 
 def _advance(key: _Key, before: StoredCounter | None, life: Life, raw: int) -> StoredCounter:

@@ -41,6 +41,8 @@ BLIND = "the role lacks pg_monitor, so what others do is hidden from it: GRANT p
 HIDDEN_FROM_US = frozenset({"statements", "activity"})
 """Collectors that would take a half for the whole; a statement that comes back later would count twice."""
 
+RECALLED = "known from before the last start of neonmeter; it was not read since"
+
 _log = logging.getLogger("neonmeter.visits")
 
 
@@ -52,6 +54,7 @@ class Readings:
         self._durable = durable
         self._state = state
         self._disk = disk
+        self._recalled: set[str] = set()
         self._own: dict[str, tuple[float, int]] = {}
         self._lives: dict[tuple[str, str], float | None] = {}
         """By collector and target: when the compute was started that was last read."""
@@ -157,6 +160,27 @@ class Readings:
                 if name == NAME:
                     families.put(UP, {(): 0} if down else {})
                 self._put(Observation(name, target, status, now, families=families, error=error))
+
+    async def recall(self, compute: Compute, now: float) -> None:
+        """Once after a start: show the totals that are on the disk, also of computes that sleep and are not read."""
+        if compute.target.key in self._recalled:
+            return
+        self._recalled.add(compute.target.key)
+        stored = await self._disk.run(lambda: self._stored(compute))
+        for name, families in stored.items():
+            if len(families):
+                old = Observation(name, compute.target, Status.NO_DATA, now, families=families, error=RECALLED)
+                self._state.restore(old, interval=self._intervals[name])
+
+    def _stored(self, compute: Compute) -> dict[str, Families]:
+        options = Options()
+        found = {
+            name: self._durable.stored_counters(compute.target.key, build(options).metrics)
+            for name, build in ALL.items()
+        }  # fmt: skip
+        for metric, series in self._durable.families(compute.endpoint.id).items():
+            found["statements"].put(metric, series)
+        return found
 
     def own_use(self, target: Target, wake: WakeState, now: float) -> None:
         """What our visits cost this compute; told anew when it changed."""

@@ -71,6 +71,15 @@ class State:
         self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold, expired)
         return before.last.status if before and before.last.status is not observation.status else None
 
+    def restore(self, observation: Observation, *, interval: float) -> None:
+        """Show what was known before our own restart (counters), until there is something newer. It is no success."""
+        key = (observation.collector, observation.target.key)
+        if key not in self._entries:
+            self.changed = True
+            self._sink.put("/".join(key), observation.target, observation.families)
+            hold = max(2 * interval, MINIMUM_HOLD_SECONDS)
+            self._entries[key] = Entry(replace(observation, families=Families()), observation, None, hold)
+
     def expire(self, now: float) -> int:
         """Take the gauges of what has not succeeded within its hold out of the exposition; return how many.
 

@@ -145,6 +145,7 @@ class Visitor:
             if conninfo is None:
                 self.plans[compute.endpoint.id] = Plan("", "SQL is not configured here (postgres.dsn)")
                 return None
+            await self._readings.recall(compute, self._clock())
             return await self._visit_if_allowed(compute, known, conninfo, skew)
         except (DsnError, SecretError) as problem:
             self.plans[compute.endpoint.id] = Plan("", str(problem))

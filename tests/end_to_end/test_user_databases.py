@@ -39,4 +39,10 @@ def test_statements_go_to_the_tenant_of_their_roles_schema(twin: Twin, make_agen
     assert {dict(labels)["schema"] for labels in sizes} >= {"t_acme", "t_birch", "t_cedar"}
     calls = {tenant: agent.sum("neon_tenant_calls_total", tenant=tenant) for tenant in done}
     assert calls == done
+    before = {name: agent.sum(name) for name in ("neon_tenant_calls_total", "pg_stat_database_xact_commit_total")}
+    assert all(before.values())
+    agent.kill()
+    agent.start()
+    agent.until(lambda a: a.sum("neon_tenant_calls_total") > 0, 10, "totals of a sleeping compute after a restart")
+    assert {name: agent.sum(name) for name in before} == before
     assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0

@@ -160,3 +160,19 @@ def test_the_global_breaker_needs_most_to_fail_alike(outcomes: list[Status], ope
     breaker = GlobalBreaker()
     breaker.record_round(outcomes, 0.0)
     assert breaker.is_open(1.0) is opens
+
+
+def test_what_was_known_before_a_restart_is_shown_until_there_is_something_newer() -> None:
+    shown = Shown()
+    state = State(shown)
+    state.restore(seen(Status.NO_DATA, 1000, commits=9), interval=60)
+    assert shown.now["databases/endpoint:ep"] == {"pg_example_commits_total": {(): 9}}
+    entry = state.get("databases", TARGET)
+    assert entry is not None
+    assert entry.good_at is None, "it is no success"
+    state.put(seen(Status.ASLEEP, 1010), interval=60)
+    state.expire(99_999)
+    assert shown.now["databases/endpoint:ep"] == {"pg_example_commits_total": {(): 9}}
+    state.put(seen(Status.OK, 100_000, backends=1, commits=12), interval=60)
+    state.restore(seen(Status.NO_DATA, 100_001, commits=9), interval=60)
+    assert shown.now["databases/endpoint:ep"]["pg_example_commits_total"] == {(): 12}
