@@ -1,0 +1,221 @@
+"""A month of a fleet in seconds: what each way of watching costs, with neonmeter's own policy functions at work.
+
+Event by event: a look that cannot bring another answer than the one before is not made, so that the same functions
+that run in the agent can run for a thousand computes. A test holds that this changes nothing, another that the model
+and the twin's real servers agree.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import repeat
+from typing import Literal
+
+from collectors.wake import Decision, WakePolicy, decide
+from exporter.demo.monitor import LOOK_SECONDS
+from exporter.demo.monitor_model import Burst, Compute, Sampler, frozen, honest
+from exporter.demo.users import CLASSES, UserClass, month_of
+
+SESSION_SECONDS = 0.3
+"""How long neonmeter's sessions are here; the real ones take about a third of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """One way of watching. ``seen``: the share of a poller's sessions that the monitor notices."""
+
+    title: str
+    kind: Literal["nobody", "poller", "neonmeter"]
+    every: float = 60.0
+    length: float = SESSION_SECONDS
+    seen: float = 1.0
+    evidence: Literal["api", "database"] = "api"
+    lag: float | None = 0.0
+    """How late the API's last_active is; None: it moves at the suspend only."""
+
+
+NOBODY = Observer("nobody", "nobody")
+POLLERS: Sequence[Observer] = (
+    *(Observer(f"poller of a user database, {each:g} s", "poller", each, 0.01) for each in (15.0, 60.0, 300.0)),
+    Observer("poller of database postgres, 60 s", "poller", 60.0, 0.017, seen=0.017 / LOOK_SECONDS),
+)
+OURS: Sequence[Observer] = (
+    *(Observer(f"neonmeter, last_active {lag:g} s late", "neonmeter", lag=lag) for lag in (0.0, 30.0, 120.0)),
+    Observer("neonmeter, last_active at the suspend only", "neonmeter", lag=None),
+    Observer("neonmeter, evidence: database", "neonmeter", evidence="database", lag=None),
+)
+OBSERVERS: Sequence[Observer] = (NOBODY, *POLLERS, *OURS)
+
+
+@dataclass(slots=True)
+class Sum:
+    """What happened to some computes under one observer; seconds and counts."""
+
+    computes: int = 0
+    awake: float = 0.0
+    foreign: float = 0.0
+    """Somebody else was active."""
+    wakes: int = 0
+    """Caused by the observer."""
+    samples: int = 0
+    suspends: int = 0
+    long_bursts: int = 0
+    """Longer than G, their life over."""
+    long_sampled: int = 0
+    uncovered: float = 0.0
+    """Foreign activity after the last sample before a suspend."""
+    worst: float = 0.0
+    """Most seconds that one suspend came later than T after the last foreign activity."""
+
+    def add(self, other: Sum) -> None:
+        """Add another's figures to these."""
+        for each in fields(self):
+            mine, more = getattr(self, each.name), getattr(other, each.name)
+            setattr(self, each.name, max(mine, more) if each.name == "worst" else mine + more)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What to simulate: so many computes for so many hours, the same for everyone who names the seed."""
+
+    endpoints: int = 1000
+    hours: float = 744.0
+    seed: int = 1
+    classes: Sequence[UserClass] = CLASSES
+
+    def members(self) -> Iterator[tuple[UserClass, float, list[Burst], float]]:
+        """Every compute: class, T, bursts, and a number in 0..1 that shifts its observer's looks."""
+        total = sum(each.share for each in self.classes)
+        limits = [sum(each.share for each in self.classes[: n + 1]) / total for n in range(len(self.classes))]
+        for number in range(self.endpoints):
+            place = (number + 0.5) / self.endpoints
+            user = self.classes[next(n for n, limit in enumerate(limits) if place < limit or n == len(limits) - 1)]
+            rhythm = random.Random(f"{self.seed}/{number}")
+            suspend_after, bursts = month_of(user, rhythm, self.hours * 3600)
+            yield user, suspend_after, bursts, rhythm.random()
+
+
+def simulate(fleet: Fleet, observer: Observer) -> dict[str, Sum]:
+    """The whole horizon under one observer, by class of user."""
+    horizon = fleet.hours * 3600
+    sums = {each.name: Sum() for each in fleet.classes}
+    for number, (user, suspend_after, bursts, shift) in enumerate(fleet.members()):
+        compute = Compute(suspend_after, bursts, holder=user.holder)
+        phase = shift * observer.every
+        if observer.kind == "neonmeter":
+            watch(compute, agent(observer, phase), horizon, settled=observer.lag or 0.0)
+        elif observer.kind == "poller":
+            poll(compute, observer, phase, horizon, random.Random(f"{fleet.seed}/{number}/poller"))
+        compute.advance(horizon)
+        sums[user.name].add(_sum(compute, horizon))
+    return sums
+
+
+def _sum(compute: Compute, horizon: float) -> Sum:
+    return Sum(
+        computes=1,
+        awake=compute.awake_seconds(horizon),
+        foreign=sum(min(end, horizon) - start for start, end in compute.bursts),
+        wakes=compute.caused_wakes,
+        samples=len(compute.visits) + compute.visits_untold,
+        suspends=len(compute.transitions),
+        long_bursts=compute.long_bursts,
+        long_sampled=compute.long_sampled,
+        uncovered=sum(each.uncovered for each in compute.transitions),
+        worst=max(
+            (each.suspended_at - each.last_foreign for each in compute.transitions), default=compute.suspend_after
+        )
+        - compute.suspend_after,
+    )
+
+
+def agent(observer: Observer, phase: float) -> Sampler:
+    """A neonmeter with its default paces over this observer's API."""
+    shown = frozen if observer.lag is None else honest(repeat(observer.lag))
+    policy = WakePolicy(evidence=observer.evidence, tick=observer.every)
+    return Sampler(policy, observer.every, phase, shown, observer.length, on_disk=False)
+
+
+def watch(compute: Compute, sampler: Sampler, until: float, *, settled: float = 0.0) -> None:
+    """Let an agent look, as `monitor_model.run` does, but not where the answer cannot be another one.
+
+    ``settled``: seconds after which the API shows what is true.
+    """
+    turn = 0
+    while (at := sampler.phase + turn * sampler.tick) <= until:
+        compute.advance(at)
+        decision = sampler.look(compute, at)
+        target = min(until + sampler.tick, _quiet_until(compute, sampler, decision, at, settled))
+        following = max(turn + 1, math.ceil((target - sampler.phase) / sampler.tick))
+        if decision.allow:
+            compute.visits_untold += following - turn - 1
+        turn = following
+
+
+def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: float, settled: float) -> float:
+    """Until when looks after this one bring the same answer."""
+    if not compute.awake:
+        return compute.next_burst(at)
+    burst = compute.burst_at(at)
+    due = math.inf if decision.due_again is None or decision.due_again <= at else decision.due_again
+    if burst is not None and at - settled >= burst[0]:
+        # In the middle of a burst that goes on, looks are alike; the last one in it is looked at closely.
+        stale = decision.rule == "R3" and due == math.inf
+        last = burst[1] - sampler.tick - (settled if stale else 0.0)
+        if last > at + sampler.tick and (stale or (decision.allow and _allows_next(compute, sampler, at))):
+            return last
+    waits = decision.rule in ("R5", "R8") and due < math.inf
+    still = decision.rule in ("R3", "R4") and burst is None and at >= compute.activity + settled
+    return min(due, compute.next_burst(at)) if not decision.allow and (waits or still) else at
+
+
+def _allows_next(compute: Compute, sampler: Sampler, at: float) -> bool:
+    """Whether the policy would allow the next look as well, if the burst goes on: it is asked, nothing is done."""
+    then = at + sampler.tick
+    facts = compute.facts(sampler.shown(compute, at) + sampler.tick, then)
+    return decide(sampler.policy, facts, sampler.state, then).allow
+
+
+def poll(compute: Compute, observer: Observer, phase: float, until: float, chance: random.Random) -> None:
+    """Let a poller connect at every turn, whoever sleeps; turns that change nothing are stepped over.
+
+    A session that the monitor does not notice moves nothing; which ones it notices is chance. A connect to a suspended
+    compute always wakes it.
+    """
+    every, lasts = observer.every, observer.length + LOOK_SECONDS
+    hold = observer.seen >= 1 and every <= compute.suspend_after
+    turn = noticed = 0
+    while (at := phase + turn * every) <= until:
+        compute.advance(at)
+        if noticed <= turn:
+            noticed = _noticed(observer, turn, chance)
+        if not compute.awake or turn == noticed:
+            compute.touch(at, (until if hold else at) + lasts)
+            if hold:
+                return
+            noticed = _noticed(observer, turn + 1, chance)
+        burst = compute.burst_at(at)
+        # Nothing happens before the end of a burst, or else the next noticed one, the suspend, the next burst.
+        change = (
+            burst[1] if burst is not None else min(compute.activity + compute.suspend_after, compute.next_burst(at))
+        )
+        then = math.ceil((change - phase) / every)
+        turn = max(turn + 1, then if burst is not None else min(noticed, then))
+
+
+def _noticed(observer: Observer, turn: int, chance: random.Random) -> int:
+    """The first turn from this one on that the monitor notices."""
+    if observer.seen >= 1:
+        return turn
+    return turn + int(math.log(1.0 - chance.random()) / math.log(1.0 - observer.seen))
+
+
+def totals(sums: dict[str, Sum]) -> Sum:
+    """All classes together."""
+    total = Sum()
+    for each in sums.values():
+        total.add(each)
+    return total

@@ -1,0 +1,191 @@
+"""What watching costs: awake seconds, wakes and dollars, for nobody, for what people use today, and for neonmeter.
+
+``python -m tests.bench wake [--minutes M] [--long] [--only NAMES] [--seed S]``. Every observer has a compute of its own
+in one twin, all get the same users at the same time, and everything runs side by side, so that one run compares them.
+What is printed is what really happened on real PostgreSQL servers, by the twin's operations history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from collectors.wake import WakePolicy, bound_seconds
+from exporter import ratecard
+from exporter.compute.rates import Component
+from exporter.demo.compute import Compute
+from exporter.demo.twin import Twin, TwinSettings
+from exporter.demo.worldfile import parse
+from exporter.table import table
+from tests.bench.measure import Verdict, load, print_verdicts
+from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, wake_world, watching
+from tests.bench.wake_trace import USER, Added, Player, Span, added, awake_spans, seconds_of, trace
+
+MONTH_HOURS = 744
+CU = Fraction(1, 4)
+PLANS = {"Launch": "launch_v3", "Scale": "scale_v3"}
+NOISE = 1.0
+"""Two computes with the same users and no observer suspend up to two looks of the monitor apart."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one observer's compute did. ``share`` is the awake part of the run."""
+
+    observer: Observer
+    awake: float
+    share: float
+    added: Sequence[Added]
+    wakes: Counter[str]
+    sessions: int
+
+    @property
+    def caused(self) -> int:
+        """Wakes by the observer."""
+        return sum(count for name, count in self.wakes.items() if name in self.observer.own_names)
+
+    @property
+    def worst(self) -> float:
+        return max((each.seconds for each in self.added), default=0.0)
+
+    @property
+    def mean(self) -> float:
+        return sum(each.seconds for each in self.added) / len(self.added) if self.added else 0.0
+
+
+def month_dollars(share: float, plan: str) -> Fraction:
+    """Dollars of a 744 h month at 0.25 CU for a compute that is awake this share of the time.
+
+    Raises:
+        ValueError: the rate card has no compute rate for the plan today.
+    """
+    rate = ratecard.load().rate(plan, Component.COMPUTE, int(time.time()))
+    if rate is None:
+        raise ValueError(f"no compute rate for {plan}")
+    return Fraction(share).limit_denominator(10**6) * MONTH_HOURS * CU * rate.amount
+
+
+def observe(observer: Observer, compute: Compute, alone: Sequence[Span], began: float, until: float) -> Outcome:
+    spans = awake_spans(compute, until)
+    mine = observer.own_names
+    sessions = {who: count for who, count in dict(compute.visits).items() if {who.application_name, who.user} & mine}
+    names: Counter[str] = Counter()
+    for wake in list(compute.wakes):
+        own = {wake.application_name, wake.user} & mine
+        names[own.pop() if own else (wake.application_name or wake.user)] += 1
+    awake = seconds_of(spans)
+    idle = added(spans, alone, until)
+    return Outcome(observer, awake, awake / (until - began), idle, names, sum(sessions.values()))
+
+
+def run(observers: Sequence[Observer], suspend_after: int, seconds: float, seed: int) -> list[Outcome]:
+    """One run: start the twin, let all watch, play the trace, wait for the last suspend."""
+    room = bound_seconds(WakePolicy(), max(60.0, float(suspend_after))) + 22
+    bursts = trace(seed, seconds, suspend_after, room)
+    with ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="neonmeter-wake-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)
+        world = parse(json.dumps(wake_world(observers, suspend_after)))
+        quiet = TwinSettings(
+            suspend_seconds=suspend_after, workload=False, consumers=False, poolers=False,
+            postgres={"shared_buffers": "16MB"},
+        )  # fmt: skip
+        twin = stack.enter_context(Twin(world, folder / "twin", settings=quiet))
+        with ExitStack() as watchers:
+            start = time.time() + 2 + len(observers)
+            for each in observers:
+                watchers.enter_context(watching(each, twin, folder, start))
+            start = max(start, time.time() + 1)
+            print(f"{len(bursts)} bursts on each of {len(observers)} computes, T = {suspend_after} s, seed {seed}, "
+                  f"{seconds / 60:.0f} min; {load()}", flush=True)  # fmt: skip
+            _play(twin, observers, bursts, start)
+            time.sleep(max(0.0, start + seconds - time.time()))
+            until = time.time()
+            alone = awake_spans(twin.compute("nothing", "main"), until)
+            return [observe(each, twin.compute(each.name, "main"), alone, start, until) for each in observers]
+
+
+def _play(twin: Twin, observers: Sequence[Observer], bursts: Sequence[Span], start: float) -> None:
+    players = []
+    for each in observers:
+        compute = twin.compute(each.name, "main")
+        players.append(Player(conninfo(twin, compute, "app", USER, twin.password), bursts, start))
+    for player in players:
+        player.start()
+    for player in players:
+        player.join()
+        for problem in player.failed:
+            print(f"a burst failed: {problem}")
+
+
+def report(outcomes: Sequence[Outcome], suspend_after: int) -> None:
+    """Print both tables and the verdicts."""
+    nothing = outcomes[0]
+    rows = []
+    for each in outcomes:
+        more = each.awake - nothing.awake
+        extra = [month_dollars(max(0.0, each.share - nothing.share), plan) for plan in PLANS.values()]
+        rows.append((
+            each.observer.title, f"{each.awake:.0f}", f"{more:+.0f}" if each is not nothing else None,
+            sum(each.wakes.values()), ", ".join(f"{who} {count}" for who, count in sorted(each.wakes.items())),
+            each.sessions,
+            *(f"${float(month_dollars(each.share, plan)):.2f}" for plan in PLANS.values()),
+            *((f"${float(dollars):.2f}" for dollars in extra) if each is not nothing else (None, None)),
+        ))  # fmt: skip
+    heads = ("observer", "awake s", "added s", "wakes", "by whom", "sessions", "Launch/month", "Scale/month",
+             "added Launch", "added Scale")  # fmt: skip
+    print(table(heads, rows), end="")
+    print(f"dollars: this run's share of awake time, over {MONTH_HOURS} h at 0.25 CU, list prices of today\n")
+    bound = bound_seconds(WakePolicy(), max(60.0, float(suspend_after)))
+    print_verdicts(verdicts(outcomes, bound))
+
+
+def verdicts(outcomes: Sequence[Outcome], bound: float) -> list[Verdict]:
+    """neonmeter's promise, variant by variant: added seconds per idle transition, and wakes that it caused."""
+    found = []
+    for each in outcomes:
+        if each.observer.kind != "neonmeter":
+            continue
+        limit = bound * each.observer.agents
+        said = (f"worst {each.worst:.1f} s, mean {each.mean:.1f} s of {len(each.added)} idle transitions, "
+                f"{each.caused} wakes")  # fmt: skip
+        met = each.worst <= limit + NOISE and not each.caused
+        found.append(Verdict(each.observer.title, said, f"<= {limit:g} s each, 0 wakes", met))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run it and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench wake", description=__doc__)
+    parser.add_argument("--minutes", type=float, help="length of the run: 13, with --long 45")
+    parser.add_argument("--long", action="store_true", help="T = 300 s instead of 60 s")
+    parser.add_argument("--suspend", type=int, help="any other T in seconds")
+    parser.add_argument("--only", help=f"of {', '.join(each.name for each in OBSERVERS)}; separated by commas")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args(argv)
+    suspend_after = asked.suspend or (300 if asked.long else 60)
+    minutes = asked.minutes or (45.0 if asked.long else 13.0)
+    names = {"nothing", *(asked.only.split(",") if asked.only else (each.name for each in OBSERVERS))}
+    unknown = names - {each.name for each in OBSERVERS}
+    if unknown:
+        parser.error(f"no observer is called {', '.join(sorted(unknown))}")
+    chosen = [each for each in OBSERVERS if each.name in names]
+    if shutil.which(DEBIAN, path=f"{os.environ.get('PATH', '')}:/usr/bin") is None:
+        print(f"{DEBIAN} is not installed: it is left out (apt-get install {DEBIAN})")
+        chosen = [each for each in chosen if each.kind != "debian"]
+    report(run(chosen, suspend_after, minutes * 60, asked.seed), suspend_after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The same users for every observer: one trace of bursts, played on many computes of one twin at once.
+
+What is measured is what the twin's own operations history says: when each compute was awake. A compute that nobody
+watches gets the same trace, so that what an observer adds is the time it was awake while that one slept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from exporter.demo.compute import Compute
+
+Span = tuple[float, float]
+USER = "web"
+"""application_name of the trace's sessions, and the tenant's role."""
+EDGE = 2.0
+"""Seconds before a wake that count for nobody: the same burst wakes two computes a moment apart."""
+
+
+def trace(seed: int, seconds: float, suspend_after: float, room: float) -> list[Span]:
+    """Bursts (start, end) in seconds from the beginning; every pause is long enough to see ``room`` added seconds."""
+    rhythm = random.Random(seed)
+    bursts: list[Span] = []
+    at = 10.0
+    while True:
+        end = at + rhythm.choice((1.0, 3.0, 8.0, 20.0, 45.0)) * rhythm.uniform(0.8, 1.2)
+        pause = suspend_after + room * rhythm.uniform(1.0, 1.7)
+        if end + pause > seconds and bursts:
+            return bursts
+        bursts.append((at, end))
+        at = end + pause
+
+
+class Player(threading.Thread):
+    """One compute's users: a session through its door for the length of every burst."""
+
+    def __init__(self, conninfo: str, bursts: Sequence[Span], began: float) -> None:
+        super().__init__(name="bench-users", daemon=True)
+        self.failed: list[str] = []
+        self.played: list[Span] = []
+        """From the session to its end, in unix seconds."""
+        self._conninfo = conninfo
+        self._bursts = bursts
+        self._began = began
+
+    def run(self) -> None:
+        for start, end in self._bursts:
+            time.sleep(max(0.0, self._began + start - time.time()))
+            try:
+                self._burst(self._began + end)
+            except psycopg.Error as problem:
+                self.failed.append(str(problem))
+
+    def _burst(self, until: float) -> None:
+        with psycopg.connect(
+            self._conninfo, application_name=USER, autocommit=True, prepare_threshold=None, connect_timeout=20
+        ) as connection:
+            start = time.time()
+            while True:
+                connection.execute("SELECT count(*) FROM pg_catalog.pg_class")
+                if time.time() >= until:
+                    break
+                time.sleep(0.25)
+        self.played.append((start, time.time()))
+
+
+def awake_spans(compute: Compute, until: float) -> list[Span]:
+    """When it was awake, by its operations history."""
+    with compute.world.lock:
+        mine = [each for each in compute.world.operations if each.endpoint_id == compute.endpoint.id]
+    spans: list[Span] = []
+    since: float | None = None
+    for each in mine:
+        if each.action == "start_compute":
+            since = each.created_at + each.duration_seconds
+        elif each.action == "suspend_compute" and since is not None:
+            spans.append((since, each.created_at))
+            since = None
+    return spans if since is None else [*spans, (since, until)]
+
+
+@dataclass(frozen=True)
+class Added:
+    """What an observer added to one idle transition: awake seconds while the unwatched compute slept."""
+
+    slept_at: float
+    seconds: float
+
+
+def added(spans: Sequence[Span], alone: Sequence[Span], until: float) -> list[Added]:
+    """Per sleep of the unwatched compute (``alone``): how long this one (``spans``) was awake in it."""
+    found = []
+    wakes = [start for start, _ in alone[1:]]
+    for index, (_, slept) in enumerate(alone):
+        next_wake = wakes[index] if index < len(wakes) else until
+        end = next_wake - EDGE
+        if slept >= end:
+            continue
+        found.append(Added(slept, sum(max(0.0, min(b, end) - max(a, slept)) for a, b in spans)))
+    return found
+
+
+def seconds_of(spans: Sequence[Span]) -> float:
+    return sum(end - start for start, end in spans)
+
+
+@contextlib.contextmanager
+def repeated(every: float, what: Callable[[], object], began: float) -> Iterator[threading.Thread]:
+    """Call something every so many seconds, on a thread of its own, until the end of the context."""
+    ended = threading.Event()
+
+    def go() -> None:
+        if ended.wait(max(0.0, began - time.time())):
+            return
+        while not ended.is_set():
+            due = time.monotonic() + every
+            with contextlib.suppress(psycopg.Error, OSError):
+                what()
+            ended.wait(max(0.0, due - time.monotonic()))
+
+    thread = threading.Thread(target=go, name="bench-observer", daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        ended.set()
+        thread.join(60)
