@@ -46,7 +46,8 @@ def settle(facts: EndpointFacts, state: WakeState, active: float | None, eps: fl
 
 def open_hold(state: WakeState) -> WakeState:
     """Before a visit: what it will hold begins at the last foreign activity, unless an older hold is still open."""
-    return state if state.anchor is not None else replace(state, anchor=state.candidate)
+    anchor = state.anchor if state.anchor is not None else state.candidate
+    return replace(state, anchor=anchor, held_until=state.own_end)
 
 
 def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, found: bool, busy: bool) -> WakeState:
@@ -57,7 +58,10 @@ def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, fou
     if not found:
         return state
     candidate = began if state.candidate is None else min(state.candidate, began)
-    return replace(_book(facts, state, candidate), anchor=began if busy else candidate)
+    # The hold before it ended with the session before it, however long ago that was: a busy compute is not held by us.
+    before = state if state.held_until is None else replace(state, own_end=state.held_until)
+    booked = replace(_book(facts, before, candidate), own_end=state.own_end, held_until=None)
+    return replace(booked, anchor=began if busy else candidate)
 
 
 def _book(facts: EndpointFacts, state: WakeState, next_foreign: float | None) -> WakeState:

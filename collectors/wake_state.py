@@ -99,6 +99,8 @@ class WakeState:
     """What `decide` took for the last foreign activity when it allowed the visit that follows."""
     anchor: float | None = None
     """The last foreign activity before our last sessions, while what they added is not settled."""
+    held_until: float | None = None
+    """``own_end`` before the visit that is under way: what the sessions before it held ended there."""
     added_seconds: float = 0.0
     """Awake time we added so far: an upper bound, see `collectors.wake_cost`."""
 

@@ -183,3 +183,12 @@ def test_what_we_book_as_added_is_never_less_than_what_we_added(
     run(alone, [], end)
     assert agent.state is not None
     assert agent.state.added_seconds >= compute.awake_seconds(end) - alone.awake_seconds(end) - 1e-3
+
+
+@pytest.mark.parametrize("tick", [60.0, 90.0, 300.0, 1200.0])
+def test_a_compute_that_its_users_keep_awake_is_not_booked_as_held_by_us_however_rarely_we_come(tick: float) -> None:
+    compute = Compute(60.0, [(100.0, 7300.0)])
+    agent = sampler(honest(), tick, 0.0, 0.05)
+    run(compute, [agent], 7400.0)
+    assert agent.state is not None
+    assert agent.state.added_seconds <= len(compute.visits)
