@@ -252,10 +252,10 @@ class StatementsCollector:
         for reason, (count, exec_us) in excluded.items():
             families.set(EXCLUDED, (reason,), count)
             families.set(EXCLUDED_SECONDS, (reason,), exec_us / 1_000_000)
-        rows = tuple(
-            StatementRow(users[row[0]], databases[row[1]], row[2] or "", row[3], row[4:], row[0], row[1])
+        rows = tuple([
+            StatementRow._make((users[row[0]], databases[row[1]], row[2], row[3], row[4:], row[0], row[1]))
             for row in merge_rows(kept)
-        )
+        ])  # fmt: skip
         sample = StatementSample(epoch, float(info["stats_reset"] or 0), int(info["dealloc"]), rows, len(raw))
         return Reading(families, len(raw), sample)
 

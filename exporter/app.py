@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -39,14 +40,22 @@ def run_command(options: argparse.Namespace) -> int:
     if problems:
         return refuse(*problems)
     log.set_up(settings.log.level, settings.log.format)
-    # A short slice, so that a scrape does not wait for a long rendering to give up the interpreter.
-    sys.setswitchinterval(0.001)
+    tune_interpreter()
     try:
         return asyncio.run(App(settings, options.config).run())
     except (StoreError, OtlpUnavailableError) as problem:
         return refuse(str(problem))
     except OSError as problem:
         return refuse(f"http.listen: {settings.http.listen} cannot be used: {problem.strerror}")
+
+
+def tune_interpreter() -> None:
+    """Set Python up for what an agent does: many short-lived rows, and scrapes beside them."""
+    # A short slice, so that a scrape does not wait for a long rendering to give up the interpreter.
+    sys.setswitchinterval(0.001)
+    # Rows are no cycles: searching them for some at every 700 is a quarter of a visit's CPU. What was imported stays.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class App:

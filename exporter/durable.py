@@ -16,13 +16,15 @@ from operator import add
 from typing import Final
 
 from collectors.base import Epoch
-from collectors.metric import Families, Kind, Labels, Metric, Scope, Unit
-from collectors.statements import STATEMENT_FIELDS, STATEMENT_METRICS, TENANT_METRICS, StatementRow, StatementSample
+from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.statements import STATEMENT_FIELDS, StatementRow, StatementSample
+from exporter import durable_series
 from exporter import durable_tables as tables
 from exporter.compute.accumulate import Baseline, Counted, Counters, Growth, Life, advance, microseconds, spread
 from exporter.compute.tenants import TenantRules
 from exporter.compute.topk import Change, TopK, TopKPolicy
 from exporter.durable_counters import DurableCounters
+from exporter.durable_series import Tenant
 from exporter.durable_tables import OTHER, Place, RowKey, SeriesKey, StoredTotal, TenantHour
 from exporter.store import Store
 
@@ -54,24 +56,6 @@ class Absorbed:
 
 
 @dataclass(slots=True)
-class _Tenant:
-    """The exported state of one tenant at one place."""
-
-    top: TopK[SeriesKey]
-    series: dict[SeriesKey, Counters]
-    """The members' totals and that of OTHER."""
-    total: Counters
-    labels: dict[SeriesKey, Labels] = field(default_factory=dict)
-    """By statement, with the tenant before it. Kept, so that unchanged labels are the same objects at every look."""
-
-    def label_tuples(self, name: str) -> Iterable[Labels]:
-        """The label values of every series, in the order of ``series``."""
-        if self.labels.keys() != self.series.keys():
-            self.labels = {key: self.labels.get(key) or (name, *key) for key in self.series}
-        return map(self.labels.__getitem__, self.series)
-
-
-@dataclass(slots=True)
 class _Step:
     """What one look will change for one tenant, before it is on the disk."""
 
@@ -86,7 +70,7 @@ class _Spot:
     """A place in memory."""
 
     place: Place
-    tenants: dict[str, _Tenant]
+    tenants: dict[str, Tenant]
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """(database, role) -> tenant, as the rules in force say."""
     named_as: tuple[str, str] = ("", "")
@@ -169,23 +153,11 @@ class Durable:
 
     def families(self, endpoint_id: str) -> Families:
         """The statement and tenant series of one compute: K and ``other`` per tenant. Empty before the first look."""
-        families = Families()
         with self._lock:
             spot = self._spots.get(endpoint_id)
             if spot is None:
-                return families
-            tenants = spot.tenants.items()
-            keys = [label for name, tenant in tenants for label in tenant.label_tuples(name)]
-            columns = list(
-                zip(*(counters for _, tenant in tenants for counters in tenant.series.values()), strict=True)
-            )
-            totals = [tenant.total for _, tenant in tenants]
-            for metric, index, per in STATEMENT_METRICS:
-                families.put(metric, dict(zip(keys, _scaled(columns[index], per), strict=True)) if columns else {})
-            names = [(name,) for name, _ in tenants]
-            for metric, index, per in TENANT_METRICS:
-                values = _scaled([total[index] for total in totals], per)
-                families.put(metric, dict(zip(names, values, strict=True)))
+                return Families()
+            families = durable_series.tell(spot.tenants)
             families.set(UNCERTAIN, (), spot.place.uncertain)
         return families
 
@@ -264,10 +236,10 @@ class Durable:
             spot.names.clear()
         return spot
 
-    def _load_tenants(self, place: Place) -> dict[str, _Tenant]:
+    def _load_tenants(self, place: Place) -> dict[str, Tenant]:
         with self._store.snapshot() as cursor:
             found = {
-                name: _Tenant(TopK(self._policy), {OTHER: _ZERO}, total)
+                name: Tenant(TopK(self._policy), {OTHER: _ZERO}, total)
                 for name, total in tables.load_tenants(cursor, place.id).items()
             }
             for each in tables.load_totals(cursor, place.id):
@@ -321,7 +293,7 @@ class Durable:
         tenant = spot.tenants.get(name)
         if tenant is None:
             # In memory only, and without effect there, should the transaction fail.
-            tenant = _Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO)
+            tenant = Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO)
         change = tenant.top.plan({key: delta[_EXEC] + delta[_PLAN] for key, delta in deltas.items()}, now)
         other, whole, series = tenant.series[OTHER], _ZERO, {}
         for key, delta in deltas.items():
@@ -385,7 +357,7 @@ class Durable:
         growth.apply(rows)
         self._baselines[place.id] = rows
         for name, step in steps.items():
-            tenant = spot.tenants.setdefault(name, _Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO))
+            tenant = spot.tenants.setdefault(name, Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO))
             tenant.top.apply(step.change)
             tenant.series.update(step.series)
             for key in step.change.left:
@@ -396,10 +368,6 @@ class Durable:
 
 
 _DAY_US: Final = 86_400_000_000
-
-
-def _scaled(counters: Sequence[int], per: int) -> Sequence[int | float]:
-    return counters if per == 1 else [value / per for value in counters]
 
 
 def _sum(one: Counters, two: Counters) -> Counters:

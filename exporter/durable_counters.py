@@ -7,8 +7,8 @@ Seconds are kept as integer microseconds: sums stay exact, and what is exported 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from collectors.base import Epoch

@@ -22,7 +22,7 @@ Rooms = Mapping[str, Sequence[str]]
 
 _APPLICATION_ID: Final = 0x4E6D7472
 _CACHE_KIB: Final = 512
-"""Of SQLite's own cache a connection; its usual 2 MB would be a good part of all our memory, and the kernel caches too."""
+"""Cache a connection: SQLite's usual 2 MB would be a good part of our memory, and the kernel caches the file too."""
 _BUSY_MS: Final = 5000
 _WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
 _OWN_ROOMS: Final[Rooms] = {

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import lt, sub
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 Counters = tuple[int, ...]
@@ -148,7 +149,7 @@ def advance(before: Baseline[Key] | None, life: Life, rows: Mapping[Key, Row]) -
 
 def _delta(old: Counted, row: Row, evicted: bool) -> tuple[Counters, bool]:
     new = row.counters
-    lower = any(now < was for now, was in zip(new, old.counters, strict=True))
+    lower = any(map(lt, new, old.counters))
     if old.stats_since is not None and row.stats_since is not None:
         if microseconds(old.stats_since) != microseconds(row.stats_since):
             return new, False
@@ -157,7 +158,7 @@ def _delta(old: Counted, row: Row, evicted: bool) -> tuple[Counters, bool]:
         return tuple(max(0, now - was) for now, was in zip(new, old.counters, strict=True)), lower
     if lower:
         return new, False
-    return tuple(now - was for now, was in zip(new, old.counters, strict=True)), evicted
+    return tuple(map(sub, new, old.counters)), evicted
 
 
 def microseconds(seconds: float) -> int:

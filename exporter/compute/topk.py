@@ -64,6 +64,9 @@ class TopK(Generic[Key]):
         def score(key: Key) -> float:
             return scores[key] if key in scores else self._scores.get(key, 0.0)
 
+        if len(self.members) + sum(key not in self.members for key in busy) <= self.policy.k:
+            # Room for all: nobody need be compared, which is most of the work where every statement is exported.
+            return Change(now, scores, tuple(sorted(key for key in busy if key not in self.members)), ())
         kept = sorted(self.members, key=lambda key: (-score(key), key))
         left = kept[self.policy.k :]
         safe_since = now - self.policy.min_stay

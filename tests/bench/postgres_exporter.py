@@ -29,6 +29,7 @@ from collectors import ALL, Options
 from collectors.base import Server, Target
 from collectors.metric import Scope
 from collectors.session import visit
+from exporter.app import tune_interpreter
 from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
 from exporter.disk import Disk
@@ -253,6 +254,7 @@ def judge(few: Costs, every: Costs, other: Costs) -> list[Verdict]:
 
 def run(rounds: int = 4) -> None:
     """Print it all. ``rounds`` times ``BLOCK`` scrapes of each."""
+    tune_interpreter()
     try:
         with many_statements.server() as (cluster, tenants), tempfile.TemporaryDirectory() as made:
             folder = Path(made)
