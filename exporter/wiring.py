@@ -122,7 +122,6 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     card = ratecard.load(settings.cost.rate_card)
     rules = rules_of(settings)
     notebook = Notebook(kept.store)
-
     client = neon_client(settings, kept.metrics)
     costs = Costs(kept.ledger, kept.durable.tenant_hours, card, plan=settings.cost.plan)
     feeds = Feeds(
