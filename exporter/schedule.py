@@ -54,7 +54,8 @@ class Schedule:
         try:
             await job()
         except asyncio.CancelledError:
-            raise
+            # Only `stop` cancels, and awaits; let through, APScheduler would log it as a failure with its traceback.
+            _log.info("the job %s was cut off", name)
         except Exception:
             _log.exception("the job %s failed; this is a bug in neonmeter", name)
             self._on_bug(name)

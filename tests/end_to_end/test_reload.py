@@ -53,8 +53,9 @@ def agent(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agen
     try:
         yield agent
     finally:
-        assert agent.stop() == 0
-        assert "Traceback" not in agent.log.read_text()
+        ended, log = agent.stop(), agent.log.read_text()
+        assert ended == 0, log[-3000:]
+        assert "Traceback" not in log, log[max(0, log.index("Traceback") - 500) :]
 
 
 def reload(agent: Agent, text: str | None = None, **sections: Any) -> tuple[int, str]:
