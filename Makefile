@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus nodejs=node npm=npm
 BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
 
-.PHONY: demo test test-all bench lint docs lock clean
+.PHONY: demo test test-all bench bench-wake lint docs lock clean
 
 demo: $(VENV)/.demo
 	@.ci/packages pgbouncer=pgbouncer
@@ -27,6 +27,11 @@ test-all: $(VENV)/.test tests/npm/node_modules lint
 bench: $(VENV)/.test
 	@.ci/packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+# What watching costs: nobody, Debian's exporter, a poller and neonmeter side by side (13 minutes; ARGS=--long: 45).
+bench-wake: $(VENV)/.test
+	@.ci/packages $(BENCH_PACKAGES)
+	@$(BIN)/python -m tests.bench wake $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tests.bench import agent, postgres_exporter, serving, sleep
+from tests.bench import agent, month, postgres_exporter, serving, sleep, wake
 from tests.bench.measure import load
 
 COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
@@ -45,11 +46,18 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 LONG = ("sleep",)
 """Only when named."""
+OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {"wake": wake.main, "month": month.main}
+"""Run alone: ``python -m tests.bench wake --help``."""
 
 
 def main() -> None:
+    alone = OPTIONS_OF_THEIR_OWN.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if alone is not None:
+        return alone(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks, as ratios in one run.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all but sleep")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all but sleep; or alone: wake, month"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller sizes: a look, no figures")
     parser.add_argument("--seconds", type=float, default=600, help="how long sleep watches")
     options = parser.parse_args()
@@ -67,6 +75,7 @@ def main() -> None:
         if shutil.which(program, path=serving.PATH) is None:
             print(f"skipped: the comparison with {program}, which is not installed (apt-get install {package})")
     print(f"{time.monotonic() - began:.0f} s in all, {load()} at the end")
+    return None
 
 
 if __name__ == "__main__":
