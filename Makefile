@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# The tests wait more than they compute: two workers a core. A file stays with one worker, and its servers with it.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
