@@ -24,7 +24,7 @@ test: $(VENV)/.test tests/npm/node_modules
 # Everything, on every Python that is here; PostgreSQL 14-18.
 test-all: $(VENV)/.test tests/npm/node_modules lint
 	$(PYTEST) --all-postgres $(ARGS)
-	@for version in 3.12 3.13; do .ci/other-python $$version $(ARGS) || exit 1; done
+	@for version in 3.12 3.13; do .ci/other-python $$version -n $(WORKERS) --dist loadfile $(ARGS) || exit 1; done
 
 bench: $(VENV)/.test
 	@.ci/packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
@@ -51,7 +51,7 @@ lock: $(VENV)/.test
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "neonmeter needs Python 3.11 or newer; name one with PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/packages python3-venv=no-such-command
-	@$(PYTHON) -m venv $(VENV) || { echo "No venv module: install python3-venv (as root: apt-get install python3-venv)" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No venv module: install python3-venv (as root: apt-get install python3-venv)" >&2; exit 2; }
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing neonmeter and an embedded PostgreSQL into $(VENV) ..." >&2
