@@ -60,11 +60,13 @@ class Rounds:
         await old.close()
 
     def _grace(self) -> float:
+        # A visit ends well within this. What takes longer waits for an API that does not answer; and a container that
+        # is still there after 10 seconds is killed.
         return self.wiring.settings.sampling.session_seconds + 1
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self) -> None:
         """Start nothing more, let what runs end, publish once more."""
-        await self._schedule.stop(grace_seconds)
+        await self._schedule.stop(self._grace())
         self._publish()
         await self.wiring.close()
 

@@ -199,6 +199,24 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     agent.until(lambda agent: "neonmeter.db: " not in agent.page("/"), 5, "the note is gone")
 
 
+def test_what_was_hidden_for_a_while_is_counted_once(twin: Twin, agent: Agent, broken: ExitStack) -> None:
+    main = twin.compute("shop", "main")
+    check_fresh(twin, agent, 30)
+    before = agent.sum("neon_tenant_calls_total", tenant="acme")
+    run_sql(main, "REVOKE pg_monitor FROM monitor")
+    try:
+        agent.until(lambda agent: statuses(agent, main, "statements") == {"no_privilege"})
+        twin.workload.run_burst(main.endpoint.id, "acme", 10)
+        seen = visited_at(agent, main)
+        agent.until(lambda agent: visited_at(agent, main) > seen + 1)
+        assert agent.sum("neon_tenant_calls_total", tenant="acme") == before
+        assert statuses(agent, main, "databases") == {"ok"}, "what needs no privilege is still read"
+    finally:
+        run_sql(main, "GRANT pg_monitor TO monitor")
+    check_fresh(twin, agent, 30)
+    assert statuses(agent, main, "visit") == {"ok"}
+
+
 def test_nothing_leaks_and_the_agent_ends_well(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     broken.close()
     assert agent.stop() == 0
@@ -218,3 +236,20 @@ def test_an_api_that_never_answered(make_agent: AgentMaker) -> None:
     assert answer_milliseconds(agent, "no API since the start") < SLOW_MS
     assert "waiting for the first inventory" in agent.page("/readyz")
     assert agent.stop() == 0
+
+
+def test_it_stops_in_time_while_the_api_hangs(twin: Twin, make_agent: AgentMaker) -> None:
+    """A container is killed 10 seconds after it was asked to stop; waiting for an API must not use them up."""
+    twin.api.faults.put({"kind": "latency", "seconds": 60})
+    try:
+        agent = make_agent(settings_for(twin)).start(ready=False)
+        agent.until(lambda agent: agent.page("/healthz"))
+        time.sleep(1)
+        began = time.monotonic()
+        assert agent.stop() == 0
+        print(f"stopped in {time.monotonic() - began:.1f} s")
+        log = agent.log.read_text()
+        assert "the job round was cut off" in log
+        assert "Traceback" not in log
+    finally:
+        twin.api.faults.clear()
