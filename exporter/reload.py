@@ -30,6 +30,7 @@ class Reloader:
         self._publisher = publisher
         self._metrics = rounds.wiring.kept.metrics
         self._one_at_a_time = asyncio.Lock()
+        self._closed = False
         self._tasks: set[asyncio.Task[tuple[bool, str]]] = set()
         self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
 
@@ -37,6 +38,8 @@ class Reloader:
         """Reload on SIGHUP and when the HTTP server is asked to."""
 
         def hang_up() -> None:
+            if self._closed:
+                return  # Stopping: a new schedule would outlive the stop.
             task = loop.create_task(self.reload())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -71,6 +74,7 @@ class Reloader:
 
     async def close(self) -> None:
         """Wait for a reload that is under way; take no more."""
+        self._closed = True
         self._publisher.on_reload = lambda: (False, "stopping")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -6,6 +6,7 @@ A round looks at Neon first and visits right after, because only fresh evidence 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -145,7 +146,8 @@ class Rounds:
     def _publish(self) -> None:
         wiring = self.wiring
         self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
-        self._metrics.set(selfmetrics.LEDGER_BYTES, wiring.kept.store.path.stat().st_size)
+        with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
+            self._metrics.set(selfmetrics.LEDGER_BYTES, wiring.kept.store.path.stat().st_size)
         self._publisher.publish(
             Sources(
                 inventory=wiring.feeds.known.inventory,

@@ -199,6 +199,18 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     agent.until(lambda agent: "neonmeter.db: " not in agent.page("/"), 5, "the note is gone")
 
 
+def test_the_ledger_is_moved_away(twin: Twin, agent: Agent, broken: ExitStack) -> None:
+    """A backup that moves instead of copying: the file stays open, and is back under its name a moment later."""
+    path = Path(agent.settings["ledger"]["path"])
+    generation = agent.sum("neonmeter_publish_generation")
+    path.rename(path.with_suffix(".away"))
+    try:
+        agent.until(lambda agent: agent.sum("neonmeter_publish_generation") > generation + 2, 20, "it publishes")
+    finally:
+        path.with_suffix(".away").rename(path)
+    check_fresh(twin, agent, 30)
+
+
 def test_what_was_hidden_for_a_while_is_counted_once(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     main = twin.compute("shop", "main")
     check_fresh(twin, agent, 30)
