@@ -100,16 +100,16 @@ def build_parser() -> argparse.ArgumentParser:
     cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
     cost.add_argument("--explain", action="store_true", help="show how every level adds up to the one above")
     command("awake", "exporter.cli_awake:awake_command", "who keeps computes awake, and what that costs", reading)
+    verify = command("verify-wake", "exporter.cli_verify:verify_command", "measure what watching costs", common)
+    verify.add_argument("--endpoint", required=True, metavar="EP", help="endpoint id, or project/branch")
+    verify.add_argument("--minutes", type=float, default=30.0, metavar="N", help="end after that time (default: 30)")
+    verify.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="look that often (default: 5)")
     demo = command("demo", "exporter.demo.command:demo_command", "everything, on embedded parts", common)
-    demo.add_argument(
-        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free port)"
-    )
     demo.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="end by itself after that time")
     demo.add_argument("--state", type=Path, metavar="DIR", help="keep ledger and clusters there between runs")
     twin = command("twin", "exporter.demo.command:twin_command", "a fake Neon to point any client at", common)
-    twin.add_argument(
-        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free port)"
-    )
+    for each in (demo, twin):
+        each.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free)")
     twin.add_argument("--world", default="small", metavar="small|large:PxB|FILE", help="what it contains")
     twin.add_argument("--state", type=Path, metavar="DIR", help="keep clusters and history there between runs")
     health = command("healthcheck", "exporter.cli_reading:healthcheck_command", "exit 0 if the agent is well", common)
