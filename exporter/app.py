@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import signal
@@ -56,9 +55,6 @@ def tune_interpreter() -> None:
     # Rows are no cycles: searching them for some at every 700 is a quarter of a visit's CPU. What was imported stays.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    # One heap for all threads (glibc's M_ARENA_MAX): with one each, what pricing or writing let go of is not used again.
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(-8, 1)
 
 
 class App:

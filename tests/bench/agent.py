@@ -26,7 +26,7 @@ from tests.bench.measure import Verdict, cpu_seconds, load, print_verdicts, rss_
 from tests.bench.serving import FORMS, Client, Times
 from tests.fix_agent import Agent
 
-WORLDS = {1_000: "large:5x5", 10_000: "large:26x10", 100_000: "large:260x10"}
+WORLDS = {1_000: "large:5x5", 10_000: "large:25x10", 100_000: "large:250x10"}
 """By the number of series they come to, about."""
 UNHURRIED = {"inventory_seconds": 60, "consumption_seconds": 900, "operations_seconds": 300, "publish_seconds": 2}
 BUSY = {"inventory_seconds": 1, "consumption_seconds": 2, "operations_seconds": 1, "publish_seconds": 1}
