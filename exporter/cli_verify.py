@@ -172,8 +172,8 @@ def _follow(measured: Measured) -> str:
     follow = measured.follow
     if not follow.moves:
         return (
-            f"last_active did not move in {follow.looks} looks at the awake compute: nobody used it again, or it moves\n"
-            "only at the suspend; then only starts are sampled (or set sampling.evidence: database).\n"
+            f"last_active did not move in {follow.looks} looks at the awake compute: nobody used it again, or it\n"
+            "moves only at the suspend; then only starts are sampled (or set sampling.evidence: database).\n"
         )
     newest = min(follow.shown_after)
     return (f"last_active moved {follow.moves} x in {follow.looks} looks at the awake compute; "
@@ -182,8 +182,8 @@ def _follow(measured: Measured) -> str:
 
 def _unknown() -> str:
     return (
-        "What this cannot know: two suspends are two samples, and Neon's own delay differs between them. Neon's monitor\n"
-        "looks twice a second, so a short visit is seen by chance: near 0 is usual, the bound is the worst case. What\n"
-        f"other programs do inside (a monitor, another {APPLICATION_NAME} on another machine) counts as use by others.\n"
+        "What this cannot know: two suspends are two samples, and Neon's own delay differs between them. Neon's\n"
+        "monitor looks twice a second, so a short visit is seen by chance: near 0 is usual, the bound is the worst\n"
+        f"case. What other programs do (a monitor, another {APPLICATION_NAME} elsewhere) counts as use by others.\n"
         "last_active may lag: then the last use was later, and the time after it shorter, than shown.\n"
     )
