@@ -72,7 +72,8 @@ def test_without_a_visit_before_everything_since_the_start_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", [*sorted(set(REASONS) - {STARTED, "active_time"}), IDLE_POOL, OTHER_MONITOR, NOBODY.reason, UNCOVERED.reason]
+    "reason",
+    [*sorted(set(REASONS) - {STARTED, "active_time"}), IDLE_POOL, OTHER_MONITOR, NOBODY.reason, UNCOVERED.reason],
 )
 def test_every_reason_has_advice(reason: str) -> None:
     assert len(advice(reason, 300.0)) > 20
