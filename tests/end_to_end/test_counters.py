@@ -118,47 +118,68 @@ def calls_of(figures: Figures) -> dict[str, int]:
     return {tenant: calls for tenant, (calls, _) in figures.items()}
 
 
-def test_calls_and_seconds_survive_suspends_a_kill_and_a_reset(roomy_twin: Twin, make_agent: AgentMaker) -> None:
-    twin, compute = roomy_twin, roomy_twin.compute("bookshop", "main")
-    settings = twin.agent_settings()
+@pytest.fixture
+def agent(roomy_twin: Twin, make_agent: AgentMaker) -> Agent:
+    """It runs since long enough that work is evidence."""
+    settings = roomy_twin.agent_settings()
     settings["sampling"]["collectors"] = {"statements": {"interval_seconds": 5}}  # Visits are seconds apart here.
     agent = make_agent(settings).start()
     time.sleep(APART_SECONDS)
+    return agent
+
+
+def reset(compute: Compute) -> None:
+    """What any user who may can do to everybody's statistics."""
+    with psycopg.connect(compute.cluster.conninfo(), autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_statements_reset()")
+
+
+def test_calls_and_seconds_survive_suspends_a_kill_and_a_reset(roomy_twin: Twin, agent: Agent) -> None:
+    twin, compute = roomy_twin, roomy_twin.compute("bookshop", "main")
+    before = Counter(twin.workload.done)
+
+    def done() -> dict[str, int]:
+        return {tenant: twin.workload.done[tenant] - before[tenant] for tenant in TENANTS}
 
     work(twin, compute, calls=40)
     seen = see(agent, compute, {})
-    assert calls_of(seen) == twin.workload.done
-    part(compute)
-
-    work(twin, compute, calls=41)
-    seen = see(agent, compute, seen)
-    assert calls_of(seen) == twin.workload.done
+    assert calls_of(seen) == done()
     agent.kill()
     part(compute)
     agent.start()
     assert exported(agent) in ({}, seen), "after a kill: what was there, or nothing yet"
 
-    # A user resets the statistics in the middle of the work: what we had not read is lost, and nothing else.
-    work(twin, compute, calls=30)
-    with psycopg.connect(compute.cluster.conninfo(), autocommit=True) as connection:
-        lost = server_says(compute)
-        connection.execute("SELECT pg_stat_statements_reset()")
-    work(twin, compute, calls=20)
-    ended = see(agent, compute, seen)
-    done = twin.workload.done
-    assert calls_of(ended) == {tenant: done[tenant] - lost[tenant][0] for tenant in TENANTS}
+    work(twin, compute, calls=41)
+    seen = see(agent, compute, seen)
+    assert calls_of(seen) == done()
+    part(compute)
 
-    # And once more, after a visit of the same life: nothing is lost, nothing counts twice.
-    time.sleep(APART_SECONDS)
-    with psycopg.connect(compute.cluster.conninfo(), autocommit=True) as connection:
-        connection.execute("SELECT pg_stat_statements_reset()")
-    work(twin, compute, calls=50)
-    ended = see(agent, compute, ended)
+    # A reset in the middle of the work: what we had not read is lost, and nothing else.
+    work(twin, compute, calls=30)
+    lost = server_says(compute)
+    reset(compute)
+    work(twin, compute, calls=20)
+    seen = see(agent, compute, seen)
+    assert calls_of(seen) == {tenant: calls - lost[tenant][0] for tenant, calls in done().items()}
     compute.suspend()
     time.sleep(2)
-    assert exported(agent) == by_statement(agent) == ended, "the statements sum to the tenant"
+    assert exported(agent) == by_statement(agent) == seen, "the statements sum to the tenant"
     assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0
     assert not twin.truth.wakes("neonmeter")
+
+
+@pytest.mark.deep
+def test_a_reset_between_two_visits_counts_nothing_twice(roomy_twin: Twin, agent: Agent) -> None:
+    twin, compute = roomy_twin, roomy_twin.compute("bookshop", "main")
+    compute.suspend()
+    work(twin, compute, calls=20)
+    seen = see(agent, compute, {})
+    for calls in (50, 5):  # More than was there before, and less.
+        time.sleep(APART_SECONDS)
+        reset(compute)
+        work(twin, compute, calls)
+        seen = see(agent, compute, seen)
+    assert by_statement(agent) == seen
 
 
 @pytest.mark.deep
