@@ -262,7 +262,6 @@ def test_a_killed_demo_leaves_nothing_and_continues(open_state_dir: Path, after:
         process.kill()
     assert wait_for(lambda: not processes_of(state), 30), processes_of(state)
     before = month_cost(state)
-    assert before > 0
     with demo(state, log, "--for", "20") as (process, url):
         while process.poll() is None:
             try:
