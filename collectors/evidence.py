@@ -39,7 +39,8 @@ WITH backends AS MATERIALIZED (
   SELECT usename, application_name, datname, backend_type,
          CASE WHEN state IS NULL THEN '{HIDDEN}' WHEN state = 'idle' THEN '{IDLE}'
               WHEN state LIKE 'idle in transaction%' THEN '{IDLE_IN_TRANSACTION}' ELSE '{CLIENT_ACTIVE}' END AS kind,
-         state_change, coalesce(state = 'idle' AND state_change < backend_start + interval '1 s', false) AS unused
+         state_change, coalesce(state = 'idle' AND (query = '' OR query ILIKE 'set %'
+           AND state_change < backend_start + interval '1 s'), false) AS unused
     FROM pg_catalog.pg_stat_activity
    WHERE pid <> pg_catalog.pg_backend_pid()
 ), clients AS (
@@ -80,7 +81,8 @@ class Holder:
     """A group of backends that are not ours. ``kind`` is a reason of `REASONS`, ``idle``, or ``hidden`` (no privilege).
 
     ``changed`` is the newest state_change of the group on the server's clock (unix seconds), None where it has none.
-    ``unused``: idle since they connected, as what a pool opens ahead of need. ``slot`` is what a walsender serves.
+    ``unused``: they ran nothing but the SET of a driver, as what a pool opens ahead of need. ``slot`` is what a
+    walsender serves.
     """
 
     kind: str

@@ -34,8 +34,7 @@ _ADVICE: Mapping[str, str] = {
     WALSENDER: "drop the slot if nobody needs it; else accept it: a consumer keeps its compute awake",
     SUBSCRIPTION: "disable the subscription if it may lag; else accept it: it keeps its compute awake",
     AUTOVACUUM: "nothing: it ends by itself",
-    IDLE_POOL: "a pool opens connections that nobody uses, also after each suspend: PgBouncer: min_pool_size=0, "
-    "server_idle_timeout under {T}",
+    IDLE_POOL: "a pool holds connections that nobody uses: in PgBouncer min_pool_size=0, server_idle_timeout under {T}",
     OTHER_MONITOR: "stop the other monitor here, or let it ask less often than every {T}",
     SESSIONS: "short sessions come and go: let that health check, cron job or poller come less often than every {T}",
     NOBODY.reason: "nobody was there, its suspend timeout of {T} ran: a shorter one saves this",

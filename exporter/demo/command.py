@@ -30,6 +30,7 @@ from exporter.demo.postgres import PostgresStartError, free_port
 from exporter.demo.scene import LEGEND, Scene
 from exporter.demo.statefile import StateError
 from exporter.demo.twin import Twin
+from exporter.demo.waste import ABOUT, wasting
 from exporter.demo.worldfile import WorldFileError
 from exporter.http_client import wait_until_ready
 
@@ -80,9 +81,10 @@ def _watch(
             return UPSTREAM
         print(f"\nneonmeter is serving on {url} after {time.monotonic() - began:.1f} s")
         print(f"  for people:     {url}/\n  for Prometheus: {url}/metrics\n  its settings:   {config}\n")
-        print(f"{twin.describe()}\n\n{LEGEND}\n", flush=True)
+        print(f"{twin.describe()}\n\n{ABOUT}\n\n{LEGEND}\n", flush=True)
         scene = Scene(url, config, [rule["tenant"] for rule in twin.tenant_rules()])
-        _follow(scene, options.seconds, stop, agent)
+        with wasting(twin):
+            _follow(scene, options.seconds, stop, agent)
         if agent.poll() is not None:
             print(f"neonmeter ended by itself with exit code {agent.returncode}.", file=sys.stderr)
             return UPSTREAM

@@ -96,10 +96,6 @@ class Scene:
             OSError: the agent does not answer.
         """
         metrics, targets = self._metrics(), self._targets()
-        told = subprocess.run(
-            [sys.executable, "-m", "exporter", "cost", "--config", str(self._config)],
-            capture_output=True, text=True, check=False, start_new_session=True,
-        )  # fmt: skip
         rows = [
             (f"{row['project']}/{row['name']}", row["state"], row["status"], row["rule"] or "visited", row["why"])
             for row in targets
@@ -108,11 +104,18 @@ class Scene:
         wakes = _sum(metrics, "neonmeter_endpoint_caused_wakes_total")
         spent = _sum(metrics, "neonmeter_visit_seconds_total")
         return "\n".join((
-            "", told.stdout or told.stderr,
+            "", self._asked("cost"), self._asked("awake"),
             table(("branch", "compute", "reading", "rule", "why"), rows),
             f"neonmeter itself: {_visits(metrics):.0f} visits, {spent:.2f}s of SQL sessions in all; at most "
             f"{seconds(added)} of awake time added; {wakes:.0f} computes woken.",
         ))  # fmt: skip
+
+    def _asked(self, command: str) -> str:
+        told = subprocess.run(
+            [sys.executable, "-m", "exporter", command, "--config", str(self._config)],
+            capture_output=True, text=True, check=False, start_new_session=True,
+        )  # fmt: skip
+        return told.stdout or told.stderr
 
 
 def _visits(metrics: Series) -> float:
