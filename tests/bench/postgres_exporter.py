@@ -284,6 +284,9 @@ def judge(few: Costs, every: Costs, other: Costs) -> list[Verdict]:
         each, theirs_each = median(costs.each) * 1e6, median(other.each) * 1e6
         said = f"{each:.2f} us against {theirs_each:.2f}"
         verdicts.append(Verdict(f"CPU per fresh series, {title}", said, "<= 1 us", each <= 1))
+        each, theirs_each = (median(one.collect) / one.read * 1e6 for one in (costs, other))
+        said = f"{each:.2f} us against {theirs_each:.2f}"
+        verdicts.append(Verdict(f"CPU per number read, {title}", said, "<= 1 us", each <= 1))
     for title, mine, your in (
         ("time in statements", every.in_statements, other.in_statements),
         ("CPU of the server, connects included", every.server_cpu, other.server_cpu),

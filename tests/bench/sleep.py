@@ -44,6 +44,9 @@ AS_SHIPPED: dict[str, Any] = {
 }
 """The paces that the agent has when nobody sets any."""
 
+WITHOUT_AUTOVACUUM = {"autovacuum": "off"}
+"""Its worker counts as activity, and comes a minute after a start: just before or just after the suspend, by chance."""
+
 Place = tuple[str, str]
 """Project and branch, by name."""
 Touches = Mapping[Place, Sequence[float]]
@@ -170,7 +173,9 @@ def watch(
     Raises:
         PostgresStartError: there is no PostgreSQL in this environment.
     """
-    settings = TwinSettings(suspend_seconds=suspend_seconds, workload=False, consumers=False, poolers=False)
+    settings = TwinSettings(
+        suspend_seconds, postgres=WITHOUT_AUTOVACUUM, workload=False, consumers=False, poolers=False
+    )
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="neonmeter-sleep-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
