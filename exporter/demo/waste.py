@@ -19,9 +19,10 @@ from exporter.demo.twin import Twin
 AFTER_SECONDS = 20.0
 LUNCH_SECONDS, WORK_SECONDS = 120.0, 240.0
 SHELL, POOL = ("bookshop", "staging"), ("analytics", "dev")
+_SHELL, _POOL = "/".join(SHELL), "/".join(POOL)
 ABOUT = (
-    f"After {AFTER_SECONDS:g} s somebody forgets a transaction on {'/'.join(SHELL)}, and a PgBouncer that holds an unused"
-    f"\npool comes up before {'/'.join(POOL)}: `neonmeter awake` names both, and the slot of analytics/main, with costs."
+    f"After {AFTER_SECONDS:g} s somebody forgets a transaction on {_SHELL}, and a PgBouncer that holds an unused pool\n"
+    f"comes up before {_POOL}: `neonmeter awake` names both, and the slot of analytics/main, with what they cost."
 )
 
 
