@@ -136,7 +136,7 @@ def agent(observer: Observer, phase: float) -> Sampler:
     """A neonmeter with its default paces over this observer's API."""
     shown = frozen if observer.lag is None else honest(repeat(observer.lag))
     policy = WakePolicy(evidence=observer.evidence, tick=observer.every)
-    return Sampler(policy, observer.every, phase, shown, observer.length, on_disk=False)
+    return Sampler(policy, observer.every, phase, shown, observer.length, on_disk=False, listed=True)
 
 
 def watch(compute: Compute, sampler: Sampler, until: float, *, settled: float = 0.0) -> None:
@@ -158,7 +158,7 @@ def watch(compute: Compute, sampler: Sampler, until: float, *, settled: float = 
 def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: float, settled: float) -> float:
     """Until when looks after this one bring the same answer."""
     if not compute.awake:
-        return compute.next_burst(at)
+        return compute.next_burst(at) if at >= compute.activity + settled else at
     burst = compute.burst_at(at)
     due = math.inf if decision.due_again is None or decision.due_again <= at else decision.due_again
     if burst is not None and at - settled >= burst[0]:
@@ -167,9 +167,16 @@ def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: flo
         last = burst[1] - sampler.tick - (settled if stale else 0.0)
         if last > at + sampler.tick and (stale or (decision.allow and _allows_next(compute, sampler, at))):
             return last
+    change = min(compute.next_burst(at), compute.activity + compute.suspend_after)
+    if decision.rule == "R1":
+        # It woke, and the API does not show it yet.
+        shows = compute.started + settled
+        return shows if shows > at else change if burst is None else burst[1]
     waits = decision.rule in ("R5", "R8") and due < math.inf
     still = decision.rule in ("R3", "R4") and burst is None and at >= compute.activity + settled
-    return min(due, compute.next_burst(at)) if not decision.allow and (waits or still) else at
+    if decision.allow or not (waits or still):
+        return at
+    return min(due, change)
 
 
 def _allows_next(compute: Compute, sampler: Sampler, at: float) -> bool:

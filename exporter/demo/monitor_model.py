@@ -233,13 +233,17 @@ class Sampler:
     looks: int = 0
     on_disk: bool = True
     """Let the state go through its stored form after every visit."""
+    listed: bool = False
+    """Read a sleeping compute again only when its project's last activity moved, as the agent's inventory does."""
+    _known: EndpointFacts | None = None
+    _marks: float = NEVER
 
     def look(self, compute: Compute, now: float) -> Decision:
         """One turn of the loop."""
         clock = now + compute.clocks.date
         if self.looks in self.crash_at:
             self.state = None
-        facts = compute.facts(self.shown(compute, now), clock)
+        facts = self._read(compute, now, clock)
         decision = decide(self.policy, facts, self.state, clock)
         self.state = decision.state
         if decision.allow:
@@ -251,6 +255,13 @@ class Sampler:
                     self.state = WakeState.from_dict(self.state.as_dict())
         self.looks += 1
         return decision
+
+    def _read(self, compute: Compute, now: float, clock: float) -> EndpointFacts:
+        shown = self.shown(compute, now)
+        asleep = self._known is not None and self._known.current_state == "idle"
+        if self._known is None or not (self.listed and asleep and shown == self._marks):
+            self._known, self._marks = compute.facts(shown, clock), shown
+        return self._known
 
 
 def run(compute: Compute, samplers: Sequence[Sampler], until: float) -> None:

@@ -10,12 +10,13 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
 from exporter.demo.compute import Compute
+from exporter.demo.monitor import LOOK_SECONDS
 
 Span = tuple[float, float]
 USER = "web"
@@ -71,6 +72,28 @@ class Player(threading.Thread):
         self.played.append((start, time.time()))
 
 
+class Reasons(threading.Thread):
+    """Remembers what moved each compute's last_active, because the next activity overwrites it."""
+
+    def __init__(self, computes: Mapping[str, Compute]) -> None:
+        super().__init__(name="bench-reasons", daemon=True)
+        self.moves: dict[str, list[tuple[float, str]]] = {name: [] for name in computes}
+        """By name: last_active and why, in order."""
+        self.ended = threading.Event()
+        self._computes = computes
+
+    def run(self) -> None:
+        while not self.ended.wait(LOOK_SECONDS / 2):
+            for name, compute in self._computes.items():
+                move = (compute.endpoint.last_active or 0.0, compute.kept_awake_by)
+                if not self.moves[name] or self.moves[name][-1] != move:
+                    self.moves[name].append(move)
+
+    def last_before(self, name: str, at: float) -> str:
+        """What moved it last before this moment."""
+        return next((reason for moved, reason in reversed(self.moves[name]) if moved <= at), "")
+
+
 def awake_spans(compute: Compute, until: float) -> list[Span]:
     """When it was awake, by its operations history."""
     with compute.world.lock:
@@ -92,6 +115,8 @@ class Added:
 
     slept_at: float
     seconds: float
+    until: float = 0.0
+    """When it slept at last, or when the next burst came."""
 
 
 def added(spans: Sequence[Span], alone: Sequence[Span], until: float) -> list[Added]:
@@ -103,7 +128,8 @@ def added(spans: Sequence[Span], alone: Sequence[Span], until: float) -> list[Ad
         end = next_wake - EDGE
         if slept >= end:
             continue
-        found.append(Added(slept, sum(max(0.0, min(b, end) - max(a, slept)) for a, b in spans)))
+        held = [(max(a, slept), min(b, end)) for a, b in spans if b > slept and a < end]
+        found.append(Added(slept, seconds_of(held), held[-1][1] if held else slept))
     return found
 
 
