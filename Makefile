@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# The tests wait more than they compute: two workers a core. A file stays with one worker, and its servers with it.
+# The tests wait more than they compute: two workers a core. A file stays with one worker, and its servers with it; in
+# the order of the folders, because the default begins with the files of most tests, and the longest ones have few.
 WORKERS ?= 4
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -24,7 +26,7 @@ test: $(VENV)/.test tests/npm/node_modules
 # Everything, on every Python that is here; PostgreSQL 14-18.
 test-all: $(VENV)/.test tests/npm/node_modules lint
 	$(PYTEST) --all-postgres $(ARGS)
-	@for version in 3.12 3.13; do .ci/other-python $$version -n $(WORKERS) --dist loadfile $(ARGS) || exit 1; done
+	@for version in 3.12 3.13; do .ci/other-python $$version $(PARALLEL) $(ARGS) || exit 1; done
 
 bench: $(VENV)/.test
 	@.ci/packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
