@@ -28,6 +28,8 @@ def read_secret(inline: SecretStr | None, file: Path | None) -> str | None:
             text = file.read_text().strip()
         except OSError as error:
             raise SecretError(f"{file}: cannot be read ({error.strerror}); is it mounted?") from None
+        except UnicodeDecodeError:
+            raise SecretError(f"{file}: is not text; a secret is one line of text") from None
         if not text:
             raise SecretError(f"{file}: is empty")
         return text

@@ -67,7 +67,7 @@ def _watch(
     config = _write_settings(twin, state, options.listen)
     # A session of its own: Ctrl-C is for us, and we still ask the agent for the tables of the end.
     agent = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", "--", sys.executable, "-m", "exporter", "run", "--config", str(config)],
+        ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "exporter", "run", "--config", str(config)],
         start_new_session=True,
     )
     try:

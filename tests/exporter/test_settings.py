@@ -152,3 +152,6 @@ def test_a_secret_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(SecretError, match="is empty"):
         read_secret(None, tmp_path / "empty")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SecretError, match="is not text"):
+        read_secret(None, tmp_path / "binary")
