@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -117,3 +118,18 @@ def check_series(twin: Twin, agent: Agent) -> None:
     agent.start()
     agent.until(lambda agent: agent.sum("neon_endpoint_awake_seconds_total", **mine) > awake, why="it goes on")
     assert agent.sum("neon_endpoint_kept_awake_seconds_total", reason="idle_in_transaction", **mine) >= kept
+
+
+@pytest.mark.deep
+def test_the_demo_names_its_wasters_with_dollars(open_state_dir: Path) -> None:
+    command = [sys.executable, "-m", "exporter", "demo", "--for", "110", "--state", str(open_state_dir / "wasting")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    for named in (
+        "walsender replicator slot warehouse",
+        "idle_in_transaction acme (forgotten-shell)",
+        "idle_pool dune",
+    ):
+        line = next((line for line in lines if named in line), "")
+        assert re.search(r"% \$\d+\.\d{4} ", line), (named, done.stdout[-5000:])
