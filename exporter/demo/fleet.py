@@ -16,7 +16,7 @@ from typing import Literal
 
 from collectors.wake import Decision, WakePolicy, decide
 from exporter.demo.monitor import LOOK_SECONDS
-from exporter.demo.monitor_model import Burst, Compute, Sampler, frozen, honest
+from exporter.demo.monitor_model import REREAD_SECONDS, Burst, Compute, Sampler, frozen, honest
 from exporter.demo.users import CLASSES, UserClass, month_of
 
 SESSION_SECONDS = 0.3
@@ -45,7 +45,8 @@ POLLERS: Sequence[Observer] = (
 OURS: Sequence[Observer] = (
     *(Observer(f"neonmeter, last_active {lag:g} s late", "neonmeter", lag=lag) for lag in (0.0, 30.0, 120.0)),
     Observer("neonmeter, last_active at the suspend only", "neonmeter", lag=None),
-    Observer("neonmeter, evidence: database", "neonmeter", evidence="database", lag=None),
+    Observer("neonmeter, evidence: database", "neonmeter", evidence="database"),
+    Observer("neonmeter, database, last_active at the suspend only", "neonmeter", evidence="database", lag=None),
 )
 OBSERVERS: Sequence[Observer] = (NOBODY, *POLLERS, *OURS)
 
@@ -169,9 +170,10 @@ def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: flo
             return last
     change = min(compute.next_burst(at), compute.activity + compute.suspend_after)
     if decision.rule == "R1":
-        # It woke, and the API does not show it yet.
+        # It woke, and the inventory does not know yet.
         shows = compute.started + settled
-        return shows if shows > at else change if burst is None else burst[1]
+        shows = shows if shows > at else change if burst is None else burst[1]
+        return min(shows, (at // REREAD_SECONDS + 1) * REREAD_SECONDS)
     waits = decision.rule in ("R5", "R8") and due < math.inf
     still = decision.rule in ("R3", "R4") and burst is None and at >= compute.activity + settled
     if decision.allow or not (waits or still):

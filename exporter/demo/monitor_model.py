@@ -27,6 +27,8 @@ from exporter.demo.monitor import LOOK_SECONDS
 Burst = tuple[float, float]
 """A stretch in which every look of the monitor finds somebody: start, end."""
 NEVER = -1e9
+REREAD_SECONDS = 1800.0
+"""The inventory trusts no list for longer than this."""
 
 
 @dataclass
@@ -234,7 +236,8 @@ class Sampler:
     on_disk: bool = True
     """Let the state go through its stored form after every visit."""
     listed: bool = False
-    """Read a sleeping compute again only when its project's last activity moved, as the agent's inventory does."""
+    """Read a sleeping compute again only when its project's last activity moved, or every half hour: as the agent's
+    inventory does."""
     _known: EndpointFacts | None = None
     _marks: float = NEVER
 
@@ -259,7 +262,8 @@ class Sampler:
     def _read(self, compute: Compute, now: float, clock: float) -> EndpointFacts:
         shown = self.shown(compute, now)
         asleep = self._known is not None and self._known.current_state == "idle"
-        if self._known is None or not (self.listed and asleep and shown == self._marks):
+        spared = self.listed and asleep and shown == self._marks and now % REREAD_SECONDS >= self.tick
+        if self._known is None or not spared:
             self._known, self._marks = compute.facts(shown, clock), shown
         return self._known
 
