@@ -97,7 +97,9 @@ class Overview:
 OWN_TENANTS = {
     "__idle__": ("Awake, but idle", "computes were awake and no tenant worked"),
     "__shared__": ("Shared by all", "storage and work that belong to no single tenant"),
-    "__unattributed__": ("Not attributed", "no tenant rule matched"),
+    "__unattributed__": ("Not attributed", "no tenant rule matched, or nothing was measured"),
+    "__agent__": ("neonmeter itself", "what its own statements cost"),
+    "__other__": ("Other tenants", "more than are shown one by one"),
 }
 """The names that are no tenant's, for a person."""
 

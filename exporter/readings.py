@@ -68,6 +68,7 @@ class Readings:
         """The collectors that are to read now: visits are rare, so what is past half of its interval rides along.
 
         All of them in a new life of the compute: it forgot its statistics, and may be gone before the interval is over.
+        The statements always, since each visit may be the last before a suspend loses what the tenants' shares rest on.
         """
         options = Options(expected_slots=self._slots(compute.place), top=self._settings.top_statements)
         due = []
@@ -76,7 +77,8 @@ class Readings:
             entry = self._state.get(name, compute.target)
             recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
             same_life = self._lives.get((name, compute.target.key)) == compute.facts.started_at
-            if not (recent and same_life) and (chosen is None or chosen.enabled):
+            last_chance = name == "statements" and compute.facts.suspend_after is not None
+            if not (recent and same_life and not last_chance) and (chosen is None or chosen.enabled):
                 due.append(build(options))
         return due
 

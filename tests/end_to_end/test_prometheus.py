@@ -54,7 +54,7 @@ MAY_BE_SHOWN = {
 }
 """Families that depend on the machine or the hour."""
 POOLED = [metric.name for metric in pgbouncer.METRICS]
-SHOWN_SECONDS = 100
+SHOWN_SECONDS = 150
 
 
 @dataclass(frozen=True)
