@@ -328,7 +328,8 @@ def _by_database(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now
         return Decision(False, "R5", "our last sample found nobody else: staying away", state, state.quiet_until)
     if not state.foreign:
         return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", allowed)
-    due = state.last_visit + pace_seconds(policy, suspend_after)
+    # A round that comes a moment early must not wait for the next one: that would halve the pace.
+    due = state.last_visit + pace_seconds(policy, suspend_after) - CLOCK_GRAIN
     if now < due:
         return Decision(False, "R5", "sampled a moment ago", state, due)
     return Decision(True, "R5", "our last sample found someone else", allowed)
