@@ -149,43 +149,51 @@ def watch(compute: Compute, sampler: Sampler, until: float, *, settled: float = 
     while (at := sampler.phase + turn * sampler.tick) <= until:
         compute.advance(at)
         decision = sampler.look(compute, at)
-        target = min(until + sampler.tick, _quiet_until(compute, sampler, decision, at, settled))
-        following = max(turn + 1, math.ceil((target - sampler.phase) / sampler.tick))
         if decision.allow:
-            compute.visits_untold += following - turn - 1
-        turn = following
+            turn += _alike(compute, sampler, at, settled)
+        else:
+            target = min(until + sampler.tick, _quiet_until(compute, sampler, decision, at, settled))
+            turn = max(turn + 1, math.ceil((target - sampler.phase) / sampler.tick))
+
+
+def _alike(compute: Compute, sampler: Sampler, at: float, settled: float) -> int:
+    """After a visit: how many looks on to go, because the visits in the middle of a long burst are all alike.
+
+    The last one in the burst is made. When the next would be allowed is asked of the policy, and nothing is done.
+    """
+    burst = compute.burst_at(at)
+    if burst is None or at - settled < burst[0]:
+        return 1
+    for step in range(1, 6):
+        then = at + step * sampler.tick
+        if then >= burst[1] - sampler.tick:
+            return 1
+        facts = compute.facts(sampler.shown(compute, at) + step * sampler.tick, then)
+        if decide(sampler.policy, facts, sampler.state, then).allow:
+            visits = max(1, int((burst[1] - sampler.tick - at) / (step * sampler.tick)))
+            compute.visits_untold += visits - 1
+            return visits * step
+    return 1
 
 
 def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: float, settled: float) -> float:
-    """Until when looks after this one bring the same answer."""
+    """Until when looks after this one are refused as well."""
     if not compute.awake:
         return compute.next_burst(at) if at >= compute.activity + settled else at
     burst = compute.burst_at(at)
     due = math.inf if decision.due_again is None or decision.due_again <= at else decision.due_again
-    if burst is not None and at - settled >= burst[0]:
-        # In the middle of a burst that goes on, looks are alike; the last one in it is looked at closely.
-        stale = decision.rule == "R3" and due == math.inf
-        last = burst[1] - sampler.tick - (settled if stale else 0.0)
-        if last > at + sampler.tick and (stale or (decision.allow and _allows_next(compute, sampler, at))):
-            return last
     change = min(compute.next_burst(at), compute.activity + compute.suspend_after)
     if decision.rule == "R1":
         # It woke, and the inventory does not know yet.
         shows = compute.started + settled
         shows = shows if shows > at else change if burst is None else burst[1]
         return min(shows, (at // REREAD_SECONDS + 1) * REREAD_SECONDS)
+    if burst is not None and at - settled >= burst[0] and decision.rule == "R3" and due == math.inf:
+        # What the API shows in the middle of a burst stays as old as it is.
+        return burst[1] - sampler.tick - settled
     waits = decision.rule in ("R5", "R8") and due < math.inf
     still = decision.rule in ("R3", "R4") and burst is None and at >= compute.activity + settled
-    if decision.allow or not (waits or still):
-        return at
-    return min(due, change)
-
-
-def _allows_next(compute: Compute, sampler: Sampler, at: float) -> bool:
-    """Whether the policy would allow the next look as well, if the burst goes on: it is asked, nothing is done."""
-    then = at + sampler.tick
-    facts = compute.facts(sampler.shown(compute, at) + sampler.tick, then)
-    return decide(sampler.policy, facts, sampler.state, then).allow
+    return min(due, change) if waits or still else at
 
 
 def poll(compute: Compute, observer: Observer, phase: float, until: float, chance: random.Random) -> None:

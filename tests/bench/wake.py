@@ -80,7 +80,7 @@ def month_dollars(share: float, plan: str) -> Fraction:
 def observe(
     observer: Observer, compute: Compute, alone: Sequence[Span], began: float, until: float, reasons: Reasons
 ) -> Outcome:
-    spans = awake_spans(compute, until)
+    spans = [(max(start, began), end) for start, end in awake_spans(compute, until) if end > began]
     mine = observer.own_names
     sessions = {who: count for who, count in dict(compute.visits).items() if {who.application_name, who.user} & mine}
     names: Counter[str] = Counter()
