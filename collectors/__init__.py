@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from collectors import activity, databases, replication, settings, statements
+from collectors import activity, databases, replication, settings, sizes, statements
 from collectors.base import SqlCollector
 from collectors.metric import Metric
 
@@ -22,6 +22,7 @@ ALL: Mapping[str, Callable[[Options], SqlCollector]] = {
     "statements": lambda _: statements.StatementsCollector(),
     "replication": lambda options: replication.ReplicationCollector(options.expected_slots),
     "databases": lambda _: databases.DatabasesCollector(),
+    "sizes": lambda _: sizes.SizesCollector(),
     "activity": lambda options: activity.ActivityCollector(options.top),
     "settings": lambda _: settings.SettingsCollector(),
 }

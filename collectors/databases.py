@@ -1,7 +1,7 @@
-"""Every database of a compute: size, connections against their limit, distance to wraparound, and what it has done.
+"""Every database of a compute: connections against their limit, distance to wraparound, and what it has done.
 
-All of them, not the ten oldest, and without entering one: sizes and counters come from database `postgres`.
-Source: pg_database, pg_stat_database, pg_database_size().
+All of them, not the ten oldest, and without entering one: the counters come from database `postgres`.
+Source: pg_database, pg_stat_database.
 """
 
 from __future__ import annotations
@@ -32,9 +32,6 @@ def _counter(name: str, unit: Unit, help_: str, worse: str = "") -> Metric:
     )  # fmt: skip
 
 
-SIZE = _gauge(
-    "pg_database_size_bytes", _B, "Size of the database; with its siblings it is what root storage is billed on.",
-)  # fmt: skip
 CONNECTION_LIMIT = _gauge(
     "pg_database_connection_limit", _N, "Connections that the database allows; absent where it sets no limit.",
     worse="",
@@ -120,20 +117,12 @@ _DATABASE_TABLE: Final = (
     query.Column("multixact_age", MULTIXACT_AGE),
     *_COUNTERS,
 )
-_SIZE_TABLE: Final = (query.Column("size", SIZE),)
 _CONNECTION_TABLE: Final = (
     query.Column("used", CONNECTIONS),
     query.Column("max", CONNECTIONS_MAX),
     query.Column("reserved", CONNECTIONS_RESERVED),
 )
-METRICS: Final = tuple(line.metric for line in (*_DATABASE_TABLE, *_SIZE_TABLE, *_CONNECTION_TABLE))
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """Sizes in bytes by database name, of those whose size our role may ask for."""
-
-    sizes: Mapping[str, int]
+METRICS: Final = tuple(line.metric for line in (*_DATABASE_TABLE, *_CONNECTION_TABLE))
 
 
 @dataclass(slots=True)
@@ -141,21 +130,20 @@ class DatabasesCollector:
     """Reads all databases of the server without entering them."""
 
     name: str = "databases"
-    interval: float = 300.0
+    interval: float = 60.0
     metrics: tuple[Metric, ...] = METRICS
     probes: tuple[str, ...] = ()
 
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """Counters, sizes and connections apart: a size that cannot be told must not cost the counters."""
+        """Counters and connections apart."""
         major = server.version_num // 10_000
         return (
             Query("databases", query.load("databases", major)),
-            Query("sizes", query.load("databases_sizes", major)),
             Query("connections", query.load("databases_connections", major)),
         )
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:  # noqa: ARG002 - the protocol's
-        """Map what could be read; a database whose size may not be asked simply has no size.
+        """Map what could be read.
 
         Raises:
             NoDataError: every query failed.
@@ -165,11 +153,6 @@ class DatabasesCollector:
         families = Families()
         for row in query.records(results.get("databases")):
             query.fill(families, _DATABASE_TABLE, (row["datname"],), row)
-        sizes: dict[str, int] = {}
-        for row in query.records(results.get("sizes")):
-            query.fill(families, _SIZE_TABLE, (row["datname"],), row)
-            if row["size"] is not None:
-                sizes[row["datname"]] = row["size"]
         for row in query.records(results.get("connections")):
             query.fill(families, _CONNECTION_TABLE, (), row)
-        return Reading(families, sum(len(result.rows) for result in results.values()), DatabaseFacts(sizes))
+        return Reading(families, sum(len(result.rows) for result in results.values()))

@@ -4,11 +4,11 @@ Pure functions over (policy, facts, state, now): no clock, no I/O. The order of 
 ``decide`` -> persist ``before_visit`` -> visit -> persist ``after_visit``. The state is JSON-able and complete, so a
 restart or a crash loop samples nothing idle.
 
-CLOCKS. ``now``, ``own_end`` and everything else that is kept are the API's clock (its Date header), never the server's:
-the two may be minutes apart, and ``last_active`` is compared with them. What is compared with the server's own times
-(state_change) uses ``server_end``. A new life of a compute is told by ``started_at`` *differing*, not by its value.
-If ``last_active`` was ever in the future, the API's header and its bodies run on different clocks: the largest lead
-seen, or the skew measured at a visit if that is larger, is then taken off it.
+CLOCKS. ``now``, ``own_end`` and everything else that is kept are one clock, never the server's: the later of the API's
+(its Date header) and our own, so that no activity looks younger than it is while one of the two is right. What is
+compared with the server's own times (state_change) uses ``server_end``. A new life of a compute is told by
+``started_at`` *differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies run
+on different clocks. By how much a visit measures; before one did, an age cannot be told, and nothing is visited for it.
 
 BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity).
 ``api``: one sample follows a at most, by a + G, so the suspend comes by a + G + d + 0.5 s + T: 65.5 s (T = 300) or
@@ -285,12 +285,23 @@ def _r7_one_at_a_time(policy: WakePolicy, _facts: EndpointFacts, state: WakeStat
 
 
 def _last_active(facts: EndpointFacts, state: WakeState, now: float) -> float | None:
-    """``last_active`` on the clock of ``now``, not older than the compute's start: a start is an activity."""
+    """``last_active`` on the clock of ``now``, not older than the compute's start: a start is an activity.
+
+    None when it runs ahead of ``now`` and no visit has measured by how much: the largest lead seen so far may be that
+    of an old activity, which would then look new.
+    """
+    if state.lead > CLOCK_GRAIN and not _measured(state):
+        return None
     known = [each for each in (facts.last_active, facts.started_at) if each is not None]
     off = state.skew if state.lead < state.skew <= state.lead + MAX_LAG else state.lead
     off = off if state.lead > CLOCK_GRAIN else 0.0
     usable = [each - off for each in known if each - off <= now + CLOCK_GRAIN]
     return min(max(usable), now) if usable else None
+
+
+def _measured(state: WakeState) -> bool:
+    """Whether a visit confirmed that the lead of ``last_active`` is the difference of the clocks."""
+    return state.server_end is not None and state.lead - CLOCK_GRAIN <= state.skew <= state.lead + MAX_LAG
 
 
 def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:

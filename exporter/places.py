@@ -40,8 +40,18 @@ def computes(inventory: Inventory) -> list[Compute]:
         labels = (endpoint.project_id, endpoint.branch_id, endpoint.id)
         target = Target(Scope.ENDPOINT, labels, f"{project_name}/{branch_name}")
         unknown = endpoint.project_id in inventory.unknown_project_ids
-        found.append(Compute(endpoint, place, target, _facts(endpoint, inventory.server_now, unknown=unknown)))
+        read_at = inventory.taken_at + policy_offset(inventory)
+        found.append(Compute(endpoint, place, target, _facts(endpoint, read_at, unknown=unknown)))
     return found
+
+
+def policy_offset(inventory: Inventory) -> float:
+    """What the wake policy adds to our clock: it goes by the later of our clock and the API's.
+
+    An activity is then never taken for younger than it is, whichever of the two is behind. Both ahead of the truth
+    only means fewer visits.
+    """
+    return max(0.0, inventory.skew)
 
 
 def _facts(endpoint: Endpoint, read_at: float, *, unknown: bool) -> EndpointFacts:

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from collectors import ALL
 from exporter.compute.tenants import TenantRule, check_rules
 from exporter.dsn import DsnError, Place, fill
 from exporter.ratecard import RateCardError, load
 from exporter.secret import SecretError, read_secret
 from exporter.settings import Settings, TenantRuleSettings
 
-COLLECTORS = ("statements", "replication", "databases", "activity", "settings")
 _PLACE = Place("ep-example", "ep-example.host", "project-id", "project", "branch-id", "branch")
 
 
@@ -118,8 +118,8 @@ def _pgbouncer(settings: Settings) -> Iterator[str]:
 def _rest(settings: Settings) -> Iterator[str]:
     yield from check_rules(tenant_rules(settings.tenants))
     for name in settings.sampling.collectors:
-        if name not in COLLECTORS:
-            yield f"sampling.collectors.{name}: there is no such collector; there are {', '.join(COLLECTORS)}"
+        if name not in ALL:
+            yield f"sampling.collectors.{name}: there is no such collector; there are {', '.join(ALL)}"
     try:
         load(settings.cost.rate_card)
     except RateCardError as problem:

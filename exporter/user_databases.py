@@ -77,14 +77,14 @@ class UserDatabases:
         return [_LISTER]
 
     async def ride(
-        self, compute: Compute, conninfo: str, made: Visit, state: WakeState, deadlines: Deadlines, *, skew: float
+        self, compute: Compute, conninfo: str, made: Visit, state: WakeState, deadlines: Deadlines, *, offset: float
     ) -> WakeState:
         """After a visit: enter the databases if the rules allow it; returns the wake state to keep."""
         results = made.results.get(_LISTER.name, {})
         if made.status is not Status.OK or made.epoch is None or not results:
             return state
         names = _LISTER.read(results, made.epoch).facts
-        decision = may_enter_user_databases(self._policy, compute.facts, state, self._clock() + skew)
+        decision = may_enter_user_databases(self._policy, compute.facts, state, self._clock() + offset)
         if not decision.allow or not isinstance(names, tuple):
             return state
         known = self._known[compute.endpoint.id]
@@ -111,7 +111,7 @@ class UserDatabases:
             NAME, compute.target, status, now, seconds, _merged(known), len(known.families), error
         )  # fmt: skip
         self._state.put(observation, interval=INTERVAL)
-        return after_user_visits(state, compute.facts, sessions=sessions, seconds=seconds, now=now + skew)
+        return after_user_visits(state, compute.facts, sessions=sessions, seconds=seconds, now=now + offset)
 
     def _take(self, known: _Inside, datname: str, inside: Visit) -> bool:
         """Keep what one database told; False when it told nothing, and what it told before stays."""

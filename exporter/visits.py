@@ -21,7 +21,7 @@ from exporter import selfmetrics, tracing
 from exporter.breaker import Breaker, GlobalBreaker
 from exporter.disk import Disk
 from exporter.dsn import DsnError, Place
-from exporter.places import Compute, computes
+from exporter.places import Compute, computes, policy_offset
 from exporter.readings import Readings
 from exporter.secret import SecretError
 from exporter.settings import SamplingSettings
@@ -112,6 +112,7 @@ class Visitor:
         self._known: dict[str, _Known] = {}
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._global = GlobalBreaker()
+        self._skew = 0.0
         self.plans: dict[str, Plan] = {}
         self.on_evidence: OnEvidence | None = None
 
@@ -130,12 +131,14 @@ class Visitor:
             why = f"most visits failed alike ({self._global.cause.value}): all wait"
             self.plans.update((each.endpoint.id, Plan("", why, self._global.open_until)) for each in todo)
             return
-        outcomes = await asyncio.gather(*(self._consider(each, inventory.skew) for each in todo))
+        offset = policy_offset(inventory)
+        self._skew = inventory.skew
+        outcomes = await asyncio.gather(*(self._consider(each, offset) for each in todo))
         self._global.record_round([each for each in outcomes if each is not None], self._clock())
         is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
         self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
 
-    async def _consider(self, compute: Compute, skew: float) -> Status | None:
+    async def _consider(self, compute: Compute, offset: float) -> Status | None:
         known = self._known.setdefault(compute.endpoint.id, _Known())
         if known.busy:
             return None
@@ -146,7 +149,7 @@ class Visitor:
                 self.plans[compute.endpoint.id] = Plan("", "SQL is not configured here (postgres.dsn)")
                 return None
             await self._readings.recall(compute, self._clock())
-            return await self._visit_if_allowed(compute, known, conninfo, skew)
+            return await self._visit_if_allowed(compute, known, conninfo, offset)
         except (DsnError, SecretError) as problem:
             self.plans[compute.endpoint.id] = Plan("", str(problem))
             self._readings.note(compute.target, Status.AUTH, str(problem), self._clock())
@@ -154,8 +157,8 @@ class Visitor:
         finally:
             known.busy = False
 
-    async def _visit_if_allowed(self, compute: Compute, known: _Known, conninfo: str, skew: float) -> Status | None:
-        decision = await self._decide(compute, known, skew)
+    async def _visit_if_allowed(self, compute: Compute, known: _Known, conninfo: str, offset: float) -> Status | None:
+        decision = await self._decide(compute, known, offset)
         if not decision.allow:
             self._metrics.inc(selfmetrics.VISITS, (decision.rule, "kept_away"))
             if compute.asleep:
@@ -167,29 +170,29 @@ class Visitor:
             return None
         async with self._gate:
             # Waiting for a place may have taken a while: what was fresh evidence then may be none now.
-            decision = await self._decide(compute, known, skew)
+            decision = await self._decide(compute, known, offset)
             if decision.allow:
-                return await self._visit(compute, known, conninfo, decision, skew=skew)
+                return await self._visit(compute, known, conninfo, decision, offset=offset)
         return None
 
-    async def _decide(self, compute: Compute, known: _Known, skew: float) -> Decision:
+    async def _decide(self, compute: Compute, known: _Known, offset: float) -> Decision:
         decision = decide(
-            self._policy, compute.facts, self._states.get(compute.endpoint.id), self._clock() + skew
+            self._policy, compute.facts, self._states.get(compute.endpoint.id), self._clock() + offset
         )  # fmt: skip
         await self._states.save(decision.state)
         self._readings.own_use(compute.target, decision.state, self._clock())
-        due = decision.due_again - skew if decision.due_again is not None else None
+        due = decision.due_again - offset if decision.due_again is not None else None
         open_until = known.breaker.open_until if known.breaker.is_open(self._clock()) else None
         self.plans[compute.endpoint.id] = Plan("" if decision.allow else decision.rule, decision.why, due, open_until)
         return decision
 
     async def _visit(
-        self, compute: Compute, known: _Known, conninfo: str, decision: Decision, *, skew: float
+        self, compute: Compute, known: _Known, conninfo: str, decision: Decision, *, offset: float
     ) -> Status:
         now = self._clock()
         collectors = self._readings.due(compute, now)
         riders = await self._users.prepare(compute)
-        await self._states.save(before_visit(self._policy, decision.state, now + skew))
+        await self._states.save(before_visit(self._policy, decision.state, now + offset))
         with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
             made = await visit(
                 conninfo,
@@ -205,11 +208,11 @@ class Visitor:
         known.breaker.record(made.status, self._clock())
         known.error = made.error
         before = self._states.get(compute.endpoint.id) or decision.state
-        state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + skew)
+        state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
         await self._states.save(state)
         if self.on_evidence is not None and made.evidence is not None and not made.woke_it:
-            await self.on_evidence(compute, made.evidence, before, state, self._clock() + skew)
-        state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), skew=skew)
+            await self.on_evidence(compute, made.evidence, before, state, self._clock() + self._skew)
+        state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), offset=offset)
         await self._states.save(state)
         self._count(compute, made)
         await self._readings.take(compute, collectors, made)

@@ -102,6 +102,27 @@ def test_clocks_five_minutes_apart_wake_nothing_and_end_in_a_suspend(
     check_bound(compute, 2, bound_seconds(WakePolicy("database"), suspend_after) + 130)
 
 
+@settings(max_examples=80, deadline=None)
+@given(TIMEOUTS, users(), lags(), TICKS, st.floats(0.0, 60.0), LENGTHS, st.sampled_from([-300.0, -40.0, 40.0, 300.0]))
+def test_an_api_whose_clock_is_minutes_off_keeps_the_bound(
+    suspend_after: float,
+    bursts: list[Burst],
+    late: Iterator[float],
+    tick: float,
+    phase: float,
+    length: float,
+    off: float,
+) -> None:
+    """Its Date header and what it stamps are off by as much; last_active comes from the compute and is right.
+
+    The agent goes by the later of its own clock, which is right here, and that header (`exporter.places`).
+    """
+    compute = Compute(suspend_after, bursts, Clocks(date=max(0.0, off), started=off))
+    agent = sampler(honest(late), tick, phase, length)
+    run(compute, [agent], HORIZON)
+    check_bound(compute, 1, bound_seconds(agent.policy, suspend_after))
+
+
 @settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), TICKS, st.floats(0.0, 60.0), LENGTHS)
 def test_a_last_active_that_lies_is_found_out_by_the_database(

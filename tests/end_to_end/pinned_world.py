@@ -19,7 +19,7 @@ from exporter.demo.worldfile import WorldSpec, parse
 from exporter.http_client import ask
 from tests.fix_agent import Agent
 
-COLLECTORS = ("statements", "replication", "databases", "activity", "settings")
+COLLECTORS = ("statements", "replication", "databases", "sizes", "activity", "settings")
 EAGER: dict[str, Any] = {
     "session_seconds": 2,
     "connect_timeout_seconds": 2,
