@@ -7,8 +7,8 @@ restart or a crash loop samples nothing idle.
 CLOCKS. ``now``, ``own_end`` and everything else that is kept are one clock, never the server's: the later of the API's
 (its Date header) and our own, so that no activity looks younger than it is while one of the two is right. What is
 compared with the server's own times (state_change) uses ``server_end``. A new life of a compute is told by
-``started_at`` *differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies run
-on different clocks. By how much a visit measures; before one did, an age cannot be told, and nothing is visited for it.
+``started_at`` *differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies
+run on different clocks. By how much a visit measures; before one did, an age cannot be told, and nothing is visited.
 
 BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity).
 ``api``: one sample follows a at most, by a + G, so the suspend comes by a + G + d + 0.5 s + T: 65.5 s (T = 300) or
