@@ -33,6 +33,8 @@ from exporter.table import counted, table
 from exporter.wiring import neon_client, pooler_conninfo, rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
+CLOCK_SECONDS = 8.0
+"""The Date header has whole seconds, and an answer takes a moment; from here on visits are missed."""
 MOST_COMPUTES = 50
 _REMEDIES = {
     Status.AUTH: "; check the user in postgres.dsn and postgres.password(_file); the role: docs/permissions.sql",
@@ -102,6 +104,8 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
         count = ", ".join(counted(len(things), name) for name, things in counts)
         yield Finding("Neon API", WORKS, f"{owner}: {count}")
+        if abs(found.skew) > CLOCK_SECONDS:
+            yield Finding("clock", FAILS, clock_trouble(found.skew))
         for note in found.notes:
             yield Finding("inventory", FAILS, note)
         if not found.projects:
@@ -123,6 +127,15 @@ def _doubts(settings: Settings, problem: NeonError) -> str:
     if neon.api_url != NeonSettings().api_url and problem.http_status != 401:
         doubts.append(f"Is neon.api_url {neon.api_url} right? Neon's own is {NeonSettings().api_url}")
     return " ".join(doubts)
+
+
+def clock_trouble(skew: float) -> str:
+    """What a difference of the clocks means; ``skew`` is the API's clock minus ours, in seconds."""
+    which = "behind" if skew > 0 else "ahead of"
+    return (
+        f"this machine's clock is {abs(skew):.0f} s {which} the one of the Neon API: set it by NTP. neonmeter goes by "
+        "the later of the two, so that it never visits too late, and therefore visits less often than it could"
+    )
 
 
 async def _consumption(client: NeonClient, found: Inventory) -> Finding:

@@ -166,6 +166,19 @@ def test_a_wrong_key(twin: Twin, tmp_path: Path) -> None:
     assert "napi_secret" not in answer.out + answer.err
 
 
+@pytest.mark.parametrize(("seconds", "which"), [(-120.0, "ahead of"), (120.0, "behind")])
+def test_a_clock_that_is_off(twin: Twin, tmp_path: Path, seconds: float, which: str) -> None:
+    twin.api.settings.date_skew_seconds = seconds
+    try:
+        answer = check(twin.agent_settings(), tmp_path, "--no-sql")
+    finally:
+        twin.api.settings.date_skew_seconds = 0.0
+    assert answer.code == 1
+    result, detail = answer.line("clock")
+    assert result == "FAILS"
+    assert f"s {which} the one of the Neon API: set it by NTP" in detail
+
+
 def test_a_key_of_one_project(twin: Twin, tmp_path: Path) -> None:
     answer = check(changed(twin, "neon", api_key="twin-project-key", org_id=None), tmp_path)
     assert answer.code == 1
