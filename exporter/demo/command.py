@@ -62,7 +62,7 @@ def demo_command(options: argparse.Namespace) -> int:
 
 
 def _watch(
-    twin: Twin, state: Path, options: argparse.Namespace, stop: threading.Event, began: float
+    twin: Twin, state: Path, options: argparse.Namespace, stop: StopSignal, began: float
 ) -> int:  # fmt: skip
     config = _write_settings(twin, state, options.listen)
     # A session of its own: Ctrl-C is for us, and we still ask the agent for the tables of the end.
@@ -112,7 +112,7 @@ def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
     return config
 
 
-def _follow(scene: Scene, seconds: float | None, stop: threading.Event, agent: subprocess.Popen[bytes]) -> None:
+def _follow(scene: Scene, seconds: float | None, stop: StopSignal, agent: subprocess.Popen[bytes]) -> None:
     began = time.monotonic()
     while not stop.wait(1.0) and agent.poll() is None:
         elapsed = time.monotonic() - began
@@ -206,10 +206,36 @@ def _state_dir(wanted: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
+class StopSignal:
+    """Whether we were told to stop.
+
+    No threading.Event: its lock is not reentrant, and a handler that sets it while the main thread is inside ``wait``
+    waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def set(self, *_: object) -> None:
+        """The signal handler."""
+        self._told = True
+
+    def is_set(self) -> bool:
+        """Whether the signal came."""
+        return self._told
+
+    def wait(self, seconds: float = float("inf")) -> bool:
+        """Wait for it, at most so long; whether it came."""
+        until = time.monotonic() + seconds
+        while not self._told and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        return self._told
+
+
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+def _stop_signals() -> Iterator[StopSignal]:
+    stop = StopSignal()
+    before = {number: signal.signal(number, stop.set) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
