@@ -158,7 +158,7 @@ STATEMENT_METRICS = _fields([
     ("wal_bytes", STATEMENT_WAL),
     ("shared_blks_read", STATEMENT_BLOCKS_READ),
 ])  # fmt: skip
-"""The families per statement, labels ``STATEMENT_LABELS``, that exporter.durable fills."""
+"""The families per statement, labels ``STATEMENT_LABELS``, that exporter.durable.statements fills."""
 
 TENANT_METRICS = _fields([
     ("calls", TENANT_CALLS),
@@ -172,7 +172,7 @@ TENANT_METRICS = _fields([
     ("blk_write_us", TENANT_BLOCK_WRITE),
     ("wal_bytes", TENANT_WAL),
 ])  # fmt: skip
-"""The families per tenant, label ``tenant``, that exporter.durable fills."""
+"""The families per tenant, label ``tenant``, that exporter.durable.statements fills."""
 
 EVICTIONS = Metric(
     "pg_stat_statements_evictions_total", Kind.COUNTER, _N, Scope.ENDPOINT,
@@ -217,7 +217,7 @@ _EXEC_US: Final = 5
 
 @dataclass(slots=True)
 class StatementsCollector:
-    """Reads all of pg_stat_statements; its series come from `exporter.durable`, which gets the facts."""
+    """Reads all of pg_stat_statements; its series come from `exporter.durable.statements`, which gets the facts."""
 
     name: str = "statements"
     interval: float = 60.0

@@ -13,18 +13,18 @@ from pathlib import Path
 
 from exporter import log
 from exporter.cli import OK, USAGE, load_settings, refuse
-from exporter.http import HttpServer, Limits
+from exporter.collecting.rounds import Rounds
 from exporter.otlp import Otlp, OtlpSettings, OtlpUnavailableError
-from exporter.preflight import problems_of
-from exporter.publisher import Publisher
 from exporter.reload import Reloader
-from exporter.rounds import Rounds
-from exporter.routes import Routes
 from exporter.selfmetrics import SelfMetrics
+from exporter.serving.http import HttpServer, Limits
+from exporter.serving.publisher import Publisher
+from exporter.serving.routes import Routes
+from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import Settings
-from exporter.snapshot import SnapshotBuilder
+from exporter.settings.preflight import problems_of
 from exporter.state import State
-from exporter.store import StoreError
+from exporter.storage.store import StoreError
 from exporter.wiring import Kept, wire
 
 _log = logging.getLogger("neonmeter")

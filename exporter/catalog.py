@@ -5,7 +5,11 @@ from __future__ import annotations
 from collectors import ALL, SQL_METRICS, pgbouncer, schemas
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
-from exporter import awake_metrics, costs, durable, readings, selfmetrics
+from exporter import selfmetrics
+from exporter.awake import metrics as awake_metrics
+from exporter.collecting import readings
+from exporter.durable import statements as durable
+from exporter.finops import costs
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),

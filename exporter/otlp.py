@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from collectors.base import Target
 from collectors.metric import Families, Kind, Metric, Series, Unit
 from exporter import tracing
-from exporter.render import as_float, within
+from exporter.serving.render import as_float, within
 from exporter.version import __version__
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from exporter import log, selfmetrics
-from exporter.preflight import problems_of
-from exporter.publisher import Publisher
-from exporter.rounds import Rounds
+from exporter.collecting.rounds import Rounds
+from exporter.serving.publisher import Publisher
 from exporter.settings import Settings, SettingsError, load
+from exporter.settings.preflight import problems_of
 from exporter.wiring import wire
 
 ANSWER_SECONDS = 60.0

@@ -14,28 +14,29 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from collectors import pgbouncer
 from collectors.neon.client import NeonClient
 from collectors.pgbouncer import PoolerTarget
-from exporter import ratecard, selfmetrics, tracing
-from exporter.awake import ROOMS as AWAKE_ROOMS
-from exporter.awake import Awake
-from exporter.awake_rounds import AwakeRounds
+from exporter import selfmetrics, tracing
+from exporter.awake.awake import ROOMS as AWAKE_ROOMS
+from exporter.awake.awake import Awake
+from exporter.awake.rounds import AwakeRounds
+from exporter.collecting.feeds import Feeds
+from exporter.collecting.readings import Readings
+from exporter.collecting.user_databases import UserDatabases
+from exporter.collecting.visits import Visitor, WakeStates, policy_of
 from exporter.compute.tenants import TenantRules
-from exporter.costs import Costs
-from exporter.disk import Disk
-from exporter.dsn import Place, conninfo
-from exporter.durable import ROOMS as DURABLE_ROOMS
-from exporter.durable import Durable
-from exporter.feeds import Feeds
-from exporter.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.notebook import NOTEBOOK_SCHEMA, Notebook
-from exporter.preflight import tenant_rules
-from exporter.readings import Readings
-from exporter.secret import read_secret
+from exporter.durable.statements import ROOMS as DURABLE_ROOMS
+from exporter.durable.statements import Durable
+from exporter.finops import ratecard
+from exporter.finops.costs import Costs
+from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.selfmetrics import SelfMetrics
 from exporter.settings import PoolerSettings, Settings
+from exporter.settings.dsn import Place, conninfo
+from exporter.settings.preflight import tenant_rules
+from exporter.settings.secret import read_secret
 from exporter.state import State
-from exporter.store import Store
-from exporter.user_databases import UserDatabases
-from exporter.visits import Visitor, WakeStates, policy_of
+from exporter.storage.disk import Disk
+from exporter.storage.notebook import NOTEBOOK_SCHEMA, Notebook
+from exporter.storage.store import Store
 
 ROOMS = {**DURABLE_ROOMS, **AWAKE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
 """Every room of the store."""

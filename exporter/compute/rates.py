@@ -1,6 +1,6 @@
 """Rate cards: what a plan charges for a component on a given day, and what it gives for free.
 
-Neon's API returns usage and never prices, so the prices are a dated data file (``exporter/rates/neon.json``) and this
+Neon's API returns usage and never prices, so the prices are a dated data file (``finops/rates/neon.json``) and this
 is its pure form: no file, no clock. Amounts are exact fractions inside and decimal strings at the edge; a float never
 touches them. A question the card cannot answer is answered with ``None``, never with a guess.
 """

@@ -24,6 +24,7 @@ import yaml
 
 from collectors import ALL
 from exporter.cli import OK, UPSTREAM, USAGE
+from exporter.commands.http_client import wait_until_ready
 from exporter.demo.api import ListenError, serve_named
 from exporter.demo.large import LargeWorldError
 from exporter.demo.postgres import PostgresStartError, free_port
@@ -32,7 +33,6 @@ from exporter.demo.statefile import StateError
 from exporter.demo.twin import Twin
 from exporter.demo.waste import ABOUT, wasting
 from exporter.demo.worldfile import WorldFileError
-from exporter.http_client import wait_until_ready
 
 INTERRUPTED = 130
 READY_SECONDS = 60.0

@@ -11,8 +11,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.http_client import ask
-from exporter.table import seconds, table
+from exporter.commands.http_client import ask
+from exporter.commands.table import seconds, table
 
 Series = dict[str, list[tuple[dict[str, str], float]]]
 LEGEND = (

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from exporter import ratecard
+from exporter.commands.table import table
 from exporter.compute.rates import Component
 from exporter.demo.fleet import NOBODY, OBSERVERS, OURS, Fleet, Observer, Sum, simulate, totals
-from exporter.table import table
+from exporter.finops import ratecard
 from tests.bench.measure import Verdict, print_verdicts
 
 CU = Fraction(1, 4)

@@ -30,18 +30,18 @@ from collectors.metric import Scope
 from collectors.session import visit
 from collectors.wake import EndpointFacts
 from exporter.app import tune_interpreter
+from exporter.collecting.places import Compute
+from exporter.collecting.readings import Readings
+from exporter.commands.table import table
 from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
-from exporter.disk import Disk
-from exporter.dsn import Place
-from exporter.durable import Durable
-from exporter.places import Compute
-from exporter.readings import Readings
+from exporter.durable.statements import Durable
+from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
-from exporter.snapshot import SnapshotBuilder
+from exporter.settings.dsn import Place
 from exporter.state import State
-from exporter.store import Store
-from exporter.table import table
+from exporter.storage.disk import Disk
+from exporter.storage.store import Store
 from exporter.wiring import ROOMS
 from tests.bench import many_statements
 from tests.bench.measure import Verdict, children, cpu_seconds, family_cpu_seconds, load, print_verdicts

@@ -27,11 +27,11 @@ from pathlib import Path
 from collectors.base import Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.demo.postgres import free_port
-from exporter.http import HttpServer
-from exporter.page import Overview
-from exporter.render import Renderer
-from exporter.routes import Routes
-from exporter.snapshot import Snapshot, SnapshotBuilder
+from exporter.serving.http import HttpServer
+from exporter.serving.page import Overview
+from exporter.serving.render import Renderer
+from exporter.serving.routes import Routes
+from exporter.serving.snapshot import Snapshot, SnapshotBuilder
 from tests.bench.measure import Verdict, print_verdicts
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"

@@ -21,12 +21,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from collectors.wake import WakePolicy, bound_seconds
-from exporter import ratecard
+from exporter.commands.table import table
 from exporter.compute.rates import Component
 from exporter.demo.compute import Compute
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import parse
-from exporter.table import table
+from exporter.finops import ratecard
 from tests.bench.measure import Verdict, load, print_verdicts
 from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, wake_world, watching
 from tests.bench.wake_trace import USER, Added, Player, Reasons, Span, added, awake_spans, seconds_of, trace

@@ -115,7 +115,7 @@ def test_an_api_whose_clock_is_minutes_off_keeps_the_bound(
 ) -> None:
     """Its Date header and what it stamps are off by as much; last_active comes from the compute and is right.
 
-    The agent goes by the later of its own clock, which is right here, and that header (`exporter.places`).
+    The agent goes by the later of its own clock, which is right here, and that header (`exporter.collecting.places`).
     """
     compute = Compute(suspend_after, bursts, Clocks(date=max(0.0, off), started=off))
     agent = sampler(honest(late), tick, phase, length)

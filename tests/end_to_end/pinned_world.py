@@ -13,10 +13,10 @@ from typing import Any
 
 import psycopg
 
+from exporter.commands.http_client import ask
 from exporter.demo.compute import Compute
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import WorldSpec, parse
-from exporter.http_client import ask
 from tests.fix_agent import Agent
 
 COLLECTORS = ("statements", "replication", "databases", "sizes", "activity", "settings")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from exporter.commands.http_client import ask
 from exporter.demo.scene import WIDTH
-from exporter.http_client import ask
 from tests.fix_twin_world import wait_for
 
 UP_SECONDS = 180

@@ -17,17 +17,17 @@ from collectors.base import Status, Target
 from collectors.metric import Scope
 from collectors.neon.models import Endpoint
 from collectors.wake import EndpointFacts
+from exporter.collecting.places import Compute
+from exporter.collecting.readings import Readings
 from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.postgres import Cluster
-from exporter.disk import Disk
-from exporter.dsn import Place
-from exporter.durable import ROOMS, Durable
-from exporter.places import Compute
-from exporter.readings import Readings
+from exporter.durable.statements import ROOMS, Durable
+from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
-from exporter.snapshot import SnapshotBuilder
+from exporter.settings.dsn import Place
 from exporter.state import State
-from exporter.store import Store
+from exporter.storage.disk import Disk
+from exporter.storage.store import Store
 from tests.collectors.reading import visited
 from tests.fix_postgres import PASSWORD
 

@@ -13,8 +13,8 @@ from collectors.metric import Families
 from collectors.statements import StatementRow, StatementSample
 from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.compute.topk import TopKPolicy
-from exporter.durable import ROOMS, Durable
-from exporter.store import Store
+from exporter.durable.statements import ROOMS, Durable
+from exporter.storage.store import Store
 from tests.exporter.statement_world import DEADLOCKS, NAMES, PLACE, START, counters, exported, oid
 
 LIFE = 7

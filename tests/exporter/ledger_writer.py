@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from exporter.cost_metrics import COST
-from exporter.costs import Costs
-from exporter.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
-from exporter.ratecard import load
-from exporter.store import Store
+from exporter.finops.cost_metrics import COST
+from exporter.finops.costs import Costs
+from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
+from exporter.finops.ratecard import load
+from exporter.storage.store import Store
 
 WIDTH = 40
 START = 1793491200  # 2026-11-01

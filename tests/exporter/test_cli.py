@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import main
-from exporter.table import seconds, size, table
+from exporter.commands.table import seconds, size, table
 
 
 def test_a_stranger_called_collectors_is_refused_in_one_line(tmp_path: Path) -> None:

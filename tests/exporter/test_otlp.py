@@ -22,7 +22,7 @@ from collectors.base import Target
 from collectors.metric import Families, Scope
 from exporter import otlp, tracing
 from exporter.otlp import Otlp, OtlpSettings
-from tests.exporter.serving import CALLS, COST, SIZE, endpoint, families
+from tests.exporter.served import CALLS, COST, SIZE, endpoint, families
 
 
 class Receiver:

@@ -11,8 +11,8 @@ from collectors.base import Status
 from collectors.metric import Kind, Scope, catalogue
 from exporter import selfmetrics as own
 from exporter.selfmetrics import AGENT, METRICS, CollectorHealth, SelfMetrics, collector_families
-from exporter.snapshot import SnapshotBuilder
-from tests.exporter.serving import endpoint, plain
+from exporter.serving.snapshot import SnapshotBuilder
+from tests.exporter.served import endpoint, plain
 from tests.fix_prometheus import promtool_check
 
 

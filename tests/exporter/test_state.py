@@ -6,7 +6,7 @@ import pytest
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
-from exporter.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Breaker, GlobalBreaker
+from exporter.collecting.breaker import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Breaker, GlobalBreaker
 from exporter.state import State
 
 GAUGE = Metric("pg_example_backends", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT, "A gauge.")

@@ -15,7 +15,7 @@ quick = settings(max_examples=100, deadline=None)
 
 
 class Exporter:
-    """Routes increments as `exporter.durable` does, and keeps what each series last showed."""
+    """Routes increments as `exporter.durable.statements` does, and keeps what each series last showed."""
 
     def __init__(self, policy: TopKPolicy) -> None:
         self.top: TopK[Key] = TopK(policy)

@@ -1,0 +1,1 @@
+"""Who keeps each compute awake, in seconds and dollars; what watching costs."""

@@ -1,0 +1,228 @@
+"""How long a compute stays awake after its last use, without us and with us, measured at the control plane.
+
+It never wakes the compute: it waits until somebody else has used it, and a session of ours is opened only when the
+wake policy allows one, as by a running agent. Times are unix seconds of the API's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from collectors.base import Status
+from collectors.neon.client import NeonClient
+from collectors.neon.models import Endpoint, EndpointPage
+from collectors.session import Visit
+from collectors.wake import EndpointFacts, WakePolicy, WakeState, after_visit, before_visit, bound_seconds, decide
+from exporter.collecting.places import Compute
+
+SLACK = 2.0
+"""Clocks are read in whole seconds, and Neon's monitor looks twice a second."""
+
+
+class GoneError(Exception):
+    """The compute is not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One suspend: the last use before it that was not ours, and when it came. ``visits``: ours in that life."""
+
+    last_active: float
+    suspended_at: float
+    visits: int = 0
+    after_last_use: bool = False
+    """Whether one of our visits followed the last use: only then it can have kept the compute awake."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it stayed awake after the last use."""
+        return self.suspended_at - self.last_active
+
+
+@dataclass(slots=True)
+class Follow:
+    """How quickly the API's last_active follows, as far as looks can tell."""
+
+    looks: int = 0
+    moves: int = 0
+    newest: tuple[float | None, float | None] = (None, None)
+    """``started_at`` and ``last_active`` of the look before."""
+    shown_after: list[float] = field(default_factory=list)
+    """Age of each new value when it was first seen."""
+
+    def saw(self, endpoint: Endpoint, now: float) -> None:
+        """Take in one look at an active compute."""
+        self.looks += 1
+        seen = (endpoint.started_at, endpoint.last_active)
+        if endpoint.last_active is not None and seen[0] == self.newest[0] and seen != self.newest:
+            self.moves += 1
+            self.shown_after.append(now - endpoint.last_active)
+        self.newest = seen
+
+
+@dataclass(slots=True)
+class Measured:
+    """What is known so far; whoever is interrupted can still tell it."""
+
+    policy: WakePolicy
+    suspend_after: float
+    """T as the rules take it, which is at least 60."""
+    without: Transition | None = None
+    with_us: Transition | None = None
+    visits: list[float] = field(default_factory=list)
+    refused: dict[str, int] = field(default_factory=dict)
+    """By rule, how often a visit was not allowed while the compute was awake."""
+    follow: Follow = field(default_factory=Follow)
+    began: float = 0.0
+    failed: str = ""
+
+    @property
+    def bound(self) -> float:
+        """The most that one idle transition may take longer because of us."""
+        return bound_seconds(self.policy, self.suspend_after)
+
+    @property
+    def difference(self) -> float | None:
+        """How much longer it stayed awake with us; None while either is missing."""
+        if self.without is None or self.with_us is None:
+            return None
+        return self.with_us.seconds - self.without.seconds
+
+
+VisitOnce = Callable[[], Awaitable[Visit]]
+
+
+class Watch:
+    """Watches one compute; ``measured`` grows as it goes."""
+
+    def __init__(
+        self,
+        client: NeonClient,
+        compute: Compute,
+        policy: WakePolicy,
+        visit_once: VisitOnce,
+        *,
+        every: float = 5.0,
+        agent_visited: Callable[[], float] = lambda: 0.0,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """``agent_visited`` answers when a running agent last visited it, 0 for never (or if there is none)."""
+        self._client = client
+        self._compute = compute
+        self._visit_once = visit_once
+        self._every = every
+        self._agent_visited = agent_visited
+        self._say = say
+        self._state: WakeState | None = None
+        self._shown = ""
+        self.measured = Measured(policy, compute.facts.suspend_after or 0.0)
+
+    async def run(self) -> None:
+        """Both phases; end it by cancelling.
+
+        Raises:
+            NeonError: the API does not answer as it should.
+            GoneError: the compute was deleted.
+        """
+        self._say("phase 1: without us. Waiting for a suspend that no visit of ours preceded.")
+        while self.measured.without is None and not self.measured.failed:
+            found = await self._life(visiting=False)
+            if found is not None and found.visits:
+                self._say("  an agent of ours visited in that time, so it does not count; stop it, or exclude this one")
+            elif found is not None:
+                self.measured.without = found
+                self._say(f"  suspended {found.seconds:.1f} s after its last use")
+        self._say("phase 2: with us. Waiting until somebody uses it; then a visit whenever the rules allow one.")
+        while not self.measured.failed:
+            found = await self._life(visiting=True)
+            if found is None or not found.visits:
+                self._say("  it was suspended before a visit was allowed; waiting for the next use")
+                continue
+            self.measured.with_us = found
+            self._say(f"  suspended {found.seconds:.1f} s after its last use by others")
+            if found.after_last_use:
+                return
+            self._say("  others used it after our last visit, so that had no effect; waiting for another suspend")
+
+    async def _life(self, *, visiting: bool) -> Transition | None:
+        """Watch until it has been awake and sleeps again; None when nothing can be said about that time."""
+        own_end, visits, foreign, lived_since = 0.0, 0, None, None
+        while True:
+            endpoint, now = await self._look()
+            if self.measured.began == 0.0:
+                self.measured.began = now
+            facts = self._facts(endpoint, now)
+            decision = decide(self.measured.policy, facts, self._state, now)
+            self._state = decision.state
+            if endpoint.current_state == "active":
+                lived_since = endpoint.started_at if lived_since is None else lived_since
+                self.measured.follow.saw(endpoint, now)
+                if visiting and decision.allow:
+                    # A start is a use, also where last_active does not show it yet.
+                    known = [each for each in (endpoint.last_active, endpoint.started_at) if each is not None]
+                    foreign, visits = max(known, default=None), visits + 1
+                    own_end = await self._visit(facts, decision.state, now)
+                    if self.measured.failed:
+                        return None
+                    continue
+                if visiting and decision.rule:
+                    self.measured.refused[decision.rule] = self.measured.refused.get(decision.rule, 0) + 1
+            elif endpoint.current_state == "idle" and not endpoint.pending_state and lived_since is not None:
+                return self._transition(endpoint, lived_since, own_end, visits, foreign)
+            await asyncio.sleep(self._every)
+
+    def _transition(
+        self, endpoint: Endpoint, started: float, own_end: float, visits: int, foreign: float | None
+    ) -> Transition | None:
+        last, suspended = endpoint.last_active, endpoint.suspended_at
+        if last is None or suspended is None or suspended < started or endpoint.started_at != started:
+            return None
+        if not visits:
+            agents = self.measured.without is None and self._agent_visited() > started
+            return Transition(last, suspended, visits=int(agents))
+        if last > own_end + SLACK or foreign is None:
+            return Transition(last, suspended, visits)
+        return Transition(foreign, suspended, visits, after_last_use=True)
+
+    async def _look(self) -> tuple[Endpoint, float]:
+        project, wanted = self._compute.place.project_id, self._compute.endpoint.id
+        listing = await self._client.pages(f"/projects/{project}/endpoints", {}, EndpointPage)
+        found = next((each for each in listing.items if each.id == wanted), None)
+        if found is None:
+            raise GoneError(f"{wanted} is gone from project {project}")
+        state = f"{found.current_state}, becoming {found.pending_state}" if found.pending_state else found.current_state
+        if state != self._shown:
+            self._shown = state
+            waiting = ": waiting until somebody uses it; it is not woken" if state == "idle" else ""
+            self._say(f"  {time.strftime('%H:%M:%S', time.gmtime(listing.server_now))} UTC  {state}{waiting}")
+        return found, listing.server_now
+
+    def _facts(self, endpoint: Endpoint, now: float) -> EndpointFacts:
+        return replace(
+            self._compute.facts,
+            current_state=endpoint.current_state,
+            pending_state=endpoint.pending_state,
+            disabled=endpoint.disabled,
+            last_active=endpoint.last_active,
+            started_at=endpoint.started_at,
+            read_at=now,
+        )
+
+    async def _visit(self, facts: EndpointFacts, state: WakeState, now: float) -> float:
+        """One session by the rules; when it ended."""
+        policy = self.measured.policy
+        began = time.monotonic()
+        state = before_visit(policy, state, now)
+        made = await self._visit_once()
+        ended = now + time.monotonic() - began
+        self._state = after_visit(policy, state, facts, made.evidence, ended)
+        self.measured.visits.append(now)
+        self._say(f"  {time.strftime('%H:%M:%S', time.gmtime(now))} UTC  visited for {made.seconds * 1000:.0f} ms")
+        if made.status is not Status.OK:
+            self.measured.failed = f"the visit failed ({made.status.value}): {made.error}"
+        elif made.woke_it:
+            self.measured.failed = "the visit woke the compute: it was suspended between the look and the connect"
+        return ended

@@ -1,0 +1,224 @@
+"""`neonmeter check`: one pass over everything that the settings name, and for each what works, what not, what to do.
+
+It opens one short session on each compute that is awake now (none that sleeps), so it may keep those awake for up to
+their suspend timeout once more; ``--no-sql`` leaves them alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+
+from psycopg.conninfo import conninfo_to_dict
+
+from collectors import ALL, Options, pgbouncer
+from collectors.base import Status
+from collectors.neon import consumption
+from collectors.neon.client import NeonClient
+from collectors.neon.errors import NeonError
+from collectors.neon.inventory import Inventory, refresh
+from collectors.pgbouncer import PoolerTarget
+from collectors.session import Visit, visit
+from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from exporter.collecting.places import Compute, computes
+from exporter.commands.table import counted, table
+from exporter.settings import NeonSettings, Settings
+from exporter.settings.dsn import DsnError, conninfo
+from exporter.settings.preflight import problems_of
+from exporter.settings.secret import SecretError
+from exporter.wiring import neon_client, pooler_conninfo, rules_of
+
+WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
+CLOCK_SECONDS = 8.0
+"""The Date header has whole seconds, and an answer takes a moment; from here on visits are missed."""
+MOST_COMPUTES = 50
+_REMEDIES = {
+    Status.AUTH: "; check the user in postgres.dsn and postgres.password(_file); the role: docs/permissions.sql",
+    Status.UNREACHABLE: "; check postgres.dsn, and that this machine may connect there",
+    Status.TIMEOUT: "; is a firewall in the way, or the server overloaded?",
+    Status.UNSUPPORTED: "; check postgres.dsn",
+    Status.NO_PRIVILEGE: "; see docs/permissions.sql, or Neon's IP allow list",
+}
+"""What to look at when a visit as a whole failed."""
+_RULE_REMEDY = "statements are told apart by project, branch, database and role (docs/tenancy.md)"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table: what was tried, how it ended, and what it means or what to do."""
+
+    what: str
+    result: str
+    detail: str
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Print the table; exit 1 when anything fails, 3 when Neon itself cannot be read."""
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    problems = problems_of(settings)
+    if problems:
+        return refuse(*problems, where=f" in {options.config}" if options.config else "")
+    findings = asyncio.run(_collect(settings, sql=not options.no_sql))
+    if options.json:
+        print(json.dumps([asdict(each) for each in findings], indent=2))
+    else:
+        print(table(("what", "result", "detail"), [(each.what, each.result, each.detail) for each in findings]), end="")
+        print(_verdict(findings))
+    failed = [each for each in findings if each.result == FAILS]
+    if any(each.what == "Neon API" for each in failed):
+        return UPSTREAM
+    return FINDINGS if failed else OK
+
+
+def _verdict(findings: list[Finding]) -> str:
+    """One line under the table: is there anything to do?"""
+    fails = sum(each.result == FAILS for each in findings)
+    left = sum(each.result == LEFT_OUT for each in findings)
+    rest = f" {left} {'was' if left == 1 else 'were'} left out: see why above." if left else ""
+    if fails:
+        return f"\n{fails} of {len(findings)} {'fails' if fails == 1 else 'fail'}: the detail says what to do.{rest}"
+    return f"\nAll that was tried works.{rest}"
+
+
+async def _collect(settings: Settings, *, sql: bool) -> list[Finding]:
+    async with neon_client(settings) as client:
+        return [finding async for finding in _all(settings, client, sql=sql)]
+
+
+async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIterator[Finding]:
+    neon = settings.neon
+    try:
+        found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
+    except NeonError as problem:
+        yield Finding("Neon API", FAILS, f"{problem.message}.{_doubts(settings, problem)}")
+        yield Finding("consumption, SQL", LEFT_OUT, "not tried: what there is, only Neon can tell")
+        found = None
+    if found is not None:
+        owner = found.org_name or found.org_id or "no organisation"
+        counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
+        count = ", ".join(counted(len(things), name) for name, things in counts)
+        yield Finding("Neon API", WORKS, f"{owner}: {count}")
+        if abs(found.skew) > CLOCK_SECONDS:
+            yield Finding("clock", FAILS, clock_trouble(found.skew))
+        for note in found.notes:
+            yield Finding("inventory", FAILS, note)
+        if not found.projects:
+            yield Finding("inventory", FAILS, "the key sees no project: is it of the right organisation?")
+        yield await _consumption(client, found)
+        async for finding in _computes(settings, found, sql=sql):
+            yield finding
+    async for finding in _poolers(settings):
+        yield finding
+    for finding in _rules(settings):
+        yield finding
+
+
+def _doubts(settings: Settings, problem: NeonError) -> str:
+    """Settings that differ from what most people have are the first to doubt."""
+    neon, doubts = settings.neon, [""]
+    if neon.org_id and problem.http_status in (400, 403, 404):
+        doubts.append(f"Is neon.org_id {neon.org_id} right, and the key of that organisation?")
+    if neon.api_url != NeonSettings().api_url and problem.http_status != 401:
+        doubts.append(f"Is neon.api_url {neon.api_url} right? Neon's own is {NeonSettings().api_url}")
+    return " ".join(doubts)
+
+
+def clock_trouble(skew: float) -> str:
+    """What a difference of the clocks means; ``skew`` is the API's clock minus ours, in seconds."""
+    which = "behind" if skew > 0 else "ahead of"
+    return (
+        f"this machine's clock is {abs(skew):.0f} s {which} the one of the Neon API: set it by NTP. neonmeter goes by "
+        "the later of the two, so that it never visits too late, and therefore visits less often than it could"
+    )
+
+
+async def _consumption(client: NeonClient, found: Inventory) -> Finding:
+    now = time.time() + found.skew
+    try:
+        read = await consumption.read_consumption(client, found.org_id, sorted(found.projects), now - 7200, now)
+    except NeonError as problem:
+        return Finding("consumption", FAILS, problem.message)
+    if read.status is not Status.OK:
+        return Finding("consumption", FAILS, "no cost: " + "; ".join(read.notes))
+    return Finding("consumption", WORKS, f"{len(read.rows)} hourly figures of the last two hours; cost is priced")
+
+
+async def _computes(settings: Settings, found: Inventory, *, sql: bool) -> AsyncIterator[Finding]:
+    if settings.postgres.dsn is None and not any(each.dsn for each in settings.postgres.overrides):
+        yield Finding("SQL", LEFT_OUT, "no postgres.dsn: inventory and cost only; set it to see inside the computes, "
+                      "as postgresql://monitor@{host}/postgres (role: docs/permissions.sql)")  # fmt: skip
+        return
+    every = sorted(computes(found), key=lambda each: each.target.name)
+    for compute in every[:MOST_COMPUTES]:
+        yield await _compute(settings, compute, sql=sql)
+    if len(every) > MOST_COMPUTES:
+        yield Finding("SQL", LEFT_OUT, f"{len(every) - MOST_COMPUTES} more computes were not tried")
+
+
+async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> Finding:
+    what = f"SQL {compute.target.name}"
+    try:
+        where = conninfo(settings.postgres, compute.place)
+    except (DsnError, SecretError) as problem:
+        return Finding(what, FAILS, str(problem))
+    if where is None:
+        return Finding(what, LEFT_OUT, "switched off in postgres.overrides")
+    facts = compute.facts
+    if facts.disabled:
+        return Finding(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")
+    if facts.current_state != "active" or facts.pending_state:
+        state = facts.pending_state or facts.current_state
+        return Finding(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")
+    if not sql:
+        return Finding(what, LEFT_OUT, "awake; not tried (--no-sql)")
+    collectors = [build(Options()) for build in ALL.values()]
+    return _judge(what, conninfo_to_dict(where), await visit(where, collectors, endpoint_id=compute.endpoint.id))
+
+
+def _judge(what: str, to: Mapping[str, object], made: Visit) -> Finding:
+    if made.woke_it:
+        return Finding(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
+    if made.status is not Status.OK:
+        port = f":{to['port']}" if to.get("port") else ""
+        address = f"{to.get('user')}@{to.get('host')}{port}/{to.get('dbname')}"
+        return Finding(what, FAILS, f"{made.status.value}: {address}: {made.error}{_REMEDIES.get(made.status, '')}")
+    if made.evidence is not None and not made.evidence.privileged:
+        return Finding(what, FAILS, "no_privilege: the role lacks pg_monitor, so other users' work is hidden; "
+                       f"run GRANT pg_monitor TO {to.get('user')} (docs/permissions.sql)")  # fmt: skip
+    failures = [f"{name}: {status.value}, {text}" for (name, _), (status, text) in made.failures.items()]
+    silent = [name for name, results in made.results.items() if not results]
+    if "statements" in silent:
+        failures.append("statements: unsupported, run CREATE EXTENSION pg_stat_statements in database postgres")
+    if failures:
+        return Finding(what, FAILS, "; ".join(failures))
+    version = made.server.version_num // 10000 if made.server else "?"
+    rows = sum(len(result.rows) for results in made.results.values() for result in results.values())
+    return Finding(what, WORKS, f"PostgreSQL {version}, {rows} rows in {made.seconds * 1000:.0f} ms")
+
+
+async def _poolers(settings: Settings) -> AsyncIterator[Finding]:
+    for pooler in settings.pgbouncer:
+        target = PoolerTarget(pooler.name, lambda pooler=pooler: pooler_conninfo(pooler))  # type: ignore[misc]
+        for observation in await pgbouncer.observe(target):
+            what = f"PgBouncer {observation.target.labels[0]}"
+            if observation.status is Status.OK:
+                yield Finding(what, WORKS, f"{observation.rows} rows in {observation.seconds * 1000:.0f} ms")
+            else:
+                wrong = 'database "pgbouncer" does not exist' in observation.error
+                hint = f"; this is PostgreSQL itself: check the port in the pgbouncer entry {pooler.name}"
+                yield Finding(what, FAILS, f"{observation.status.value}: {observation.error}{hint if wrong else ''}")
+
+
+def _rules(settings: Settings) -> list[Finding]:
+    if not settings.tenants:
+        return [Finding("tenants", LEFT_OUT, "no rules: every tenant's work is __unattributed__ (docs/tenancy.md)")]
+    notes = rules_of(settings).unmatchable()
+    if not notes:
+        return [Finding("tenants", WORKS, f"{counted(len(settings.tenants), 'rule')}")]
+    return [Finding("tenants", FAILS, f"{note}; {_RULE_REMEDY}") for note in notes]

@@ -1,0 +1,69 @@
+"""How a command is declared: its name, its options, and a handler that is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Commands:
+    """The commands of one parser. Each module of this package adds its own with ``add``."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._commands: Any = parser.add_subparsers(metavar="COMMAND")
+        self._common = argparse.ArgumentParser(add_help=False)
+        named = os.environ.get("NEONMETER_CONFIG")
+        self._common.add_argument(
+            "--config", type=Path, default=Path(named) if named else None, metavar="FILE", help="settings file (YAML)"
+        )
+        self._reading = argparse.ArgumentParser(add_help=False, parents=[self._common])
+        self._reading.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+    def add(self, name: str, handler: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+        """A command with ``--config`` (and ``--json``); ``handler`` is module:function, called with the options."""
+        parent = self._reading if json else self._common
+        sub: argparse.ArgumentParser = self._commands.add_parser(name, help=text, description=text, parents=[parent])
+        sub.set_defaults(handler=Lazy(handler))
+        return sub
+
+    def group(self, name: str, text: str) -> Group:
+        """A command with commands of its own, as ``ledger verify``."""
+        sub = self._commands.add_parser(name, help=text, description=text)
+        return Group(sub.add_subparsers(metavar="WHAT", required=True), self._common, self._reading)
+
+    @property
+    def names(self) -> list[str]:
+        """Every command, in the order of the help."""
+        return list(self._commands.choices)
+
+
+class Group:
+    """The commands under one word."""
+
+    def __init__(self, commands: Any, common: argparse.ArgumentParser, reading: argparse.ArgumentParser) -> None:
+        self._commands = commands
+        self._common = common
+        self._reading = reading
+
+    def add(self, name: str, handler: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+        """As :meth:`Commands.add`."""
+        parent = self._reading if json else self._common
+        sub: argparse.ArgumentParser = self._commands.add_parser(name, help=text, description=text, parents=[parent])
+        sub.set_defaults(handler=Lazy(handler))
+        return sub
+
+
+class Lazy:
+    """A handler named by module:function, imported at the call, so that `version` costs nothing."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __call__(self, options: argparse.Namespace) -> int:
+        """Run it; answers the exit code."""
+        module, _, name = self.where.partition(":")
+        code: int = getattr(importlib.import_module(module), name)(options)
+        return code

@@ -1,0 +1,1 @@
+"""Counters that survive suspends, restarts and kill -9."""

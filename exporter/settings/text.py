@@ -1,0 +1,144 @@
+"""The settings tree told to people: an example file, a JSON schema, docs/config.md. All come from the tree itself."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union
+
+import yaml
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from exporter.settings import PREFIX, Settings
+
+_EXAMPLES: dict[str, Any] = {
+    "neon.api_key_file": "/run/secrets/neon-api-key",
+    "postgres.dsn": "postgresql://monitor@{host}/postgres",
+    "postgres.password_file": "/run/secrets/monitor-password",
+    "postgres.overrides": [{"project": "*-sandbox", "enabled": False}],
+    "sampling.expected_slots": [{"project": "orders", "branch": "main", "slot": "debezium"}],
+    "sampling.collectors": {"settings": {"interval_seconds": 900}},
+    "pgbouncer": [{"name": "orders", "dsn": "postgresql://stats@pgbouncer:6432/pgbouncer",
+                   "password_file": "/run/secrets/pgbouncer-stats"}],
+    "tenants": [{"role": "^(?P<tenant>.+)_app$"}, {"schema": "^t_(?P<tenant>[a-z0-9]+)$"},
+                {"database": "^customer_(?P<tenant>.+)$"}, {"tenant": "__shared__", "role": "^postgres$"}],
+}  # fmt: skip
+
+
+def schema() -> str:
+    """The JSON schema of the settings, for editors and for other tools."""
+    return json.dumps(Settings.model_json_schema(by_alias=True), indent=2)
+
+
+def example() -> str:
+    """A complete settings file: every key with what it means; all but the least that is useful commented out."""
+    lines = [
+        "# Settings of neonmeter. Every key can also be set by environment, as NEONMETER_SECTION__KEY.",
+        "# Only an API key is needed: it gives inventory and cost. A DSN template adds what happens inside.",
+    ]
+    for name, field in Settings.model_fields.items():
+        model = _model(field.annotation)
+        if model is None:
+            continue
+        lines += ["", f"# {_doc(model).split('. ')[0].rstrip('.')}."]
+        lines += _list_example(name) if _is_list(field.annotation) else _section_example(name, model)
+    return "\n".join(lines) + "\n"
+
+
+def _section_example(section: str, model: type[BaseModel]) -> list[str]:
+    body: list[str] = []
+    live = False
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        given = _EXAMPLES.get(f"{section}.{key}")
+        value = given if given is not None else _plain(field.get_default(call_default_factory=True))
+        on = f"{section}.{key}" in ("neon.api_key_file", "postgres.dsn", "postgres.password_file")
+        live = live or on
+        text = yaml.safe_dump({key: value}, default_flow_style=True, width=10_000).strip()[1:-1]
+        body.append(f"  {'' if on else '# '}{text}{f'  # {field.description}' if field.description else ''}")
+    return [f"{section}:" if live else f"# {section}:", *body]
+
+
+def _list_example(name: str) -> list[str]:
+    entries = [yaml.safe_dump(each, default_flow_style=True, width=10_000).strip() for each in _EXAMPLES[name]]
+    return [f"# {name}:", *[f"#   - {entry}" for entry in entries]]
+
+
+def markdown() -> str:
+    """docs/config.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Generated from `exporter/settings/` by `make docs`. One YAML file (`--config FILE` or `NEONMETER_CONFIG`);",
+        f"an environment variable `{PREFIX}SECTION__KEY` wins over the file, and `NEON_API_KEY` is enough to start.",
+        "Unknown keys are refused. `neonmeter config example` prints a file to start from, `config check` judges one,",
+        "`config show` prints what is in force with secrets masked, `config schema` the JSON schema.",
+    ]
+    for path, model, many in _sections():
+        lines += ["", f"## {path}" + (" (a list)" if many else ""), "", _doc(model), ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else f"`{_yaml(field.get_default(call_default_factory=True))}`"
+            meaning = field.description or ""
+            lines.append(f"| `{field.alias or name}` | {_type(field)} | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
+    for name, field in Settings.model_fields.items():
+        model = _model(field.annotation)
+        if model is None:
+            continue
+        yield name, model, _is_list(field.annotation)
+        for inner, inner_field in model.model_fields.items():
+            nested = _model(inner_field.annotation)
+            if nested is not None:
+                yield f"{name}.{inner}", nested, True
+
+
+def _doc(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in typing.get_args(annotation) if (found := _model(each))), None)
+
+
+def _is_list(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is list
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _yaml(value: Any) -> str:
+    return "" if value is None else json.dumps(_plain(value))
+
+
+def _type(field: FieldInfo) -> str:
+    return _type_name(field.annotation)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, Union):
+        return " or ".join(_type_name(each) for each in arguments if each is not type(None))
+    if origin is typing.Literal:
+        return " or ".join(f"`{each}`" for each in arguments)
+    if origin is list:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return f"map to {_type_name(arguments[1])}"
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
+    names = {str: "text", int: "whole number", float: "number", bool: "yes/no", Path: "file", SecretStr: "secret"}
+    return names.get(annotation, "section")
