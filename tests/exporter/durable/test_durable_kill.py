@@ -21,7 +21,7 @@ from tests.exporter.statement_world import DEADLOCKS, NAMES, PLACE
 def run_and_kill(path: Path, after: float) -> list[tuple[int, dict[tuple[str, ...], float]]]:
     """What one process published before it was killed, ``after`` seconds from its first publication."""
     command = [sys.executable, "-m", "tests.exporter.absorb_forever", str(path)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None
         assert process.stderr is not None
