@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.settings.finops import CostSettings, LedgerSettings
+from exporter.settings.report import ReportSettings
 from exporter.settings.sections import (
     CollectorSettings,
     HttpSettings,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     tenants: list[TenantRuleSettings] = []
     cost: CostSettings = CostSettings()
     ledger: LedgerSettings = LedgerSettings()
+    report: ReportSettings = ReportSettings()
     intervals: IntervalSettings = IntervalSettings()
     http: HttpSettings = HttpSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

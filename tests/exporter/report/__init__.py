@@ -1,0 +1,1 @@
+"""The monthly review: its facts, its files, and FOCUS."""
