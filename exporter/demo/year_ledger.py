@@ -1,0 +1,113 @@
+"""Writes the synthetic year where an agent would have kept it: usage, tenant hours and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from collectors.statements import STATEMENT_FIELDS
+from exporter.compute.accumulate import Life
+from exporter.compute.rates import DAY
+from exporter.demo.year import Year, YearTenantHour
+from exporter.durable import tables
+from exporter.durable.tables import Place
+from exporter.finops.ledger import Ledger
+from exporter.storage.notebook import Notebook
+from exporter.storage.store import Store
+
+if TYPE_CHECKING:
+    from exporter.compute.accumulate import Counters
+
+Progress = Callable[[int], None]
+"""Called with the end of each day that is written, in unix seconds."""
+
+
+def seed_ledger(
+    ledger: Ledger,
+    year: Year,
+    progress: Progress | None = None,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+) -> int:
+    """Write the usage of a span (the whole year when not given), a day at a time; answers how many facts there were.
+
+    Raises:
+        StoreError: the ledger cannot be written.
+    """
+    count = 0
+    begin, until = start or year.start, end or year.end
+    for day in range(begin, until, DAY):
+        last = min(day + DAY, until)
+        facts = list(year.facts(day, last))
+        ledger.put(facts, read_through={org.id: last for org in year.orgs})
+        count += len(facts)
+        if progress is not None:
+            progress(last)
+    return count
+
+
+def seed_tenants(store: Store, year: Year, *, start: int | None = None, end: int | None = None) -> int:
+    """Write who was busy, as the durable counters keep it; the store needs their room. Answers the number of rows.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    with store.snapshot() as cursor:
+        places = {(each.project_id, each.branch_id): each.id for each in tables.places(cursor)}
+    count = 0
+    begin, until = start or year.start, end or year.end
+    for day in range(begin, until, DAY):
+        count += _write_day(store, places, year.tenant_hours(day, min(day + DAY, until)))
+    return count
+
+
+def _write_day(store: Store, places: dict[tuple[str, str], int], rows: Iterable[YearTenantHour]) -> int:
+    by_place: dict[int, list[tuple[int, str, int, Counters]]] = {}
+    new: list[Place] = []
+    for row in rows:
+        spot = (row.project_id, row.branch_id)
+        number = places.get(spot)
+        if number is None:
+            number = places[spot] = max(places.values(), default=0) + 1
+            # No life: an agent that goes on with this file begins to count anew.
+            new.append(Place(number, *spot, row.endpoint_id, Life(0, 0, 0, 0), 0))
+        by_place.setdefault(number, []).append((row.hour, row.tenant, row.busy_us, _counters(row)))
+    with store.transaction() as cursor:
+        for place in new:
+            tables.save_place(cursor, place)
+        for number, parts in by_place.items():
+            tables.add_hours(cursor, number, parts)
+    return sum(len(parts) for parts in by_place.values())
+
+
+def _counters(row: YearTenantHour) -> Counters:
+    known = {
+        "calls": row.calls,
+        "exec_us": row.busy_us,
+        "rows": row.rows,
+        "wal_bytes": row.wal_bytes,
+        "shared_blks_read": row.shared_blks_read,
+    }
+    return tuple(known.get(name, 0) for name in STATEMENT_FIELDS)
+
+
+def seed_names(store: Store, year: Year) -> None:
+    """Write the names where `neonmeter cost` looks for them; the store needs the room ``notebook``.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    Notebook(store).write("names", "all", dict(year.names))
+
+
+def seed_store(store: Store, ledger: Ledger, year: Year, progress: Progress | None = None) -> int:
+    """All three. Answers the number of facts.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    seed_names(store, year)
+    count = seed_ledger(ledger, year, progress)
+    seed_tenants(store, year)
+    return count
