@@ -20,6 +20,7 @@ from exporter.awake.awake import Awake
 from exporter.awake.rounds import AwakeRounds
 from exporter.collecting.feeds import Feeds
 from exporter.collecting.readings import Readings
+from exporter.collecting.schema_sizes import SchemaSizes
 from exporter.collecting.user_databases import UserDatabases
 from exporter.collecting.visits import Visitor, WakeStates, policy_of
 from exporter.compute.tenants import TenantRules
@@ -141,14 +142,10 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         return conninfo(settings.postgres, place)
 
     readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
-    users = UserDatabases(
-        policy_of(settings.sampling),
-        durable=kept.durable,
-        notebook=notebook,
-        state=kept.state,
-        disk=kept.disk,
-        clock=kept.clock,
-    )
+    sizes = SchemaSizes(
+        durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
+    )  # fmt: skip
+    users = UserDatabases(policy_of(settings.sampling), [sizes], clock=kept.clock)
     visitor = Visitor(
         settings.sampling,
         conninfo=reach,

@@ -1,0 +1,117 @@
+"""Rides along into the user databases for the sizes of schemas, and for which role works in which schema.
+
+The roles are kept on the disk, because tenant rules over schemas need them for the first statements after a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from collectors.base import Observation, Reading, SqlCollector, Status
+from collectors.metric import Families, Series
+from collectors.schemas import NAME, SchemaFacts, SchemasCollector
+from exporter.collecting.places import Compute
+from exporter.durable.statements import Durable
+from exporter.state import State
+from exporter.storage.disk import Disk
+from exporter.storage.notebook import Notebook
+
+INTERVAL = 3600.0
+
+
+@dataclass(slots=True)
+class _Inside:
+    """What is known of one compute's databases."""
+
+    families: dict[str, Families] = field(default_factory=dict)
+    schemas: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Database -> role -> schemas."""
+
+
+class SchemaSizes:
+    """A rider (`collecting.riders`)."""
+
+    def __init__(
+        self,
+        *,
+        durable: Durable,
+        notebook: Notebook,
+        state: State,
+        disk: Disk,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._durable = durable
+        self._notebook = notebook
+        self._state = state
+        self._disk = disk
+        self._clock = clock
+        self._known: dict[str, _Inside] = {}
+
+    async def recall(self, compute: Compute) -> None:
+        """The roles of earlier rides."""
+        endpoint_id = compute.endpoint.id
+        if endpoint_id in self._known:
+            return
+        page = await self._disk.run(lambda: self._notebook.read(NAME, endpoint_id)) or {}
+        known = self._known[endpoint_id] = _Inside()
+        for datname, roles in page.items():
+            if isinstance(roles, Mapping):
+                known.schemas[datname] = {str(role): tuple(names) for role, names in roles.items()}
+        self._tell(endpoint_id, known)
+
+    def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
+        """Always: it is small."""
+        del compute, now
+        return (SchemasCollector(datname),)
+
+    async def take(
+        self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
+    ) -> None:
+        """Keep the sizes and roles of one database; what it told before stays when it told nothing."""
+        del failures
+        reading = readings.get(NAME)
+        if reading is None:
+            return
+        known = self._known[compute.endpoint.id]
+        known.families[datname] = reading.families
+        if isinstance(reading.facts, SchemaFacts):
+            known.schemas[datname] = dict(reading.facts.schemas)
+
+    async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
+        """Show the series of all databases together and keep the roles."""
+        known = self._known[compute.endpoint.id]
+        for gone in {*known.families, *known.schemas} - set(names):
+            known.families.pop(gone, None)
+            known.schemas.pop(gone, None)
+        page = {
+            datname: {role: list(schemas) for role, schemas in roles.items()}
+            for datname, roles in known.schemas.items()
+        }
+        await self._disk.run(lambda: self._notebook.write(NAME, compute.endpoint.id, page))
+        self._tell(compute.endpoint.id, known)
+        observation = Observation(
+            NAME, compute.target, status, self._clock(), seconds, _merged(known), len(known.families), error
+        )  # fmt: skip
+        self._state.put(observation, interval=INTERVAL)
+
+    def _tell(self, endpoint_id: str, known: _Inside) -> None:
+        """So that tenant rules over schemas can match the statements of a role."""
+        roles = {
+            (datname, role): schemas
+            for datname, by_role in known.schemas.items()
+            for role, schemas in by_role.items()
+        }  # fmt: skip
+        if roles:
+            self._durable.set_role_schemas(endpoint_id, roles)
+
+
+def _merged(known: _Inside) -> Families:
+    whole = Families()
+    series: dict[object, Series] = {}
+    for families in known.families.values():
+        for metric, part in families.items():
+            series.setdefault(metric, {}).update(part)
+            whole.put(metric, series[metric])
+    return whole
