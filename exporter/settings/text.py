@@ -6,6 +6,8 @@ import json
 import types
 import typing
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Union
 
@@ -26,6 +28,9 @@ _EXAMPLES: dict[str, Any] = {
                    "password_file": "/run/secrets/pgbouncer-stats"}],
     "tenants": [{"role": "^(?P<tenant>.+)_app$"}, {"schema": "^t_(?P<tenant>[a-z0-9]+)$"},
                 {"database": "^customer_(?P<tenant>.+)$"}, {"tenant": "__shared__", "role": "^postgres$"}],
+    "cost.extra_lines": [{"name": "Support", "category": "Purchase", "amount": "500.00", "from": "2026-01-01"}],
+    "budgets": [{"name": "everything", "amount": "2500.00"},
+                {"name": "payments", "scope": "tag", "match": "team=payments", "amount": "400.00"}],
 }  # fmt: skip
 
 
@@ -141,4 +146,5 @@ def _type_name(annotation: Any) -> str:
     if origin is typing.Annotated:
         return _type_name(arguments[0])
     names = {str: "text", int: "whole number", float: "number", bool: "yes/no", Path: "file", SecretStr: "secret"}
+    names |= {Decimal: "amount", date: "day"}
     return names.get(annotation, "section")

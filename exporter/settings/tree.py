@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from exporter.settings.budgets import Budgets
 from exporter.settings.finops import CostSettings, LedgerSettings
 from exporter.settings.report import ReportSettings
 from exporter.settings.sections import (
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     pgbouncer: list[PoolerSettings] = []
     tenants: list[TenantRuleSettings] = []
     cost: CostSettings = CostSettings()
+    budgets: Budgets = []
     ledger: LedgerSettings = LedgerSettings()
     report: ReportSettings = ReportSettings()
     intervals: IntervalSettings = IntervalSettings()
