@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from exporter.compute.rates import (
     DAY,
+    HOUR,
     METRIC_COMPONENTS,
     UNITS,
     AllowanceScope,
@@ -27,6 +29,7 @@ from exporter.compute.rates import (
     RateCard,
     month_start,
     next_month,
+    plan_named,
 )
 
 GB = 10**9
@@ -34,6 +37,7 @@ MONTH_HOURS = 744
 UNATTRIBUTED = "__unattributed__"
 PROJECT_LEVEL = "__project__"
 HOURLY, DAILY, MONTHLY = "hourly", "daily", "monthly"
+EXTRA_BRANCHES = "extra_branches_month"
 
 _DIVISORS = {
     Component.COMPUTE: 3600,
@@ -93,6 +97,8 @@ class CostLine:
     cost: Fraction
     lower_bound: bool = False
     """The branch allowance is hourly, and only coarser buckets were left: the true figure may be higher."""
+    spread: bool = False
+    """A monthly bucket reached over a change of price; its usage was spread evenly over its hours."""
 
     @property
     def unit(self) -> str:
@@ -135,13 +141,16 @@ class _Key(NamedTuple):
 def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None) -> Pricing:
     """Price usage of any span; each bucket must be there once (see ``newest_only``). ``plan`` overrides the API's.
 
-    Allowances per month apply to what is given of each calendar month (UTC).
+    ``plan`` is a subscription type, or the name a person has for one (``scale``). Allowances per month apply to what is
+    given of each calendar month (UTC).
 
     Raises:
         ValueError: a negative value, or a granularity that the API does not have.
     """
-    sums, strangers = _sum(facts, card, plan)
-    usage, billable, coarse = _by_branch(sums)
+    taken = _Usage(card, plan_named(plan) if plan else None)
+    taken.take(facts)
+    sums, strangers = taken.sums()
+    usage, billable, flags = _by_branch(sums)
     billable.update(_transfer_past_allowance(usage, card))
     lines = []
     unknown = set(strangers)
@@ -153,8 +162,11 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
             why = card.why_unknown(key.plan, key.component, at)
             unknown.add(Unknown(key.project_id, key.plan, key.component.value, why))
         cost = quantity * rate.amount if rate else Fraction()
+        lower_bound, spread = flags.get(key, (False, False))
         lines.append(
-            CostLine(*key[:3], key.component, key.plan, key.stretch, usage[key], quantity, rate, cost, key in coarse)
+            CostLine(
+                *key[:3], key.component, key.plan, key.stretch, usage[key], quantity, rate, cost, lower_bound, spread
+            )
         )
     return Pricing(tuple(lines), tuple(sorted(unknown, key=lambda u: (u.project_id, u.plan, u.component))))
 
@@ -203,55 +215,126 @@ class Stretches(dict[int, Stretch]):
 @dataclass(slots=True)
 class _Sum:
     usage: int = 0
-    billable: int = 0
+    billable: int | Fraction = 0
     coarse: bool = False
+    spread: bool = False
 
 
-def _sum(facts: Iterable[UsageFact], card: RateCard, override: str | None) -> tuple[dict[_Key, _Sum], set[Unknown]]:
-    stretches = Stretches(card)
-    raw: dict[tuple[str, str, str, str, str, Stretch], int] = {}
-    buckets: dict[tuple[str, str, str, int, str], int] = {}
-    for org, project, branch, start, granularity, fact_plan, metric, value, _ in facts:
-        if value < 0:
-            raise ValueError(f"project {project}: {metric} is {value} at {start}; usage is never negative")
-        plan = override or fact_plan
-        if metric == "extra_branches_month":
-            bucket = (org, project, plan, start, granularity)
-            buckets[bucket] = buckets.get(bucket, 0) + value
-        else:
-            name = (org, project, branch, plan, metric, stretches[start])
-            raw[name] = raw.get(name, 0) + value
-    sums = _past_allowance_by_bucket(buckets, card, stretches)
-    strangers = set()
-    for (org, project, branch, plan, metric, stretch), value in raw.items():
+class _Bucket(NamedTuple):
+    org_id: str
+    project_id: str
+    start: int
+    hours: int
+    granularity: str
+
+
+class _Usage:
+    """Raw usage, summed as far as nothing about its price changes; branch-hours stay in their buckets."""
+
+    def __init__(self, card: RateCard, override: str | None) -> None:
+        self._card = card
+        self._override = override
+        self._stretches = Stretches(card)
+        self._raw: dict[tuple[str, str, str, str, str, Stretch], int] = {}
+        self._buckets: dict[_Bucket, dict[str, int]] = {}
+        self._spread: set[tuple[str, str, str, str, str, Stretch]] = set()
+
+    def take(self, facts: Iterable[UsageFact]) -> None:
+        override, history, card, raw, stretches = (
+            self._override, self._card.plan_history, self._card, self._raw, self._stretches,
+        )  # fmt: skip
+        for fact in facts:
+            org, project, branch, start, granularity, plan, metric, value, _ = fact
+            if value < 0:
+                raise ValueError(f"project {project}: {metric} is {value} at {start}; usage is never negative")
+            if granularity == MONTHLY:
+                self._take_month(fact)
+                continue
+            if override or history:
+                plan = override or card.plan_of(plan, org, project, start)
+            if metric == EXTRA_BRANCHES:
+                bucket = _Bucket(org, project, start, bucket_hours(start, granularity), granularity)
+                parts = self._buckets.setdefault(bucket, {})
+                parts[plan] = parts.get(plan, 0) + value
+            else:
+                name = (org, project, branch, plan, metric, stretches[start])
+                raw[name] = raw.get(name, 0) + value
+
+    def _take_month(self, fact: UsageFact) -> None:
+        """A month may reach over a change of price: then its usage is spread evenly over its hours."""
+        end = next_month(fact.start)
+        edges = [fact.start, *(edge for edge in self._card.boundaries if fact.start < edge < end), end]
+        pieces = []
+        for start, until in pairwise(edges):
+            plan = self._override or self._card.plan_of(fact.plan, fact.org_id, fact.project_id, start)
+            pieces.append((start, until, plan))
+        given, whole = 0, end - fact.start
+        uneven = len({self._price(fact.metric, start, plan) for start, _, plan in pieces}) > 1
+        for start, until, plan in pieces:
+            part = fact.value * (until - fact.start) // whole - given
+            given += part
+            name = (*fact[:3], plan, fact.metric, self._stretches[start])
+            if uneven:
+                self._spread.add(name)
+            if fact.metric == EXTRA_BRANCHES:
+                bucket = _Bucket(fact.org_id, fact.project_id, start, (until - start) // HOUR, MONTHLY)
+                parts = self._buckets.setdefault(bucket, {})
+                parts[plan] = parts.get(plan, 0) + part
+            elif part:
+                self._raw[name] = self._raw.get(name, 0) + part
+
+    def _price(self, metric: str, at: int, plan: str) -> tuple[object, ...]:
         component = METRIC_COMPONENTS.get(metric)
         if component is None:
-            why = f"metric {metric!r} is new in the API; this version has no price for it, a newer one may"
-            strangers.add(Unknown(project, plan, metric, why))
-        else:
-            sums[_Key(org, project, branch, plan, component, stretch)] = _Sum(value, value)
-    return sums, strangers
+            return ()
+        rate, free = self._card.rate(plan, component, at), self._card.allowance(plan, component, at)
+        return rate and rate.amount, free and (free.quantity, free.scope), plan
+
+    def sums(self) -> tuple[dict[_Key, _Sum], set[Unknown]]:
+        sums = self._past_allowance_by_bucket()
+        strangers = set()
+        for name, value in self._raw.items():
+            org, project, branch, plan, metric, stretch = name
+            component = METRIC_COMPONENTS.get(metric)
+            if component is None:
+                why = f"metric {metric!r} is new in the API; this version has no price for it, a newer one may"
+                strangers.add(Unknown(project, plan, metric, why))
+            else:
+                key = _Key(org, project, branch, plan, component, stretch)
+                sums[key] = _Sum(value, value, spread=name in self._spread)
+        return sums, strangers
+
+    def _past_allowance_by_bucket(self) -> dict[_Key, _Sum]:
+        """Branch-hours: what is free is free per hour, so a quiet hour does not pay for a busy one.
+
+        A bucket that a change of plan cut in two has the free hours of each plan for its part of the time, and how
+        much that is the branch-hours tell: the branches are the same before and after.
+        """
+        sums: dict[_Key, _Sum] = {}
+        for bucket, parts in self._buckets.items():
+            org, project, start, hours, granularity = bucket
+            whole = sum(parts.values())
+            for plan, value in parts.items():
+                key = _Key(org, project, "", plan, Component.EXTRA_BRANCHES, self._stretches[start])
+                allowance = self._card.allowance(plan, Component.EXTRA_BRANCHES, start)
+                free: int | Fraction = allowance.quantity * hours if allowance else 0
+                if len(parts) > 1 and whole:
+                    free = free * Fraction(value, whole)
+                total = sums.setdefault(key, _Sum())
+                total.usage += value
+                total.billable += max(0, value - free)
+                total.coarse |= granularity != HOURLY
+                total.spread |= (org, project, "", plan, EXTRA_BRANCHES, key.stretch) in self._spread
+        return sums
 
 
-def _past_allowance_by_bucket(
-    buckets: dict[tuple[str, str, str, int, str], int], card: RateCard, stretches: Stretches
-) -> dict[_Key, _Sum]:
-    """Branch-hours: what is free is free per hour, so a quiet hour does not pay for a busy one."""
-    sums: dict[_Key, _Sum] = {}
-    for (org, project, plan, start, granularity), value in buckets.items():
-        key = _Key(org, project, "", plan, Component.EXTRA_BRANCHES, stretches[start])
-        free = card.allowance(plan, Component.EXTRA_BRANCHES, start)
-        total = sums.setdefault(key, _Sum())
-        total.usage += value
-        total.billable += max(0, value - (free.quantity * bucket_hours(start, granularity) if free else 0))
-        total.coarse |= granularity != HOURLY
-    return sums
+_Flags = dict[_Key, tuple[bool, bool]]
 
 
-def _by_branch(sums: dict[_Key, _Sum]) -> tuple[dict[_Key, int], dict[_Key, int | Fraction], set[_Key]]:
+def _by_branch(sums: dict[_Key, _Sum]) -> tuple[dict[_Key, int], dict[_Key, int | Fraction], _Flags]:
     usage: dict[_Key, int] = {}
     billable: dict[_Key, int | Fraction] = {}
-    coarse: set[_Key] = set()
+    flags: _Flags = {}
     below: dict[_Key, int] = {}
     for key, total in sums.items():
         if key.branch_id:
@@ -262,13 +345,14 @@ def _by_branch(sums: dict[_Key, _Sum]) -> tuple[dict[_Key, int], dict[_Key, int 
         if not key.branch_id:
             row = key._replace(branch_id=PROJECT_LEVEL if key.component in _PROJECT_ONLY else UNATTRIBUTED)
             used = max(0, total.usage - below.get(key, 0))
-        if used:
-            usage[row] = used
-        if used and key.component is Component.EXTRA_BRANCHES:
+        if not used:
+            continue
+        usage[row] = used
+        if key.component is Component.EXTRA_BRANCHES:
             billable[row] = total.billable
-            if total.coarse:
-                coarse.add(row)
-    return usage, billable, coarse
+        if total.coarse or total.spread:
+            flags[row] = (total.coarse, total.spread)
+    return usage, billable, flags
 
 
 def _transfer_past_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[tuple[_Key, Fraction]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from fractions import Fraction
+from typing import TypeVar
 
 HOUR = 3600
 DAY = 86400
@@ -60,6 +62,24 @@ ALLOWANCE_UNITS: Mapping[Component, str] = {Component.EXTRA_BRANCHES: "child bra
 """The components that can have an allowance, and the unit it is in."""
 
 
+PLAN_NAMES: Mapping[str, str] = {
+    "free": "free_v3",
+    "launch": "launch_v3",
+    "scale": "scale_v3",
+    "enterprise": "direct_sales_v3",
+}
+"""The plan that a person means by a name, and its subscription type. From the API ``launch`` and ``scale`` are other
+plans: the older ones with a fixed fee, which usage alone does not price."""
+
+
+def plan_named(text: str) -> str:
+    """The subscription type that a person means: ``Scale`` and ``scale_v3`` are both ``scale_v3``.
+
+    For what a person writes (``cost.plan``, ``--plan``) only; what the API says is never mapped.
+    """
+    return PLAN_NAMES.get(text.strip().lower(), text.strip())
+
+
 class AllowanceScope(StrEnum):
     """Whose usage is pooled before the allowance is taken off."""
 
@@ -85,6 +105,13 @@ class Rate:
     valid_from: int
     """Unix seconds, 00:00 UTC."""
     source: Source
+    listed: Fraction | None = None
+    """The list price beside a contract price; None where the amount is the list price."""
+
+    @property
+    def list_amount(self) -> Fraction:
+        """What the public list asks for the same unit; ``amount`` is what is paid."""
+        return self.amount if self.listed is None else self.listed
 
     @property
     def unit(self) -> str:
@@ -110,6 +137,27 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
+class Discount:
+    """A share off the list price of a plan's component from a day on: 0 to 1."""
+
+    component: Component
+    share: Fraction
+    valid_from: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSpan:
+    """The plan of projects (globs over ids) from a day on, for where the API does not tell one that has prices."""
+
+    org: str
+    project: str
+    plan: str
+    valid_from: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class PlanCard:
     """One plan by its subscription type. ``unpriced`` holds the reason when its prices are not public."""
 
@@ -118,19 +166,46 @@ class PlanCard:
     rates: Mapping[Component, tuple[Rate, ...]] = field(default_factory=dict)
     allowances: Mapping[Component, tuple[Allowance, ...]] = field(default_factory=dict)
     unpriced: str = ""
+    discounts: Mapping[Component, tuple[Discount, ...]] = field(default_factory=dict)
+    """What an override takes off the list; ``contracted`` turns it into rates."""
+    not_offered: Mapping[Component, str] = field(default_factory=dict)
+    """Why a component has no rate on this plan, where that is meant so."""
+    like: str = ""
+    """The plan whose list prices and allowances this one starts from."""
 
 
 class RateCard:
     """Every plan's dated rates. Histories are sorted by ``valid_from``; the newest at or before an instant holds."""
 
-    def __init__(self, plans: Iterable[PlanCard], *, currency: str = "USD", origin: str = "") -> None:
+    def __init__(
+        self,
+        plans: Iterable[PlanCard],
+        *,
+        currency: str = "USD",
+        origin: str = "",
+        plan_history: Iterable[PlanSpan] = (),
+    ) -> None:
         """Take the plans; ``origin`` names the file(s) for messages."""
         self.plans: Mapping[str, PlanCard] = {plan.name: plan for plan in plans}
         self.currency = currency
         self.origin = origin
-        self._boundaries = sorted(
-            {item.valid_from for plan in self.plans.values() for history in _histories(plan) for item in history}
+        self.plan_history = tuple(plan_history)
+        dates = {item.valid_from for plan in self.plans.values() for history in _histories(plan) for item in history}
+        self._boundaries = sorted(dates | {span.valid_from for span in self.plan_history})
+
+    def plan_of(self, plan: str, org_id: str, project_id: str, at: int) -> str:
+        """The plan to price usage by: the API's where it has prices, else what the card's plan history says."""
+        card = self.plans.get(plan)
+        if not self.plan_history or (card is not None and not card.unpriced):
+            return plan
+        spans = (
+            span
+            for span in self.plan_history
+            if span.valid_from <= at and fnmatchcase(org_id, span.org) and fnmatchcase(project_id, span.project)
         )
+        # Of two of one day the later in the file holds.
+        newest = max(enumerate(spans), key=lambda each: (each[1].valid_from, each[0]), default=None)
+        return newest[1].plan if newest else plan
 
     def rate(self, plan: str, component: Component, at: int) -> Rate | None:
         """The rate in force at an instant; None when the card has none (unknown plan, or before its first day)."""
@@ -165,6 +240,9 @@ class RateCard:
             return f"plan {plan!r} is not in the rate card; add it in the file that cost.rate_card names"
         if card.unpriced:
             return f"plan {plan!r}: {card.unpriced}; set cost.plan, or its prices in the file that cost.rate_card names"
+        if component in card.not_offered:
+            why = card.not_offered[component]
+            return f"plan {plan!r}: no rate for {component} ({why}); if you pay for it, add it in cost.rate_card's file"
         return f"plan {plan!r} has no rate for {component} on {day_text(at)}; add it in the file of cost.rate_card"
 
     def period(self, at: int) -> int:
@@ -186,6 +264,37 @@ class RateCard:
         return max(
             (rate for rate in in_force if rate), key=lambda rate: (rate.valid_from, rate.component), default=None
         )
+
+
+def contracted(
+    listed: tuple[Rate, ...], own: tuple[Rate, ...], discounts: tuple[Discount, ...] = ()
+) -> tuple[Rate, ...]:
+    """One history of what is paid, with the list price beside it: own rates over the list, then what is taken off.
+
+    An entry begins wherever either side changes, so each holds one pair of paid and listed price.
+    """
+    found: list[Rate] = []
+    dates = {rate.valid_from for rate in (*listed, *own)} | {discount.valid_from for discount in discounts}
+    for date in sorted(dates):
+        base, mine, less = _newest(listed, date), _newest(own, date), _newest(discounts, date)
+        rate = mine or base
+        if rate is None:
+            continue
+        price = mine.listed if mine and mine.listed is not None else base.amount if base else rate.amount
+        amount, source = rate.amount, rate.source
+        if less is not None and less.share:
+            amount, source = amount * (1 - less.share), less.source
+        paid = replace(rate, amount=amount, source=source, valid_from=date, listed=None if price == amount else price)
+        if not found or replace(found[-1], valid_from=date) != paid:
+            found.append(paid)
+    return tuple(found)
+
+
+_Dated = TypeVar("_Dated", Rate, Discount)
+
+
+def _newest(history: tuple[_Dated, ...], at: int) -> _Dated | None:
+    return max((each for each in history if each.valid_from <= at), key=lambda each: each.valid_from, default=None)
 
 
 def _histories(plan: PlanCard) -> Iterable[tuple[Rate | Allowance, ...]]:
