@@ -27,6 +27,7 @@ from exporter.compute.tenants import TenantRules
 from exporter.durable.statements import ROOMS as DURABLE_ROOMS
 from exporter.durable.statements import Durable
 from exporter.finops import ratecard
+from exporter.finops.close_book import CLOSE_SCHEMA
 from exporter.finops.costs import Costs
 from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.selfmetrics import SelfMetrics
@@ -39,7 +40,7 @@ from exporter.storage.disk import Disk
 from exporter.storage.notebook import NOTEBOOK_SCHEMA, Notebook
 from exporter.storage.store import Store
 
-ROOMS = {**DURABLE_ROOMS, **AWAKE_ROOMS, "ledger": LEDGER_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+ROOMS = {**DURABLE_ROOMS, **AWAKE_ROOMS, "ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
 """Every room of the store."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from fractions import Fraction
 from typing import Any, Final, Protocol
 
@@ -45,17 +44,20 @@ CLOSE_SCHEMA: Final[tuple[str, ...]] = (
     """,
 )
 """The room ``close`` of the store. Each entry is one released migration."""
+CLOSE_POSTGRES: Final[tuple[str, ...]] = tuple(
+    script.replace(" STRICT, WITHOUT ROWID", "")
+    .replace(" STRICT", "")
+    .replace("INTEGER", "bigint")
+    .replace("TEXT", "text")
+    for script in CLOSE_SCHEMA
+)
+"""The same room in PostgreSQL."""
 
 
-class Cursor(Protocol):
-    """What a cursor of sqlite3 and of psycopg have in common."""
-
-    def execute(self, query: Any, params: Any = ..., /) -> Any: ...  # noqa: D102
-    def executemany(self, query: Any, params: Any, /) -> Any: ...  # noqa: D102
-
-
-Session = Callable[[], AbstractContextManager[Any]]
-"""Opens a transaction, or a consistent view, and answers its cursor."""
+Act = Callable[[Any], Any]
+"""Something to do with a cursor, of sqlite3 or of psycopg."""
+Session = Callable[[Act], Any]
+"""Runs an act in one transaction, or over one consistent state; it may run it again when a connection was lost."""
 
 
 class AlreadyBookedError(Exception):
@@ -102,6 +104,7 @@ class SqlCloseBook:
         self._write = write
         self._read = read
         self._mark = mark
+        self._one = f"month = {mark} AND sequence = {mark}"
 
     def add(self, booking: Booking) -> None:
         """See :meth:`CloseBook.add`."""
@@ -112,15 +115,18 @@ class SqlCloseBook:
             exact = (str(line.usage), str(line.quantity), str(line.cost), line.cents, int(line.lower_bound))
             lines.append((*name, number, *line.key, line.unit, *exact))
             leaves += [(*name, number, *leaf.path, leaf.cents, leaf.confidence.value) for leaf in line.leaves]
-        with self._write() as cursor:
-            marks = self._marks(len(head))
-            cursor.execute(f"INSERT INTO close_booking VALUES ({marks}) ON CONFLICT DO NOTHING", head)
-            if cursor.rowcount != 1:
-                raise AlreadyBookedError(f"booking {booking.sequence} of this month was written meanwhile; try again")
-            self._insert(cursor, "close_line", lines)
-            self._insert(cursor, "close_leaf", leaves)
 
-    def _insert(self, cursor: Cursor, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        def act(cursor: Any) -> None:
+            cursor.execute(f"INSERT INTO close_booking VALUES ({self._marks(len(head))}) ON CONFLICT DO NOTHING", head)
+            if cursor.rowcount == 1:
+                self._insert(cursor, "close_line", lines)
+                self._insert(cursor, "close_leaf", leaves)
+            elif self._rows(cursor, f"SELECT * FROM close_booking WHERE {self._one}", name) != [head]:
+                raise AlreadyBookedError(f"booking {b.sequence} of this month was written meanwhile; try again")
+
+        self._write(act)
+
+    def _insert(self, cursor: Any, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
             cursor.executemany(f"INSERT INTO {table} VALUES ({self._marks(len(rows[0]))})", rows)
 
@@ -137,52 +143,52 @@ class SqlCloseBook:
 
     def months(self) -> tuple[int, ...]:
         """See :meth:`CloseBook.months`."""
-        with self._read() as cursor:
-            cursor.execute("SELECT month FROM close_booking WHERE sequence = 0 ORDER BY month")
-            return tuple(month for (month,) in cursor.fetchall())
+        rows = self._answer("SELECT month FROM close_booking WHERE sequence = 0 ORDER BY month")
+        return tuple(month for (month,) in rows)
 
     def keep_statement(self, month: int, statement: Mapping[str, object]) -> None:
         """See :meth:`CloseBook.keep_statement`."""
         text = json.dumps(statement, sort_keys=True)
-        with self._write() as cursor:
+
+        def act(cursor: Any) -> None:
             cursor.execute(f"DELETE FROM close_statement WHERE month = {self._mark}", (month,))
             cursor.execute(f"INSERT INTO close_statement VALUES ({self._marks(2)})", (month, text))
 
+        self._write(act)
+
     def statement(self, month: int) -> dict[str, Any] | None:
         """See :meth:`CloseBook.statement`."""
-        with self._read() as cursor:
-            cursor.execute(f"SELECT statement FROM close_statement WHERE month = {self._mark}", (month,))
-            rows = cursor.fetchall()
+        rows = self._answer(f"SELECT statement FROM close_statement WHERE month = {self._mark}", (month,))
         found: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
         return found
 
+    def _answer(self, query: str, params: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._read(lambda cursor: self._rows(cursor, query, params))
+        return rows
+
+    @staticmethod
+    def _rows(cursor: Any, query: str, params: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        cursor.execute(query, params)
+        return list(cursor.fetchall())
+
     def _bookings(self, where: str, params: tuple[int, ...]) -> tuple[Booking, ...]:
-        with self._read() as cursor:
-            cursor.execute(f"SELECT * FROM close_booking WHERE {where} ORDER BY month, sequence", params)
-            heads = cursor.fetchall()
-            found: list[Any] = [(*head, self._lines(cursor, head[0], head[1])) for head in heads]
+        def act(cursor: Any) -> tuple[Booking, ...]:
+            heads = self._rows(cursor, f"SELECT * FROM close_booking WHERE {where} ORDER BY month, sequence", params)
+            found: list[Any] = [(*head, self._lines(cursor, (head[0], head[1]))) for head in heads]
             return tuple(Booking(*row) for row in found)
 
-    def _lines(self, cursor: Any, month: int, sequence: int) -> tuple[InvoiceLine, ...]:
-        one = f"WHERE month = {self._mark} AND sequence = {self._mark}"
-        cursor.execute(
-            "SELECT line, project_id, branch_id, tenant, cents, confidence FROM close_leaf "
-            f"{one} ORDER BY line, project_id, branch_id, tenant",
-            (month, sequence),
-        )
+        found: tuple[Booking, ...] = self._read(act)
+        return found
+
+    def _lines(self, cursor: Any, name: tuple[int, int]) -> tuple[InvoiceLine, ...]:
         leaves: dict[int, list[Leaf]] = {}
-        for line, project, branch, tenant, cents, confidence in cursor.fetchall():
-            leaf = Leaf(Path(project, branch, tenant), cents, Confidence(confidence))
-            leaves.setdefault(line, []).append(leaf)
-        cursor.execute(
-            "SELECT line, org_id, kind, component, plan, rate, unit, usage, quantity, cost, cents, lower_bound "
-            f"FROM close_line {one} ORDER BY line",
-            (month, sequence),
-        )
-        # The order of names is that of the database's collation; ours is that of the code points.
-        return tuple(
-            _line(row, sorted(leaves.get(row[0], ()), key=lambda leaf: leaf.path)) for row in cursor.fetchall()
-        )
+        columns = "line, project_id, branch_id, tenant, cents, confidence"
+        for row in self._rows(cursor, f"SELECT {columns} FROM close_leaf WHERE {self._one}", name):
+            leaves.setdefault(row[0], []).append(Leaf(Path(*row[1:4]), row[4], Confidence(row[5])))
+        columns = "line, org_id, kind, component, plan, rate, unit, usage, quantity, cost, cents, lower_bound"
+        rows = self._rows(cursor, f"SELECT {columns} FROM close_line WHERE {self._one} ORDER BY line", name)
+        # Sorted here: a database sorts names by its collation, we by code point.
+        return tuple(_line(row, sorted(leaves.get(row[0], ()), key=lambda leaf: leaf.path)) for row in rows)
 
 
 def _line(row: Sequence[Any], leaves: Iterable[Leaf]) -> InvoiceLine:
@@ -201,4 +207,18 @@ def _line(row: Sequence[Any], leaves: Iterable[Leaf]) -> InvoiceLine:
 
 def sqlite_book(store: Store) -> SqlCloseBook:
     """The book in the agent's own file (room ``close``)."""
-    return SqlCloseBook(store.transaction, store.snapshot)
+
+    def write(act: Act) -> Any:
+        with store.transaction() as cursor:
+            return act(cursor)
+
+    def read(act: Act) -> Any:
+        with store.snapshot() as cursor:
+            return act(cursor)
+
+    return SqlCloseBook(write, read)
+
+
+def postgres_book(write: Session, read: Session) -> SqlCloseBook:
+    """The book in PostgreSQL (tables of ``CLOSE_POSTGRES``), with the sessions of a ``postgres_link.Link``."""
+    return SqlCloseBook(write, read, mark="%s")

@@ -46,6 +46,10 @@ class StoreError(Exception):
     """The store cannot be used: the message says what happened, to which file, and what to do."""
 
 
+class StoreHeldError(StoreError):
+    """An agent writes to the file; whoever only adds rows that no agent writes may use ``Store.open_beside``."""
+
+
 class Store:
     """The open file. Safe to share between threads; do not ``await`` inside a transaction or a snapshot."""
 
@@ -58,22 +62,39 @@ class Store:
         self._read_lock = threading.RLock()
 
     @classmethod
-    def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False) -> Self:
-        """Open the file, creating it (mode 0600) and bringing its tables up to date.
+    def open_beside(cls, path: Path, rooms: Rooms) -> Self:
+        """Open the file to write a few rows, beside a running agent if there is one.
 
-        A reader (``read_only``) may open it beside the one writer, and changes nothing.
+        The agent counts on being the only writer of what it writes; so this is for commands with tables of their own.
 
         Raises:
-            StoreError: another agent writes to it, it is damaged, foreign, newer than this program, or not accessible.
+            StoreError: as :meth:`open`, but for the other agent.
+        """
+        try:
+            return cls.open(path, rooms)
+        except StoreHeldError:
+            return cls.open(path, rooms, beside=True)
+
+    @classmethod
+    def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
+        """Open the file, creating it (mode 0600) and bringing its tables up to date.
+
+        A reader (``read_only``) may open it beside the one writer, and changes nothing; ``beside`` is for
+        :meth:`open_beside`.
+
+        Raises:
+            StoreHeldError: another agent writes to it.
+            StoreError: it is damaged, foreign, newer than this program, or not accessible.
         """
         wanted = {**_OWN_ROOMS, **rooms}
-        guard = -1 if read_only else _guard(path)
+        guard = -1 if read_only or beside else _guard(path)
         connections: list[sqlite3.Connection] = []
         try:
             with _explained(path):
                 if not read_only:
                     connections.append(_connect(path, "rw"))
-                    _migrate(path, connections[0], wanted)
+                    if not beside:
+                        _migrate(path, connections[0], wanted)
                 connections.append(_connect(path, "ro"))
                 _check(path, connections[-1], wanted)
         except BaseException:
@@ -172,7 +193,7 @@ def _guard(path: Path) -> int:
     except BlockingIOError as problem:
         holder = os.pread(guard, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(guard)
-        raise StoreError(
+        raise StoreHeldError(
             f"{path}: another neonmeter (process {holder}) writes to it; stop that one, or give this one its own "
             "ledger.path"
         ) from problem

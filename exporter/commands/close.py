@@ -1,0 +1,234 @@
+"""`neonmeter close`: lock a month in whole cents, book its corrections, and hold it against the invoice."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.cli import FINDINGS, OK, USAGE, load_settings, refuse
+
+if TYPE_CHECKING:
+    from exporter.compute.close import Corrections
+    from exporter.finops.close import ClosedMonth, Closer
+    from exporter.finops.invoice import Invoice
+    from exporter.settings import Settings
+
+
+def close_command(options: argparse.Namespace) -> int:
+    """Close a month, or say what a closed one is."""
+    from exporter.compute.rates import day_seconds
+    from exporter.finops.invoice import InvoiceError, read_invoice
+    from exporter.finops.ratecard import RateCardError
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    month, invoice = 0, None
+    if not options.list:
+        try:
+            month = day_seconds(f"{options.month}-01")
+        except ValueError:
+            wrong = f"{options.month!r} is no month" if options.month else "which month?"
+            return _say(f"close: {wrong}; write `neonmeter close YYYY-MM`, or --list", code=USAGE)
+    if options.invoice:
+        try:
+            invoice = read_invoice(Path(options.invoice))
+        except InvoiceError as problem:
+            return _say(*problem.problems, code=USAGE)
+    if settings.ledger.url is None and not settings.ledger.path.exists():
+        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    try:
+        with _opened(settings, write=not (options.list or options.dry_run)) as desk:
+            return _list(desk, options) if options.list else _Month(desk, month, options, invoice).run()
+    except (StoreError, RateCardError) as problem:
+        return refuse(*str(problem).splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the command works with."""
+
+    closer: Closer
+    names: dict[str, str]
+
+
+@contextmanager
+def _opened(settings: Settings, *, write: bool) -> Iterator[Desk]:
+    from exporter.compute.close import Rounding
+    from exporter.finops.close import Closer
+    from exporter.finops.declared import extra_lines
+    from exporter.finops.desk import book_of, costs_of, names_of
+    from exporter.storage.store import Store
+    from exporter.wiring import ROOMS, rules_of
+
+    path = settings.ledger.path
+    store = Store.open_beside(path, ROOMS) if write else Store.open(path, ROOMS, read_only=True)
+    try:
+        costs = costs_of(settings, store, rules_of(settings))
+        book = book_of(costs.ledger, store)
+        rounding = Rounding(settings.cost.rounding)
+        closer = Closer(book, costs, extra=extra_lines(settings.cost.extra_lines), rounding=rounding)
+        yield Desk(closer, names_of(store))
+    finally:
+        store.close()
+
+
+def _say(*lines: str, code: int) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return code
+
+
+def _list(desk: Desk, options: argparse.Namespace) -> int:
+    from exporter.commands.table import table
+    from exporter.compute.rates import day_text
+    from exporter.compute.reconcile import cents_text
+    from exporter.finops.close import closed, instant_text
+    from exporter.finops.close_text import dollars
+
+    book = desk.closer.book
+    months = [found for month in book.months() if (found := closed(book, month)) is not None]
+    if options.json:
+        rows = [
+            {
+                "month": day_text(each.month)[:7],
+                "closed_at": each.booking.at,
+                "closed_by": each.booking.by,
+                "forced": each.booking.forced or None,
+                "amount": cents_text(each.booking.cents),
+                "carried": cents_text(each.cents - each.booking.cents),
+                "corrections": cents_text(sum(c.cents for c in each.corrections)),
+                "reconciled": each.statement is not None,
+                "variance": (each.statement or {}).get("variance"),
+            }
+            for each in months
+        ]
+        print(json.dumps(rows, indent=2))
+        return OK
+    if not months:
+        print("No month is closed yet.")
+        return OK
+    shown = []
+    for each in months:
+        statement = each.statement or {}
+        marks = "forced" if each.booking.forced else ""
+        carried, later = each.cents - each.booking.cents, sum(c.cents for c in each.corrections)
+        money = (dollars(each.booking.cents), dollars(carried), dollars(later), statement.get("variance", "-"))
+        shown.append((day_text(each.month)[:7], instant_text(each.booking.at), each.booking.by, *money, marks))
+    print(
+        table(("month", "closed", "by", "amount", "carried in", "corrected later", "invoice variance", ""), shown),
+        end="",
+    )
+    return OK
+
+
+class _Month:
+    """One run of the command on one month."""
+
+    def __init__(self, desk: Desk, month: int, options: argparse.Namespace, invoice: Invoice | None) -> None:
+        self.closer = desk.closer
+        self.names = desk.names
+        self.month = month
+        self.options = options
+        self.invoice = invoice
+        self.now = time.time()
+        self.by = options.by if options.by is not None else _user()
+
+    def run(self) -> int:
+        from exporter.finops.close import AlreadyBookedError, NotReadyError, closed
+
+        found = closed(self.closer.book, self.month)
+        try:
+            if self.options.corrections:
+                return self._correct(found)
+            return self._close() if found is None else self._closed(found)
+        except NotReadyError as problem:
+            hint = () if problem.final else ("Close it all the same with --force; the month then carries this mark.",)
+            return _say(*problem.reasons, *hint, code=FINDINGS)
+        except AlreadyBookedError as problem:
+            return _say(str(problem), code=FINDINGS)
+
+    def _correct(self, found: ClosedMonth | None) -> int:
+        from exporter.compute.rates import day_text
+        from exporter.finops.close_text import correction_text, line_dict, pending_text
+
+        name = day_text(self.month)[:7]
+        if found is None:
+            return _say(f"{name} is not closed; a month in the open needs no correction", code=FINDINGS)
+        pending = self.closer.pending(self.month, self.now)
+        dry = self.options.dry_run
+        booking = None if dry else self.closer.book_corrections(self.month, self.now, by=self.by)
+        if self.options.json:
+            lines = booking.lines if booking else pending.lines if dry else ()
+            print(json.dumps({"month": name, "booked": booking is not None, "lines": [line_dict(x) for x in lines]},
+                             indent=2))  # fmt: skip
+        elif booking is not None:
+            print(correction_text(booking), end="")
+        elif pending.lines and dry:
+            print(pending_text(name, pending).lstrip("\n"), end="")
+        else:
+            print("".join(f"note: {each}\n" for each in pending.held), end="")
+            print(f"{name}: nothing has changed since it was closed; nothing was booked.")
+        return OK
+
+    def _close(self) -> int:
+        from exporter.finops.close import ClosedMonth, closed
+
+        if self.options.dry_run:
+            reasons = self.closer.reasons(self.month, self.now)
+            draft = ClosedMonth(self.month, self.closer.draft(self.month, self.now, by=self.by), (), ())
+            self._show(draft, None, drafted=True)
+            hint = ("Closing it needs --force:",) if reasons else ()
+            return _say(*hint, *reasons, code=FINDINGS if reasons else OK)
+        self.closer.close(self.month, self.now, by=self.by, force=self.options.force)
+        found = closed(self.closer.book, self.month)
+        if found is None:
+            raise AssertionError("a month that was closed is closed")
+        return self._show(found, None)
+
+    def _closed(self, found: ClosedMonth) -> int:
+        pending = self.closer.pending(self.month, self.now)
+        code = self._show(found, pending)
+        return FINDINGS if pending.lines else code
+
+    def _show(self, month: ClosedMonth, pending: Corrections | None, *, drafted: bool = False) -> int:
+        from dataclasses import replace
+
+        from exporter.compute.reconcile import Context, reconcile
+        from exporter.finops.close_text import as_dict, reconciliation, statement
+        from exporter.finops.reconciliation import compared, variance_dict
+
+        text, code = "", OK
+        if self.invoice is not None:
+            context = Context(month.month, self.closer.costs.card, month.booking.through)
+            variances = reconcile(month.lines, self.invoice.rows, context)
+            kept = variance_dict(
+                variances, self.invoice.notes, origin=Path(self.options.invoice).name, at=int(self.now)
+            )
+            if not drafted and not self.options.dry_run:
+                self.closer.book.keep_statement(month.month, kept)
+            month = replace(month, statement=kept)
+            text = "\n" + reconciliation(variances, self.invoice.notes)
+            code = OK if compared(variances) else FINDINGS
+        if self.options.json:
+            print(json.dumps(as_dict(month, pending, drafted=drafted), indent=2))
+        else:
+            print(statement(month, self.names, pending, drafted=drafted) + text, end="")
+        return code
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a number without a name.
+        return ""

@@ -1,0 +1,45 @@
+"""What the commands of money work with, put together from the settings: costs, names, the book of closed months."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.compute.tenants import TenantRules
+from exporter.durable.statements import Durable
+from exporter.finops import ratecard
+from exporter.finops.close_book import CloseBook, sqlite_book
+from exporter.finops.costs import Costs
+from exporter.finops.ledger import Ledger, open_ledger
+from exporter.storage.notebook import Notebook
+from exporter.storage.store import Store
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+
+def costs_of(settings: Settings, store: Store, rules: TenantRules) -> Costs:
+    """What prices and allocates the months, as `neonmeter cost` does.
+
+    Raises:
+        RateCardError: the rate card cannot be used.
+    """
+    durable = Durable(store, rules, settings.sampling.top_statements)
+    card = ratecard.load(settings.cost.rate_card)
+    ledger = open_ledger(settings, store, read_only=True)
+    return Costs(ledger, durable.tenant_hours, card, plan=settings.cost.plan)
+
+
+def book_of(ledger: Ledger, store: Store) -> CloseBook:
+    """The book of closed months: beside the usage, so that replicas share it too."""
+    del ledger
+    return sqlite_book(store)
+
+
+def names_of(store: Store) -> dict[str, str]:
+    """Names of projects and branches by id, as the inventory last had them.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    names = Notebook(store).read("names", "all") or {}
+    return {key: str(name) for key, name in names.items()}
