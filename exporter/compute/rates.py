@@ -239,7 +239,10 @@ class RateCard:
         if card is None:
             return f"plan {plan!r} is not in the rate card; add it in the file that cost.rate_card names"
         if card.unpriced:
-            return f"plan {plan!r}: {card.unpriced}; set cost.plan, or its prices in the file that cost.rate_card names"
+            today = PLAN_NAMES.get(plan)
+            hint = f" (if it is {today} in truth, --plan {plan} or cost.plan: {plan} say so)" if today else ""
+            why = f"plan {plan!r}: {card.unpriced}; set cost.plan, or its prices in the file that cost.rate_card names"
+            return why + hint
         if component in card.not_offered:
             why = card.not_offered[component]
             return f"plan {plan!r}: no rate for {component} ({why}); if you pay for it, add it in cost.rate_card's file"
