@@ -32,6 +32,7 @@ from exporter.settings.sections import (
     TelemetrySettings,
     TenantRuleSettings,
 )
+from exporter.settings.waste import WasteSettings
 
 CREDENTIALS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@|(password=)('[^']*'|\S+)")
 PREFIX = "NEONMETER_"
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     cost: CostSettings = CostSettings()
     budgets: Budgets = []
     ledger: LedgerSettings = LedgerSettings()
+    waste: WasteSettings = WasteSettings()
     report: ReportSettings = ReportSettings()
     intervals: IntervalSettings = IntervalSettings()
     http: HttpSettings = HttpSettings()

@@ -1,0 +1,40 @@
+"""The snapshots of a project: which there are, how old, and what Neon charges for each. Reading them wakes nothing."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from collectors.neon.client import NeonClient
+from collectors.neon.models import Id, Instant, Model, Page, Text, Tolerant
+
+
+class Snapshot(Model):
+    """``Snapshot`` of the API."""
+
+    id: Id
+    name: Text = ""
+    source_branch_id: Text = ""
+    created_at: Instant = None
+    expires_at: Instant = None
+    full_size: int | None = None
+    diff_size: int | None = None
+
+    @property
+    def charged_bytes(self) -> int | None:
+        """What it is charged for: its increment or its full size; None when Neon has not worked that out yet."""
+        return self.diff_size if self.diff_size is not None else self.full_size
+
+
+class SnapshotPage(Page[Snapshot]):
+    """GET /projects/{project_id}/snapshots."""
+
+    items: tuple[Tolerant[Snapshot], ...] = Field(validation_alias="snapshots")
+
+
+async def read_snapshots(client: NeonClient, project_id: str) -> tuple[Snapshot, ...]:
+    """All snapshots of a project.
+
+    Raises:
+        NeonError: the list could not be read; the call is in beta, and a key may not be allowed to make it.
+    """
+    return (await client.pages(f"/projects/{project_id}/snapshots", {}, SnapshotPage)).items
