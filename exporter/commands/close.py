@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.cli import FINDINGS, OK, USAGE, load_settings, refuse
 
 if TYPE_CHECKING:
     from exporter.compute.close import Corrections
+    from exporter.compute.reconcile import InvoiceRow
     from exporter.finops.close import ClosedMonth, Closer
     from exporter.finops.invoice import Invoice
     from exporter.settings import Settings
@@ -37,8 +38,8 @@ def close_command(options: argparse.Namespace) -> int:
         try:
             month = day_seconds(f"{options.month}-01")
         except ValueError:
-            wrong = f"{options.month!r} is no month" if options.month else "which month?"
-            return _say(f"close: {wrong}; write `neonmeter close YYYY-MM`, or --list", code=USAGE)
+            wrong = f"{options.month!r} is no month" if options.month else "no month is named"
+            return _say(f"{wrong}; write `neonmeter close YYYY-MM`, or --list", code=USAGE)
     if options.invoice:
         try:
             invoice = read_invoice(Path(options.invoice))
@@ -119,16 +120,19 @@ def _list(desk: Desk, options: argparse.Namespace) -> int:
         return OK
     shown = []
     for each in months:
-        statement = each.statement or {}
         marks = "forced" if each.booking.forced else ""
         carried, later = each.cents - each.booking.cents, sum(c.cents for c in each.corrections)
-        money = (dollars(each.booking.cents), dollars(carried), dollars(later), statement.get("variance", "-"))
+        money = (dollars(each.booking.cents), dollars(carried), dollars(later), _variance(each.statement))
         shown.append((day_text(each.month)[:7], instant_text(each.booking.at), each.booking.by, *money, marks))
     print(
         table(("month", "closed", "by", "amount", "carried in", "corrected later", "invoice variance", ""), shown),
         end="",
     )
     return OK
+
+
+def _variance(statement: dict[str, Any] | None) -> str:
+    return "-" if statement is None else f"${statement['variance']}".replace("$-", "-$")
 
 
 class _Month:
@@ -217,13 +221,29 @@ class _Month:
             if not drafted and not self.options.dry_run:
                 self.closer.book.keep_statement(month.month, kept)
             month = replace(month, statement=kept)
-            text = "\n" + reconciliation(variances, self.invoice.notes)
+            text = "\n" + reconciliation(variances, notes)
             code = OK if compared(variances) else FINDINGS
         if self.options.json:
             print(json.dumps(as_dict(month, pending, drafted=drafted), indent=2))
         else:
             print(statement(month, self.names, pending, drafted=drafted) + text, end="")
         return code
+
+    def _rows(self, month: ClosedMonth) -> tuple[tuple[InvoiceRow, ...], tuple[str, ...]]:
+        from dataclasses import replace
+
+        invoice = self.invoice
+        if invoice is None:
+            return (), ()
+        org, notes = self.options.org or "", invoice.notes
+        rows = tuple(row if row.org_id else replace(row, org_id=org) for row in invoice.rows)
+        orgs = {line.key.org_id for line in month.lines}
+        if len(orgs) > 1 and not any(row.org_id for row in rows):
+            notes += (f"the invoice names no organisation, so all {len(orgs)} are compared; say which with --org",)
+        strangers = sorted({row.org_id for row in rows} - orgs - {""})
+        if strangers:
+            notes += (f"the month has nothing of {', '.join(strangers)}; it has {', '.join(sorted(orgs))}",)
+        return rows, notes
 
 
 def _user() -> str:

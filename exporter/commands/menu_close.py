@@ -21,6 +21,7 @@ def _close(commands: Commands) -> None:
     )  # fmt: skip
     close.add_argument("month", nargs="?", metavar="YYYY-MM", help="the month")
     close.add_argument("--invoice", metavar="FILE", help="lines of the invoice (CSV): say where they differ, and why")
+    close.add_argument("--org", metavar="ID", help="whose invoice it is, where its lines do not say")
     close.add_argument("--corrections", action="store_true", help="book what a closed month has changed by since")
     close.add_argument("--dry-run", action="store_true", help="show it, write nothing")
     close.add_argument("--force", action="store_true", help="close though data is missing; the month carries the mark")

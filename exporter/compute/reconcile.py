@@ -66,7 +66,13 @@ class Variance:
 
 
 def reconcile(ours: Sequence[InvoiceLine], rows: Sequence[InvoiceRow], context: Context) -> tuple[Variance, ...]:
-    """The statement, in the order of the components; declared and unknown lines come last."""
+    """The statement, in the order of the components; declared and unknown lines come last.
+
+    Where every line of the invoice names its organisation, only those are compared: an invoice is for one of them.
+    """
+    named = {row.org_id for row in rows}
+    if named and "" not in named:
+        ours = [line for line in ours if line.key.org_id in named]
     metered = [line for line in ours if line.key.kind == USAGE]
     found = [_judged(side, context) for side in _sides(metered, [row for row in rows if row.components])]
     found += _declared([line for line in ours if line.key.kind != USAGE], [row for row in rows if not row.components])
@@ -193,7 +199,8 @@ def _declared(lines: Sequence[InvoiceLine], rows: Sequence[InvoiceRow]) -> list[
         elif abs(invoice - line.cents) == 1:
             cause, why = Cause.ROUNDING, "a cent of rounding"
         elif invoice != line.cents:
-            cause, why = Cause.AMOUNT, "declared otherwise in cost.extra_lines: correct its amount, percent or dates"
+            cause = Cause.AMOUNT
+            why = "declared otherwise in cost.extra_lines, or a percentage of lines that differ themselves"
         found.append(_extra(f"{name} ({line.key.kind})", (line.key.org_id, name), (line.cents, invoice), cause, why))
     for row in left:
         category = next((c for c, words in _WORDS.items() if any(w in row.description.lower() for w in words)), "")

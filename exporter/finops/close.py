@@ -88,13 +88,13 @@ class Closer:
         self._rounding = rounding
 
     def lines(self, costs: MonthCosts) -> tuple[tuple[InvoiceLine, ...], tuple[str, ...]]:
-        """The invoice lines of a priced month, metered and declared, and the declared ones that cannot be placed."""
+        """The invoice lines of a priced month by organisation, metered ones first; and what cannot be placed."""
         metered = usage_lines(costs.pricing.lines, costs.shares, self._rounding)
         leaves = Leaves(
             (line.key.org_id, leaf.path, Fraction(leaf.cents, 100)) for line in metered for leaf in line.leaves
         )
         declared, problems = extra_invoice_lines(self._extra, costs.month, leaves, self._rounding)
-        return metered + declared, problems
+        return tuple(sorted(metered + declared, key=lambda line: line.key.org_id)), problems
 
     def draft(self, month: int, now: float, *, by: str = "", forced: str = "") -> Booking:
         """The month as it would be closed now; nothing is written."""

@@ -25,7 +25,7 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
     name = day_text(month.month)[:7]
     state = "would be closed so" if drafted else f"closed {instant_text(booking.at)}"
     state += f" by {booking.by}" if booking.by else ""
-    text = f"{name}, {state}; usage read through {instant_text(booking.through)}; {booking.rate_card}\n"
+    text = f"{name}, {state}; usage read through {instant_text(booking.through)}; rates: {booking.rate_card}\n"
     if booking.forced:
         text += f"FORCED: {booking.forced}\n"
     text += "\n" + _line_table(booking.lines)
@@ -33,6 +33,8 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
         text += "\nCorrections of earlier months in this statement:\n"
         text += _line_table([line for each in month.carried for line in each.lines], list(month.carried))
         text += f"statement total: {dollars(month.cents)}\n"
+    if len({line.key.org_id for line in booking.lines}) > 1:
+        text += "\n" + _by_org(booking.lines)
     text += "\n" + _by(booking.lines, "project", lambda path: names.get(path[0], path[0]))
     text += "\n" + _by(booking.lines, "tenant", lambda path: path[2])
     for each in month.corrections:
@@ -80,6 +82,13 @@ def _rounded(quantity: Fraction) -> str:
     return f"{float(round(quantity, 4)):,.4f}"
 
 
+def _by_org(lines: Iterable[InvoiceLine]) -> str:
+    sums: dict[str, int] = {}
+    for line in lines:
+        sums[line.key.org_id] = sums.get(line.key.org_id, 0) + line.cents
+    return table(("organisation", "amount"), [(org, dollars(cents)) for org, cents in sums.items()])
+
+
 def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
     sums: dict[str, int] = {}
     for line in lines:
@@ -97,8 +106,11 @@ def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
 def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
     """The statement against the invoice, and the causes below it."""
     rows: list[tuple[object, ...]] = []
+    orgs = len({each.org_id for each in variances if each.org_id}) > 1
+    names = {}
     for each in variances:
         label = each.label + (f", {each.project_id}" if each.project_id else "")
+        label = names[each] = f"{each.org_id}: {label}" if orgs and each.org_id else label
         percent = "" if each.ratio is None else f"{float(each.ratio):+.2%}"
         cause = "" if each.cause is Cause.NONE else each.cause.value.replace("_", " ")
         rows.append((label, dollars(each.ours), dollars(each.invoice), dollars(each.cents), percent, cause))
@@ -107,7 +119,7 @@ def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
     rows.append(("total", dollars(ours), dollars(invoice), dollars(invoice - ours), ratio, ""))
     text = "Against the invoice:\n" + table(("line", "ours", "invoice", "variance", "%", "likely cause"), rows)
     differ = [each for each in variances if each.cause not in (Cause.NONE, Cause.ROUNDING)]
-    text += "".join(f"- {each.label}: {each.why}\n" for each in differ)
+    text += "".join(f"- {names[each]}: {each.why}\n" for each in differ)
     text += "".join(f"note: {note}\n" for note in notes)
     return text + ("" if differ else "Every line agrees to the cent of rounding.\n")
 
