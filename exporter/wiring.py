@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -21,15 +22,19 @@ from exporter.awake.rounds import AwakeRounds
 from exporter.collecting.feeds import Feeds
 from exporter.collecting.readings import Readings
 from exporter.collecting.schema_sizes import SchemaSizes
+from exporter.collecting.tenant_readings import TenantReadings
 from exporter.collecting.user_databases import UserDatabases
-from exporter.collecting.visits import Visitor, WakeStates, policy_of
+from exporter.collecting.visits import OnEvidence, Visitor, WakeStates, policy_of
 from exporter.compute.tenants import TenantRules
 from exporter.durable.statements import ROOMS as DURABLE_ROOMS
 from exporter.durable.statements import Durable
+from exporter.durable.tenancy import ROOMS as TENANCY_ROOMS
+from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
 from exporter.finops.close_book import CLOSE_SCHEMA
 from exporter.finops.costs import Costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
+from exporter.finops.weights import tenant_facts
 from exporter.selfmetrics import SelfMetrics
 from exporter.settings import PoolerSettings, Settings
 from exporter.settings.dsn import Place, conninfo
@@ -40,7 +45,14 @@ from exporter.storage.disk import Disk
 from exporter.storage.notebook import NOTEBOOK_SCHEMA, Notebook
 from exporter.storage.store import Store
 
-ROOMS = {**DURABLE_ROOMS, **AWAKE_ROOMS, "ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+ROOMS = {
+    **DURABLE_ROOMS,
+    **TENANCY_ROOMS,
+    **AWAKE_ROOMS,
+    "ledger": LEDGER_SCHEMA,
+    "close": CLOSE_SCHEMA,
+    "notebook": NOTEBOOK_SCHEMA,
+}
 """Every room of the store."""
 
 
@@ -53,7 +65,10 @@ class Kept:
     state: State
     metrics: SelfMetrics
     durable: Durable
-    ledger: SqliteLedger
+    tenancy: Tenancy
+    ledger: KeptLedger
+    books: Disk
+    """Where the ledger's work is done: a database that is away holds up nobody else's."""
     wake_states: WakeStates
     awake: Awake
     clock: Callable[[], float] = time.time
@@ -67,13 +82,18 @@ class Kept:
         """
         store = Store.open(settings.ledger.path, ROOMS)
         disk = Disk()
-        durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
+        rules = rules_of(settings)
+        durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
         wake_states, awake = WakeStates(store, disk), Awake(store)
-        return cls(store, disk, state, metrics, durable, SqliteLedger(store), wake_states, awake)
+        ledger = open_ledger(settings, store)
+        books = disk if settings.ledger.url is None else Disk()
+        return cls(store, disk, state, metrics, durable, tenancy, ledger, books, wake_states, awake)
 
     def close(self) -> None:
         """Finish what is being written, then close the file."""
+        self.books.close()
         self.disk.close()
+        self.ledger.close()
         self.store.close()
 
 
@@ -86,6 +106,7 @@ class Wiring:
     feeds: Feeds
     visitor: Visitor
     awake: AwakeRounds
+    tenants: TenantReadings
     kept: Kept
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
@@ -126,7 +147,8 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     rules = rules_of(settings)
     notebook = Notebook(kept.store)
     client = neon_client(settings, kept.metrics)
-    costs = Costs(kept.ledger, kept.durable.tenant_hours, card, plan=settings.cost.plan)
+    facts = tenant_facts(settings, kept.durable, kept.tenancy, rules)
+    costs = Costs(kept.ledger, facts, card, plan=settings.cost.plan)
     feeds = Feeds(
         settings,
         client=client,
@@ -136,6 +158,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         notebook=notebook,
         metrics=kept.metrics,
         disk=kept.disk,
+        books=kept.books,
         clock=kept.clock,
     )
 
@@ -157,10 +180,21 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         clock=kept.clock,
     )
     awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
-    visitor.on_evidence = awake.sample
+    tenants = TenantReadings(kept.tenancy, kept.disk)
+    visitor.on_evidence = _both(awake.sample, tenants.sample)
+    readings.on_sizes, sizes.on_reading, kept.awake.on_parts = tenants.databases, tenants.schemas, tenants.kept
+    kept.tenancy.use(rules)
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
-    return Wiring(settings, client, feeds, visitor, awake, kept)
+    return Wiring(settings, client, feeds, visitor, awake, tenants, kept)
+
+
+def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:
+    async def tell(*seen: Any) -> None:
+        await first(*seen)
+        await second(*seen)
+
+    return tell
 
 
 def neon_client(settings: Settings, metrics: SelfMetrics | None = None) -> NeonClient:

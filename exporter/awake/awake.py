@@ -6,6 +6,8 @@ before, so no counter goes back after a kill. Every call may touch the disk: run
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -36,7 +38,7 @@ from exporter.compute.awake import (
 from exporter.compute.rates import Component, RateCard, to_decimal
 from exporter.finops.cost_counters import PICO, pico
 from exporter.finops.ledger import Ledger
-from exporter.storage.store import Store
+from exporter.storage.store import Store, StoreError
 
 COLLECTOR: Final = "awake"
 ROOMS: Final = {"awake": AWAKE_SCHEMA}
@@ -69,6 +71,10 @@ class Price:
     rate: Fraction | None
 
 
+OnParts = Callable[[sqlite3.Cursor, tuple[str, str], Sequence[Part]], None]
+"""Takes awake time of a (project, branch) by its keepers, in the transaction that counts it."""
+
+
 class Awake:
     """The books of all computes. One thread at a time."""
 
@@ -84,6 +90,7 @@ class Awake:
         self._ledger: Ledger | None = None
         self._plan: str | None = None
         self._shown: dict[str, float] = {}
+        self.on_parts: OnParts | None = None
         self._metered: dict[tuple[str, str], tuple[int, int]] = {}
         """By project and branch: CU-seconds and awake microseconds of the same hours."""
         self._plans: dict[str, str] = {}
@@ -113,7 +120,8 @@ class Awake:
         found: dict[str, tuple[Page, list[Part]]] = {}
         targets: dict[str, Target] = {}
         at = self.looked
-        self.meter(now)
+        with contextlib.suppress(StoreError):  # A shared ledger that is away: the means of the last look still hold.
+            self.meter(now)
         for compute in computes:
             targets[compute.endpoint.id] = compute.target
             if compute.facts.current_state == "unknown" or compute.facts.read_at is None:
@@ -179,8 +187,10 @@ class Awake:
                    if parts or self.pages.get(key) != page}  # fmt: skip
         oldest = at // HOUR * 3600 - (DAY_HOURS + 1) * 3600
         with self._store.transaction() as cursor:
-            for page, parts in changed.values():
+            for key, (page, parts) in changed.items():
                 tables.save(cursor, page, parts)
+                if self.on_parts is not None:
+                    self.on_parts(cursor, (page.project_id, page.branch_id), found[key][1])
             if at // HOUR != self.looked // HOUR:
                 tables.forget_hours(cursor, oldest)
             tables.save_look(cursor, at)

@@ -9,30 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Scope
-from collectors.neon import consumption, inventory, operations
+from collectors.neon import inventory, operations
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
 from collectors.neon.operations import OperationCounts
 from exporter import selfmetrics
+from exporter.collecting.backfill import HOURLY, Backfill, Intake, Outcome, Span, hours_from
 from exporter.finops.costs import Costs
-from exporter.finops.ledger import Ledger, from_rows
+from exporter.finops.ledger import KeptLedger
+from exporter.finops.upkeep import Upkeep
 from exporter.settings import Settings
 from exporter.state import State
 from exporter.storage.disk import Disk
 from exporter.storage.notebook import Notebook
+from exporter.storage.store import StoreError
 
 HOUR = 3600
 GROWING_BUCKETS = 3
 """The newest hourly buckets still grow: they are read again."""
-BRANCH_HOURS = 1_000
-"""So many are read at once, or four of every branch in a large organisation: a first reading goes back 168 hours, and
-held whole it would take more memory than all the rest of us."""
 _AGENT = Target(Scope.AGENT, (), "Neon API")
 _log = logging.getLogger("neonmeter.neon")
 
@@ -60,11 +60,12 @@ class Feeds:
         *,
         client: NeonClient,
         state: State,
-        ledger: Ledger,
+        ledger: KeptLedger,
         costs: Costs,
         notebook: Notebook,
         metrics: selfmetrics.SelfMetrics,
         disk: Disk,
+        books: Disk,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -75,7 +76,11 @@ class Feeds:
         self._notebook = notebook
         self._metrics = metrics
         self._disk = disk
+        self._books = books
         self._clock = clock
+        self._intake = Intake(client, ledger, books)
+        self._backfill = Backfill(self._intake, notebook, disk)
+        self._upkeep = Upkeep(ledger, costs, keep_hourly_days=settings.ledger.keep_hourly_days)
         self.known = Known()
 
     async def look(self) -> Inventory | None:
@@ -114,58 +119,81 @@ class Feeds:
             await self._disk.run(lambda: self._notebook.write("names", "all", names))
 
     async def consume(self) -> None:
-        """Read consumption into the ledger, then price it; what cannot be read stays as old as it is, visibly."""
+        """Read consumption into the ledger, then price it; what cannot be read stays as old as it is, visibly.
+
+        Raises:
+            StoreError: the ledger or the file cannot be used; it has been told, and the next round tries again.
+        """
         found = self.known.inventory
         if found is None or not found.org_id:
             return
+        began = self._clock()
+        if await self._fed("consumption", lambda: self._read_consumption(found, began + found.skew)):
+            await self.price()
+            if await self._fed("backfill", lambda: self._backfill.run(found, began + found.skew)):
+                await self.price()
+
+    async def _fed(self, feed: str, read: Callable[[], Awaitable[Outcome | None]]) -> bool:
+        """Run one reading into the ledger and tell how it went; False when nothing can have changed."""
         pace, began = self._settings.intervals.consumption_seconds, self._clock()
         try:
-            status, notes = await self._read_consumption(found, began + found.skew)
+            outcome = await read()
         except NeonError as problem:
-            self._failed("consumption", problem, pace)
-            return
-        self._say("consumption", notes)
-        self._put("consumption", status, began, pace, "; ".join(notes))
-        await self.price()
+            self._failed(feed, problem, pace)
+            return False
+        except StoreError as problem:
+            self._put(feed, Status.UNREACHABLE, began, pace, str(problem))
+            raise
+        if outcome is None:
+            return False
+        status, notes = outcome
+        self._say(feed, notes)
+        self._put(feed, status, began, pace, "; ".join(notes))
+        return True
 
-    async def _read_consumption(self, found: Inventory, now: float) -> tuple[Status, tuple[str, ...]]:
-        """Read what may have grown; of a project that is new here, all that Neon still has (168 h)."""
+    async def _read_consumption(self, found: Inventory, now: float) -> Outcome:
+        """Read what may have grown; of a project that is new here, all that Neon still has by the hour (168 h)."""
         page = await self._disk.run(lambda: self._notebook.read("consumption", found.org_id)) or {}
         through = {project: int(str(at)) for project, at in page.items()}
-        earliest = int(now - consumption.HOURLY_WINDOW_SECONDS + HOUR) // HOUR * HOUR
+        await self._backfill.note(found, through, now)
         groups: dict[int, list[str]] = {}
         for project in sorted(found.projects):
-            start = max(earliest, (through.get(project, 0) // HOUR - GROWING_BUCKETS) * HOUR)
+            start = max(hours_from(now), (through.get(project, 0) // HOUR - GROWING_BUCKETS) * HOUR)
             groups.setdefault(start, []).append(project)
         status, notes = Status.OK, dict[str, None]()
         for start, projects in groups.items():
-            whole = True
-            for begin, end in _windows(start, now, _hours_at_once(found, projects)):
-                read = await consumption.read_consumption(self._client, found.org_id, projects, begin, end)
-                notes.update(dict.fromkeys(read.notes))
-                if read.status not in (Status.OK, Status.TRUNCATED):
-                    return read.status, tuple(notes)
-                facts = from_rows(found.org_id, read.rows, now)
-                await self._disk.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
-                whole = whole and read.status is Status.OK
-            if whole:
+            told, said = await self._intake.read(found, projects, Span(HOURLY, start, now), now)
+            notes.update(dict.fromkeys(said))
+            if told not in (Status.OK, Status.TRUNCATED):
+                return told, tuple(notes)
+            if told is Status.OK:
                 through |= dict.fromkeys(projects, int(now))
             else:
                 status = Status.TRUNCATED
         if status is Status.OK:
             read_through = {found.org_id: int(now)}
-            await self._disk.run(lambda: self._ledger.put((), read_through=read_through))
+            await self._books.run(lambda: self._ledger.put((), read_through=read_through))
             self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
         await self._disk.run(lambda: self._notebook.write("consumption", found.org_id, through))
         return status, tuple(notes)
 
     async def price(self) -> None:
-        """Work the costs out and show them."""
-        pace, began = self._settings.intervals.consumption_seconds, self._clock()
-        observations = await asyncio.to_thread(self._costs.observe, began)
-        for observation in observations:
-            self._state.put(observation, interval=pace, forever=True)
-        self._put_ok("pricing", began, pace)
+        """Work the costs out and show them; then keep the ledger in order.
+
+        Raises:
+            StoreError: the ledger cannot be read or written; it has been told.
+        """
+        pace, began, step = self._settings.intervals.consumption_seconds, self._clock(), "pricing"
+        try:
+            for observation in await asyncio.to_thread(self._costs.observe, began):
+                self._state.put(observation, interval=pace, forever=True)
+            self._put_ok(step, began, pace)
+            step = "upkeep"
+            await asyncio.to_thread(self._upkeep.run, began, self.known.names)
+            self._put_ok(step, began, pace)
+        except StoreError as problem:
+            self._put(step, Status.UNREACHABLE, began, pace, str(problem))
+            raise
 
     async def read_operations(self) -> None:
         """Count wakes and suspends of the projects in which something moved since they were last read."""
@@ -222,17 +250,3 @@ class Feeds:
         )  # fmt: skip
         if before is not None and status is Status.OK:
             _log.info("%s: ok again, was %s", collector, before.value)
-
-
-def _hours_at_once(found: Inventory, projects: Sequence[str]) -> int:
-    chosen = frozenset(projects)
-    branches = sum(branch.project_id in chosen for branch in found.branches.values())
-    return max(1, max(BRANCH_HOURS, 4 * len(found.branches)) // max(1, branches + len(chosen)))
-
-
-def _windows(start: int, end: float, hours: int) -> Iterator[tuple[float, float]]:
-    """Whole hours from ``start``, and at last what remains until ``end``."""
-    while start + hours * HOUR < end:
-        yield start, start + hours * HOUR
-        start += hours * HOUR
-    yield start, end

@@ -73,10 +73,10 @@ def advance(cursor: sqlite3.Cursor, month: int, priced: Mapping[CounterKey, int]
             )
             ((series,),) = cursor.execute(insert, key).fetchall()
             row = (series, *key, 0, 0, None)
-        counters[key] = _moved(row, cost, moved, costs, month)
+        counters[key] = settle(row, cost, moved, costs, month)
     for key, row in found.items():
         if row[7] is not None:
-            counters[key] = _moved(row, 0, moved, costs, month)
+            counters[key] = settle(row, 0, moved, costs, month)
     cursor.executemany("UPDATE cost_series SET counted = ?, adjusted = ? WHERE id = ?", moved)
     cursor.executemany(
         "INSERT INTO cost_priced VALUES (?, ?, ?) ON CONFLICT (month, series) DO UPDATE SET cost = excluded.cost", costs
@@ -84,13 +84,14 @@ def advance(cursor: sqlite3.Cursor, month: int, priced: Mapping[CounterKey, int]
     return counters
 
 
-def _moved(
+def settle(
     row: tuple[int, str, str, str, str, int, int, int | None],
     cost: int,
     moved: list[tuple[int, int, int]],
     costs: list[tuple[int, int, int]],
     month: int,
 ) -> Counted:
+    """The counter after one cost (``row`` ends in counted, adjusted, last cost); what must be written is appended."""
     series, counted, adjusted, last = row[0], row[5], row[6], row[7]
     if last != cost:
         rise = cost - (last or 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from exporter.compute.policy import IdlePolicy, SharedPolicy
+from exporter.compute.rates import plan_named
 from exporter.settings.budgets import ExtraLines
 from exporter.settings.section import Secret, Section
 
@@ -14,10 +16,28 @@ from exporter.settings.section import Secret, Section
 class CostSettings(Section):
     """Prices."""
 
-    plan: str | None = Field(None, description="Price as this plan (launch, scale, agent) whatever the API says.")
+    plan: Annotated[str | None, AfterValidator(lambda name: name and plan_named(name))] = Field(
+        None, description="Price as this plan (launch, scale, agent or a type as scale_v3), whatever the API says."
+    )
     rate_card: Path | None = Field(None, description="Your own rates; the dated list rates ship with neonmeter.")
     rounding: Literal["half_up", "half_even"] = Field(
         "half_up", description="How an invoice line is rounded to the cent when a month is closed."
+    )
+    idle: IdlePolicy = Field(
+        IdlePolicy.SEPARATE,
+        description="Who pays for awake time in which no tenant worked: separate (nobody: the row __idle__), "
+        "proportional (to busy time), even, fixed (by weights_file), wake (who kept the compute awake).",
+    )
+    shared: SharedPolicy = Field(
+        SharedPolicy.SEPARATE,
+        description="Who pays for what belongs to all: separate (the row __shared__), proportional (to direct cost), "
+        "even, fixed (by weights_file).",
+    )
+    weights_file: Path | None = Field(
+        None, description="CSV of declared weights (project,branch,tenant,weight[,component][,from][,to])."
+    )
+    sizes_stale_days: int = Field(
+        7, ge=1, description="A size that was read longer ago than this makes the split of storage an estimate."
     )
     extra_lines: ExtraLines = Field([], description="Lines of the invoice that no meter shows; in the order of it.")
 

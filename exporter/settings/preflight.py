@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from collectors import ALL
 from exporter.compute.tenants import TenantRule, check_rules
+from exporter.finops import declared_weights
 from exporter.finops.ratecard import RateCardError, load
 from exporter.settings.dsn import DsnError, Place, fill
 from exporter.settings.secret import SecretError, read_secret
@@ -125,6 +126,28 @@ def _rest(settings: Settings) -> Iterator[str]:
         load(settings.cost.rate_card)
     except RateCardError as problem:
         yield from (f"cost.rate_card: {line}" for line in str(problem).splitlines())
+    try:
+        declared_weights.load(settings.cost.weights_file)
+    except declared_weights.WeightsFileError as problem:
+        yield from (f"cost.weights_file: {line}" for line in problem.problems)
+    for name in ("idle", "shared"):
+        if getattr(settings.cost, name) == "fixed" and settings.cost.weights_file is None:
+            yield f"cost.{name}: fixed goes by declared weights; name their file in cost.weights_file"
     folder = settings.ledger.path.parent
     if not folder.is_dir():
         yield f"ledger.path: the folder {folder} does not exist; create it, or name another one"
+    yield from _ledger_url(settings)
+
+
+def _ledger_url(settings: Settings) -> Iterator[str]:
+    ledger = settings.ledger
+    yield from _said("ledger.password_file", lambda: read_secret(ledger.password, ledger.password_file))
+    if ledger.url is None:
+        return
+    try:
+        parameters = conninfo_to_dict(ledger.url)
+    except psycopg.ProgrammingError:
+        yield "ledger.url: not a connection string; write postgresql://neonmeter@host:5432/finops"
+        return
+    if not parameters.get("dbname") or not parameters.get("user"):
+        yield "ledger.url: names no user or no database; write postgresql://neonmeter@host:5432/finops"
