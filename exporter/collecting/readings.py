@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from collectors import ALL, Options
 from collectors.base import Epoch, NoDataError, Observation, Reading, SqlCollector, Status, Target
@@ -43,6 +44,9 @@ HIDDEN_FROM_US = frozenset({"statements", "activity"})
 
 RECALLED = "known from before the last start of neonmeter; it was not read since"
 
+OnSizes = Callable[[Compute, Families, float], None]
+"""Takes the sizes of databases read at a time (unix seconds); called on the disk's thread."""
+
 _log = logging.getLogger("neonmeter.visits")
 
 
@@ -58,6 +62,7 @@ class Readings:
         self._own: dict[str, tuple[float, int]] = {}
         self._lives: dict[tuple[str, str], float | None] = {}
         """By collector and target: when the compute was started that was last read."""
+        self.on_sizes: OnSizes | None = None
         self._intervals = {name: self._interval(name) for name in ALL}
 
     def _interval(self, name: str) -> float:
@@ -122,6 +127,8 @@ class Readings:
         try:
             reading = collector.read(results, epoch)
             families = await self._disk.run(self._absorber(compute, epoch, reading))
+            if collector.name == "sizes" and self.on_sizes is not None:
+                await self._disk.run(partial(self.on_sizes, compute, families, made.opened_at))
         except NoDataError as nothing:
             return replace(blank, status=Status.NO_DATA, error=str(nothing))
         except Exception as problem:

@@ -110,6 +110,7 @@ class Rounds:
         if found is None:
             return
         self._publisher.seen_inventory = True
+        await self.wiring.tenants.look(found)
         await self.wiring.awake.look(found)
         await self.wiring.visitor.round(found)
         if self._first:

@@ -6,7 +6,7 @@ The roles are kept on the disk, because tenant rules over schemas need them for 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors.base import Observation, Reading, SqlCollector, Status
@@ -19,6 +19,8 @@ from exporter.storage.disk import Disk
 from exporter.storage.notebook import Notebook
 
 INTERVAL = 3600.0
+OnReading = Callable[[Compute, str, Reading, float], Awaitable[None]]
+"""Takes what one database told, and when (unix seconds)."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class SchemaSizes:
         self._disk = disk
         self._clock = clock
         self._known: dict[str, _Inside] = {}
+        self.on_reading: OnReading | None = None
 
     async def recall(self, compute: Compute) -> None:
         """The roles of earlier rides."""
@@ -74,6 +77,8 @@ class SchemaSizes:
         reading = readings.get(NAME)
         if reading is None:
             return
+        if self.on_reading is not None:
+            await self.on_reading(compute, datname, reading, self._clock())
         known = self._known[compute.endpoint.id]
         known.families[datname] = reading.families
         if isinstance(reading.facts, SchemaFacts):

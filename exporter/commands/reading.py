@@ -155,22 +155,15 @@ def _month(text: str | None) -> float:
 
 
 def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str]]:
-    from exporter.durable.statements import Durable
-    from exporter.finops import ratecard
     from exporter.finops.cost_rows import CostReport
-    from exporter.finops.costs import Costs
-    from exporter.finops.ledger import SqliteLedger
-    from exporter.storage.notebook import Notebook
+    from exporter.finops.desk import costs_of, names_of
     from exporter.storage.store import Store
     from exporter.wiring import ROOMS, rules_of
 
     store = Store.open(settings.ledger.path, ROOMS, read_only=True)
     try:
-        durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
-        card = ratecard.load(settings.cost.rate_card)
-        costs = Costs(SqliteLedger(store), durable.tenant_hours, card, plan=settings.cost.plan)
-        names = Notebook(store).read("names", "all") or {}
-        return CostReport(costs.month(at, time.time())), {key: str(name) for key, name in names.items()}
+        costs = costs_of(settings, store, rules_of(settings))
+        return CostReport(costs.month(at, time.time())), names_of(store)
     finally:
         store.close()
 

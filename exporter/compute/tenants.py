@@ -72,6 +72,14 @@ class _Compiled:
     """The field whose text names the tenant; empty when the rule itself does."""
     map: Mapping[str, str] | None
 
+    def speaks_of(self, places: Mapping[str, tuple[str, ...]]) -> bool:
+        """Whether its patterns over projects and branches match."""
+        return all(
+            any(text and pattern.fullmatch(text) for text in places[name])
+            for name, pattern in self.patterns
+            if name in places
+        )
+
     def tenant_of(self, facts: Mapping[str, tuple[str, ...]]) -> str | None:
         answer = self.tenant
         for name, pattern in self.patterns:
@@ -143,6 +151,25 @@ class TenantRules:
         }
         answers = (rule.tenant_of(facts) for rule in self._compiled)
         return next((answer for answer in answers if answer is not None), UNATTRIBUTED)
+
+    def owner(self, project: tuple[str, ...], branch: tuple[str, ...] = ()) -> str | None:
+        """The one tenant whose all of a branch is, by (id, name) of it; without a branch: of the project's own charges.
+
+        None when no rule over projects and branches alone says so, or when a rule before it gives a part of the branch
+        to somebody else (a role, a database).
+        """
+        if not branch:
+            found = self.resolve(project=project)
+            return None if found == UNATTRIBUTED else found
+        places = {"project": project, "branch": branch}
+        for rule in self._compiled:
+            if rule.speaks_of(places):
+                if any(name not in places for name, _ in rule.patterns):
+                    return None
+                tenant = rule.tenant_of(places)
+                if tenant is not None:
+                    return None if tenant == UNATTRIBUTED else tenant
+        return None
 
     def unmatchable(self, known: Collection[str] = STATEMENT_FACTS) -> tuple[str, ...]:
         """What a person should know: rules that can never match facts of which exactly ``known`` is known."""

@@ -194,6 +194,15 @@ class Durable:
         with self._store.snapshot() as cursor:
             return iter(tables.tenant_hours(cursor, int(start), int(end)))
 
+    def wal_bytes(self, start: float, end: float) -> list[tuple[str, str, str, int]]:
+        """WAL that statements wrote, by (project, branch, tenant), over the UTC days in [start, end).
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._store.snapshot() as cursor:
+            return tables.wal_bytes(cursor, int(start), int(end))
+
     def forget_hours(self, before: float) -> int:
         """Drop hourly facts older than ``before`` (unix seconds), once they are priced; returns how many.
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from collectors.statements import STATEMENT_FIELDS
 from exporter.compute.accumulate import Counted, Counters, Growth, Life, microseconds
+from exporter.compute.rates import DAY
 from exporter.storage.store import Rooms
 
 RowKey = tuple[int | str, int | str, str]
@@ -25,6 +26,7 @@ OTHER: Final[SeriesKey] = ("", "", "other")
 _COLUMNS: Final = ", ".join(f"{name} INTEGER NOT NULL" for name in STATEMENT_FIELDS)
 _NAMES: Final = ", ".join(STATEMENT_FIELDS)
 _MARKS: Final = ", ".join("?" * len(STATEMENT_FIELDS))
+_WAL: Final = STATEMENT_FIELDS.index("wal_bytes")
 _TENANT_HOUR_FIELDS: Final = ("busy_us", *STATEMENT_FIELDS)
 _FORGET_AFTER_US: Final = 35 * 86_400_000_000
 
@@ -52,7 +54,16 @@ ROOMS: Final[Rooms] = {
             hour INTEGER NOT NULL, place INTEGER NOT NULL, tenant TEXT NOT NULL, busy_us INTEGER NOT NULL, {_COLUMNS},
             PRIMARY KEY (hour, place, tenant)
         ) STRICT, WITHOUT ROWID;
+        """,
+        # WAL by day: restore history is split by several days of it, and hours would be 24 times as many rows.
         """
+        CREATE TABLE tenant_day (
+            day INTEGER NOT NULL, place INTEGER NOT NULL, tenant TEXT NOT NULL, wal_bytes INTEGER NOT NULL,
+            PRIMARY KEY (day, place, tenant)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO tenant_day SELECT hour / 86400 * 86400, place, tenant, sum(wal_bytes) FROM tenant_hour
+            GROUP BY 1, 2, 3 HAVING sum(wal_bytes) > 0;
+        """,
     ],
     "counters": [
         """
@@ -198,12 +209,27 @@ def save_tenants(cursor: sqlite3.Cursor, place: int, tenants: Iterable[tuple[str
 
 
 def add_hours(cursor: sqlite3.Cursor, place: int, parts: Iterable[tuple[int, str, int, Counters]]) -> None:
-    """Add (hour, tenant, busy_us, counters) to the hourly facts."""
+    """Add (hour, tenant, busy_us, counters) to the hourly facts, and to those of the day."""
+    parts = list(parts)
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _TENANT_HOUR_FIELDS)
     cursor.executemany(
         f"INSERT INTO tenant_hour VALUES (?, ?, ?, ?, {_MARKS}) ON CONFLICT DO UPDATE SET {sums}",
         [(hour, place, tenant, busy_us, *counters) for hour, tenant, busy_us, counters in parts],
     )
+    cursor.executemany(
+        "INSERT INTO tenant_day VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET wal_bytes = wal_bytes + excluded.wal_bytes",
+        [(hour // DAY * DAY, place, tenant, values[_WAL]) for hour, tenant, _, values in parts if values[_WAL]],
+    )
+
+
+def wal_bytes(cursor: sqlite3.Cursor, start: int, end: int) -> list[tuple[str, str, str, int]]:
+    """WAL by (project, branch, tenant) over the days in [start, end), in bytes."""
+    return cursor.execute(
+        "SELECT project_id, branch_id, tenant, sum(wal_bytes) "
+        "FROM tenant_day JOIN place ON place.id = tenant_day.place WHERE day >= ? AND day < ? GROUP BY 1, 2, 3",
+        (start, end),
+    ).fetchall()
 
 
 def tenant_hours(cursor: sqlite3.Cursor, start: int, end: int) -> list[TenantHour]:
@@ -219,6 +245,7 @@ def tenant_hours(cursor: sqlite3.Cursor, start: int, end: int) -> list[TenantHou
 
 def forget_hours(cursor: sqlite3.Cursor, before: int) -> int:
     """Drop the hourly facts of hours that begin before ``before``; returns how many there were."""
+    cursor.execute("DELETE FROM tenant_day WHERE day < ?", (before // DAY * DAY,))
     return cursor.execute("DELETE FROM tenant_hour WHERE hour < ?", (before,)).rowcount
 
 

@@ -66,6 +66,16 @@ COVERAGE = Metric(
     worse="down",
     max_series=1,
 )
+CONFIDENCE = Metric(
+    "neon_cost_confidence_ratio",
+    Kind.GAUGE,
+    Unit.RATIO,
+    Scope.BRANCH,
+    "Share of this calendar month's cost that is split to tenants exactly (the API's own figure), by measure, by "
+    "sample, by declared weights or as an estimate; the shares of a branch sum to 1.",
+    ("confidence",),
+    max_series=5,
+)
 THROUGH = Metric(
     "neon_billing_data_through_timestamp_seconds",
     Kind.GAUGE,
@@ -122,6 +132,7 @@ METRICS: tuple[Metric, ...] = (
     TENANT_MONTH,
     RUN_RATE,
     COVERAGE,
+    CONFIDENCE,
     THROUGH,
     UNKNOWN,
     RATE_CARD,

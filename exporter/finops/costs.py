@@ -9,24 +9,15 @@ A billing month is the UTC calendar month. All figures are estimates up to the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Metric, Scope
-from exporter.compute.allocate import (
-    MICRO,
-    BranchWeights,
-    ComputeUse,
-    Share,
-    TenantHour,
-    TenantWeights,
-    UseKey,
-    allocate,
-    split_hours,
-)
-from exporter.compute.cost import Pricing, Stretches, price
+from collectors.metric import Families, Scope
+from exporter.compute.allocate import MICRO, Share, TenantHour, Use, UseKey, allocate
+from exporter.compute.cost import MONTH_HOURS, Pricing, Stretches, UsageFact, price
+from exporter.compute.day import DayKey, DayWeights, split_day
 from exporter.compute.rates import (
     DAY,
     HOUR,
@@ -38,26 +29,13 @@ from exporter.compute.rates import (
     next_month,
     to_decimal,
 )
-from exporter.finops.cost_counters import PICO, Counted, CounterKey, pico
-from exporter.finops.cost_metrics import (
-    ADJUSTMENTS,
-    CORRECTIONS,
-    COST,
-    COVERAGE,
-    METRICS,
-    MONTH,
-    RATE_CARD,
-    RATE_CARD_AGE,
-    RUN_RATE,
-    TENANT_ADJUSTMENTS,
-    TENANT_COST,
-    TENANT_MONTH,
-    THROUGH,
-    UNKNOWN,
-)
+from exporter.finops.cost_counters import Counted, CounterKey, pico
+from exporter.finops.cost_metrics import CORRECTIONS, METRICS, RATE_CARD, RATE_CARD_AGE, RUN_RATE, THROUGH, UNKNOWN
+from exporter.finops.cost_series import OTHER, branch_target, counter_series, folded_tenants, month_series
 from exporter.finops.ledger import Ledger
+from exporter.finops.weights import HoursOnly, WeightSource
 
-__all__ = ["METRICS", "Costs", "MonthCosts", "TenantHours", "observe"]
+__all__ = ["METRICS", "OTHER", "Costs", "MonthCosts", "TenantHours", "observe"]
 
 COLLECTOR = "cost"
 LAG = 20 * 60
@@ -67,7 +45,16 @@ SETTLED = 6 * HOUR
 
 TENANTS_SHOWN = 300
 """Tenants with series of their own on one branch: those first seen. The rest is summed as one; a report shows all."""
-OTHER = "__other__"
+
+_PER_UNIT: Mapping[Component, int] = {
+    Component.COMPUTE: 3600 * MICRO,
+    Component.ROOT_STORAGE: MONTH_HOURS * 10**9,
+    Component.CHILD_STORAGE: MONTH_HOURS * 10**9,
+    Component.INSTANT_RESTORE: MONTH_HOURS * 10**9,
+    Component.SNAPSHOT_STORAGE: MONTH_HOURS * 10**9,
+    Component.EXTRA_BRANCHES: MONTH_HOURS * MICRO,
+}
+"""Units of a use in the unit that is priced. Transfer is left out: what it costs depends on the rest of the month."""
 
 TenantHours = Callable[[int, int], Iterable[TenantHour]]
 """Answers the tenant hours with ``start`` <= hour < ``end``."""
@@ -75,28 +62,20 @@ TenantHours = Callable[[int, int], Iterable[TenantHour]]
 
 @dataclass(frozen=True, slots=True)
 class MonthCosts:
-    """One calendar month, worked out: cost lines, the compute behind them by tenant, and every line's shares."""
+    """One calendar month, worked out: cost lines, the usage behind them by tenant, and every line's shares."""
 
     month: int
     pricing: Pricing
-    uses: Mapping[UseKey, ComputeUse]
+    uses: Mapping[UseKey, Use]
     shares: tuple[Share, ...]
     through: int
     """The earliest data-through instant of the organisations (unix seconds); 0 without data."""
-
-    def pending(self, share: Share) -> Fraction:
-        """The part of a share that is idle or unattributed only so far: the counters wait for its hour to close."""
-        line = share.line
-        use = self.uses.get(UseKey(line.project_id, share.branch_id, line.plan, line.stretch))
-        if line.component is not Component.COMPUTE or use is None or share.tenant not in use.pending:
-            return Fraction()
-        return line.cost * Fraction(use.pending[share.tenant], max(line.usage * MICRO, use.awake_us))
 
 
 @dataclass(frozen=True, slots=True)
 class _Day:
     revision: int
-    uses: Mapping[tuple[str, str, str], ComputeUse]
+    uses: Mapping[DayKey, Use]
 
 
 class Costs:
@@ -105,24 +84,23 @@ class Costs:
     def __init__(
         self,
         ledger: Ledger,
-        tenant_hours: TenantHours,
+        tenant_hours: TenantHours | WeightSource,
         card: RateCard,
         *,
         plan: str | None = None,
-        tenant_weights: TenantWeights | None = None,
-        branch_weights: BranchWeights | None = None,
     ) -> None:
-        """Join the sources; ``plan`` overrides the API's (``cost.plan``), the weights refine the allocation."""
+        """Join the sources; ``plan`` overrides the API's (``cost.plan``).
+
+        ``tenant_hours`` is what costs are split by: a `WeightSource`, or a function that knows busy time alone.
+        """
         self.ledger = ledger
         self.card = card
-        self._tenant_hours = tenant_hours
-        self._plan = plan
-        self._tenant_weights = tenant_weights
-        self._branch_weights = branch_weights
+        self._weights: WeightSource = HoursOnly(tenant_hours) if callable(tenant_hours) else tenant_hours
+        self.plan = plan
         self._stretches = Stretches(card)
         self._shown: set[Target] = set()
         self._days: dict[int, _Day] = {}
-        self._settled: dict[int, tuple[object, dict[UseKey, ComputeUse]]] = {}
+        self._settled: dict[int, tuple[object, dict[UseKey, Use]]] = {}
         self._months: dict[int, tuple[object, MonthCosts]] = {}
         self._counted: dict[int, tuple[object, dict[CounterKey, Counted]]] = {}
 
@@ -140,15 +118,15 @@ class Costs:
         if held is not None and now >= end + SETTLED and held[0] == revisions:
             return replace(held[1], through=through)
         facts = self.ledger.priceable(start, end, self.card.boundaries)
-        pricing = price(facts, self.card, plan=self._plan)
+        pricing = price(facts, self.card, plan=self.plan)
         uses = self._uses(start, revisions, now)
-        shares = allocate(pricing.lines, uses, tenant_weights=self._tenant_weights, branch_weights=self._branch_weights)
+        shares = allocate(pricing.lines, uses, owner=self._weights.owner)
         costs = MonthCosts(start, pricing, uses, tuple(shares), through)
         if now >= end + SETTLED:
             self._months[start] = (revisions, costs)
         return costs
 
-    def _uses(self, month: int, revisions: Mapping[int, int], now: float) -> dict[UseKey, ComputeUse]:
+    def _uses(self, month: int, revisions: Mapping[int, int], now: float) -> dict[UseKey, Use]:
         """Sum the days: those that are closed once, the open ones each time."""
         closed = {day: revision for day, revision in revisions.items() if now >= day + DAY + SETTLED}
         held = self._settled.get(month)
@@ -159,26 +137,48 @@ class Costs:
                 if kept is None or kept.revision != revision:
                     kept = self._days[day] = _Day(revision, self._split(day, now))
                 self._add(held[1], day, kept.uses)
-        total: dict[UseKey, ComputeUse] = {}
-        for key, use in held[1].items():
-            total[key] = ComputeUse(use.awake_us, use.busy_us, dict(use.tenants), dict(use.pending))
+        total = {key: use.copy() for key, use in held[1].items()}
         for day in sorted(revisions.keys() - closed.keys()):
             self._add(total, day, self._split(day, now))
         return total
 
-    def _add(self, total: dict[UseKey, ComputeUse], day: int, uses: Mapping[tuple[str, str, str], ComputeUse]) -> None:
+    def _add(self, total: dict[UseKey, Use], day: int, uses: Mapping[DayKey, Use]) -> None:
         stretch = self._stretches[day]
-        for (project, branch, plan), use in uses.items():
-            key = UseKey(project, branch, plan, stretch)
-            total.setdefault(key, ComputeUse()).add(use)
+        for (project, branch, plan, component), use in uses.items():
+            total.setdefault(UseKey(project, branch, plan, stretch, component), Use()).add(use)
 
-    def _split(self, day: int, now: float) -> dict[tuple[str, str, str], ComputeUse]:
-        compute = (
-            (f.project_id, f.branch_id, self._plan or f.plan, f.start // HOUR * HOUR, f.value)
-            for f in self.ledger.hours("compute_unit_seconds", day, day + DAY)
-            if f.branch_id
+    def _split(self, day: int, now: float) -> dict[DayKey, Use]:
+        return split_day(
+            self._planned(self.ledger.priceable(day, day + DAY)),
+            self._planned(self.ledger.hours("compute_unit_seconds", day, day + DAY)),
+            self._weights.tenant_hours(day, day + DAY),
+            self._priced(self._weights.day(day)),
+            policies=self._weights.policies,
+            open_from=now - HOUR - LAG,
         )
-        return split_hours(compute, self._tenant_hours(day, day + DAY), open_from=now - HOUR - LAG)
+
+    def _planned(self, facts: Iterable[UsageFact]) -> Iterator[UsageFact]:
+        """Under the plan that they are priced by."""
+        for fact in facts:
+            plan = self.plan or self.card.plan_of(fact.plan, fact.org_id, fact.project_id, fact.start)
+            yield fact if plan == fact.plan else fact._replace(plan=plan)
+
+    def _priced(self, weights: DayWeights) -> DayWeights:
+        """With what the rate card knows of the day."""
+        rates: dict[tuple[str, Component], Fraction] = {}
+
+        def free_children(plan: str) -> int:
+            free = self.card.allowance(plan, Component.EXTRA_BRANCHES, weights.day)
+            return free.quantity if free else 0
+
+        def rate(plan: str, component: Component) -> Fraction:
+            found = rates.get((plan, component))
+            if found is None:
+                known = self.card.rate(plan, component, weights.day) if component in _PER_UNIT else None
+                found = rates[plan, component] = known.amount / _PER_UNIT[component] if known else Fraction()
+            return found
+
+        return replace(weights, free_children=free_children, rate=rate)
 
     def counters(self, months: Iterable[MonthCosts]) -> dict[CounterKey, Counted]:
         """Move the durable counters to these months (oldest first) and answer all of their series."""
@@ -189,7 +189,7 @@ class Costs:
                 branch = CounterKey(share.line.project_id, share.branch_id, share.line.component.value)
                 tenant = branch._replace(tenant=share.tenant)
                 priced[branch] = priced.get(branch, Fraction()) + share.cost
-                priced[tenant] = priced.get(tenant, Fraction()) + share.cost - costs.pending(share)
+                priced[tenant] = priced.get(tenant, Fraction()) + share.cost - share.pending
             whole = {key: pico(cost) for key, cost in priced.items()}
             held = self._counted.get(costs.month)
             if held is None or held[0] != whole:
@@ -217,9 +217,9 @@ class Costs:
         self.forget(last.month)
         by_target: dict[Target, Families] = {}
         counters = self.counters([last, this])
-        folded = _folded(counters)
-        _counter_series(by_target, counters, folded)
-        _month_series(by_target, this, folded)
+        folded = folded_tenants(counters, TENANTS_SHOWN)
+        counter_series(by_target, counters, folded)
+        month_series(by_target, this.shares, this.uses, folded)
         self._run_rate(by_target, now)
         self._owners(by_target, this, now)
         # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
@@ -236,11 +236,11 @@ class Costs:
         through = max(self.ledger.through().orgs.values(), default=0)
         end = min(int(now), through) // HOUR * HOUR
         pricing = (
-            price(self.ledger.window(end - DAY, end), self.card, plan=self._plan) if end > DAY else Pricing((), ())
+            price(self.ledger.window(end - DAY, end), self.card, plan=self.plan) if end > DAY else Pricing((), ())
         )
         for line in pricing.lines:
             if line.component is not Component.PUBLIC_TRANSFER and line.rate:
-                families = by_target.setdefault(_branch(line.project_id, line.branch_id), Families())
+                families = by_target.setdefault(branch_target(line.project_id, line.branch_id), Families())
                 families.add(RUN_RATE, (), to_decimal(line.cost / 24))
 
     def _owners(self, by_target: dict[Target, Families], this: MonthCosts, now: float) -> None:
@@ -261,55 +261,3 @@ class Costs:
 def observe(ledger: Ledger, tenant_hours: TenantHours, card: RateCard, now: float) -> list[Observation]:
     """One pass without keeping anything; a long-running caller keeps a :class:`Costs`."""
     return Costs(ledger, tenant_hours, card).observe(now)
-
-
-def _branch(project_id: str, branch_id: str) -> Target:
-    return Target(Scope.BRANCH, (project_id, branch_id))
-
-
-def _folded(counters: Mapping[CounterKey, Counted]) -> set[tuple[str, str, str]]:
-    """(project, branch, tenant) of those without series of their own. Who is shown once is shown for good."""
-    first: dict[tuple[str, str], dict[str, int]] = {}
-    for key, counted in counters.items():
-        if key.tenant and not key.tenant.startswith("__"):
-            tenants = first.setdefault(key[:2], {})
-            tenants[key.tenant] = min(counted.series, tenants.get(key.tenant, counted.series))
-    folded = set()
-    for (project, branch), tenants in first.items():
-        for tenant in sorted(tenants, key=tenants.__getitem__)[TENANTS_SHOWN:]:
-            folded.add((project, branch, tenant))
-    return folded
-
-
-def _counter_series(
-    by_target: dict[Target, Families], counters: Mapping[CounterKey, Counted], folded: set[tuple[str, str, str]]
-) -> None:
-    sums: dict[CounterKey, Counted] = {}
-    for key, counted in sorted(counters.items()):
-        name = key._replace(tenant=OTHER) if (key.project_id, key.branch_id, key.tenant) in folded else key
-        held = sums.get(name, Counted(0, 0))
-        sums[name] = Counted(held.counted + counted.counted, held.adjusted + counted.adjusted)
-    for key, total in sums.items():
-        families = by_target.setdefault(_branch(key.project_id, key.branch_id), Families())
-        labels: tuple[str, ...] = (key.tenant, key.component) if key.tenant else (key.component,)
-        families.set(TENANT_COST if key.tenant else COST, labels, to_decimal(Fraction(total.counted, PICO)))
-        if total.adjusted or not key.tenant:
-            metric = TENANT_ADJUSTMENTS if key.tenant else ADJUSTMENTS
-            families.set(metric, (*labels, "down"), to_decimal(Fraction(total.adjusted, PICO)))
-
-
-def _month_series(by_target: dict[Target, Families], this: MonthCosts, folded: set[tuple[str, str, str]]) -> None:
-    sums: dict[tuple[Target, Metric, tuple[str, ...]], Fraction] = {}
-    for share in this.shares:
-        project, branch, component = share.line.project_id, share.branch_id, share.line.component.value
-        target = _branch(project, branch)
-        tenant = OTHER if (project, branch, share.tenant) in folded else share.tenant
-        for name in ((target, MONTH, (component,)), (target, TENANT_MONTH, (tenant, component))):
-            sums[name] = sums.get(name, Fraction()) + share.cost
-    awake: dict[Target, ComputeUse] = {}
-    for key, use in this.uses.items():
-        awake.setdefault(_branch(key.project_id, key.branch_id), ComputeUse()).add(use)
-    for (target, metric, labels), cost in sums.items():
-        by_target.setdefault(target, Families()).set(metric, labels, to_decimal(cost))
-    for target, use in awake.items():
-        by_target.setdefault(target, Families()).set(COVERAGE, (), float(use.coverage))

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from exporter.compute.tenants import TenantRules
 from exporter.durable.statements import Durable
+from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
 from exporter.finops.close_book import CloseBook, sqlite_book
 from exporter.finops.costs import Costs
 from exporter.finops.ledger import Ledger, open_ledger
+from exporter.finops.weights import tenant_facts
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 
@@ -22,11 +24,14 @@ def costs_of(settings: Settings, store: Store, rules: TenantRules) -> Costs:
 
     Raises:
         RateCardError: the rate card cannot be used.
+        WeightsFileError: the file of declared weights cannot be used.
+        StoreError: the store cannot be read.
     """
     durable = Durable(store, rules, settings.sampling.top_statements)
     card = ratecard.load(settings.cost.rate_card)
     ledger = open_ledger(settings, store, read_only=True)
-    return Costs(ledger, durable.tenant_hours, card, plan=settings.cost.plan)
+    facts = tenant_facts(settings, durable, Tenancy(store, rules), rules)
+    return Costs(ledger, facts, card, plan=settings.cost.plan)
 
 
 def book_of(ledger: Ledger, store: Store) -> CloseBook:

@@ -14,10 +14,9 @@ from exporter.compute.allocate import (
     IDLE,
     MICRO,
     SHARED,
-    ComputeUse,
     Confidence,
+    Use,
     UseKey,
-    Weights,
     allocate,
     largest_remainder,
     round_rows,
@@ -146,7 +145,7 @@ def test_hours_of_many_branches_are_summed_by_branch() -> None:
 
 def test_compute_goes_by_busy_time_and_the_rest_is_idle() -> None:
     compute = line("compute_unit_seconds", 100)
-    use = ComputeUse(100 * MICRO, 40 * MICRO, {"a": 30 * MICRO, "b": 10 * MICRO, IDLE: 60 * MICRO})
+    use = Use(100 * MICRO, 40 * MICRO, {"a": 30 * MICRO, "b": 10 * MICRO, IDLE: 60 * MICRO})
     shares = allocate([compute], {UseKey("p1", "b1", "scale_v3", STRETCH): use})
     assert {s.tenant: s.cost / compute.cost for s in shares} == {
         "a": Fraction(3, 10),
@@ -160,30 +159,58 @@ def test_compute_without_hours_is_unattributed() -> None:
     compute = line("compute_unit_seconds", 100)
     (share,) = allocate([compute], {})
     assert (share.tenant, share.cost, share.coverage) == (UNATTRIBUTED, compute.cost, 0)
+    use = Use(60 * MICRO, 0, {UNATTRIBUTED: 60 * MICRO})
+    assert {s.confidence for s in allocate([compute], {UseKey("p1", "b1", "scale_v3", STRETCH): use})} == {
+        Confidence.EXACT
+    }
 
 
-def test_storage_is_shared_until_sizes_are_given() -> None:
+def test_a_line_without_a_use_is_shared() -> None:
     storage = line("root_branch_bytes_month", 10**12)
     (share,) = allocate([storage], {})
     assert (share.tenant, share.cost, share.confidence) == (SHARED, storage.cost, Confidence.EXACT)
-    weights = Weights({"a": 1, "b": 2, "c": 0}, Confidence.DECLARED)
-    shares = allocate([storage], {}, tenant_weights={("p1", "b1", Component.ROOT_STORAGE): weights})
-    assert [(s.tenant, s.cost, s.confidence) for s in shares] == [
-        ("a", storage.cost / 3, Confidence.DECLARED),
-        ("b", storage.cost * 2 / 3, Confidence.DECLARED),
+
+
+def test_parts_of_one_tenant_keep_how_they_were_come_by_and_what_is_beyond_them_is_shared() -> None:
+    storage = line("root_branch_bytes_month", 100)
+    use = Use(80, 0, {"a": 50, "b": 30}, {("a", Confidence.SAMPLED): 20}, {"a": 5})
+    key = UseKey("p1", "b1", "scale_v3", STRETCH, Component.ROOT_STORAGE)
+    shares = allocate([storage], {key: use})
+    assert [(s.tenant, s.cost / storage.cost * 100, s.confidence.value) for s in shares] == [
+        ("a", 30, "measured"),
+        ("a", 20, "sampled"),
+        ("b", 30, "measured"),
+        (SHARED, 20, "exact"),
     ]
+    assert sum(s.pending for s in shares) == storage.cost * Fraction(5, 100)
 
 
-def test_extra_branches_are_the_projects_until_branch_hours_are_given() -> None:
+def test_a_charge_of_the_project_goes_to_the_branches_behind_it() -> None:
     extra = line("extra_branches_month", 40, branch="")
     (share,) = allocate([extra], {})
     assert (share.branch_id, share.tenant, share.cost) == (PROJECT_LEVEL, SHARED, extra.cost)
-    hours = Weights({"b1": 30, "b2": 10})
-    shares = allocate([extra], {}, branch_weights={("p1", Component.EXTRA_BRANCHES): hours})
-    assert [(s.branch_id, s.tenant, s.cost) for s in shares] == [
+    billed = int(extra.quantity * 744 * MICRO)
+    uses = {
+        UseKey("p1", branch, "scale_v3", STRETCH, Component.EXTRA_BRANCHES): Use(part, 0, {SHARED: part})
+        for branch, part in (("b1", billed * 3 // 4), ("b2", billed // 4))
+    }
+    assert [(s.branch_id, s.tenant, s.cost) for s in allocate([extra], uses)] == [
         ("b1", SHARED, extra.cost * 3 / 4),
         ("b2", SHARED, extra.cost / 4),
     ]
+
+
+def test_an_owner_gets_all_of_a_branch_whatever_was_measured() -> None:
+    compute = line("compute_unit_seconds", 100)
+    use = Use(50 * MICRO, 20 * MICRO, {"a": 20 * MICRO, IDLE: 30 * MICRO}, pending={IDLE: 30 * MICRO})
+    uses = {UseKey("p1", "b1", "scale_v3", STRETCH): use}
+    lines = [compute, line("root_branch_bytes_month", 100), line("snapshot_storage_bytes_month", 100, branch="")]
+    shares = allocate(lines, uses, owner=lambda project, branch: "acme" if branch == "b1" else None)
+    assert [(s.tenant, s.cost, s.confidence, s.pending) for s in shares[:2]] == [
+        ("acme", one.cost, Confidence.EXACT, 0) for one in lines[:2]
+    ]
+    assert shares[0].coverage == Fraction(1, 5)
+    assert shares[2].tenant == SHARED
 
 
 @given(
