@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from collectors.statements import STATEMENT_FIELDS
 from exporter.compute.accumulate import Life
-from exporter.compute.rates import DAY
+from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, Component
 from exporter.demo.year import Year, YearTenantHour
 from exporter.durable import tables
 from exporter.durable.tables import Place
@@ -29,8 +29,11 @@ def seed_ledger(
     *,
     start: int | None = None,
     end: int | None = None,
+    usage: dict[Component, int] | None = None,
 ) -> int:
     """Write the usage of a span (the whole year when not given), a day at a time; answers how many facts there were.
+
+    To ``usage`` the raw usage of the projects is added by component, so that a reader of the ledger can be checked.
 
     Raises:
         StoreError: the ledger cannot be written.
@@ -42,6 +45,11 @@ def seed_ledger(
         facts = list(year.facts(day, last))
         ledger.put(facts, read_through={org.id: last for org in year.orgs})
         count += len(facts)
+        if usage is not None:
+            for fact in facts:
+                if not fact.branch_id:
+                    component = METRIC_COMPONENTS[fact.metric]
+                    usage[component] = usage.get(component, 0) + fact.value
         if progress is not None:
             progress(last)
     return count
@@ -92,22 +100,41 @@ def _counters(row: YearTenantHour) -> Counters:
     return tuple(known.get(name, 0) for name in STATEMENT_FIELDS)
 
 
-def seed_names(store: Store, year: Year) -> None:
-    """Write the names where `neonmeter cost` looks for them; the store needs the room ``notebook``.
+def seed_world(store: Store, year: Year) -> None:
+    """Write what an agent would know beside usage: names, when branches lived, and what tenants held month by month.
+
+    The store needs the rooms ``notebook`` and ``tenancy``; a `Tenancy` must be opened after.
 
     Raises:
         StoreError: the store cannot be written.
     """
     Notebook(store).write("names", "all", dict(year.names))
+    lives, sizes = [], []
+    for project in year.projects:
+        for branch in project.branches:
+            lives.append(
+                (branch.id, project.id, branch.name, project.name, int(not branch.root), branch.created, branch.deleted)
+            )
+            weights = sum(weight for _, weight in branch.tenants)
+            for month in year.months:
+                if branch.created <= month < branch.deleted and branch.rhythm != "never":
+                    held = branch.bytes + branch.growth * ((month - branch.created) // HOUR)
+                    sizes += [
+                        (month, project.id, branch.id, tenant, held * weight // weights, 0)
+                        for tenant, weight in branch.tenants
+                    ]
+    with store.transaction() as cursor:
+        cursor.executemany("INSERT OR REPLACE INTO branch_life VALUES (?, ?, ?, ?, ?, ?, ?)", lives)
+        cursor.executemany("INSERT OR REPLACE INTO tenant_size VALUES (?, ?, ?, ?, ?, ?)", sizes)
 
 
 def seed_store(store: Store, ledger: Ledger, year: Year, progress: Progress | None = None) -> int:
-    """All three. Answers the number of facts.
+    """All of it. Answers the number of facts.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    seed_names(store, year)
+    seed_world(store, year)
     count = seed_ledger(ledger, year, progress)
     seed_tenants(store, year)
     return count

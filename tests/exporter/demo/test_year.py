@@ -11,7 +11,7 @@ import pytest
 from exporter.compute.cost import GB
 from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
 from exporter.demo.year import Year
-from exporter.demo.year_ledger import seed_ledger, seed_names, seed_tenants
+from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.durable import tables
 from exporter.finops.ledger import SqliteLedger
 from exporter.storage.notebook import Notebook
@@ -138,7 +138,7 @@ def test_a_seeded_store_reads_as_an_agents(store: Store) -> None:
     with store.snapshot() as cursor:
         assert {row[:10] for row in tables.tenant_hours(cursor, start, end)} == set(year.tenant_hours(start, end))
     assert rows > 0
-    seed_names(store, year)
+    seed_world(store, year)
     assert Notebook(store).read("names", "all") == year.names
 
 
