@@ -1,0 +1,174 @@
+"""Why this month differs from the last: the bridge, the movers, and the sentence that a reader wants first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from exporter.compute.bridge import EFFECTS, Move
+from exporter.compute.rates import DAY
+from exporter.report.cents import cents, cents_of_rows, money, percent
+from exporter.report.facts import ReviewFacts
+from exporter.report.tables import Cell, Column, Kind, Table, shown, total_row
+from exporter.report.when import month_name
+
+PLAIN: Mapping[str, str] = {
+    "compute": "compute time",
+    "root_storage": "stored data",
+    "child_storage": "data in child branches",
+    "instant_restore": "restore history",
+    "snapshot_storage": "snapshots",
+    "extra_branches": "branches past the allowance",
+    "public_transfer": "data transfer out",
+    "private_transfer": "private data transfer",
+}
+"""A component in the middle of a sentence."""
+EFFECT_TITLES = {"price": "Price", "volume": "Usage", "new": "New branches", "gone": "Gone branches"}
+_ZERO = Fraction()
+
+
+class Mover(NamedTuple):
+    """Something whose cost changed: by how many cents, and mostly why."""
+
+    name: str
+    cents: int
+    why: str
+
+
+def bridge_table(facts: ReviewFacts, components: Table) -> Table | None:
+    """The bridge by component. Its changes are those of the table of components, to the cent."""
+    if facts.bridge is None:
+        return None
+    changes = _changes(components)
+    effects: dict[str, list[Fraction]] = {}
+    for move in facts.bridge.moves:
+        sums = effects.setdefault(facts.name(move.item.component), [_ZERO] * len(EFFECTS))
+        for i, name in enumerate(EFFECTS):
+            sums[i] += getattr(move, name)
+    others = {name: change for name, change in changes.items() if name not in effects}
+    heads = [EFFECT_TITLES[name] for name in EFFECTS] + (["Other lines"] if any(others.values()) else [])
+    columns = [Column("component", "Component"), *(Column(head.lower(), head, Kind.USD) for head in heads)]
+    columns.append(Column("change", "Change", Kind.USD))
+    rows: list[tuple[Cell, ...]] = []
+    in_cents: list[tuple[Cell, ...]] = []
+    rest: tuple[Cell, ...] = (0,) if len(heads) > len(EFFECTS) else ()
+    for name in changes:
+        if name in effects:
+            rounded = cents_of_rows(effects[name], changes[name])
+            rows.append((name, *effects[name], *rest, sum(effects[name], _ZERO)))
+            in_cents.append((name, *rounded, *rest, changes[name]))
+        elif changes[name]:
+            nothing = (0,) * len(EFFECTS)
+            rows.append((name, *nothing, Fraction(changes[name], 100), Fraction(changes[name], 100)))
+            in_cents.append((name, *nothing, changes[name], changes[name]))
+    note = "Price: the same use at another price. Usage: another use at the old price. Together: the whole difference."
+    total = total_row(columns, rows)
+    return Table("bridge", "From last month to this", tuple(columns), tuple(rows), total, note, tuple(in_cents))
+
+
+def _changes(table: Table) -> dict[str, int]:
+    position = table.at("change")
+    return {str(row[0]): int(row[position] or 0) for row in shown(table).rows}
+
+
+def project_movers(facts: ReviewFacts, projects: Table) -> list[Mover]:
+    """Projects by how much their cost changed; to the cent what the table of projects says."""
+    if facts.bridge is None:
+        return []
+    causes = _causes(facts, lambda move: (facts.name(move.item.org_id), facts.name(move.item.project_id)))
+    position = projects.at("change")
+    movers = [
+        Mover(str(row[1]), int(row[position] or 0), causes.get((str(row[0]), str(row[1])), "declared lines"))
+        for row in shown(projects).rows
+    ]
+    return sorted((each for each in movers if each.cents), key=lambda each: (-abs(each.cents), each.name))
+
+
+def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
+    """The branches whose cost changed most, with the cause."""
+    if facts.bridge is None:
+        return None
+    sums: dict[tuple[str, str], list[Fraction]] = {}
+    for move in facts.bridge.moves:
+        held = sums.setdefault((move.item.project_id, move.item.branch_id), [_ZERO, _ZERO])
+        held[0] += move.after
+        held[1] += move.before
+    causes = _causes(facts, lambda move: (move.item.project_id, move.item.branch_id))
+    ranked = sorted(sums.items(), key=lambda each: (-abs(each[1][0] - each[1][1]), each[0]))
+    columns = (
+        Column("project", "Project"),
+        Column("branch", "Branch"),
+        Column("usd", "This month", Kind.USD),
+        Column("last", "Last month", Kind.USD),
+        Column("change", "Change", Kind.CHANGE, ("usd", "last")),
+        Column("why", "Mostly"),
+    )
+    rows = tuple(
+        (facts.name(key[0]), facts.name(key[1]), after, before, None, causes[key])
+        for key, (after, before) in ranked[:most]
+        if after != before
+    )
+    return Table("movers", "Branches that moved most", columns, rows) if rows else None
+
+
+def _causes(facts: ReviewFacts, key: Callable[[Move], tuple[str, str]]) -> dict[tuple[str, str], str]:
+    parts: dict[tuple[str, str], dict[tuple[str, str], Fraction]] = {}
+    for move in facts.bridge.moves if facts.bridge else ():
+        causes = parts.setdefault(key(move), {})
+        for effect in EFFECTS:
+            amount = getattr(move, effect)
+            what = move.item.branch_id if effect in ("new", "gone") else move.item.component.value
+            if amount:
+                causes[effect, what] = causes.get((effect, what), _ZERO) + amount
+    found: dict[tuple[str, str], str] = {}
+    for name, causes in parts.items():
+        change = sum(causes.values(), _ZERO)
+        same_way = {cause: amount for cause, amount in causes.items() if (amount > 0) == (change > 0)} or causes
+        cause, amount = min(same_way.items(), key=lambda each: (-abs(each[1]), each[0]), default=(("", ""), _ZERO))
+        found[name] = _cause_text(facts, cause, amount)
+    return found
+
+
+def _cause_text(facts: ReviewFacts, cause: tuple[str, str], amount: Fraction) -> str:
+    effect, what = cause
+    if effect == "new":
+        return f"new: {facts.name(what)}"
+    if effect == "gone":
+        return f"gone: {facts.name(what)}"
+    if effect == "price":
+        return f"{'higher' if amount > 0 else 'lower'} price of {PLAIN.get(what, what)}"
+    return f"{'more' if amount > 0 else 'less'} {PLAIN.get(what, what)}" if effect else "nothing"
+
+
+def headline(facts: ReviewFacts) -> str:
+    """The month in one sentence: what it cost, and against the last."""
+    total, name = cents(facts.this.total), month_name(facts.this.start)
+    spent = f"{name} cost {money(total)}" if facts.this.complete else f"{name} has cost {money(total)} so far"
+    if facts.last is None:
+        return f"{spent}."
+    before = cents(facts.last.total)
+    change = total - before
+    if not change:
+        return f"{spent}, as much as {month_name(facts.last.start)}."
+    part = f" ({percent(Fraction(abs(change), before))})" if before else ""
+    than = f"{money(abs(change))}{part} {'more' if change > 0 else 'less'} than {month_name(facts.last.start)}"
+    return f"{spent}, {than}."
+
+
+def why(facts: ReviewFacts, movers: Iterable[Mover]) -> str:
+    """The sentences after it: what made the difference, and what prices and the calendar had to do with it."""
+    if facts.bridge is None or facts.last is None:
+        return "There is no month before it to compare with."
+    up = facts.this.total >= facts.last.total
+    same_way = [mover for mover in movers if (mover.cents > 0) == up][:2]
+    parts = [f"{mover.name}, {mover.why} ({money(mover.cents, sign=True)})" for mover in same_way]
+    text = f"Most of the difference: {'; '.join(parts)}." if parts else "No project moved."
+    price = cents(facts.bridge.effects["price"])
+    text += f" Prices made {money(price, sign=True)} of it." if price else " Prices did not change."
+    days, before = ((month.end - month.start) // DAY for month in (facts.this, facts.last))
+    if days != before and facts.this.complete:
+        text += f" The month had {days} days, the last one {before}."
+    if not facts.this.complete:
+        text += " The month is not over, and is compared with all of the last."
+    return text

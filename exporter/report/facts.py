@@ -1,0 +1,227 @@
+"""What the monthly review says, as frozen facts: exact amounts, no layout. Every file of it is made from these.
+
+Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.report.cents``).
+A part that there is no ground for (no budget, no forecast yet) is empty, and then no page has a section for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from exporter.compute.allocate import AGENT, IDLE, SHARED, Confidence
+from exporter.compute.bridge import Bridge
+from exporter.compute.cost import UNATTRIBUTED
+from exporter.finops.close import ClosedMonth
+from exporter.finops.costs import MonthCosts
+from exporter.finops.tags import Tagging
+
+NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)
+CORRECTION = "Correction"
+"""The kind of a leaf that corrects a month that was closed before."""
+
+
+class LeafRow(NamedTuple):
+    """The smallest part of a month's cost: one tenant's, of one component of one branch."""
+
+    org_id: str
+    project_id: str
+    branch_id: str
+    tenant: str
+    kind: str
+    """``Usage``, the category of a declared line (``Purchase``, ``Credit``, ``Tax``, ``Adjustment``), or
+    ``Correction``."""
+    item: str
+    """The component, or the name of the declared line."""
+    cost: Fraction
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a month's cost is divided by for unit costs."""
+
+    awake_hours: int
+    """Branch-hours in which a compute was awake at all, hourly figures only."""
+    stored_gb: Fraction
+    """Average GB of root and child branches over the month so far."""
+    calls: Mapping[tuple[str, str], int]
+    """Statements by (project, branch), where they were counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """One calendar month (UTC); ``end`` and ``through`` are exclusive, in unix seconds."""
+
+    start: int
+    end: int
+    through: int
+    costs: MonthCosts
+    leaves: tuple[LeafRow, ...]
+    use: Use
+    booked: ClosedMonth | None = None
+    """The month as it was closed; None while it is open."""
+    problems: tuple[str, ...] = ()
+    """Declared lines that cannot be placed."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the figures are locked."""
+        return self.booked is not None
+
+    @property
+    def total(self) -> Fraction:
+        """USD of everything."""
+        return sum((leaf.cost for leaf in self.leaves), Fraction())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the data covers the month to its end."""
+        return self.through >= self.end
+
+
+class TrendMonth(NamedTuple):
+    """A month of the trend: USD by component or kind of declared line."""
+
+    start: int
+    costs: Mapping[str, Fraction]
+
+
+class Finding(NamedTuple):
+    """One thing about the data that a reader should know; ``level`` is ``good``, ``warn`` or ``bad``."""
+
+    level: str
+    what: str
+    action: str = ""
+
+
+class BudgetRow(NamedTuple):
+    """One budget of the month in USD."""
+
+    name: str
+    scope: str
+    budget: Fraction
+    spent: Fraction
+    forecast: Fraction | None = None
+
+
+class Range(NamedTuple):
+    """A forecast of a whole month in USD."""
+
+    month: int
+    p10: Fraction
+    p50: Fraction
+    p90: Fraction
+    confidence: str
+    why: str = ""
+
+
+class AnomalyRow(NamedTuple):
+    """A stretch of unusual cost. Days in unix seconds."""
+
+    start: int
+    end: int
+    project_id: str
+    branch_id: str
+    item: str
+    usd: Fraction
+    """What it cost beyond the usual."""
+    why: str
+
+
+class WasteRow(NamedTuple):
+    """Cost that nobody would miss, and what ends it."""
+
+    rule: str
+    project_id: str
+    branch_id: str
+    usd_per_month: Fraction
+    evidence: str
+    action: str
+    command: str
+    confidence: str
+
+
+class Kpi(NamedTuple):
+    """One key figure with its target; ``met`` is None where there is no target."""
+
+    name: str
+    value: str
+    target: str
+    met: bool | None
+    why: str = ""
+
+
+class Headroom(NamedTuple):
+    """How much of an allowance is left, in its unit, and what the next unit costs in USD."""
+
+    item: str
+    org_id: str
+    project_id: str
+    used: Fraction
+    allowance: Fraction
+    unit: str
+    next_usd: Fraction
+
+
+class ReconciliationRow(NamedTuple):
+    """A line of the invoice against ours, in USD."""
+
+    line: str
+    ours: Fraction
+    invoice: Fraction | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFacts:
+    """Everything that the review of a month says."""
+
+    company: str
+    this: Month
+    last: Month | None
+    bridge: Bridge | None
+    trend: tuple[TrendMonth, ...]
+    """Up to twelve months, oldest first, this one last."""
+    names: Mapping[str, str]
+    tagging: Tagging
+    required_tags: tuple[str, ...]
+    rates: str
+    """One line on where the prices are from."""
+    findings: tuple[Finding, ...] = ()
+    budgets: tuple[BudgetRow, ...] = ()
+    day_one: Range | None = None
+    """The forecast of this month as its first day had it."""
+    next_month: Range | None = None
+    anomalies: tuple[AnomalyRow, ...] = ()
+    waste: tuple[WasteRow, ...] = ()
+    kpis: tuple[Kpi, ...] = ()
+    headroom: tuple[Headroom, ...] = ()
+    reconciliation: tuple[ReconciliationRow, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """One sentence on a part, by the part's name, such as why there is no forecast."""
+
+    def name(self, thing: str) -> str:
+        """What a person calls an organisation, project or branch."""
+        return WORDS.get(thing) or self.names.get(thing, thing)
+
+
+WORDS: Mapping[str, str] = {
+    "compute": "Compute (databases at work)",
+    "root_storage": "Storage",
+    "child_storage": "Storage of child branches",
+    "instant_restore": "Restore history",
+    "snapshot_storage": "Snapshots",
+    "extra_branches": "Branches past the allowance",
+    "public_transfer": "Data transfer out",
+    "private_transfer": "Private data transfer",
+    IDLE: "Awake, but idle",
+    SHARED: "Shared by all",
+    UNATTRIBUTED: "Not attributed",
+    AGENT: "neonmeter itself",
+    "__project__": "(whole project)",
+    "__org__": "(whole organisation)",
+}
+"""The names that a reader who never saw Neon's understands."""

@@ -1,0 +1,233 @@
+"""Gathers the facts of a review from the ledger: this month, the one before, the trend, and what the data is worth.
+
+Nothing here reads the clock. A review is as of its ledger's data-through, so the same ledger gives the same review.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from exporter.compute.bridge import bridge
+from exporter.compute.close import USAGE, Path
+from exporter.compute.cost import GB, price
+from exporter.compute.day import DayWeights
+from exporter.compute.extra import ExtraLine, Leaves, extra_shares
+from exporter.compute.rates import DAY, HOUR, Component, RateCard, day_text, month_start, next_month
+from exporter.compute.use import TenantHour
+from exporter.finops.close import ClosedMonth, closed
+from exporter.finops.close_book import CloseBook
+from exporter.finops.costs import SETTLED, Costs, MonthCosts
+from exporter.finops.ledger import Ledger
+from exporter.finops.tags import Tagging
+from exporter.finops.weights import WeightSource
+from exporter.report.facts import CORRECTION, LeafRow, Month, ReviewFacts, TrendMonth, Use
+from exporter.report.quality import findings
+
+TREND_MONTHS = 12
+_STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
+Calls = Mapping[tuple[int, str, str], int]
+"""Statements by (month, project, branch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a review is made from."""
+
+    ledger: Ledger
+    weights: WeightSource
+    card: RateCard
+    names: Mapping[str, str]
+    tagging: Tagging
+    book: CloseBook | None = None
+    extra: Sequence[ExtraLine] = ()
+    plan: str | None = None
+    company: str = ""
+    required_tags: Sequence[str] = ()
+
+
+class Counting:
+    """Passes the weights of an allocation on and counts statements on the way, so that a month is read only once."""
+
+    def __init__(self, weights: WeightSource) -> None:
+        """Stand before a source."""
+        self.weights = weights
+        self.policies = weights.policies
+        self.calls: dict[tuple[int, str, str], int] = {}
+
+    def tenant_hours(self, start: int, end: int) -> Iterator[TenantHour]:
+        """As the source answers them, counted."""
+        month = month_start(start)
+        for row in self.weights.tenant_hours(start, end):
+            calls = getattr(row, "calls", 0)
+            if calls:
+                key = (month, row.project_id, row.branch_id)
+                self.calls[key] = self.calls.get(key, 0) + calls
+            yield row
+
+    def day(self, day: int) -> DayWeights:
+        """As the source answers it."""
+        return self.weights.day(day)
+
+    def owner(self, project_id: str, branch_id: str) -> str | None:
+        """As the source answers it."""
+        return self.weights.owner(project_id, branch_id)
+
+
+Part = Callable[["Sources", Costs, ReviewFacts], ReviewFacts]
+"""Adds what it knows to the facts, as ``dataclasses.replace`` does."""
+
+
+def gather(sources: Sources, at: int, parts: Iterable[Part] = ()) -> ReviewFacts:
+    """The review of the calendar month that holds ``at``, as of the ledger's data-through.
+
+    Raises:
+        StoreError: the ledger's file cannot be read.
+    """
+    counting = Counting(sources.weights)
+    costs = Costs(sources.ledger, counting, sources.card, plan=sources.plan)
+    this = month_of(sources, costs, counting.calls, at)
+    before = month_of(sources, costs, counting.calls, this.start - 1)
+    last = before if before.leaves else None
+    facts = ReviewFacts(
+        company=sources.company,
+        this=this,
+        last=last,
+        bridge=bridge(last.costs.pricing.lines, this.costs.pricing.lines) if last else None,
+        trend=_trend(sources, (this, *([last] if last else []))),
+        names=sources.names,
+        tagging=sources.tagging,
+        required_tags=tuple(sources.required_tags),
+        rates=_rates(sources.card, this),
+        findings=findings(this, sources.ledger, sources.tagging, tuple(sources.required_tags)),
+    )
+    for part in parts:
+        facts = part(sources, costs, facts)
+    return facts
+
+
+def month_of(sources: Sources, costs: Costs, calls: Calls, at: int) -> Month:
+    """One month's costs and use; ``calls`` is filled while the costs are worked out."""
+    start, end = month_start(at), next_month(at)
+    through = min(sources.ledger.through().orgs.values(), default=0)
+    worked = costs.month(start, end + SETTLED if through >= end else through)
+    booked = closed(sources.book, start) if sources.book is not None else None
+    leaves, problems = _leaves(sources, worked, booked)
+    counted = {(project, branch): n for (month, project, branch), n in calls.items() if month == start}
+    use = Use(_awake_hours(sources.ledger, start, end), _stored(worked, start, min(end, through)), counted)
+    return Month(start, end, min(through, end), worked, leaves, use, booked, problems)
+
+
+def _leaves(
+    sources: Sources, worked: MonthCosts, booked: ClosedMonth | None
+) -> tuple[tuple[LeafRow, ...], tuple[str, ...]]:
+    """The parts of a month's cost, declared lines and corrections too; of a closed month as they were closed."""
+    if booked is not None:
+        own = [
+            LeafRow(
+                line.key.org_id,
+                *leaf.path,
+                line.key.kind,
+                line.key.component,
+                Fraction(leaf.cents, 100),
+                leaf.confidence,
+            )
+            for line in booked.lines
+            for leaf in line.leaves
+            if leaf.cents
+        ]
+        return (*own, *_corrections(booked)), ()
+    metered = [
+        LeafRow(s.line.org_id, s.line.project_id, s.branch_id, s.tenant, USAGE, s.line.component, s.cost, s.confidence)
+        for s in worked.shares
+        if s.cost
+    ]
+    leaves = Leaves((leaf.org_id, Path(leaf.project_id, leaf.branch_id, leaf.tenant), leaf.cost) for leaf in metered)
+    shares, problems = extra_shares(sources.extra, worked.month, leaves)
+    declared = [
+        LeafRow(s.key.org_id, *s.path, s.key.kind, s.key.component, s.cost, s.confidence) for s in shares if s.cost
+    ]
+    carried = _carried(sources.book, worked.month)
+    return (*metered, *declared, *carried), problems
+
+
+def _corrections(booked: ClosedMonth) -> Iterator[LeafRow]:
+    for booking in booked.carried:
+        for line in booking.lines:
+            for leaf in line.leaves:
+                if leaf.cents:
+                    item = f"{line.key.component} {day_text(booking.month)[:7]}"
+                    cost = Fraction(leaf.cents, 100)
+                    yield LeafRow(line.key.org_id, *leaf.path, CORRECTION, item, cost, leaf.confidence)
+
+
+def _carried(book: CloseBook | None, month: int) -> Iterator[LeafRow]:
+    carried = book.booked_in(month) if book is not None else ()
+    if carried:
+        yield from _corrections(ClosedMonth(month, carried[0], (), carried))
+
+
+def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
+    days = range(start, end, DAY)
+    return sum(
+        1
+        for day in days
+        for fact in ledger.hours("compute_unit_seconds", day, day + DAY)
+        if fact.branch_id and fact.value
+    )
+
+
+def _stored(costs: MonthCosts, start: int, through: int) -> Fraction:
+    hours = max(0, through - start) // HOUR
+    byte_hours = sum(line.usage for line in costs.pricing.lines if line.component in _STORED)
+    return Fraction(byte_hours, hours * GB) if hours else Fraction()
+
+
+def _trend(sources: Sources, known: Iterable[Month]) -> tuple[TrendMonth, ...]:
+    found: dict[int, dict[str, Fraction]] = {}
+    for month in known:
+        sums = found[month.start] = {}
+        for leaf in month.leaves:
+            name = leaf.item if leaf.kind == USAGE else leaf.kind
+            sums[name] = sums.get(name, Fraction()) + leaf.cost
+    start = max(found)
+    for _ in range(TREND_MONTHS - 1):
+        start = month_start(start - 1)
+        if start not in found and (costs := _cheap_month(sources, start)):
+            found[start] = costs
+    return tuple(TrendMonth(start, found[start]) for start in sorted(found))
+
+
+def _cheap_month(sources: Sources, start: int) -> dict[str, Fraction]:
+    """A month by component without its tenants: as it was closed, or priced."""
+    booked = closed(sources.book, start) if sources.book is not None else None
+    sums: dict[str, Fraction] = {}
+    if booked is not None:
+        for line in booked.lines:
+            name = line.key.component if line.key.kind == USAGE else line.key.kind
+            sums[name] = sums.get(name, Fraction()) + Fraction(line.cents, 100)
+        for leaf in _corrections(booked):
+            sums[leaf.kind] = sums.get(leaf.kind, Fraction()) + leaf.cost
+        return sums
+    facts = sources.ledger.priceable(start, next_month(start), sources.card.boundaries)
+    metered = []
+    for cost in price(facts, sources.card, plan=sources.plan).lines:
+        sums[cost.component] = sums.get(cost.component, Fraction()) + cost.cost
+        metered.append((cost.org_id, Path(cost.project_id, cost.branch_id, ""), cost.cost))
+    for share in extra_shares(sources.extra, start, Leaves(metered))[0] if metered else ():
+        sums[share.key.kind] = sums.get(share.key.kind, Fraction()) + share.cost
+    return sums
+
+
+def _rates(card: RateCard, month: Month) -> str:
+    rates = [line.rate for line in month.costs.pricing.lines if line.rate]
+    if not rates:
+        return ""
+    newest = max(rates, key=lambda rate: (rate.valid_from, rate.source.date))
+    plans = sorted({card.plans[rate.plan].label or rate.plan for rate in rates if rate.plan in card.plans})
+    kind = "Contract and list prices" if any(rate.listed is not None for rate in rates) else "List prices"
+    return (
+        f"{kind} in USD of the plans {', '.join(plans)}, last changed {day_text(newest.valid_from)}; "
+        f"source: {newest.source.name}, read {max(rate.source.date for rate in rates)}"
+    )

@@ -1,0 +1,114 @@
+"""What the data of a review is worth: how far it goes, what is missing, and whether everything adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from exporter.compute.cost import UNATTRIBUTED
+from exporter.compute.rates import DAY, Component, day_text
+from exporter.finops.cost_rows import CostReport
+from exporter.finops.ledger import Ledger
+from exporter.finops.tags import Tagging
+from exporter.report.cents import percent
+from exporter.report.facts import Finding, Month
+from exporter.report.when import instant
+
+
+def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...]) -> tuple[Finding, ...]:
+    """What a reader should know, worst first."""
+    found = [
+        *_reach(month),
+        *_gaps(month, ledger),
+        *_sums(month),
+        *_prices(month),
+        *_coverage(month),
+        *_tags(month, tagging, required),
+    ]
+    return tuple(sorted(found, key=lambda finding: ("bad", "warn", "good").index(finding.level)))
+
+
+def _reach(month: Month) -> Iterator[Finding]:
+    if month.complete:
+        yield Finding("good", f"The usage is complete up to {instant(month.end)}.")
+    elif month.through > month.start:
+        yield Finding(
+            "warn",
+            f"The month is not complete: the usage goes to {instant(month.through)}.",
+            "Make the review again when the month is over and its last hours have been read.",
+        )
+    else:
+        yield Finding(
+            "bad", "There is no usage of this month.", "Run neonmeter with a Neon API key: it fills the ledger."
+        )
+
+
+def _gaps(month: Month, ledger: Ledger) -> Iterator[Finding]:
+    days = range(month.start, min(month.end, month.through), DAY)
+    seen = ledger.revisions(month.start, month.end)
+    missing = [day for day in days if day not in seen]
+    if missing and len(missing) < len(days):
+        named = ", ".join(day_text(day) for day in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        yield Finding(
+            "bad",
+            f"{len(missing)} of {len(days)} days have no usage at all: {named}{more}.",
+            "Let neonmeter run without long breaks, or fill the ledger while Neon still has the days.",
+        )
+
+
+def _sums(month: Month) -> Iterator[Finding]:
+    problems = CostReport(month.costs).problems()
+    if problems:
+        yield Finding("bad", f"Something does not add up: {problems[0]}.", "Please report this: it should never be.")
+    else:
+        yield Finding("good", "Tenants, branches, projects and organisations add up exactly to the total.")
+
+
+def _prices(month: Month) -> Iterator[Finding]:
+    unknown = sorted({f"{each.component} on plan {each.plan}" for each in month.costs.pricing.unknown})
+    if unknown:
+        yield Finding(
+            "bad",
+            f"Usage without a price is not in the total: {', '.join(unknown[:4])}.",
+            "Set cost.plan, or give the price in the file that cost.rate_card names.",
+        )
+    for problem in month.problems:
+        yield Finding("bad", f"A declared line is missing: {problem}.", "Correct it under cost.extra_lines.")
+    if any(line.lower_bound for line in month.costs.pricing.lines):
+        yield Finding(
+            "warn",
+            "Branches past the allowance are a lower bound: for a part of the month only daily figures are left.",
+            "Keep neonmeter running: hourly figures are gone from Neon after a week.",
+        )
+
+
+def _coverage(month: Month) -> Iterator[Finding]:
+    compute = [leaf for leaf in month.leaves if leaf.item == Component.COMPUTE]
+    total = sum((leaf.cost for leaf in compute), Fraction())
+    if not total:
+        return
+    nobody = sum((leaf.cost for leaf in compute if leaf.tenant == UNATTRIBUTED), Fraction())
+    part = 1 - nobody / total
+    level = "good" if part >= Fraction(9, 10) else "warn"
+    yield Finding(
+        level,
+        f"{percent(part)} of the compute cost was observed while it was spent.",
+        "" if level == "good" else "Give neonmeter a database login, so that it can see who works (postgres.dsn).",
+    )
+
+
+def _tags(month: Month, tagging: Tagging, required: tuple[str, ...]) -> Iterator[Finding]:
+    total = month.total
+    if not tagging.keys or not required or total <= 0:
+        return
+    tagged = sum(
+        (leaf.cost for leaf in month.leaves if set(required) <= tagging.of(leaf.project_id, leaf.branch_id).keys()),
+        Fraction(),
+    )
+    level = "good" if tagged / total >= Fraction(9, 10) else "warn"
+    yield Finding(
+        level,
+        f"{percent(tagged / total)} of the cost carries the tags {', '.join(required)}.",
+        "" if level == "good" else "Add rules for the rest under report.tags in the settings.",
+    )
