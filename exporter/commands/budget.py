@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporter.cli import FINDINGS, OK, USAGE, load_settings, refuse
 from exporter.commands.table import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
-    from exporter.compute.budget import BudgetState
+    from exporter.compute.budget import Budget, BudgetState
+    from exporter.finops.budget_spending import Scoping
+    from exporter.finops.desk import Desk
     from exporter.settings import Settings
 
 HISTORY = 92 * 86400
@@ -23,6 +26,7 @@ HISTORY = 92 * 86400
 
 def budget_command(options: argparse.Namespace) -> int:
     """Exit code 1 when a budget is over, or will be."""
+    from exporter.finops.declared_weights import WeightsFileError
     from exporter.finops.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
@@ -33,39 +37,23 @@ def budget_command(options: argparse.Namespace) -> int:
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:
         return _months(settings, options) if options.months else _now(settings, options)
-    except (StoreError, RateCardError) as problem:
+    except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(*str(problem).splitlines())
 
 
-class _Desk:
-    """The open ledger and what judges budgets by it."""
+@contextmanager
+def _opened(settings: Settings) -> Iterator[tuple[Desk, tuple[Budget, ...], Scoping]]:
+    from exporter.finops.budget_spending import Scoping
+    from exporter.finops.budgets import budgets_of, limits_of
+    from exporter.finops.desk import open_desk
+    from exporter.finops.tags import Tagging
+    from exporter.storage.notebook import Notebook
+    from exporter.wiring import ROOMS, rules_of
 
-    def __init__(self, settings: Settings) -> None:
-        from exporter.finops.budget_spending import Scoping
-        from exporter.finops.budgets import budgets_of, limits_of
-        from exporter.finops.desk import book_of, costs_of, names_of
-        from exporter.finops.tags import Tagging
-        from exporter.storage.notebook import Notebook
-        from exporter.storage.store import Store
-        from exporter.wiring import ROOMS, rules_of
-
-        self.store = Store.open(settings.ledger.path, ROOMS, read_only=True)
-        try:
-            self.costs = costs_of(settings, self.store, rules_of(settings))
-            self.book = book_of(self.costs.ledger, self.store)
-            names = names_of(self.store)
-            self.scoping = Scoping(names, Tagging(settings.report.tags, names))
-            orgs = self.costs.ledger.through().orgs
-            self.budgets = budgets_of(settings.budgets, limits_of(Notebook(self.store), orgs))
-        except BaseException:
-            self.store.close()
-            raise
-
-    def __enter__(self) -> _Desk:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
+    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
+        scoping = Scoping(desk.names, Tagging(settings.report.tags, desk.names))
+        limits = limits_of(Notebook(desk.store), desk.costs.ledger.through().orgs)
+        yield desk, budgets_of(settings.budgets, limits), scoping
 
 
 def _now(settings: Settings, options: argparse.Namespace) -> int:
@@ -75,14 +63,14 @@ def _now(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.finops.daily import daily_costs
 
     now = time.time()
-    with _Desk(settings) as desk:
-        if not desk.budgets:
+    with _opened(settings) as (desk, budgets, scoping):
+        if not budgets:
             return _none(options)
         month = desk.costs.month(now, now)
         end = min(month.through, int(now))
         plan = settings.cost.plan
         daily = daily_costs(desk.costs.ledger, desk.costs.card, max(0, end - HISTORY), end, plan=plan)
-        states = judged(desk.budgets, desk.costs, month, desk.scoping, daily=daily, plan=plan)
+        states = judged(budgets, desk.costs, month, scoping, daily=daily, plan=plan)
     if options.json:
         print(json.dumps([_as_dict(each) for each in states], indent=2))
     else:
@@ -137,10 +125,10 @@ def _months(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.compute.rates import day_text
     from exporter.finops.budgets import closed_months
 
-    with _Desk(settings) as desk:
-        if not desk.budgets:
+    with _opened(settings) as (desk, budgets, scoping):
+        if not budgets:
             return _none(options)
-        found = closed_months(desk.budgets, desk.book, desk.scoping)
+        found = closed_months(budgets, desk.book, scoping)
     if options.json:
         rows = [{"month": day_text(m)[:7], **_as_dict(each)} for m, states in found.items() for each in states]
         print(json.dumps(rows, indent=2))

@@ -7,9 +7,6 @@ import getpass
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,68 +16,56 @@ if TYPE_CHECKING:
     from exporter.compute.close import Corrections
     from exporter.compute.reconcile import InvoiceRow
     from exporter.finops.close import ClosedMonth, Closer
+    from exporter.finops.close_book import CloseBook
     from exporter.finops.invoice import Invoice
-    from exporter.settings import Settings
 
 
 def close_command(options: argparse.Namespace) -> int:
     """Close a month, or say what a closed one is."""
-    from exporter.compute.rates import day_seconds
-    from exporter.finops.invoice import InvoiceError, read_invoice
+    from exporter.compute.close import Rounding
+    from exporter.finops.close import Closer
+    from exporter.finops.declared import extra_lines
+    from exporter.finops.declared_weights import WeightsFileError
+    from exporter.finops.desk import open_desk
+    from exporter.finops.invoice import InvoiceError
     from exporter.finops.ratecard import RateCardError
     from exporter.storage.store import StoreError
+    from exporter.wiring import ROOMS, rules_of
 
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    month, invoice = 0, None
-    if not options.list:
-        try:
-            month = day_seconds(f"{options.month}-01")
-        except ValueError:
-            wrong = f"{options.month!r} is no month" if options.month else "no month is named"
-            return _say(f"{wrong}; write `neonmeter close YYYY-MM`, or --list", code=USAGE)
-    if options.invoice:
-        try:
-            invoice = read_invoice(Path(options.invoice))
-        except InvoiceError as problem:
-            return _say(*problem.problems, code=USAGE)
+    try:
+        month, invoice = (0, None) if options.list else (_month(options.month), _invoice(options.invoice))
+    except (ValueError, InvoiceError) as problem:
+        return _say(str(problem), code=USAGE)
     if settings.ledger.url is None and not settings.ledger.path.exists():
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:
-        with _opened(settings, write=not (options.list or options.dry_run)) as desk:
-            return _list(desk, options) if options.list else _Month(desk, month, options, invoice).run()
-    except (StoreError, RateCardError) as problem:
+        with open_desk(settings, ROOMS, rules_of(settings), write=not (options.list or options.dry_run)) as desk:
+            if options.list:
+                return _list(desk.book, options)
+            extra, rounding = extra_lines(settings.cost.extra_lines), Rounding(settings.cost.rounding)
+            closer = Closer(desk.book, desk.costs, extra=extra, rounding=rounding)
+            return _Month(closer, desk.names, month, options, invoice).run()
+    except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(*str(problem).splitlines())
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the command works with."""
+def _month(text: str | None) -> int:
+    from exporter.compute.rates import day_seconds
 
-    closer: Closer
-    names: dict[str, str]
-
-
-@contextmanager
-def _opened(settings: Settings, *, write: bool) -> Iterator[Desk]:
-    from exporter.compute.close import Rounding
-    from exporter.finops.close import Closer
-    from exporter.finops.declared import extra_lines
-    from exporter.finops.desk import book_of, costs_of, names_of
-    from exporter.storage.store import Store
-    from exporter.wiring import ROOMS, rules_of
-
-    path = settings.ledger.path
-    store = Store.open_beside(path, ROOMS) if write else Store.open(path, ROOMS, read_only=True)
     try:
-        costs = costs_of(settings, store, rules_of(settings))
-        book = book_of(costs.ledger, store)
-        rounding = Rounding(settings.cost.rounding)
-        closer = Closer(book, costs, extra=extra_lines(settings.cost.extra_lines), rounding=rounding)
-        yield Desk(closer, names_of(store))
-    finally:
-        store.close()
+        return day_seconds(f"{text}-01")
+    except ValueError:
+        wrong = f"{text!r} is no month" if text else "no month is named"
+        raise ValueError(f"{wrong}; write `neonmeter close YYYY-MM`, or --list") from None
+
+
+def _invoice(name: str | None) -> Invoice | None:
+    from exporter.finops.invoice import read_invoice
+
+    return None if name is None else read_invoice(Path(name))
 
 
 def _say(*lines: str, code: int) -> int:
@@ -89,14 +74,13 @@ def _say(*lines: str, code: int) -> int:
     return code
 
 
-def _list(desk: Desk, options: argparse.Namespace) -> int:
+def _list(book: CloseBook, options: argparse.Namespace) -> int:
     from exporter.commands.table import table
     from exporter.compute.rates import day_text
     from exporter.compute.reconcile import cents_text
     from exporter.finops.close import closed, instant_text
     from exporter.finops.close_text import dollars
 
-    book = desk.closer.book
     months = [found for month in book.months() if (found := closed(book, month)) is not None]
     if options.json:
         rows = [
@@ -138,9 +122,16 @@ def _variance(statement: dict[str, Any] | None) -> str:
 class _Month:
     """One run of the command on one month."""
 
-    def __init__(self, desk: Desk, month: int, options: argparse.Namespace, invoice: Invoice | None) -> None:
-        self.closer = desk.closer
-        self.names = desk.names
+    def __init__(
+        self,
+        closer: Closer,
+        names: dict[str, str],
+        month: int,
+        options: argparse.Namespace,
+        invoice: Invoice | None,
+    ) -> None:
+        self.closer = closer
+        self.names = names
         self.month = month
         self.options = options
         self.invoice = invoice
@@ -214,10 +205,9 @@ class _Month:
         text, code = "", OK
         if self.invoice is not None:
             context = Context(month.month, self.closer.costs.card, month.booking.through)
-            variances = reconcile(month.lines, self.invoice.rows, context)
-            kept = variance_dict(
-                variances, self.invoice.notes, origin=Path(self.options.invoice).name, at=int(self.now)
-            )
+            rows, notes = self._rows(month)
+            variances = reconcile(month.lines, rows, context)
+            kept = variance_dict(variances, notes, origin=Path(self.options.invoice).name, at=int(self.now))
             if not drafted and not self.options.dry_run:
                 self.closer.book.keep_statement(month.month, kept)
             month = replace(month, statement=kept)

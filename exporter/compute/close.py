@@ -214,7 +214,7 @@ def corrections(now: Sequence[InvoiceLine], booked: Iterable[Booking]) -> Correc
             balance[line.key] = line if held is None else _combined(held, line, 1)
     lines, held_back = [], []
     current = {line.key: line for line in now}
-    for key in sorted(current.keys() | balance.keys()):
+    for key in sorted(current.keys() | balance.keys(), key=lambda key: (key.org_id, key.kind != USAGE, key)):
         then = balance.get(key)
         line = current.get(key) or _nothing(balance[key])
         if then is not None and line.lower_bound and not then.lower_bound:

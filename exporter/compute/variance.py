@@ -139,7 +139,7 @@ def _price(side: Side, charged: Fraction, quantity: Fraction, context: Context) 
                 Cause.RATE,
                 f"the invoice charges {shown}, our rate since {day_text(rate.valid_from)}; we used {ours}",
             )
-    if len(plans) > 1:
+    if len(plans) > 1 and len({line.key.rate for line in side.lines}) > 1:
         return (
             Cause.PLAN,
             f"the plan changed in the month ({', '.join(sorted(plans))}); the invoice charges {shown} on average",

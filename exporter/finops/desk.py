@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.compute.tenants import TenantRules
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
-from exporter.finops.close_book import CloseBook, sqlite_book
+from exporter.finops.close_book import CloseBook, postgres_book, sqlite_book
 from exporter.finops.costs import Costs
 from exporter.finops.ledger import Ledger, open_ledger
+from exporter.finops.ledger_postgres import PostgresLedger
 from exporter.finops.weights import tenant_facts
 from exporter.storage.notebook import Notebook
-from exporter.storage.store import Store
+from exporter.storage.store import Rooms, Store
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
 
 
-def costs_of(settings: Settings, store: Store, rules: TenantRules) -> Costs:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The open ledger, what prices it, and the closed months."""
+
+    store: Store
+    costs: Costs
+    book: CloseBook
+    names: dict[str, str]
+
+
+@contextmanager
+def open_desk(settings: Settings, rooms: Rooms, rules: TenantRules, *, write: bool = False) -> Iterator[Desk]:
+    """Open all of it, also beside a running agent; ``write`` is for the book alone.
+
+    Raises:
+        StoreError: the store or the database cannot be used.
+        RateCardError: the rate card cannot be used.
+        WeightsFileError: the file of declared weights cannot be used.
+    """
+    path = settings.ledger.path
+    store = Store.open_beside(path, rooms) if write else Store.open(path, rooms, read_only=True)
+    try:
+        costs = costs_of(settings, store, rules, write=write)
+        try:
+            yield Desk(store, costs, book_of(costs.ledger, store), names_of(store))
+        finally:
+            if isinstance(costs.ledger, PostgresLedger):
+                costs.ledger.close()
+    finally:
+        store.close()
+
+
+def costs_of(settings: Settings, store: Store, rules: TenantRules, *, write: bool = False) -> Costs:
     """What prices and allocates the months, as `neonmeter cost` does.
 
     Raises:
@@ -29,14 +65,15 @@ def costs_of(settings: Settings, store: Store, rules: TenantRules) -> Costs:
     """
     durable = Durable(store, rules, settings.sampling.top_statements)
     card = ratecard.load(settings.cost.rate_card)
-    ledger = open_ledger(settings, store, read_only=True)
+    ledger = open_ledger(settings, store, read_only=not write)
     facts = tenant_facts(settings, durable, Tenancy(store, rules), rules)
     return Costs(ledger, facts, card, plan=settings.cost.plan)
 
 
 def book_of(ledger: Ledger, store: Store) -> CloseBook:
     """The book of closed months: beside the usage, so that replicas share it too."""
-    del ledger
+    if isinstance(ledger, PostgresLedger):
+        return postgres_book(ledger.link.write, ledger.link.read)
     return sqlite_book(store)
 
 

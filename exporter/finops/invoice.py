@@ -184,8 +184,10 @@ def _amount(column: str, text: str) -> Fraction:
     if plain.startswith("(") and plain.endswith(")"):
         plain = f"-{plain[1:-1]}"
     plain = plain.replace("\u2212", "-")
-    if re.search(r",\d{3}(\D|$)", plain) or "." in plain:
-        plain = plain.replace(",", "")
+    if re.search(r"\.\d{3},\d|^-?\d+,\d{1,2}$", plain):
+        # Written with a decimal comma.
+        plain = plain.replace(".", "").replace(",", ".")
+    plain = plain.replace(",", "")
     try:
         amount = Decimal(plain)
     except InvalidOperation:
