@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from collectors.neon.inventory import Inventory
     from collectors.neon.models import Branch
+    from exporter.finops.cost_explain import OwnUse
     from exporter.finops.cost_rows import CostReport
     from exporter.settings import Settings
 
@@ -133,16 +134,17 @@ def cost_command(options: argparse.Namespace) -> int:
     if not settings.ledger.path.exists():
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:
-        report, names = _report(settings, at)
+        report, names, own = _report(settings, at)
     except StoreError as problem:
         return refuse(str(problem))
     problems = report.problems()
     if options.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        from exporter.finops.cost_text import explain, summary
+        from exporter.finops.cost_explain import Explanation
+        from exporter.finops.cost_text import summary
 
-        print(explain(report, names) if options.explain else summary(report, names), end="")
+        print(Explanation(report, names).text(own) if options.explain else summary(report, names), end="")
     for each in problems:
         print(f"does not add up: {each}", file=sys.stderr)
     return FINDINGS if problems else OK
@@ -154,7 +156,8 @@ def _month(text: str | None) -> float:
     return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp()
 
 
-def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str]]:
+def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], OwnUse]:
+    from exporter.finops.cost_explain import OwnUse
     from exporter.finops.cost_rows import CostReport
     from exporter.finops.desk import costs_of, names_of
     from exporter.storage.store import Store
@@ -163,7 +166,8 @@ def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str]]:
     store = Store.open(settings.ledger.path, ROOMS, read_only=True)
     try:
         costs = costs_of(settings, store, rules_of(settings))
-        return CostReport(costs.month(at, time.time())), names_of(store)
+        added = sum(float(str(state.get("added_seconds", 0))) for state in store.load_wake().values())
+        return CostReport(costs.month(at, time.time()), costs.stated(at)), names_of(store), OwnUse(added)
     finally:
         store.close()
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from exporter.compute.allocate import AGENT, IDLE, SHARED, Confidence, Share, round_rows
 from exporter.compute.cost import UNATTRIBUTED
 from exporter.compute.rates import Component, day_text, decimal_text, next_month
-from exporter.finops.costs import MonthCosts
+from exporter.finops.costs import MonthCosts, Stated
 
 PLACES = 20
 """Decimals of a figure in a report: enough to be exact for any purpose, few enough that a reader who adds up the rows
@@ -43,6 +43,8 @@ class CostRow:
     components: dict[Component, int] = field(default_factory=dict)
     confidence: Confidence = Confidence.EXACT
     """The weakest of what is summed here."""
+    how: dict[Confidence, int] = field(default_factory=dict)
+    """Units by how they are known."""
     busy: Fraction = Fraction()
     compute: int = 0
 
@@ -61,6 +63,7 @@ class CostRow:
         component = share.line.component
         self.units += units
         self.components[component] = self.components.get(component, 0) + units
+        self.how[share.confidence] = self.how.get(share.confidence, 0) + units
         self.confidence = max(self.confidence, share.confidence, key=_WEAKEST.__getitem__)
         if share.coverage is not None:
             self.busy += share.coverage * units
@@ -74,6 +77,7 @@ class CostRow:
             "cost": decimal_text(self.cost),
             "components": {c.value: decimal_text(_usd(units)) for c, units in sorted(self.components.items())},
             "confidence": self.confidence.value,
+            "by_confidence": {how.value: decimal_text(_usd(units)) for how, units in sorted(self.how.items())},
             "coverage": None if self.coverage is None else decimal_text(self.coverage),
         }
 
@@ -81,9 +85,11 @@ class CostRow:
 class CostReport:
     """The rows of one month. ``group`` answers those of a level; ``as_dict`` the whole tree."""
 
-    def __init__(self, costs: MonthCosts) -> None:
-        """Round the leaves together, once."""
+    def __init__(self, costs: MonthCosts, stated: Stated | None = None) -> None:
+        """Round the leaves together, once; ``stated`` is what the API's project figures come to."""
         self.costs = costs
+        self.stated = None if stated is None else stated.usd
+        self._settled = None if stated is None else stated.settled
         self._leaves = list(zip(costs.shares, round_rows([s.cost for s in costs.shares], PLACES), strict=True))
 
     @property
@@ -130,7 +136,19 @@ class CostReport:
 
     def problems(self) -> list[str]:
         """What does not add up, one line each; empty is the proof that everything does."""
-        return [*self._lines_that_do_not_tie(), *self._levels_that_do_not_tie()]
+        return [*self._lines_that_do_not_tie(), *self._levels_that_do_not_tie(), *self._projects_that_do_not_tie()]
+
+    def growing(self) -> Fraction:
+        """USD by which the branches exceed the API's project figures: they were read later, while the hour grew."""
+        if self.stated is None:
+            return Fraction()
+        return sum((share.cost for share, _ in self._leaves), Fraction()) - sum(self.stated.values(), Fraction())
+
+    def _projects_that_do_not_tie(self) -> Iterator[str]:
+        """Against the API's own project figures, where no hour grows any more."""
+        for project, (rows, stated) in sorted((self._settled or {}).items()):
+            if rows != stated:
+                yield f"{project}: its rows cost {decimal_text(rows)}, Neon's project figures {decimal_text(stated)}"
 
     def ties(self) -> bool:
         """Whether the children of every row sum to it exactly."""
@@ -170,6 +188,7 @@ class CostReport:
             "data_through": through or None,
             "estimated": True,
             "total": decimal_text(self.total),
+            "stated_by_api": None if self.stated is None else decimal_text(sum(self.stated.values(), Fraction())),
             "ties": self.ties(),
             "orgs": self._tree(),
             "tenants": [row.as_dict() for row in self.group("tenant")],

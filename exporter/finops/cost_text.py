@@ -1,12 +1,14 @@
-"""The cost of a month for the terminal: who caused it, and how every level adds up to the one above."""
+"""The cost of a month for the terminal: who caused it, and where."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 
 from exporter.commands.table import table
+from exporter.compute.allocate import Confidence
 from exporter.finops.cost_rows import CostReport, CostRow
 
 MEANING = {
@@ -32,41 +34,31 @@ def summary(report: CostReport, names: Names) -> str:
     """By tenant over all branches, then by branch."""
     tenants = report.group("tenant")
     rows = [(row.tenant, money(row.cost), _share(row, report.total), MEANING.get(row.tenant, "")) for row in tenants]
-    text = (
-        _head(report) + "\n" + table(("tenant", "cost", "share", ""), [*rows, ("total", money(report.total), "", "")])
-    )
-    branches = [(_branch(row, names), money(row.cost), row.confidence.value) for row in report.group("branch")]
-    text += "\n" + table(("branch", "cost", "confidence"), branches)
-    return text + _unpriced(report)
+    text = head(report) + "\n" + table(("tenant", "cost", "share", ""), [*rows, ("total", money(report.total), "", "")])
+    branches = [
+        (_branch(row, names), money(row.cost), _covered(row.coverage), how_text(row.how))
+        for row in report.group("branch")
+    ]
+    text += "\n" + table(("branch", "cost", "busy", "how its tenants are known"), branches)
+    return text + unpriced(report)
 
 
-def explain(report: CostReport, names: Names) -> str:
-    """The tree on one screen: each level's rows sum to the one above, to the last digit."""
-    children: dict[tuple[str, str], list[CostRow]] = {}
-    for leaf in report.tenants_by_branch():
-        children.setdefault((leaf.project_id, leaf.branch_id), []).append(leaf)
-    rows: list[tuple[object, ...]] = []
-    for project in report.group("project"):
-        rows.append((names.get(project.project_id, project.project_id), _exact(project.cost), "", ""))
-        for branch in report.group("branch"):
-            if branch.project_id != project.project_id:
-                continue
-            rows.append(("  " + names.get(branch.branch_id, branch.branch_id), _exact(branch.cost), "", ""))
-            for leaf in children[branch.project_id, branch.branch_id]:
-                parts = ", ".join(sorted(component.value for component in leaf.components))
-                rows.append(("    " + leaf.tenant, _exact(leaf.cost), leaf.confidence.value, parts))
-    rows.append(("total", _exact(report.total), "", ""))
-    verdict = "Every level sums exactly to the one above." if report.ties() else "The levels do NOT add up."
-    return (
-        _head(report) + "\n" + table(("", "USD", "confidence", "components"), rows) + verdict + "\n" + _unpriced(report)
-    )
+def how_text(parts: Mapping[Confidence, Fraction] | Mapping[Confidence, int]) -> str:
+    """What part of the money is known how, the largest first: ``measured`` or ``exact 80%, measured 20%``."""
+    total = sum(parts.values())
+    ranked = [name for name in sorted(parts, key=lambda each: (-parts[each], each)) if parts[name] or len(parts) == 1]
+    if not total or len(ranked) == 1:
+        return ranked[0].value if ranked else "-"
+    return ", ".join(f"{name.value} {_percent(Fraction(parts[name]) / total)}" for name in ranked)
 
 
-def _exact(amount: Decimal) -> str:
-    return f"{amount:.12f}"
+def _percent(part: Fraction) -> str:
+    whole = round(part * 100)
+    return "<1%" if whole < 1 else ">99%" if whole > 99 else f"{whole}%"
 
 
-def _head(report: CostReport) -> str:
+def head(report: CostReport) -> str:
+    """Which month, and what kind of figures these are."""
     month = time.strftime("%B %Y", time.gmtime(report.costs.month))
     through = report.costs.through
     if not through:
@@ -79,10 +71,15 @@ def _share(row: CostRow, total: Decimal) -> str:
     return f"{row.cost / total:.1%}" if total else "-"
 
 
+def _covered(coverage: Fraction | None) -> str | None:
+    return None if coverage is None else f"{float(coverage):.1%}"
+
+
 def _branch(row: CostRow, names: Names) -> str:
     return f"{names.get(row.project_id, row.project_id)}/{names.get(row.branch_id, row.branch_id)}"
 
 
-def _unpriced(report: CostReport) -> str:
+def unpriced(report: CostReport) -> str:
+    """A line for each plan and component that has no price."""
     unknown: Iterable[str] = sorted({f"{each.plan}: {each.component}" for each in report.costs.pricing.unknown})
     return "".join(f"not priced: {each}; see docs/billing.md\n" for each in unknown)

@@ -16,11 +16,12 @@ from fractions import Fraction
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from exporter.compute.allocate import MICRO, Share, TenantHour, Use, UseKey, allocate
-from exporter.compute.cost import MONTH_HOURS, Pricing, Stretches, UsageFact, price
+from exporter.compute.cost import HOURLY, MONTH_HOURS, UNATTRIBUTED, Pricing, Stretches, UsageFact, price
 from exporter.compute.day import DayKey, DayWeights, split_day
 from exporter.compute.rates import (
     DAY,
     HOUR,
+    METRIC_COMPONENTS,
     Component,
     RateCard,
     day_seconds,
@@ -42,6 +43,9 @@ LAG = 20 * 60
 """An hour stays open this long after its end: the API refreshes its usage every 15 minutes, and visits come later."""
 SETTLED = 6 * HOUR
 """This long after its end a day is closed, and its hours are not split again unless their usage is corrected."""
+
+GROWING = 3 * HOUR
+"""The newest buckets still grow while they are read, those of projects a moment after those of their branches."""
 
 TENANTS_SHOWN = 300
 """Tenants with series of their own on one branch: those first seen. The rest is summed as one; a report shows all."""
@@ -70,6 +74,16 @@ class MonthCosts:
     shares: tuple[Share, ...]
     through: int
     """The earliest data-through instant of the organisations (unix seconds); 0 without data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the API's figures of whole projects come to, to hold the rows of their branches against."""
+
+    usd: Mapping[str, Fraction]
+    """By project id."""
+    settled: Mapping[str, tuple[Fraction, Fraction]]
+    """By project id: the cost of the rows, and of the project's own figures, without the hours that still grow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +134,51 @@ class Costs:
         facts = self.ledger.priceable(start, end, self.card.boundaries)
         pricing = price(facts, self.card, plan=self.plan)
         uses = self._uses(start, revisions, now)
-        shares = allocate(pricing.lines, uses, owner=self._weights.owner)
+        shares = self._waiting(allocate(pricing.lines, uses, owner=self._weights.owner), through, end)
         costs = MonthCosts(start, pricing, uses, tuple(shares), through)
         if now >= end + SETTLED:
             self._months[start] = (revisions, costs)
+        return costs
+
+    def _waiting(self, shares: list[Share], through: int, end: int) -> list[Share]:
+        """With what waits: what a project has beyond its branches in hours that grow is theirs at the next reading."""
+        since = through // HOUR * HOUR - GROWING
+        if not any(share.branch_id == UNATTRIBUTED for share in shares) or since >= end:
+            return shares
+        growing: dict[tuple[str, Component], int] = {}
+        for fact in self.ledger.usage(since, end):
+            component = METRIC_COMPONENTS.get(fact.metric)
+            if component is not None and fact.granularity == HOURLY:
+                key = (fact.project_id, component)
+                growing[key] = growing.get(key, 0) + (-fact.value if fact.branch_id else fact.value)
+        return [
+            replace(share, pending=share.cost * Fraction(min(share.line.usage, beyond), share.line.usage))
+            if share.branch_id == UNATTRIBUTED
+            and (beyond := growing.get((share.line.project_id, share.line.component), 0)) > 0
+            else share
+            for share in shares
+        ]
+
+    def stated(self, at: float) -> Stated:
+        """The costs of a month by the API's project figures alone.
+
+        Raises:
+            StoreError: the ledger's file cannot be read.
+        """
+        start, end = month_start(int(at)), next_month(int(at))
+        until = min(end, min(self.ledger.through().orgs.values(), default=0) // HOUR * HOUR - GROWING)
+        whole = self.ledger.priceable(start, end, self.card.boundaries)
+        settled = [fact for fact in self.ledger.usage(start, until) if fact.start < until] if until > start else []
+        ours, theirs = self._by_project(settled), self._by_project(f for f in settled if not f.branch_id)
+        return Stated(
+            self._by_project(fact for fact in whole if not fact.branch_id),
+            {project: (ours[project], theirs.get(project, Fraction())) for project in ours},
+        )
+
+    def _by_project(self, facts: Iterable[UsageFact]) -> dict[str, Fraction]:
+        costs: dict[str, Fraction] = {}
+        for line in price(facts, self.card, plan=self.plan).lines:
+            costs[line.project_id] = costs.get(line.project_id, Fraction()) + line.cost
         return costs
 
     def _uses(self, month: int, revisions: Mapping[int, int], now: float) -> dict[UseKey, Use]:
@@ -188,8 +243,10 @@ class Costs:
             for share in costs.shares:
                 branch = CounterKey(share.line.project_id, share.branch_id, share.line.component.value)
                 tenant = branch._replace(tenant=share.tenant)
-                priced[branch] = priced.get(branch, Fraction()) + share.cost
-                priced[tenant] = priced.get(tenant, Fraction()) + share.cost - share.pending
+                counted = share.cost - share.pending
+                whole_branch = counted if share.branch_id == UNATTRIBUTED else share.cost
+                priced[branch] = priced.get(branch, Fraction()) + whole_branch
+                priced[tenant] = priced.get(tenant, Fraction()) + counted
             whole = {key: pico(cost) for key, cost in priced.items()}
             held = self._counted.get(costs.month)
             if held is None or held[0] != whole:
@@ -235,9 +292,7 @@ class Costs:
     def _run_rate(self, by_target: dict[Target, Families], now: float) -> None:
         through = max(self.ledger.through().orgs.values(), default=0)
         end = min(int(now), through) // HOUR * HOUR
-        pricing = (
-            price(self.ledger.window(end - DAY, end), self.card, plan=self.plan) if end > DAY else Pricing((), ())
-        )
+        pricing = price(self.ledger.window(end - DAY, end), self.card, plan=self.plan) if end > DAY else Pricing((), ())
         for line in pricing.lines:
             if line.component is not Component.PUBLIC_TRANSFER and line.rate:
                 families = by_target.setdefault(branch_target(line.project_id, line.branch_id), Families())

@@ -80,8 +80,9 @@ async def test_both_levels(plane: ControlPlane, meter: Meter) -> None:
         UsageRow("a", "", "scale_v3", START, "hourly", "extra_branches_month", 2),
         UsageRow("a", "br-1", "scale_v3", START, "hourly", CU, 60),
     }
-    (level, asked), (branch_level, branch_asked) = meter.asked
-    assert (level, branch_level) == ("projects", "branches")
+    # Branches first: what grows between the two is then the project's, never more than Neon stated for it.
+    (branch_level, branch_asked), (level, asked) = meter.asked
+    assert (branch_level, level) == ("branches", "projects")
     assert asked == {
         "org_id": "org-one", "from": stamp(START - 2 * HOUR), "to": stamp(START), "granularity": "hourly",
         "metrics": ",".join(PROJECT_METRICS), "limit": "100", "project_ids": "a",
@@ -164,7 +165,7 @@ async def test_what_is_not_allowed_is_told(plane: ControlPlane, code: int, statu
     plane.faults = [refuse(BASE, code)]
     found = await read(plane, ["a"])
     assert (found.rows, found.status) == ((), status) and text in found.notes[0]
-    assert len(plane.requests) == 1
+    assert len(plane.requests) == 2 and len(found.notes) == 1
 
 
 async def test_branches_alone_may_be_refused(plane: ControlPlane, meter: Meter) -> None:
