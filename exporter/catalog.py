@@ -9,12 +9,14 @@ from exporter import selfmetrics
 from exporter.awake import metrics as awake_metrics
 from exporter.collecting import readings
 from exporter.durable import statements as durable
-from exporter.finops import costs
+from exporter.finops import books, costs, outlook_metrics
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),
     ("Neon operations", operations.METRICS),
     ("Cost", costs.METRICS),
+    ("Budgets and closed months", books.METRICS),
+    ("Outlook", outlook_metrics.METRICS),
     ("Visits", readings.METRICS),
     ("Who keeps a compute awake", awake_metrics.METRICS),
     *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),

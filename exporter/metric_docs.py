@@ -11,6 +11,8 @@ _SOURCES = {
     "Neon inventory": "Neon API: projects, branches, endpoints",
     "Neon operations": "Neon API: operations (start and suspend)",
     "Cost": "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
+    "Outlook": "the days of the ledger: forecasts and anomalies of cost",
+    "Budgets and closed months": "the settings, Neon's spending limit, the ledger and the book of closed months",
     "Visits": "our own visits",
     "Who keeps a compute awake": "Neon API: endpoints (how long); the evidence of our visits (who)",
     "Statements": "pg_stat_statements, pg_stat_statements_info",

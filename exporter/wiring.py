@@ -33,6 +33,7 @@ from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
 from exporter.finops.close_book import CLOSE_SCHEMA
 from exporter.finops.costs import Costs
+from exporter.finops.forecast_book import OUTLOOK_SCHEMA
 from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
 from exporter.finops.weights import tenant_facts
 from exporter.selfmetrics import SelfMetrics
@@ -52,6 +53,7 @@ ROOMS = {
     "ledger": LEDGER_SCHEMA,
     "close": CLOSE_SCHEMA,
     "notebook": NOTEBOOK_SCHEMA,
+    "outlook": OUTLOOK_SCHEMA,
 }
 """Every room of the store."""
 

@@ -9,7 +9,7 @@ many days is judged by its active days. A compute that is awake in every hour, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -18,6 +18,8 @@ from exporter.compute.rates import DAY, to_decimal
 from exporter.compute.robust import Days, median
 
 SPIKE, STEP, SLOW_LEAK, STUCK_AWAKE = "spike", "step", "slow_leak", "stuck_awake"
+_LOAD = Fraction(8, 10)
+"""A compute that is busy more than this is working, not stuck."""
 KINDS = (SPIKE, STEP, SLOW_LEAK, STUCK_AWAKE)
 __all__ = ["KINDS", "Anomaly", "AwakeDay", "Policy", "Watched", "anomalies"]
 
@@ -35,6 +37,10 @@ class AwakeDay:
     """Measured busy time over awake CU time; None where nobody looked."""
 
 
+Awake = Callable[[int, int], Sequence[AwakeDay | None]]
+"""Answers the days with index in [start, stop); None where no hours are left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """One series to judge: raw usage of one component of one branch by day, from ``first`` on."""
@@ -49,8 +55,8 @@ class Watched:
     """USD of one raw unit, of today: a change of price is no anomaly."""
     level: bool = False
     """A size that is there every day, rather than something that is done."""
-    awake: Sequence[AwakeDay | None] = ()
-    """By the same days, for compute."""
+    awake: Awake | None = None
+    """Of a compute, how it was awake; asked only where something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +95,11 @@ def anomalies(series: Iterable[Watched], policy: Policy) -> tuple[Anomaly, ...]:
 def _anomaly(series: Watched, episode: Episode) -> Anomaly:
     kind = episode.kind
     start, stop = episode.start, episode.last + 1
+    before: Sequence[AwakeDay | None] = ()
     # One day awake is a spike, unless it is today.
-    if (kind == STEP or (kind == SPIKE and not episode.over)) and _stuck(series.awake, start, stop):
-        kind = STUCK_AWAKE
+    if series.awake is not None and (kind == STEP or (kind == SPIKE and not episode.over)):
+        before = series.awake(max(0, start - 28), start)
+        kind = STUCK_AWAKE if _stuck(before, series.awake(start, stop)) else kind
     return Anomaly(
         kind,
         series.org_id,
@@ -104,33 +112,36 @@ def _anomaly(series: Watched, episode: Episode) -> Anomaly:
         episode.excess * series.unit,
         episode.newest * series.unit,
         episode.usual * series.unit,
-        _why(kind, series, episode),
+        _why(kind, series.unit, episode, before),
     )
 
 
-def _stuck(awake: Sequence[AwakeDay | None], start: int, stop: int) -> bool:
+def _stuck(before: Sequence[AwakeDay | None], now: Sequence[AwakeDay | None]) -> bool:
     """Awake in nearly every hour and flat, which it was not before; and, where measured, nobody was busy."""
-    inside = [day for day in awake[start:stop] if day is not None]
-    before = [day.hours for day in awake[max(0, start - 28) : start] if day is not None]
-    if not inside or not before:
+    inside = [day for day in now if day is not None]
+    usual = _hours(before)
+    if not inside or not usual:
         return False
-    busy = [day.busy for day in inside if day.busy is not None]
-    if busy and sorted(busy)[len(busy) // 2] > Fraction(8, 10):
+    busy = sorted(day.busy for day in inside if day.busy is not None)
+    if busy and busy[len(busy) // 2] > _LOAD:
         return False
-    return (
-        median(day.hours for day in inside) >= 23 and median(day.flat for day in inside) >= 16 and median(before) <= 20
-    )
+    return median(_hours(inside)) >= 23 and median(day.flat for day in inside) >= 16 and median(usual) <= 20
 
 
-def _why(kind: str, series: Watched, episode: Episode) -> str:
-    usual, newest = _usd(episode.usual * series.unit), _usd((episode.usual + episode.newest) * series.unit)
+def _hours(days: Sequence[AwakeDay | None]) -> list[int]:
+    return [day.hours for day in days if day is not None]
+
+
+def _why(kind: str, unit: Fraction, episode: Episode, before: Sequence[AwakeDay | None]) -> str:
+    usual, newest = _usd(episode.usual * unit), _usd((episode.usual + episode.newest) * unit)
     days = episode.last + 1 - episode.start
     lasting = f"for {days} days" if days > 1 else "on one day"
     if kind == SLOW_LEAK:
-        return f"grew faster than usual {lasting}: by now {_usd(episode.newest * series.unit)} a day more"
+        return f"grew faster than usual {lasting}: by now {_usd(episode.newest * unit)} a day more"
     if kind == STUCK_AWAKE:
-        before = [day.hours for day in series.awake[max(0, episode.start - 28) : episode.start] if day is not None]
-        return f"awake all day {lasting}, usually {median(before)} of 24 hours: {newest} instead of {usual} a day"
+        return (
+            f"awake all day {lasting}, usually {median(_hours(before))} of 24 hours: {newest} instead of {usual} a day"
+        )
     return f"{newest} a day {lasting} instead of {usual}"
 
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from exporter.settings.budgets import Budgets
 from exporter.settings.finops import CostSettings, LedgerSettings
+from exporter.settings.outlook import AnomalySettings
 from exporter.settings.report import ReportSettings
 from exporter.settings.sections import (
     CollectorSettings,
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     cost: CostSettings = CostSettings()
     budgets: Budgets = []
     ledger: LedgerSettings = LedgerSettings()
+    anomalies: AnomalySettings = AnomalySettings()
     waste: WasteSettings = WasteSettings()
     report: ReportSettings = ReportSettings()
     intervals: IntervalSettings = IntervalSettings()
