@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.commands import menu_agent, menu_close, menu_finops, menu_price, menu_waste
+from exporter.commands import menu_agent, menu_close, menu_finops, menu_outlook, menu_price, menu_report, menu_waste
 from exporter.commands.parser import Commands
 from exporter.version import __version__
 
@@ -74,7 +74,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"neonmeter {__version__}")
     commands = Commands(parser)
-    for menu in (menu_agent, menu_finops, menu_close, menu_price, menu_waste):
+    for menu in (menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report):
         menu.add(commands)
     return parser, commands
 

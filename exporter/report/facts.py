@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from exporter.compute.allocate import AGENT, IDLE, SHARED, Confidence
 from exporter.compute.bridge import Bridge
+from exporter.compute.close import Booking
 from exporter.compute.cost import UNATTRIBUTED
 from exporter.finops.close import ClosedMonth
 from exporter.finops.costs import MonthCosts
@@ -63,6 +64,8 @@ class Month:
     use: Use
     booked: ClosedMonth | None = None
     """The month as it was closed; None while it is open."""
+    carried: tuple[Booking, ...] = ()
+    """Corrections of earlier months that this month's statement shows."""
     problems: tuple[str, ...] = ()
     """Declared lines that cannot be placed."""
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from exporter.compute.bridge import bridge
-from exporter.compute.close import USAGE, Path
+from exporter.compute.close import USAGE, Booking, Path
 from exporter.compute.cost import GB, price
 from exporter.compute.day import DayWeights
 from exporter.compute.extra import ExtraLine, Leaves, extra_shares
@@ -24,6 +25,10 @@ from exporter.finops.tags import Tagging
 from exporter.finops.weights import WeightSource
 from exporter.report.facts import CORRECTION, LeafRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
+from exporter.storage.store import Store
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
 
 TREND_MONTHS = 12
 _STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
@@ -45,6 +50,9 @@ class Sources:
     plan: str | None = None
     company: str = ""
     required_tags: Sequence[str] = ()
+    settings: Settings | None = None
+    store: Store | None = None
+    """Of the agent, for parts that need more than the ledger; None where there is none."""
 
 
 class Counting:
@@ -113,16 +121,18 @@ def month_of(sources: Sources, costs: Costs, calls: Calls, at: int) -> Month:
     through = min(sources.ledger.through().orgs.values(), default=0)
     worked = costs.month(start, end + SETTLED if through >= end else through)
     booked = closed(sources.book, start) if sources.book is not None else None
+    carried = sources.book.booked_in(start) if sources.book is not None else ()
     leaves, problems = _leaves(sources, worked, booked)
+    leaves = (*leaves, *_corrections(carried))
     counted = {(project, branch): n for (month, project, branch), n in calls.items() if month == start}
     use = Use(_awake_hours(sources.ledger, start, end), _stored(worked, start, min(end, through)), counted)
-    return Month(start, end, min(through, end), worked, leaves, use, booked, problems)
+    return Month(start, end, min(through, end), worked, leaves, use, booked, carried, problems)
 
 
 def _leaves(
     sources: Sources, worked: MonthCosts, booked: ClosedMonth | None
 ) -> tuple[tuple[LeafRow, ...], tuple[str, ...]]:
-    """The parts of a month's cost, declared lines and corrections too; of a closed month as they were closed."""
+    """The parts of a month's cost, declared lines too; of a closed month as they were closed."""
     if booked is not None:
         own = [
             LeafRow(
@@ -137,7 +147,7 @@ def _leaves(
             for leaf in line.leaves
             if leaf.cents
         ]
-        return (*own, *_corrections(booked)), ()
+        return tuple(own), ()
     metered = [
         LeafRow(s.line.org_id, s.line.project_id, s.branch_id, s.tenant, USAGE, s.line.component, s.cost, s.confidence)
         for s in worked.shares
@@ -148,24 +158,17 @@ def _leaves(
     declared = [
         LeafRow(s.key.org_id, *s.path, s.key.kind, s.key.component, s.cost, s.confidence) for s in shares if s.cost
     ]
-    carried = _carried(sources.book, worked.month)
-    return (*metered, *declared, *carried), problems
+    return (*metered, *declared), problems
 
 
-def _corrections(booked: ClosedMonth) -> Iterator[LeafRow]:
-    for booking in booked.carried:
+def _corrections(carried: Iterable[Booking]) -> Iterator[LeafRow]:
+    for booking in carried:
         for line in booking.lines:
             for leaf in line.leaves:
                 if leaf.cents:
                     item = f"{line.key.component} {day_text(booking.month)[:7]}"
                     cost = Fraction(leaf.cents, 100)
                     yield LeafRow(line.key.org_id, *leaf.path, CORRECTION, item, cost, leaf.confidence)
-
-
-def _carried(book: CloseBook | None, month: int) -> Iterator[LeafRow]:
-    carried = book.booked_in(month) if book is not None else ()
-    if carried:
-        yield from _corrections(ClosedMonth(month, carried[0], (), carried))
 
 
 def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
@@ -207,7 +210,7 @@ def _cheap_month(sources: Sources, start: int) -> dict[str, Fraction]:
         for line in booked.lines:
             name = line.key.component if line.key.kind == USAGE else line.key.kind
             sums[name] = sums.get(name, Fraction()) + Fraction(line.cents, 100)
-        for leaf in _corrections(booked):
+        for leaf in _corrections(booked.carried):
             sums[leaf.kind] = sums.get(leaf.kind, Fraction()) + leaf.cost
         return sums
     facts = sources.ledger.priceable(start, next_month(start), sources.card.boundaries)

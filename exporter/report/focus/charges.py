@@ -1,0 +1,150 @@
+"""The charges of a month: what a row of FOCUS is about, in exact figures, before anything is text.
+
+A charge is one component of one resource over the span in which neither its price nor its allowance changes. What the
+allowance covers and what is billed are two charges. A charge that is shared by tenants is split: its parts are whole
+numbers of the smallest quantity that a row shows, so the rows of a split sum to the charge to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from exporter.compute.allocate import Share
+from exporter.compute.cost import GB, MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
+from exporter.compute.rates import Component, Rate, RateCard, next_month
+from exporter.compute.weights import Confidence, largest_remainder
+
+PLACES = 15
+"""Decimals of a quantity: with a price of up to twelve, the cost still fits a 38-digit decimal."""
+RATIO_PLACES = 18
+"""Decimals of an AllocatedRatio."""
+_PER_UNIT: Mapping[Component, int] = {
+    Component.COMPUTE: 3600,
+    Component.EXTRA_BRANCHES: MONTH_HOURS,
+    Component.PUBLIC_TRANSFER: GB,
+    Component.PRIVATE_TRANSFER: GB,
+}
+"""Raw usage in one priced unit; everything else is byte-hours."""
+
+
+class Part(NamedTuple):
+    """A tenant's part of a charge; ``units`` are 10^-15 of what is priced, ``ratio`` is in 10^-18."""
+
+    branch_id: str
+    tenant: str
+    confidence: Confidence
+    ratio: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One metered charge. ``start`` and ``end`` are unix seconds, the end exclusive."""
+
+    org_id: str
+    project_id: str
+    branch_id: str
+    """Empty for a charge of the whole project."""
+    component: Component
+    plan: str
+    rate: Rate
+    start: int
+    end: int
+    included: bool
+    """Whether the allowance covers it: it has a quantity and costs nothing."""
+    lower_bound: bool
+    parts: tuple[Part, ...]
+    split: bool
+    """Whether the parts are tenants' shares; if not, there is one part."""
+
+    @property
+    def key(self) -> str:
+        """A name that no other charge of the month has."""
+        kind = "included" if self.included else "billed"
+        ids = (self.org_id, self.project_id, self.branch_id or "-", self.component.value, self.plan, str(self.start))
+        return "/".join((*ids, kind))
+
+
+def charges(lines: Sequence[CostLine], shares: Iterable[Share], card: RateCard, through: int) -> Iterator[Charge]:
+    """The charges of a month's cost lines, in their order; usage without a price is left out (it has no cost)."""
+    by_line: dict[int, list[Share]] = {}
+    for share in shares:
+        by_line.setdefault(id(share.line), []).append(share)
+    for line in lines:
+        if line.rate is not None and line.usage:
+            yield from _of_line(line, line.rate, by_line.get(id(line), []), _span(line, card, through))
+
+
+def _span(line: CostLine, card: RateCard, through: int) -> tuple[int, int]:
+    """When a line begins and ends: its part of the month, up to what has been read."""
+    month, period = line.stretch
+    start = max(month, card.period_start(period))
+    later = [edge for edge in card.boundaries if edge > start]
+    end = min([next_month(month), *later[:1]])
+    return start, max(start + 3600, min(end, -(-through // 3600) * 3600))
+
+
+def _of_line(line: CostLine, rate: Rate, shares: list[Share], span: tuple[int, int]) -> Iterator[Charge]:
+    usage = Fraction(line.usage, _PER_UNIT.get(line.component, MONTH_HOURS * GB))
+    billed = min(line.quantity, usage)
+    for quantity, included in ((billed, False), (usage - billed, True)):
+        if not quantity:
+            continue
+        for branch, portion, tenants in _resources(line, shares, included=included):
+            own = quantity * portion
+            yield Charge(
+                line.org_id,
+                line.project_id,
+                branch,
+                line.component,
+                line.plan,
+                rate,
+                *span,
+                included,
+                line.lower_bound,
+                *_parts(own, tenants),
+            )
+
+
+Tenants = Mapping[tuple[str, str], tuple[Fraction, Confidence]]
+"""(branch, tenant) -> the cost that it bears and how that is known."""
+
+
+def _resources(line: CostLine, shares: list[Share], *, included: bool) -> Iterator[tuple[str, Fraction, Tenants]]:
+    """The resources of a line, each with its portion of it and its tenants.
+
+    Snapshots are charged by project and split by the branch they are of: each branch is a resource then. What costs
+    nothing has nothing to split.
+    """
+    own = "" if line.branch_id in (PROJECT_LEVEL, UNATTRIBUTED) else line.branch_id
+    if included or not line.cost:
+        yield own, Fraction(1), {}
+        return
+    branches: dict[str, dict[tuple[str, str], tuple[Fraction, Confidence]]] = {}
+    for share in shares:
+        if share.cost:
+            is_part = line.component is Component.SNAPSHOT_STORAGE and not share.branch_id.startswith("__")
+            tenants = branches.setdefault(share.branch_id if is_part else own, {})
+            held = tenants.get((share.branch_id, share.tenant), (Fraction(), share.confidence))
+            tenants[share.branch_id, share.tenant] = (held[0] + share.cost, share.confidence)
+    for branch, tenants in sorted(branches.items()):
+        yield branch, sum((cost for cost, _ in tenants.values()), Fraction()) / line.cost, tenants
+
+
+def _parts(quantity: Fraction, tenants: Tenants) -> tuple[tuple[Part, ...], bool]:
+    units = int(quantity * 10**PLACES + Fraction(1, 2))
+    if not tenants:
+        return (Part("", "", Confidence.EXACT, 10**RATIO_PLACES, units),), False
+    if len(tenants) == 1 and next(iter(tenants))[1].startswith("__"):
+        ((key, (_, confidence)),) = tenants.items()
+        return (Part(*key, confidence, 10**RATIO_PLACES, units),), False
+    weights = {"\0".join(key): cost for key, (cost, _) in tenants.items()}
+    ratios = largest_remainder(10**RATIO_PLACES, weights)
+    quantities = largest_remainder(units, weights)
+    return tuple(
+        Part(*key, confidence, ratios["\0".join(key)], quantities["\0".join(key)])
+        for key, (_, confidence) in sorted(tenants.items())
+    ), True

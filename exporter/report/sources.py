@@ -1,0 +1,56 @@
+"""What a review is made from, put together from the settings: ledger, prices, names, tags, and who provides what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from exporter.durable.statements import Durable
+from exporter.durable.tenancy import Tenancy
+from exporter.finops import ratecard
+from exporter.finops.declared import extra_lines
+from exporter.finops.desk import book_of, names_of
+from exporter.finops.ledger import open_ledger
+from exporter.finops.tags import Tagging
+from exporter.finops.weights import tenant_facts
+from exporter.report.focus.rows import Party
+from exporter.report.gather import Sources
+from exporter.settings import Settings
+from exporter.storage.notebook import Notebook
+from exporter.storage.store import Store
+from exporter.wiring import ROOMS, rules_of
+
+
+@contextmanager
+def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
+    """Open what the settings name, for reading, beside a running agent.
+
+    Raises:
+        RateCardError: the rate card cannot be used.
+        WeightsFileError: the file of declared weights cannot be used.
+        StoreError: the ledger cannot be read.
+    """
+    store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+    try:
+        rules = rules_of(settings)
+        durable = Durable(store, rules, settings.sampling.top_statements)
+        ledger = open_ledger(settings, store, read_only=True)
+        names, report = names_of(store), settings.report
+        sources = Sources(
+            ledger=ledger,
+            weights=tenant_facts(settings, durable, Tenancy(store, rules), rules),
+            card=ratecard.load(settings.cost.rate_card),
+            names=names,
+            tagging=Tagging(report.tags, names),
+            book=book_of(ledger, store),
+            extra=extra_lines(settings.cost.extra_lines),
+            plan=settings.cost.plan,
+            company=report.company,
+            required_tags=report.required_tags,
+            settings=settings,
+            store=store,
+        )
+        regions = {key: str(region) for key, region in (Notebook(store).read("regions", "all") or {}).items()}
+        yield sources, Party(report.provider, report.publisher, report.invoice_issuer, regions)
+    finally:
+        store.close()
