@@ -1,0 +1,123 @@
+"""Fingerprints on real servers: each single change is seen as exactly that change, and noise as nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from collectors.base import Epoch, Result, Server
+from collectors.fingerprint import KINDS, BusyError, Fingerprint, FingerprintCollector
+from exporter.compute.drift import compare
+from exporter.demo.postgres import SUPERUSER, Cluster
+from tests.collectors import fingerprint_world as world
+from tests.collectors.reading import visited
+
+
+def look(connection: psycopg.Connection, known: Fingerprint | None = None, **own: str) -> Fingerprint:
+    """As a visit reads it, but in the caller's own transaction, so that a change can be looked at and rolled back."""
+    name = connection.info.dbname
+    collector = FingerprintCollector(name, known.digests() if known else {}, own)
+    results = {}
+    with connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = '300ms'")
+        for query in collector.queries(Server(connection.info.server_version, {})):
+            cursor = connection.execute(query.sql.encode())
+            columns = tuple(column.name for column in cursor.description or ())
+            results[query.name] = Result(columns, cursor.fetchall())
+    reading = collector.read(results, Epoch("ep", 1.0, 2.0))
+    return reading.facts.onto(known)  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Cluster) -> Iterator[str]:
+    name = f"fingerprint_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        for role in world.ROLES:
+            connection.execute(role)
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        with psycopg.connect(postgres.conninfo(name), autocommit=True) as inside:
+            inside.execute(world.BASE)
+        yield name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        for role in world.ROLES:
+            connection.execute(role.replace("CREATE", "DROP"))
+
+
+@pytest.fixture
+def connection(postgres: Cluster, database: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(postgres.conninfo(database), autocommit=True) as found:
+        yield found
+
+
+def test_every_kind_of_object_has_a_place(connection: psycopg.Connection) -> None:
+    found = look(connection)
+    assert {key.kind for key in found.objects} == set(KINDS)
+    assert sum(each.objects for each in found.schemas.values()) == len(found.objects)
+    again = look(connection, found)
+    assert again == Fingerprint(found.pg_major, found.database, 2.0, found.schemas, found.objects)
+
+
+@pytest.mark.parametrize(("statement", "expected"), world.CHANGES, ids=[text for text, _ in world.CHANGES])
+def test_a_single_change_is_seen_as_exactly_that(
+    connection: psycopg.Connection, statement: str, expected: world.Expected
+) -> None:
+    before = look(connection)
+    with connection.transaction(force_rollback=True):
+        connection.execute(statement)
+        after = look(connection, before)
+    seen = [(each.kind, each.identity, each.change) for each in compare(before, after).changes]
+    wanted = [(kind, name.replace("?", SUPERUSER), change) for kind, name, change in expected]
+    assert sorted(seen) == sorted(wanted)
+    assert (after.digest != before.digest) is bool(expected)
+    assert look(connection).digest == before.digest
+
+
+def test_noise_changes_nothing(postgres: Cluster, connection: psycopg.Connection) -> None:
+    before = look(connection)
+    for statement in world.NOISE:
+        for part in statement.split(";"):
+            connection.execute(part.format(superuser=SUPERUSER))
+        after = look(connection, before)
+        assert [*compare(before, after).changes] == [], statement
+        assert after.digest == before.digest, statement
+
+
+async def test_a_look_reads_nothing_behind_an_exclusive_lock(postgres: Cluster, database: str) -> None:
+    collector = FingerprintCollector(database)
+    with psycopg.connect(postgres.conninfo(database)) as other:
+        other.execute("LOCK TABLE app.orders IN ACCESS EXCLUSIVE MODE")
+        made = await visited(postgres, collector, dbname=database)
+        assert made.epoch is not None
+        assert not made.failures
+        with pytest.raises(BusyError):
+            collector.read(made.results["fingerprint"], made.epoch)
+        waiting = other.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+        assert waiting == (0,)
+        assert made.seconds < 5
+    made = await visited(postgres, collector, dbname=database)
+    assert made.epoch is not None
+    assert collector.read(made.results["fingerprint"], made.epoch).rows > 50
+
+
+def test_only_what_moved_is_sent(connection: psycopg.Connection) -> None:
+    before = look(connection)
+    collector = FingerprintCollector(before.database, before.digests())
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE SCHEMA side; CREATE TABLE side.t (id int)")
+        for query in collector.queries(Server(connection.info.server_version, {})):
+            rows = connection.execute(query.sql.encode()).fetchall()
+            if query.name == "schemas":
+                assert {row[1] for row in rows if row[0] == "object"} == {"side"}
+
+
+def test_a_file_holds_all_of_it_and_refuses_edits(connection: psycopg.Connection) -> None:
+    found = look(connection)
+    text = found.to_json()
+    assert Fingerprint.from_json(text, taken_at=2.0) == found
+    assert look(connection).to_json() == text
+    for broken in ("{}", "no", text.replace('"format": 1', '"format": 2'), text.replace(found.digest, "0" * 32)):
+        with pytest.raises(ValueError, match=r"neonmeter|make it again"):
+            Fingerprint.from_json(broken)
