@@ -98,6 +98,7 @@ class LargeWorld:
         self.org_id = f"org-large-{projects}x{branches}"
         self.org_name = f"Large {projects}x{branches}"
         self.plan = _PLANS[-1][0]
+        self.spending_limit_cents: int | None = None
         self.created_at = float(ORIGIN)
         self._projects = projects
         self._branches = branches

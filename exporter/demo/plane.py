@@ -119,7 +119,7 @@ class Plane:
 
     def _spending_limit(self, request: Request, org_id: str) -> Json:
         self._same_org(request, org_id)
-        return {"spending_limit_cents": None}
+        return {"spending_limit_cents": self._view.spending_limit_cents}
 
     def _org_vpc(self, request: Request, org_id: str) -> Json:
         self._same_org(request, org_id)

@@ -69,6 +69,7 @@ class View(Protocol):
     org_name: str
     plan: str
     created_at: float
+    spending_limit_cents: int | None
 
     def now(self) -> float:
         """Unix seconds."""
@@ -109,6 +110,7 @@ class LiveView:
         self._world = world
         self.org_id = world.org_id
         self.org_name = world.org_name
+        self.spending_limit_cents = world.spending_limit_cents
         self.created_at = min((each.created_at for each in world.projects.values()), default=world.clock())
 
     @property

@@ -102,6 +102,7 @@ class WorldSpec:
     org_id: Annotated[str, Field(pattern=r"^org-[a-z0-9-]{1,56}$")] = "org-twin-00000001"
     org_name: str = "Twin"
     plan: str = "launch_v3"
+    spending_limit_cents: Annotated[int, Field(ge=1)] | None = None
     seed: int = 1
 
 
@@ -206,7 +207,13 @@ def endpoint_id(project: ProjectSpec, branch: str) -> str:
 def build_world(spec: WorldSpec, clock: Clock) -> World:
     """The world as of now, everything just created and every compute suspended and never used."""
     now = clock()
-    world = World(org_id=spec.org_id, org_name=spec.org_name, plan=spec.plan, clock=clock)
+    world = World(
+        org_id=spec.org_id,
+        org_name=spec.org_name,
+        plan=spec.plan,
+        clock=clock,
+        spending_limit_cents=spec.spending_limit_cents,
+    )
     for project in spec.projects:
         pid = project_id(project)
         world.projects[pid] = TwinProject(
