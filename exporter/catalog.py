@@ -9,7 +9,7 @@ from exporter import selfmetrics
 from exporter.awake import metrics as awake_metrics
 from exporter.collecting import readings
 from exporter.durable import statements as durable
-from exporter.finops import books, costs, outlook_metrics
+from exporter.finops import books, costs, kpis, outlook_metrics, waste
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),
@@ -17,6 +17,8 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Cost", costs.METRICS),
     ("Budgets and closed months", books.METRICS),
     ("Outlook", outlook_metrics.METRICS),
+    ("Waste", waste.METRICS),
+    ("Key figures", kpis.METRICS),
     ("Visits", readings.METRICS),
     ("Who keeps a compute awake", awake_metrics.METRICS),
     *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),

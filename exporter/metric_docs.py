@@ -13,6 +13,8 @@ _SOURCES = {
     "Cost": "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
     "Outlook": "the days of the ledger: forecasts and anomalies of cost",
     "Budgets and closed months": "the settings, Neon's spending limit, the ledger and the book of closed months",
+    "Waste": "the rules of docs/waste.md, over inventory, ledger and visits",
+    "Key figures": "the shares of the month, the ledger, the inventory",
     "Visits": "our own visits",
     "Who keeps a compute awake": "Neon API: endpoints (how long); the evidence of our visits (who)",
     "Statements": "pg_stat_statements, pg_stat_statements_info",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from collectors.neon.client import NeonClient
+from collectors.neon.errors import NeonError
 from collectors.neon.models import Id, Instant, Model, Page, Text, Tolerant
 
 
@@ -38,3 +41,20 @@ async def read_snapshots(client: NeonClient, project_id: str) -> tuple[Snapshot,
         NeonError: the list could not be read; the call is in beta, and a key may not be allowed to make it.
     """
     return (await client.pages(f"/projects/{project_id}/snapshots", {}, SnapshotPage)).items
+
+
+async def snapshots_of(client: NeonClient, project_ids: Iterable[str]) -> dict[str, tuple[Snapshot, ...] | None]:
+    """The snapshots of projects; None where Neon answers but refuses the list.
+
+    Raises:
+        NeonError: Neon does not answer.
+    """
+    found: dict[str, tuple[Snapshot, ...] | None] = {}
+    for project_id in project_ids:
+        try:
+            found[project_id] = await read_snapshots(client, project_id)
+        except NeonError as problem:
+            if problem.http_status is None:
+                raise
+            found[project_id] = None
+    return found

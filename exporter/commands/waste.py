@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,8 @@ from exporter.finops.cost_text import money
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from exporter.compute.waste import Account, Findings, Unknown, Waste
-    from exporter.finops.waste_facts import Snapshots, Sources
+    from exporter.finops.waste_facts import Snapshots
     from exporter.settings import Settings
-    from exporter.storage.store import Store
 
 _PENNY = Fraction(1, 100)
 _SHOWN = 30
@@ -64,23 +62,14 @@ def waste_command(options: argparse.Namespace) -> int:
 
 
 async def _look(settings: Settings) -> tuple[Inventory, Snapshots]:
-    from collectors.neon.errors import NeonError
     from collectors.neon.inventory import refresh
-    from collectors.neon.snapshots import Snapshot, read_snapshots
+    from collectors.neon.snapshots import snapshots_of
     from exporter.wiring import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
-        snapshots: dict[str, tuple[Snapshot, ...] | None] = {}
-        for key in found.projects:
-            try:
-                snapshots[key] = await read_snapshots(client, key)
-            except NeonError as problem:
-                if problem.http_status is None:
-                    raise
-                snapshots[key] = None
-        return found, snapshots
+        return found, await snapshots_of(client, found.projects)
 
 
 def judge(settings: Settings, inventory: Inventory, snapshots: Snapshots) -> tuple[Account, Findings]:
@@ -91,38 +80,15 @@ def judge(settings: Settings, inventory: Inventory, snapshots: Snapshots) -> tup
         RateCardError: the rate card cannot be used.
     """
     from exporter.compute.waste_rules import find
+    from exporter.finops.desk import open_desk
+    from exporter.finops.savings import sources_of
     from exporter.finops.waste_facts import gather
-    from exporter.storage.store import Store
-    from exporter.wiring import ROOMS
+    from exporter.wiring import ROOMS, rules_of
 
-    with closing(Store.open(settings.ledger.path, ROOMS, read_only=True)) as store:
-        account = gather(sources_of(settings, store), inventory, snapshots, int(inventory.server_now))
+    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
+        sources = sources_of(settings, desk.store, desk.costs, rules_of(settings))
+        account = gather(sources, inventory, snapshots, int(inventory.server_now))
         return account, find(account, settings.waste.policy(settings.neon.api_url))
-
-
-def sources_of(settings: Settings, store: Store) -> Sources:
-    """What the rules read, from an open store.
-
-    Raises:
-        StoreError: the ledger's file cannot be read.
-        RateCardError: the rate card cannot be used.
-    """
-    from exporter.awake.awake import Awake
-    from exporter.durable.statements import Durable
-    from exporter.finops import ratecard
-    from exporter.finops.ledger import SqliteLedger
-    from exporter.finops.waste_facts import Sources
-    from exporter.wiring import rules_of
-
-    durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
-    return Sources(
-        SqliteLedger(store),
-        ratecard.load(settings.cost.rate_card),
-        durable.tenant_hours,
-        Awake(store),
-        settings.cost.plan,
-        round(settings.waste.window_days * 86400),
-    )
 
 
 def names_of(inventory: Inventory) -> dict[str, str]:

@@ -12,7 +12,6 @@ import json
 import re
 import sys
 import time
-from contextlib import closing
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -169,18 +168,15 @@ def _replay(
     wakes: dict[str, list[WakeEvent]] | None,
 ) -> tuple[WhatIf, list[str]]:
     from exporter.compute.whatif import replay
-    from exporter.durable.statements import Durable
-    from exporter.finops import ratecard
-    from exporter.finops.ledger import SqliteLedger
+    from exporter.finops.desk import open_desk
+    from exporter.finops.savings import measured_hours
     from exporter.finops.whatif_facts import Sources, gather
-    from exporter.storage.store import Store
     from exporter.wiring import ROOMS, rules_of
 
     month, knobs, chosen = asked
-    with closing(Store.open(settings.ledger.path, ROOMS, read_only=True)) as store:
-        durable = Durable(store, rules_of(settings), settings.sampling.top_statements)
-        card = ratecard.load(settings.cost.rate_card)
-        sources = Sources(SqliteLedger(store), card, durable.tenant_hours, inventory, wakes)
+    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
+        card, hours = desk.costs.card, measured_hours(settings, desk.store, rules_of(settings))
+        sources = Sources(desk.costs.ledger, card, hours, inventory, wakes)
         stored = gather(sources, month, knobs, chosen, int(inventory.server_now))
         try:
             return replay(stored, knobs, card, plan=settings.cost.plan), _warnings(knobs, inventory)
