@@ -53,7 +53,8 @@ class Scoping:
         if budget.scope is Scope.TENANT:
             return bool(tenant) and fnmatchcase(tenant, budget.match)
         key, _, value = budget.match.partition("=")
-        return fnmatchcase(self._tags.of(project, branch).get(key, ""), value)
+        own = self._tags.of(project, branch).get(key)
+        return own is not None and fnmatchcase(own, value)
 
     def _named(self, thing: str, glob: str) -> bool:
         return fnmatchcase(thing, glob) or fnmatchcase(self._names.get(thing, thing), glob)
