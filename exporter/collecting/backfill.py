@@ -104,6 +104,21 @@ class Intake:
                 status = Status.TRUNCATED
         return status, tuple(notes)
 
+    async def reach(self, found: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
+        """As ``read``, for a span that begins where a window of Neon's does.
+
+        Where exactly that is, is not documented: when it is refused, one bucket later is surely within.
+
+        Raises:
+            NeonError: Neon does not answer.
+            StoreError: the ledger cannot be written.
+        """
+        status, notes = await self.read(found, projects, span, now)
+        begin = next_month(span.start) if span.granularity == MONTHLY else span.start + DAY
+        if status is Status.UNSUPPORTED and begin < span.end:
+            status, notes = await self.read(found, projects, span._replace(start=begin), now)
+        return status, notes
+
 
 class Backfill:
     """Knows from when each project lacks usage, and reads it once, as days and months."""
@@ -153,7 +168,7 @@ class Backfill:
             whole = True
             for span in wanted:
                 asked = True
-                told, said = await self._read(found, projects, span, now)
+                told, said = await self._intake.reach(found, projects, span, now)
                 notes.update(dict.fromkeys(said))
                 whole = whole and told is Status.OK
                 status = told if told is not Status.OK else status
@@ -162,15 +177,6 @@ class Backfill:
                 page = await self._page(found)
                 await self._write(found, page | dict.fromkeys(projects, _DONE))
         return (status, tuple(notes)) if asked else None
-
-    async def _read(self, found: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
-        status, notes = await self._intake.read(found, projects, span, now)
-        if status is Status.UNSUPPORTED:
-            # Where exactly a window of Neon's begins is not documented: one bucket later is surely within.
-            begin = next_month(span.start) if span.granularity == MONTHLY else span.start + DAY
-            if begin < span.end:
-                status, notes = await self._intake.read(found, projects, span._replace(start=begin), now)
-        return status, notes
 
     async def _page(self, found: Inventory) -> dict[str, int]:
         page = await self._disk.run(lambda: self._notebook.read("backfill", found.org_id)) or {}

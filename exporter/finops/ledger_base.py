@@ -156,7 +156,7 @@ class KeptLedger(Ledger, Protocol):
         ...
 
     def stored(self, start: int = 0, end: int = 2**40) -> Iterator[UsageFact]:
-        """Facts exactly as they are kept, of every granularity, in the order of their days."""
+        """Facts exactly as they are kept, of every granularity, in the order of their hours and names."""
         ...
 
     def compact(self, before: int, *, days: int = 1_000_000) -> Compacted:
@@ -170,8 +170,8 @@ class KeptLedger(Ledger, Protocol):
         """Count everything and check the sums. Reads all of it: seconds for millions of buckets."""
         ...
 
-    def project_hours(self) -> dict[str, dict[int, int]]:
-        """By project and day (00:00 UTC): in how many of its hours there is any hourly bucket."""
+    def project_days(self) -> list[tuple[str, str, int, int]]:
+        """Project, granularity, day (00:00 UTC), and in how many hours of that day buckets of that size begin."""
         ...
 
     def publish(

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY
 from exporter.finops import ledger_postgres_sql as sql
+from exporter.finops.close_book import CLOSE_POSTGRES
 from exporter.finops.cost_counters import Counted, CounterKey, settle
 from exporter.finops.finest import DaySum, plan_day
 from exporter.finops.ledger_base import Changes, checked, newest_ends
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from exporter.finops.costs import MonthCosts
     from exporter.settings.finops import LedgerSettings
 
-ROOMS: Mapping[str, Sequence[str]] = {"ledger": sql.POSTGRES_SCHEMA}
+ROOMS: Mapping[str, Sequence[str]] = {"ledger": sql.POSTGRES_SCHEMA, "close": CLOSE_POSTGRES}
 """Tables of the PostgreSQL ledger, by part; each entry is a migration."""
 _BATCH = 20_000
 _Name = tuple[str, str, str, str, str, str]
@@ -36,6 +37,8 @@ _Bucket = tuple[int, int]
 """Series and start."""
 _Read = tuple[int, int]
 """Value and when it was read."""
+_Rivals = Mapping[int, Sequence[int]]
+"""Series -> those of the same project, branch, metric and bucket size under another plan or organisation."""
 
 
 class PostgresLedger(LedgerReading):
@@ -94,6 +97,7 @@ class PostgresLedger(LedgerReading):
         asked = {*staged, *((rival, start) for series, start in staged for rival in rivals.get(series, ()))}
         held = self._held(cursor, sorted(asked))
         staged = {key: read for key, read in staged.items() if key not in held or held[key][1] <= read[1]}
+        staged = {key: read for key, read in staged.items() if not _outrun(key, read[1], staged, held, rivals)}
         stale = {
             (rival, start)
             for (series, start), (_, observed) in staged.items()
@@ -201,6 +205,14 @@ class PostgresLedger(LedgerReading):
         cursor.execute(sql.UPSERT, _columns(rows, 4))
         cursor.execute(sql.ADD_DAYS, _columns([(start, series, value) for series, start, value, _ in rows], 3))
         return sum(held[series][0] for series in plan.hourly)
+
+
+def _outrun(
+    key: _Bucket, observed: int, staged: Mapping[_Bucket, _Read], held: Mapping[_Bucket, _Read], rivals: _Rivals
+) -> bool:
+    """Whether a rival's bucket was read later, and is not in the same reading."""
+    others = ((rival, key[1]) for rival in rivals.get(key[0], ()))
+    return any(other in held and other not in staged and held[other][1] > observed for other in others)
 
 
 def _columns(rows: Sequence[Sequence[object]], width: int) -> list[list[object]]:

@@ -115,7 +115,6 @@ QUERIES = Queries(
     doubled="""SELECT count(*) FROM (SELECT 1 FROM usage u JOIN series l ON l.id = u.series
         GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan
         HAVING count(*) > 1) x""",
-    project_hours=f"""SELECT l.project_id, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
-        FROM usage u JOIN series l ON l.id = u.series
-        WHERE l.granularity = '{HOURLY}' GROUP BY 1, 2 ORDER BY 1, 2""",
+    project_days=f"""SELECT l.project_id, l.granularity, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
+        FROM usage u JOIN series l ON l.id = u.series GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
 )

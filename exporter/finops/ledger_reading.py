@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from exporter.compute.cost import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
@@ -16,6 +17,7 @@ from exporter.finops.ledger_base import HOURS_KEPT, Compacted, Holdings, Through
 BRANCH_HOURS = "extra_branches_month"
 _PAGE = 6 * HOUR
 _EVER = 2**40
+_BY_NAME = attrgetter("start", "project_id", "branch_id", "metric", "granularity", "org_id", "plan")
 Answer = TypeVar("Answer")
 Select = Callable[..., Sequence[tuple[Any, ...]]]
 """Runs one query with its parameters, within one consistent state, and answers all rows."""
@@ -45,8 +47,8 @@ class Queries:
     buckets: str
     """Granularity, number of buckets, first and last bucket start."""
     doubled: str
-    project_hours: str
-    """Project, day, number of different hours."""
+    project_days: str
+    """Project, granularity, day, number of different hours in which buckets begin."""
 
 
 @dataclass(slots=True)
@@ -148,7 +150,8 @@ class LedgerReading(ABC):
         for day in sorted(self.revisions(start // DAY * DAY, end)):
             for at in range(day, day + DAY, _PAGE):
                 span = (max(start, at), min(end, at + _PAGE), None, None)
-                yield from [UsageFact._make(row[:9]) for row in self._facts(span)]
+                # By name, not by the number that a series happens to have: the same facts are the same file.
+                yield from sorted((UsageFact._make(row[:9]) for row in self._facts(span)), key=_BY_NAME)
 
     def _facts(self, span: tuple[int, int, None, None]) -> Sequence[tuple[Any, ...]]:
         return self._read(lambda select: select(self.queries.facts, *span))
@@ -178,12 +181,11 @@ class LedgerReading(ABC):
         del select
         return ()
 
-    def project_hours(self) -> dict[str, dict[int, int]]:
-        """See :meth:`KeptLedger.project_hours`."""
-        found: dict[str, dict[int, int]] = {}
-        for project, day, count in self._read(lambda select: select(self.queries.project_hours)):
-            found.setdefault(project, {})[day] = count
-        return found
+    def project_days(self) -> list[tuple[str, str, int, int]]:
+        """See :meth:`KeptLedger.project_days`."""
+        return [
+            (row[0], row[1], row[2], row[3]) for row in self._read(lambda select: select(self.queries.project_days))
+        ]
 
     def compact(self, before: int, *, days: int = 1_000_000) -> Compacted:
         """See :meth:`KeptLedger.compact`."""

@@ -95,6 +95,7 @@ class SqliteLedger(LedgerReading):
         moved = 0
         for series, rivals in self._rivals.items():
             for rival in rivals:
+                cursor.execute(sql.OUTRUN, (series, rival))
                 stale = cursor.execute(sql.STALE, (series, rival)).fetchall()
                 for start, value in stale:
                     day = start // DAY * DAY

@@ -56,6 +56,10 @@ STALE = """SELECT u.start, u.value FROM ledger_staged s JOIN ledger_usage u ON u
     (SELECT 1 FROM ledger_staged o WHERE o.start = s.start AND o.series = u.series)"""
 """Of a rival's buckets those that were read again. One that a change of plan cut in two is in the same reading twice,
 and both stay."""
+OUTRUN = """DELETE FROM ledger_staged AS s WHERE s.series = ? AND EXISTS (SELECT 1 FROM ledger_usage u
+    WHERE u.start = s.start AND u.series = ? AND u.observed_at > s.observed_at AND NOT EXISTS
+    (SELECT 1 FROM ledger_staged o WHERE o.start = u.start AND o.series = u.series))"""
+"""And the other way round: what was staged, where a rival's bucket was read later."""
 DROP_OLD = """DELETE FROM ledger_staged AS s WHERE EXISTS (SELECT 1 FROM ledger_usage u
     WHERE u.start = s.start AND u.series = s.series AND u.observed_at > s.observed_at)"""
 COUNT = """SELECT count(*) FILTER (WHERE u.value IS NULL), count(*) FILTER (WHERE s.value > u.value),
@@ -116,7 +120,6 @@ QUERIES = Queries(
         FROM ledger_usage u JOIN ledger_series l ON l.id = u.series GROUP BY 1 ORDER BY 1""",
     doubled="""SELECT count(*) FROM (SELECT 1 FROM ledger_usage u JOIN ledger_series l ON l.id = u.series
         GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan HAVING count(*) > 1)""",
-    project_hours=f"""SELECT l.project_id, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
-        FROM ledger_usage u JOIN ledger_series l ON l.id = u.series
-        WHERE l.granularity = '{HOURLY}' GROUP BY 1, 2 ORDER BY 1, 2""",
+    project_days=f"""SELECT l.project_id, l.granularity, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
+        FROM ledger_usage u JOIN ledger_series l ON l.id = u.series GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
 )

@@ -107,6 +107,12 @@ class LedgerContract:
         assert sum(f.value for f in ledger.priceable(T0, T0 + DAY)) == 35
         assert ledger.holdings().mismatches == 0
 
+    def test_an_older_reading_under_another_plan_changes_nothing(self, ledger: KeptLedger) -> None:
+        ledger.put([fact(30, T0 + 60)])
+        ledger.put([fact(30, T0 + 120, plan="scale_v3")])
+        assert ledger.put([fact(30, T0 + 60)]) == Changes()
+        assert [(f.plan, f.value) for f in ledger.usage(T0, T0 + HOUR)] == [("scale_v3", 30)]
+
     def test_a_change_of_plan_within_an_hour_keeps_both_parts(self, ledger: KeptLedger) -> None:
         parts = [fact(10, T0 + 60), fact(20, T0 + 60, plan="scale_v3")]
         ledger.put(parts)
@@ -240,7 +246,7 @@ class LedgerContract:
         assert holdings.buckets == {"daily": 1, "hourly": 3}
         assert (holdings.first, holdings.last) == (T0 - DAY, T0 + 2 * HOUR)
         assert (holdings.mismatches, holdings.doubled, holdings.damage) == (0, 0, ())
-        assert ledger.project_hours() == {"p1": {T0: 2}}
+        assert ledger.project_days() == [("p1", "daily", T0 - DAY, 1), ("p1", "hourly", T0, 2)]
 
     def test_cost_counters_only_rise(self, ledger: KeptLedger) -> None:
         key, other = CounterKey("p1", "b1", "compute"), CounterKey("p1", "b1", "compute", "acme")
@@ -264,6 +270,9 @@ class LedgerContract:
             held = list(ledger.stored())
             assert len({f[:7] for f in held}) == len(held) == sum(holdings.buckets.values())
             used = ledger.usage(0, EVER)
+            again = [*held]
+            ledger.put(again)
+            assert list(ledger.stored()) == held
             assert {f.granularity for f in used} <= {f.granularity for f in held}
             assert sum(f.value for f in ledger.priceable(T0, next_month(T0))) == sum(f.value for f in used)
             assert sum(f.value for f in used) == _finest(held)

@@ -24,8 +24,12 @@ def opened(server: Cluster, *, read_only: bool = False, **changes: object) -> Po
 
 
 def emptied(server: Cluster) -> None:
+    """Without usage; tables that are there stay, which is quicker than to make them anew."""
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute("DROP SCHEMA IF EXISTS neonmeter CASCADE")
+        found = connection.execute("SELECT relname FROM pg_stat_user_tables WHERE schemaname = 'neonmeter'").fetchall()
+        names = ", ".join(f"neonmeter.{name}" for (name,) in found if name != "room")
+        if names:
+            connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
 
 
 def maker(server: Cluster) -> Fresh:
