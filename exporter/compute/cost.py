@@ -311,20 +311,26 @@ class _Usage:
         much that is the branch-hours tell: the branches are the same before and after.
         """
         sums: dict[_Key, _Sum] = {}
-        for bucket, parts in self._buckets.items():
-            org, project, start, hours, granularity = bucket
-            whole = sum(parts.values())
+        of_plan: dict[tuple[str, int], int] = {}
+        for (org, project, start, hours, granularity), parts in self._buckets.items():
+            whole = sum(parts.values()) if len(parts) > 1 else 0
             for plan, value in parts.items():
+                free_now = of_plan.get((plan, start // DAY))
+                if free_now is None:
+                    allowance = self._card.allowance(plan, Component.EXTRA_BRANCHES, start)
+                    free_now = of_plan[plan, start // DAY] = allowance.quantity if allowance else 0
+                free: int | Fraction = free_now * hours
+                if whole:
+                    free *= Fraction(value, whole)
                 key = _Key(org, project, "", plan, Component.EXTRA_BRANCHES, self._stretches[start])
-                allowance = self._card.allowance(plan, Component.EXTRA_BRANCHES, start)
-                free: int | Fraction = allowance.quantity * hours if allowance else 0
-                if len(parts) > 1 and whole:
-                    free = free * Fraction(value, whole)
-                total = sums.setdefault(key, _Sum())
+                total = sums.get(key)
+                if total is None:
+                    total = sums[key] = _Sum()
+                    total.spread = (org, project, "", plan, EXTRA_BRANCHES, key.stretch) in self._spread
                 total.usage += value
-                total.billable += max(0, value - free)
+                if value > free:
+                    total.billable += value - free
                 total.coarse |= granularity != HOURLY
-                total.spread |= (org, project, "", plan, EXTRA_BRANCHES, key.stretch) in self._spread
         return sums
 
 

@@ -247,6 +247,13 @@ def test_without_allowances_the_cost_grows_as_the_use(rows: list[Row], times: in
     assert difference <= Fraction(many.total) / 10**35
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+@pytest.mark.parametrize(("month", "allowance"), [("2026-06-01", 500), ("2026-05-01", 100)])
+def test_one_byte_around_the_allowance(month: str, allowance: int, beyond: int) -> None:
+    rows = [row("public_network_transfer_bytes", allowance * GB + beyond, f"{month}T00:00:00Z")]
+    assert priced(as_csv(rows), "--json").total == ("0.0000000001" if beyond > 0 else "0")
+
+
 def test_a_change_of_plan_in_mid_period() -> None:
     rows = [
         row("compute_unit_seconds", 3600, "2026-07-10T09:00:00Z"),

@@ -168,6 +168,57 @@ def test_a_change_of_plan_prices_each_part_by_its_own_plan() -> None:
     assert total(*parts) == Fraction("0.328")
 
 
+def test_a_change_of_plan_shares_the_hour_in_which_it_was() -> None:
+    """12 children all hour, the plan changed at a quarter past: 9 are free for a quarter, 24 for the rest."""
+    parts = [
+        fact("extra_branches_month", 3, branch="", plan="launch_v3"),
+        fact("extra_branches_month", 9, branch="", plan="scale_v3"),
+    ]
+    launch, scale = price(parts, CARD).lines
+    assert launch.quantity * 744 == Fraction(12 - 9, 4)
+    assert scale.quantity == 0
+
+
+def test_a_change_of_plan_does_not_begin_the_transfer_allowance_anew() -> None:
+    parts = [
+        fact("public_network_transfer_bytes", 400 * GB, plan="launch_v3", start="2026-07-03"),
+        fact("public_network_transfer_bytes", 200 * GB, plan="scale_v3", start="2026-07-20"),
+    ]
+    launch, scale = price(parts, CARD).lines
+    assert launch.cost + scale.cost == 10
+    assert launch.cost == 2 * scale.cost
+
+
+@pytest.mark.parametrize(("month", "uneven"), [("2026-03-01", True), ("2026-04-01", False)])
+def test_a_monthly_bucket_over_a_change_of_price_is_spread_over_its_hours(month: str, uneven: bool) -> None:
+    whole = fact("compute_unit_seconds", 3600 * 24 * 31, start=month, granularity="monthly")
+    pricing = price([whole], CARD)
+    if uneven:
+        assert pricing.total == 24 * (19 * Fraction("0.14") + 12 * Fraction("0.106"))
+        assert [line.spread for line in pricing.lines] == [True, True]
+    else:
+        assert pricing.total == 24 * 31 * Fraction("0.106")
+        assert not any(line.spread for line in pricing.lines)
+    assert sum(line.usage for line in pricing.lines) == whole.value
+
+
+def test_a_monthly_count_of_branches_is_a_lower_bound() -> None:
+    (line,) = price([fact("extra_branches_month", 12 * 744, branch="", granularity="monthly")], CARD).lines
+    assert decimal_text(line.cost) == "4.5"
+    assert line.lower_bound
+
+
+@given(st.lists(st.integers(0, 60), min_size=24, max_size=24), st.sampled_from(["launch_v3", "scale_v3"]))
+def test_a_day_never_costs_more_branches_than_its_hours(children: list[int], plan: str) -> None:
+    first = at("2026-07-01")
+    hours = [
+        fact("extra_branches_month", count, branch="", plan=plan, start=first + hour * HOUR)
+        for hour, count in enumerate(children)
+    ]
+    day = fact("extra_branches_month", sum(children), branch="", plan=plan, granularity="daily")
+    assert total(day) <= total(*hours)
+
+
 @pytest.mark.parametrize("plan", ["scale", "launch", "business", "direct_sales_v3", "UNKNOWN", "never_heard_of"])
 def test_what_has_no_price_is_said_and_keeps_its_quantity(plan: str) -> None:
     pricing = price([fact("compute_unit_seconds", 7200, plan=plan)], CARD)
