@@ -168,13 +168,10 @@ class FingerprintCollector:
             raise NoDataError("the fingerprint was not read as a whole")
         schemas: dict[str, SchemaPrint] = {}
         objects: dict[ObjectKey, ObjectPrint] = {}
-        counts: dict[str, int] = {}
         state = ""
         for row in query.records(results["schemas"]):
             if row["row"] == "schema":
-                schemas[row["schema"]] = SchemaPrint(row["digest"], row["relative"], 0)
-            elif row["row"] == "kind":
-                counts[row["schema"]] = counts.get(row["schema"], 0) + int(row["objects"])
+                schemas[row["schema"]] = SchemaPrint(row["digest"], row["relative"], int(row["objects"]))
             elif row["row"] == "object":
                 key = ObjectKey(row["kind"], row["schema"], row["ident"])
                 objects[key] = ObjectPrint(row["digest"], row["relative"], row["def"])
@@ -183,7 +180,6 @@ class FingerprintCollector:
         states = {state, *(str(row["kind"]) for row in query.records(results["globals"]) if not row["ident"])}
         if states != {"quiet"}:
             raise BusyError("a table is, or is about to be, locked exclusively: nothing was read")
-        schemas = {name: SchemaPrint(s.digest, s.relative, counts.get(name, 0)) for name, s in schemas.items()}
         whole = dict(_globals(results["globals"]))
         objects |= whole
         schemas[DATABASE] = _print_of(whole)

@@ -206,15 +206,13 @@ WITH quiet AS MATERIALIZED (
          md5(string_agg(here || chr(31) || relative, chr(30) ORDER BY here COLLATE "C")) AS relative
     FROM hashed GROUP BY schema, kind
 ), whole AS MATERIALIZED (
-  SELECT schema, md5(string_agg(kind || digest, ',' ORDER BY kind COLLATE "C")) AS digest,
+  SELECT schema, sum(objects)::int8 AS objects, md5(string_agg(kind || digest, ',' ORDER BY kind COLLATE "C")) AS digest,
          md5(string_agg(kind || relative, ',' ORDER BY kind COLLATE "C")) AS relative FROM sums GROUP BY schema
 )
 SELECT CASE WHEN now THEN 'quiet' ELSE 'busy' END AS row, '' AS schema, '' AS kind, '' AS ident, '' AS digest,
        '' AS relative, 0::int8 AS objects, '' AS def FROM quiet
 UNION ALL
-SELECT 'schema', schema, '', '', digest, relative, 0, '' FROM whole
-UNION ALL
-SELECT 'kind', schema, kind, '', digest, relative, objects, '' FROM sums
+SELECT 'schema', schema, '', '', digest, relative, objects, '' FROM whole
 UNION ALL
 SELECT 'object', h.schema, h.kind, h.ident, h.digest, h.relative, 1, left(h.def, 400) FROM hashed AS h
  WHERE NOT EXISTS (SELECT 1 FROM whole JOIN known USING (schema, digest) WHERE whole.schema = h.schema)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.bench import agent, month, postgres_exporter, serving, sleep, wake
+from tests.bench import agent, drift, finops, forecast, month, postgres_exporter, serving, sleep, wake
 from tests.bench.measure import load
 
 COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
@@ -46,7 +46,12 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], None]] = {
 }
 LONG = ("sleep",)
 """Only when named."""
-OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {"wake": wake.main, "month": month.main}
+OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {
+    "drift": drift.main,
+    "wake": wake.main,
+    "month": month.main, "forecast": forecast.main,
+    "finops": finops.main,
+}
 """Run alone: ``python -m tests.bench wake --help``."""
 
 
@@ -56,7 +61,10 @@ def main() -> None:
         return alone(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks, as ratios in one run.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all but sleep; or alone: wake, month"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BENCHMARKS)}; all but sleep; or alone: {', '.join(OPTIONS_OF_THEIR_OWN)}",
     )
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller sizes: a look, no figures")
     parser.add_argument("--seconds", type=float, default=600, help="how long sleep watches")
