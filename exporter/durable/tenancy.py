@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from exporter.compute.rates import DAY, HOUR
-from exporter.compute.tenants import SHARED, UNATTRIBUTED, TenantRules
+from exporter.compute.tenants import AGENT, SHARED, UNATTRIBUTED, TenantRules
 from exporter.storage.store import Rooms, Store
 
 ROOMS: Final[Rooms] = {
@@ -305,5 +305,5 @@ class Tenancy:
                 role=role,
             )
             for role in ("", *roles)
-        } - {UNATTRIBUTED}
+        } - {UNATTRIBUTED, AGENT}
         return found.pop() if len(found) == 1 else SHARED if found else UNATTRIBUTED

@@ -158,7 +158,7 @@ def test_compute_goes_by_busy_time_and_the_rest_is_idle() -> None:
 def test_compute_without_hours_is_unattributed() -> None:
     compute = line("compute_unit_seconds", 100)
     (share,) = allocate([compute], {})
-    assert (share.tenant, share.cost, share.coverage) == (UNATTRIBUTED, compute.cost, 0)
+    assert (share.tenant, share.cost, share.coverage) == (UNATTRIBUTED, compute.cost, Fraction())
     use = Use(60 * MICRO, 0, {UNATTRIBUTED: 60 * MICRO})
     assert {s.confidence for s in allocate([compute], {UseKey("p1", "b1", "scale_v3", STRETCH): use})} == {
         Confidence.EXACT
@@ -177,10 +177,10 @@ def test_parts_of_one_tenant_keep_how_they_were_come_by_and_what_is_beyond_them_
     key = UseKey("p1", "b1", "scale_v3", STRETCH, Component.ROOT_STORAGE)
     shares = allocate([storage], {key: use})
     assert [(s.tenant, s.cost / storage.cost * 100, s.confidence.value) for s in shares] == [
-        ("a", 30, "measured"),
-        ("a", 20, "sampled"),
-        ("b", 30, "measured"),
-        (SHARED, 20, "exact"),
+        ("a", Fraction(30), "measured"),
+        ("a", Fraction(20), "sampled"),
+        ("b", Fraction(30), "measured"),
+        (SHARED, Fraction(20), "exact"),
     ]
     assert sum(s.pending for s in shares) == storage.cost * Fraction(5, 100)
 
@@ -207,7 +207,7 @@ def test_an_owner_gets_all_of_a_branch_whatever_was_measured() -> None:
     lines = [compute, line("root_branch_bytes_month", 100), line("snapshot_storage_bytes_month", 100, branch="")]
     shares = allocate(lines, uses, owner=lambda project, branch: "acme" if branch == "b1" else None)
     assert [(s.tenant, s.cost, s.confidence, s.pending) for s in shares[:2]] == [
-        ("acme", one.cost, Confidence.EXACT, 0) for one in lines[:2]
+        ("acme", one.cost, Confidence.EXACT, Fraction()) for one in lines[:2]
     ]
     assert shares[0].coverage == Fraction(1, 5)
     assert shares[2].tenant == SHARED

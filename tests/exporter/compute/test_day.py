@@ -130,7 +130,7 @@ def test_extra_branches_go_by_the_life_of_each_child_in_the_hours_past_the_allow
     usage = [fact(EXTRA, 4, ""), fact(EXTRA, 1, "", hour=1)]
     split = split_day(usage, [], [], weights)
     billed = {k.branch_id: u.total for k, u in split.items()}
-    # 4 - 2 branch-hours over 3.5 hours of life. The second hour is within the allowance: the late one pays nothing for it.
+    # 4 - 2 branch-hours over 3.5 hours of life. The second hour is within the allowance: it costs the late one nothing.
     assert billed == {"c0": 571429, "c1": 571429, "c2": 571428, "late": 285714}
     assert sum(billed.values()) == 2 * MICRO
     measured = split_day([fact(EXTRA, 4, "")], [], [], replace(weights, children={"p1": lives["p1"][:1]}))
