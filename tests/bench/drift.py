@@ -97,8 +97,8 @@ def tenants(connection: psycopg.Connection, schemas: int, tables: int) -> None:
                 name = f"t_{number:05}.things_{each:03}"
                 connection.execute(
                     f"CREATE TABLE {name} (id bigint PRIMARY KEY, name text NOT NULL DEFAULT 'x', "
-                    f"amount numeric(12, 2) CHECK (amount >= 0), at timestamptz DEFAULT now(), note varchar(80), kind int, state text, "
-                    f"extra jsonb); CREATE INDEX ON {name} (at)"
+                    f"amount numeric(12, 2) CHECK (amount >= 0), at timestamptz DEFAULT now(), "
+                    f"note varchar(80), kind int, state text, extra jsonb); CREATE INDEX ON {name} (at)"
                 )
 
 
