@@ -30,6 +30,8 @@ AUTOVACUUM = "autovacuum"
 STARTED = "started"
 REASONS = (CLIENT_ACTIVE, IDLE_IN_TRANSACTION, SESSIONS, ACTIVE_TIME, WALSENDER, SUBSCRIPTION, AUTOVACUUM, STARTED)
 """What `foreign` may name; ``started`` is a server that someone else started after our last visit."""
+_BUSY = (CLIENT_ACTIVE, IDLE_IN_TRANSACTION, WALSENDER, SUBSCRIPTION, AUTOVACUUM)
+"""What Neon's monitor calls active at the very moment."""
 
 # Cost: one pass over pg_stat_activity for clients and one inside pg_stat_replication; ~1 ms with 100 backends.
 # Privilege: pg_monitor (pg_read_all_stats) to see the state of other users' backends; without it they count as hidden.
@@ -161,9 +163,7 @@ class Evidence:
     @property
     def busy_now(self) -> bool:
         """Whether Neon's monitor would call it active at this very moment because of someone else."""
-        return any(
-            self.count(kind) for kind in (CLIENT_ACTIVE, IDLE_IN_TRANSACTION, WALSENDER, SUBSCRIPTION, AUTOVACUUM)
-        )
+        return any(holder.kind in _BUSY for holder in self.holders)
 
     def baseline(self) -> dict[str, Any]:
         """What the next evidence is compared with, JSON-able: the sums without the holders."""
@@ -257,12 +257,12 @@ def foreign(
     would look like a user for ever. What we did in user databases ourselves (``own``) is subtracted from the sums.
     """
     reasons: list[str] = []
-    recently = own_end is not None and any(
-        holder.kind == IDLE and holder.changed is not None and holder.changed > own_end for holder in evidence.holders
-    )
-    if evidence.count(CLIENT_ACTIVE) or recently:
-        reasons.append(CLIENT_ACTIVE)
-    reasons += [kind for kind in (IDLE_IN_TRANSACTION, WALSENDER, SUBSCRIPTION, AUTOVACUUM) if evidence.count(kind)]
+    kinds = {holder.kind for holder in evidence.holders}
+    if own_end is not None and IDLE in kinds:
+        recently = (each.changed for each in evidence.holders if each.kind == IDLE and each.changed is not None)
+        if max(recently, default=own_end) > own_end:
+            kinds.add(CLIENT_ACTIVE)
+    reasons += [kind for kind in _BUSY if kind in kinds]
     if previous is None:
         return Verdict(tuple(reasons), baseline=False, holders=evidence.holders)
     if abs(evidence.postmaster_start - previous.postmaster_start) > 1.0:

@@ -10,14 +10,17 @@ compared with the server's own times (state_change) uses ``server_end``. A new l
 ``started_at`` *differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies
 run on different clocks. By how much a visit measures; before one did, an age cannot be told, and nothing is visited.
 
-BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity).
-``api``: one sample follows a at most, by a + G, so the suspend comes by a + G + d + 0.5 s + T: 65.5 s (T = 300) or
-17.5 s (T = 60) later than without us, once per transition. Each further sampler of the same endpoint adds as much
-again, and once, before rule R5 has recognised it, twice that.
-``database``: by a + max(2P, T + P) + 2d + 0.5 s + T, with P the pace; the second case only when a fell into a silence
-of R5. If ``last_active`` lies (the database contradicts it), ``api`` becomes ``database`` for the breaker's hours.
-In every case R5 ends it: after a sample that finds nobody comes a silence of more than 2T, twice as long after the
-next such sample, so that no number of samplers keeps a compute awake among themselves.
+BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity). A visit at
+v ends by v + d, so the suspend comes by v + d + 0.5 s + T. Every visit follows something that somebody else did at most
+G before: a start that was not ours, what our previous visit saw, or what a believed ``last_active`` shows (see
+`collectors.wake_trust`). So v <= a + G, and the suspend is at most G + d + 0.5 s later than without us: 65.5 s
+(T = 300) or 17.5 s (T = 60), once per transition, whatever the API shows and however many samplers there are, as long
+as ``last_active`` is not believed. Where it is believed, each further sampler may add as much again until a visit sees
+it; then nobody believes for a day.
+Without proof one visit is made per `long_life` of unseen awake time (``api``: only if ``last_active`` claims somebody;
+``database``: if it outlasts that): if nobody was there after all, T + d + 0.5 s, a twelfth of that time at most. The
+same once for a compute that is first seen in the middle of a life. In every case R5 ends it: after a visit that finds
+nobody comes a silence of more than 2T, twice as long each time, so that no number of samplers keeps a compute awake.
 """
 
 from __future__ import annotations
@@ -25,6 +28,18 @@ from __future__ import annotations
 from collectors.evidence import SUBSCRIPTION, WALSENDER, Evidence, Own, foreign
 from collectors.wake_cost import LOOK, open_hold, settle, settle_by_visit
 from collectors.wake_state import Decision, EndpointFacts, WakePolicy, WakeState, replace
+from collectors.wake_trust import (
+    CLOCK_GRAIN,
+    believed,
+    contradicted,
+    end_life,
+    evidence_proof,
+    long_life,
+    stand,
+    start_proof,
+    unknown,
+    within_budget,
+)
 
 __all__ = [
     "Decision",
@@ -40,10 +55,9 @@ __all__ = [
     "fresh_seconds",
     "may_enter_user_databases",
     "pace_seconds",
+    "unproved_bound_seconds",
 ]
 
-CLOCK_GRAIN = 2.0
-"""The Date header has whole seconds: differences below this say nothing."""
 MAX_LAG = 130.0
 """The API shows ``last_active`` at most this late, as far as anyone has seen."""
 SETTLE = 5.0
@@ -59,16 +73,18 @@ def fresh_seconds(suspend_after: float) -> float:
 
 
 def pace_seconds(policy: WakePolicy, suspend_after: float) -> float:
-    """P in ``database`` mode: under T/2, so that between two samples with evidence no suspend can come."""
-    return min(policy.tick, suspend_after / 2 - policy.session)
+    """How long after a visit that saw somebody the next one follows: within G, not into our own trace."""
+    return min(max(policy.tick, policy.eps), fresh_seconds(suspend_after))
 
 
 def bound_seconds(policy: WakePolicy, suspend_after: float) -> float:
-    """At most this much later than without us does an idle compute suspend (one sampler, see the module)."""
-    if policy.evidence == "api":
-        return fresh_seconds(suspend_after) + policy.session + LOOK
-    pace = pace_seconds(policy, suspend_after)
-    return max(2 * pace, suspend_after + pace) + 2 * policy.session + LOOK
+    """At most this much later than without us does an idle compute suspend (see the module)."""
+    return fresh_seconds(suspend_after) + policy.session + LOOK
+
+
+def unproved_bound_seconds(policy: WakePolicy, suspend_after: float) -> float:
+    """The same after a visit without proof, of which there is one per `long_life` at most."""
+    return suspend_after + policy.session + LOOK
 
 
 def decide(policy: WakePolicy, facts: EndpointFacts, state: WakeState | None, now: float) -> Decision:
@@ -85,15 +101,18 @@ def decide(policy: WakePolicy, facts: EndpointFacts, state: WakeState | None, no
     if first:
         due = kept.quiet_until or kept.own_end + policy.eps
         return Decision(False, "R6", "seen for the first time: waiting for activity after now", kept, due)
-    if policy.evidence == "database" or now < kept.distrust_until:
-        return _by_database(policy, facts, kept, now)
-    return _by_api(policy, facts, kept, now)
+    proved = _by_proof(policy, facts, kept, now)
+    if proved is not None and (proved.allow or proved.rule == "R10"):
+        return proved
+    if now < kept.quiet_until:
+        return Decision(False, "R5", "our last sample found nobody else: staying away", kept, kept.quiet_until)
+    shown = (_by_outlasting if policy.evidence == "database" else _by_api)(policy, facts, kept, now)
+    return shown if shown.allow or proved is None else proved
 
 
 def before_visit(policy: WakePolicy, state: WakeState, now: float) -> WakeState:
     """The state to persist BEFORE connecting: a crash in mid-visit then still counts as our own session."""
-    opened = open_hold(state)
-    return replace(opened, own_end=now + policy.session + 1, in_flight=now, last_visit=now)
+    return open_hold(state, now + policy.session + 1, now)
 
 
 def after_visit(
@@ -105,15 +124,18 @@ def after_visit(
     whether the attempt woke the compute stays open (``in_flight``) until the API's ``started_at`` answers it.
     """
     began = state.in_flight or now
-    ended = replace(state, own_end=max(now, began) + 1, visited_start=facts.started_at)
+    own_end = max(now, began) + 1
     if evidence is None:
         # In api mode R4 still stands between us and an idle compute; in database mode only silence does.
         silence = policy.tick if policy.evidence == "api" else _silence(policy, facts)
-        return replace(ended, quiet_until=now + silence, foreign=False, pinned_by="", reasons=())
+        ended = replace(state, own_end=own_end, visited_start=facts.started_at, quiet_until=now + silence)
+        return replace(ended, foreign=False, pinned_by="", reasons=())
     previous = Evidence.from_baseline(state.baseline) if state.baseline is not None else None
     verdict = foreign(evidence, previous, state.server_end, Own(state.own_sessions, state.own_seconds))
     ended = replace(
-        ended,
+        state,
+        own_end=own_end,
+        visited_start=facts.started_at,
         in_flight=0.0,
         server_end=evidence.server_clock + max(0.0, now - began) + 1,
         skew=evidence.server_clock - now,
@@ -121,18 +143,16 @@ def after_visit(
         own_sessions=0,
         own_seconds=0.0,
         pinned_by=evidence.pinned_by,
+        proof=max(state.proof, evidence_proof(evidence, began)),
         reasons=verdict.reasons,
         visits=state.visits + 1,
+        echo_until=now + policy.breaker_hours * 3600 if evidence.peers else state.echo_until,
     )
-    if evidence.peers:
-        ended = replace(ended, echo_until=now + policy.breaker_hours * 3600)
     if evidence.woken_by_us:
         return replace(_open_breaker(policy, ended, now), foreign=False)
     # Without a baseline nothing can be said; the next sample will have one.
-    found = bool(verdict) or not verdict.baseline
-    ended = settle_by_visit(facts, ended, began, found=found, busy=evidence.busy_now)
-    if found:
-        return replace(ended, foreign=True, silence=0, quiet_until=0.0)
+    if verdict or not verdict.baseline:
+        return settle_by_visit(facts, ended, began, busy=evidence.busy_now)
     return _nobody(policy, facts, ended, now)
 
 
@@ -184,16 +204,21 @@ def _first_sight(policy: WakePolicy, facts: EndpointFacts, state: WakeState | No
         visited_start=facts.started_at,
         seen_start=facts.started_at,
         seen_at=now,
+        met_start=facts.started_at if facts.current_state == "active" else None,
+        counted_start=None if facts.current_state == "active" else facts.started_at,
     )
     if state is not None:
         fresh = replace(
             fresh,
+            confirmed=state.confirmed,
+            doubt=state.doubt,
+            awake_seconds=state.awake_seconds,
             breaker_until=min(state.breaker_until, now + policy.breaker_hours * 3600),
             wakes=state.wakes,
             visits=state.visits,
             added_seconds=state.added_seconds,
         )
-    return _lead(facts, fresh, now)
+    return stand(facts, _lead(facts, fresh, now), now)
 
 
 def _silence(policy: WakePolicy, facts: EndpointFacts) -> float:
@@ -204,17 +229,11 @@ def _silence(policy: WakePolicy, facts: EndpointFacts) -> float:
 def _nobody(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
     """R5: the sample found nobody. Doubling the silence ends the turns of any number of samplers, as two.
 
-    What moved ``last_active`` in spite of that is another sampler, if it followed us as closely as one would; else the
-    API is contradicted by the database, and is not trusted for a while.
+    If ``last_active`` led us here, it is contradicted by the database, and not believed for some suspends.
     """
     silence = _silence(policy, facts) * min(MAX_SILENCE, 2**state.silence)
     state = replace(state, foreign=False, quiet_until=now + silence, silence=state.silence + 1)
-    if policy.evidence == "database" or facts.suspend_after is None:
-        return state
-    until = now + policy.breaker_hours * 3600
-    if now < state.echo_until:
-        return replace(state, distrust_until=until)
-    return replace(state, echo_until=until)
+    return contradicted(state) if state.claimed and facts.suspend_after is not None else state
 
 
 def _stepped_back(state: WakeState, now: float) -> bool:
@@ -225,12 +244,13 @@ def _stepped_back(state: WakeState, now: float) -> bool:
 def _remember(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
     kept = _lead(facts, state, now)
     kept = settle(facts, kept, _last_active(facts, kept, now), policy.eps, now)
+    kept = end_life(facts, kept, now)
     if facts.started_at != kept.seen_start:
         kept = replace(kept, seen_start=facts.started_at, seen_at=now)
     if kept.quiet_until and kept.seen_start != kept.visited_start:
         # Someone else started it: the silence of R5 was about a life that is over.
         kept = replace(kept, quiet_until=0.0, silence=0)
-    return kept
+    return stand(facts, kept, now)
 
 
 def _lead(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
@@ -304,14 +324,43 @@ def _measured(state: WakeState) -> bool:
     return state.server_end is not None and state.lead - CLOCK_GRAIN <= state.skew <= state.lead + MAX_LAG
 
 
-def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
+def _by_proof(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision | None:
+    """Soon after something that somebody else surely did; None when nothing is proved, or it is not due yet."""
     suspend_after = facts.suspend_after or 300.0
     window = fresh_seconds(suspend_after)
     if state.pinned_by in (WALSENDER, SUBSCRIPTION) and now - state.last_visit <= window:
-        held = replace(state, candidate=state.last_visit)
+        held = replace(state, candidate=state.last_visit, claimed=False)
         return Decision(True, "R2", f"a {state.pinned_by} held it awake at our last sample", held)
-    if now < state.quiet_until:
-        return Decision(False, "R5", "our last sample found nobody else: staying away", state, state.quiet_until)
+    started = start_proof(facts, state)
+    if started is not None and now - started <= window:
+        return _affordable(policy, facts, state, now, since=started, why="someone else started it")
+    # A round may come a moment late: then the session is that much shorter.
+    late = max(0.0, min(CLOCK_GRAIN, policy.session - 1))
+    if not state.foreign or now - state.proof > window + late or facts.started_at != state.visited_start:
+        return None
+    # And it may come a moment early.
+    due = state.last_visit + pace_seconds(policy, suspend_after) - CLOCK_GRAIN
+    if now >= due:
+        return _affordable(policy, facts, state, now, since=state.proof, why="our last sample saw someone else")
+    return Decision(False, "R5", "sampled a moment ago", state, due)
+
+
+def _affordable(
+    policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float, *, since: float, why: str
+) -> Decision:
+    """R10: a proof is not worth every price. What a visit adds at worst is the time since the last activity."""
+    active = _last_active(facts, state, now) if believed(state, now) else None
+    candidate = since if active is None or active < state.own_end + policy.eps else max(since, active)
+    if not within_budget(policy, facts, state, adds=now - candidate, now=now):
+        return Decision(False, "R10", f"{why}, but we have added our share to this compute's awake time", state)
+    end_by = since + fresh_seconds(facts.suspend_after or 300.0) + policy.session
+    allowed = replace(state, candidate=candidate, claimed=False)
+    return Decision(True, "R3", f"{why} {now - since:.0f} s ago", allowed, end_by=max(now + 1, end_by))
+
+
+def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
+    suspend_after = facts.suspend_after or 300.0
+    window = fresh_seconds(suspend_after)
     active = _last_active(facts, state, now)
     if active is None or now - active > window:
         age = "unknown" if active is None else f"{now - active:.0f} s old"
@@ -321,26 +370,29 @@ def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
     if active < state.own_end + eps:
         due = state.own_end + eps
         return Decision(False, "R4", "nobody else was active since our last session", state, due if due > now else None)
-    return Decision(True, "R4", "someone else was active after our last session", replace(state, candidate=active))
+    if not believed(state, now) and not (unknown(state) and facts.started_at == state.met_start):
+        due = _unseen_since(facts, state) + long_life(suspend_after)
+        if now < due:
+            why = "what last_active shows was not borne out by a suspend yet"
+            return Decision(False, "R4", why, state, due)
+    if not within_budget(policy, facts, state, adds=now - active, now=now):
+        return Decision(False, "R10", "we have added our share to this compute's awake time", state)
+    why = "someone else was active after our last session"
+    return Decision(True, "R4", why, replace(state, candidate=active, claimed=True))
 
 
-def _by_database(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
+def _unseen_since(facts: EndpointFacts, state: WakeState) -> float:
+    return max(state.last_visit, facts.started_at or 0.0, state.seen_at)
+
+
+def _by_outlasting(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
     suspend_after = facts.suspend_after or 300.0
-    # The last foreign activity is not older than that: else the compute would sleep by now.
-    candidate = max(now - suspend_after, state.last_visit)
-    allowed = replace(state, candidate=candidate)
-    if facts.started_at != state.visited_start and facts.started_at is not None:
-        age = now - facts.started_at
-        if suspend_after - 10 < age < suspend_after + 5:
-            due = facts.started_at + suspend_after + 5
-            return Decision(False, "R3", "one activity at its start would suspend it about now", state, due)
-        return Decision(True, "R5", "someone else started it since our last session", allowed)
-    if now < state.quiet_until:
-        return Decision(False, "R5", "our last sample found nobody else: staying away", state, state.quiet_until)
-    if not state.foreign:
-        return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", allowed)
-    # A round that comes a moment early must not wait for the next one: that would halve the pace.
-    due = state.last_visit + pace_seconds(policy, suspend_after) - CLOCK_GRAIN
+    met = not state.visits and facts.started_at == state.met_start
+    due = _unseen_since(facts, state) + (_silence(policy, facts) if met else long_life(suspend_after))
     if now < due:
-        return Decision(False, "R5", "sampled a moment ago", state, due)
-    return Decision(True, "R5", "our last sample found someone else", allowed)
+        return Decision(False, "R5", "nothing proves that someone else was active a moment ago", state, due)
+    if not within_budget(policy, facts, state, adds=0.0, now=now):
+        return Decision(False, "R10", "we have added our share to this compute's awake time", state)
+    # The last foreign activity is not older than that: else the compute would sleep by now.
+    allowed = replace(state, candidate=max(now - suspend_after, state.last_visit), claimed=False)
+    return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", allowed)

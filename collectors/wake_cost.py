@@ -7,6 +7,7 @@ activity. What lies between is ours, unless a user came back before. Everything 
 from __future__ import annotations
 
 from collectors.wake_state import EndpointFacts, WakeState, replace
+from collectors.wake_trust import believed
 
 LOOK = 0.5
 """Neon's monitor looks this often (seconds), so our last statement may be seen this much later."""
@@ -39,33 +40,42 @@ def settle(facts: EndpointFacts, state: WakeState, active: float | None, eps: fl
         return state
     if facts.current_state == "active" and facts.started_at == state.visited_start:
         return state
-    believed = now >= max(state.echo_until, state.distrust_until) and facts.started_at == state.visited_start
-    after = active if believed and active is not None and active >= state.own_end + eps else None
+    known = believed(state, now) and facts.started_at == state.visited_start
+    after = active if known and active is not None and active >= state.own_end + eps else None
     return _book(facts, state, after)
 
 
-def open_hold(state: WakeState) -> WakeState:
+def open_hold(state: WakeState, own_end: float, now: float) -> WakeState:
     """Before a visit: what it will hold begins at the last foreign activity, unless an older hold is still open."""
     anchor = state.anchor if state.anchor is not None else state.candidate
-    return replace(state, anchor=anchor, held_until=state.own_end)
+    return replace(state, anchor=anchor, held_until=state.own_end, own_end=own_end, in_flight=now, last_visit=now)
 
 
-def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, found: bool, busy: bool) -> WakeState:
+def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, busy: bool) -> WakeState:
     """After a visit that found someone: book the hold before it, and begin a new one.
 
-    A visit that found nobody only prolongs the hold that is open: the last foreign activity is still the old one.
+    (A visit that finds nobody only prolongs the hold that is open: the last foreign activity is still the old one.)
     """
-    if not found:
-        return state
     candidate = began if state.candidate is None else min(state.candidate, began)
     # The hold before it ended with the session before it, however long ago that was: a busy compute is not held by us.
-    before = state if state.held_until is None else replace(state, own_end=state.held_until)
-    booked = replace(_book(facts, before, candidate), own_end=state.own_end, held_until=None)
-    return replace(booked, anchor=began if busy else candidate)
+    own_end = state.own_end if state.held_until is None else state.held_until
+    return replace(
+        state,
+        held_until=None,
+        anchor=began if busy else candidate,
+        added_seconds=state.added_seconds + _held(facts, state.anchor, own_end, candidate),
+        foreign=True,
+        silence=0,
+        quiet_until=0.0,
+    )
 
 
 def _book(facts: EndpointFacts, state: WakeState, next_foreign: float | None) -> WakeState:
-    if state.anchor is None:
-        return state
-    added = added_awake_seconds(facts.suspend_after, state.anchor, state.own_end - 1, next_foreign)
+    added = _held(facts, state.anchor, state.own_end, next_foreign)
     return replace(state, anchor=None, added_seconds=state.added_seconds + added)
+
+
+def _held(facts: EndpointFacts, anchor: float | None, own_end: float, next_foreign: float | None) -> float:
+    if anchor is None:
+        return 0.0
+    return added_awake_seconds(facts.suspend_after, anchor, own_end - 1, next_foreign)

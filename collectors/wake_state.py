@@ -24,6 +24,9 @@ class WakePolicy:
     tick: float = 60.0
     session: float = 5.0
     breaker_hours: float = 24.0
+    share: float = 0.02
+    """What we may add to the awake time of one compute, as a share of it (beyond ``credit`` seconds)."""
+    credit: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class EndpointFacts:
     suspend_timeout_seconds: int
     max_cu: float
     read_at: float | None = None
+    suspended_at: float | None = None
 
     @property
     def suspend_after(self) -> float | None:
@@ -86,9 +90,21 @@ class WakeState:
     skew: float = 0.0
     """Server clock minus API clock, measured at the last visit."""
     echo_until: float = 0.0
-    """Until then something that leaves no evidence moves ``last_active`` (another sampler): R4 wants more."""
-    distrust_until: float = 0.0
-    """Until then ``last_active`` is contradicted by the database, and the database alone decides."""
+    """Until then another neonmeter is about, whose sessions ``last_active`` shows as well: only proofs count."""
+    proof: float = 0.0
+    """The newest instant at which a visit saw that somebody else was active."""
+    stood: float = 0.0
+    """The newest ``last_active`` that was seen to stand still in this life; 0.0: none, or it moved since."""
+    confirmed: int = 0
+    """Suspends in a row that bore out what ``last_active`` had shown."""
+    doubt: int = 0
+    """How often it was contradicted, lately: 2 to the power of this many suspends make it believed again."""
+    met_start: float | None = None
+    """The life in the middle of which it was first seen."""
+    counted_start: float | None = None
+    """The newest life that is over and in ``awake_seconds``."""
+    awake_seconds: float = 0.0
+    """Seconds awake in the lives that we saw end."""
     baseline: Mapping[str, Any] | None = None
     own_sessions: int = 0
     own_seconds: float = 0.0
@@ -97,6 +113,8 @@ class WakeState:
     user_visit_start: float | None = None
     candidate: float | None = None
     """What `decide` took for the last foreign activity when it allowed the visit that follows."""
+    claimed: bool = False
+    """Whether it allowed that visit because of ``last_active``, and not of a proof."""
     anchor: float | None = None
     """The last foreign activity before our last sessions, while what they added is not settled."""
     held_until: float | None = None
@@ -137,7 +155,7 @@ class Decision:
     """The answer: ``rule`` is the one that decided, ``why`` one line for a person.
 
     ``state`` is to be kept also when the answer is no. ``due_again`` is the earliest time that can change it without
-    new facts from the API; None: only new facts can.
+    new facts from the API; None: only new facts can. ``end_by``: when the session must be over at the latest.
     """
 
     allow: bool
@@ -145,3 +163,4 @@ class Decision:
     why: str
     state: WakeState
     due_again: float | None = None
+    end_by: float | None = None

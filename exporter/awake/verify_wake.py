@@ -208,6 +208,7 @@ class Watch:
             disabled=endpoint.disabled,
             last_active=endpoint.last_active,
             started_at=endpoint.started_at,
+            suspended_at=endpoint.suspended_at,
             read_at=now,
         )
 

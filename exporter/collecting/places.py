@@ -65,4 +65,5 @@ def _facts(endpoint: Endpoint, read_at: float, *, unknown: bool) -> EndpointFact
         suspend_timeout_seconds=endpoint.suspend_timeout_seconds,
         max_cu=endpoint.autoscaling_limit_max_cu,
         read_at=read_at,
+        suspended_at=endpoint.suspended_at,
     )

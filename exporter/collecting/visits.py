@@ -198,7 +198,7 @@ class Visitor:
                 conninfo,
                 [*collectors, *riders],
                 endpoint_id=compute.endpoint.id,
-                deadlines=self._deadlines(),
+                deadlines=self._deadlines(None if decision.end_by is None else decision.end_by - now - offset),
                 probe=known.server,
                 probed_start=known.probed_start,
             )
@@ -218,11 +218,13 @@ class Visitor:
         await self._readings.take(compute, collectors, made)
         return made.status
 
-    def _deadlines(self) -> Deadlines:
+    def _deadlines(self, left: float | None = None) -> Deadlines:
+        """``left``: seconds after which the policy wants the session to be over, when that is less than usual."""
         settings = self._settings
+        session = settings.session_seconds if left is None else max(1.0, min(left, settings.session_seconds))
         return Deadlines(
-            connect=min(settings.connect_timeout_seconds, settings.session_seconds),
-            session=settings.session_seconds,
+            connect=min(settings.connect_timeout_seconds, session),
+            session=session,
             statement=settings.statement_timeout_seconds,
             lock=settings.lock_timeout_ms / 1000,
         )

@@ -14,7 +14,8 @@ from dataclasses import dataclass, fields
 from itertools import repeat
 from typing import Literal
 
-from collectors.wake import Decision, WakePolicy, decide
+from collectors.wake import Decision, WakePolicy, WakeState, decide
+from collectors.wake_state import replace
 from exporter.demo.monitor import LOOK_SECONDS
 from exporter.demo.monitor_model import REREAD_SECONDS, Burst, Compute, Sampler, frozen, honest
 from exporter.demo.users import CLASSES, UserClass, month_of
@@ -150,30 +151,58 @@ def watch(compute: Compute, sampler: Sampler, until: float, *, settled: float = 
         compute.advance(at)
         decision = sampler.look(compute, at)
         if decision.allow:
-            turn += _alike(compute, sampler, at, settled)
-        else:
-            target = min(until + sampler.tick, _quiet_until(compute, sampler, decision, at, settled))
-            turn = max(turn + 1, math.ceil((target - sampler.phase) / sampler.tick))
+            turn += 1 + _alike(compute, sampler, at, settled)
+            continue
+        target = min(until + sampler.tick, _quiet_until(compute, sampler, decision, at, settled))
+        then = math.ceil((target - sampler.phase) / sampler.tick)
+        # What is shown right before a suspend counts, because the suspend bears it out.
+        turn = max(turn + 1, then - 1 if compute.awake and target == _suspends_at(compute) else then)
+
+
+def _suspends_at(compute: Compute) -> float:
+    return compute.activity + compute.suspend_after
 
 
 def _alike(compute: Compute, sampler: Sampler, at: float, settled: float) -> int:
-    """After a visit: how many looks on to go, because the visits in the middle of a long burst are all alike.
+    """After a visit: how many looks to step over, because the visits in the middle of a long burst are all alike.
 
-    The last one in the burst is made. When the next would be allowed is asked of the policy, and nothing is done.
+    When the next would be allowed is asked of the policy. The model and the agent are left as after the last of them.
     """
     burst = compute.burst_at(at)
-    if burst is None or at - settled < burst[0]:
-        return 1
+    if burst is None or sampler.state is None or at - settled < burst[0]:
+        return 0
+    moves = 0.0 if sampler.shown is frozen else 1.0
     for step in range(1, 6):
         then = at + step * sampler.tick
         if then >= burst[1] - sampler.tick:
-            return 1
-        facts = compute.facts(sampler.shown(compute, at) + step * sampler.tick, then)
-        if decide(sampler.policy, facts, sampler.state, then).allow:
-            visits = max(1, int((burst[1] - sampler.tick - at) / (step * sampler.tick)))
-            compute.visits_untold += visits - 1
+            return 0
+        facts = compute.facts(sampler.shown(compute, at) + moves * step * sampler.tick, then)
+        decision = decide(sampler.policy, facts, sampler.state, then)
+        if decision.rule == "R10":
+            return 0  # The longer it lives, the more it may cost: not alike.
+        if decision.allow:
+            visits = int((burst[1] - sampler.tick - at) / (step * sampler.tick))
+            sampler.state = _later(sampler.state, visits, visits * step * sampler.tick)
+            compute.repeat(at + visits * step * sampler.tick, sampler.length, visits)
             return visits * step
-    return 1
+    return 0
+
+
+def _later(state: WakeState, visits: int, seconds: float) -> WakeState:
+    """The state after visits that were like the last one, the last of them so much later."""
+    baseline = dict(state.baseline or {})
+    for key in ("server_clock", "active_seconds"):
+        baseline[key] += seconds
+    return replace(
+        state,
+        baseline=baseline,
+        visits=state.visits + visits,
+        own_end=state.own_end + seconds,
+        server_end=None if state.server_end is None else state.server_end + seconds,
+        last_visit=state.last_visit + seconds,
+        proof=state.proof + seconds,
+        anchor=None if state.anchor is None else state.anchor + seconds,
+    )
 
 
 def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: float, settled: float) -> float:
@@ -182,17 +211,23 @@ def _quiet_until(compute: Compute, sampler: Sampler, decision: Decision, at: flo
         return compute.next_burst(at) if at >= compute.activity + settled else at
     burst = compute.burst_at(at)
     due = math.inf if decision.due_again is None or decision.due_again <= at else decision.due_again
-    change = min(compute.next_burst(at), compute.activity + compute.suspend_after)
+    change = min(compute.next_burst(at), _suspends_at(compute))
     if decision.rule == "R1":
         # It woke, and the inventory does not know yet.
         shows = compute.started + settled
         shows = shows if shows > at else change if burst is None else burst[1]
         return min(shows, (at // REREAD_SECONDS + 1) * REREAD_SECONDS)
-    if burst is not None and at - settled >= burst[0] and decision.rule == "R3" and due == math.inf:
+    within = burst is not None and at - settled >= burst[0]
+    if burst is not None and within and decision.rule == "R3" and due == math.inf:
         # What the API shows in the middle of a burst stays as old as it is.
         return burst[1] - sampler.tick - settled
+    if burst is not None and within and decision.rule == "R4" and due < math.inf:
+        return min(due, burst[1] - sampler.tick)
+    if burst is not None and sampler.policy.evidence == "api" and at >= decision.state.quiet_until:
+        # last_active, which moves, may allow what nothing proves yet.
+        due = max(at, min(due, decision.state.own_end + sampler.policy.eps))
     waits = decision.rule in ("R5", "R8") and due < math.inf
-    still = decision.rule in ("R3", "R4") and burst is None and at >= compute.activity + settled
+    still = decision.rule in ("R3", "R4", "R10") and burst is None and at >= compute.activity + settled
     return min(due, change) if waits or still else at
 
 

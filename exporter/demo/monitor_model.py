@@ -67,6 +67,7 @@ class Compute:
     activity: float = NEVER
     last_foreign: float = NEVER
     started: float = NEVER
+    suspended: float = NEVER
     shown_at_suspend: float = NEVER
     visits: list[float] = field(default_factory=list)
     caused_wakes: int = 0
@@ -140,6 +141,7 @@ class Compute:
         self.transitions.append(Transition(at, self.last_foreign, after, bool(mine), uncovered))
         self._count_long(mine[-1] if mine else NEVER)
         self._slept += at - self.started
+        self.suspended = at
         self.awake, self.shown_at_suspend = False, self.activity
 
     def _count_long(self, last_visit: float) -> None:
@@ -168,6 +170,7 @@ class Compute:
             suspend_timeout_seconds=int(self.suspend_after),
             max_cu=2.0,
             read_at=read_at,
+            suspended_at=self.suspended + self.clocks.started if self.suspended > 0 else None,
         )
 
     def visit(self, at: float, length: float) -> Evidence:
@@ -189,6 +192,18 @@ class Compute:
         self._mark(at, at + length + LOOK_SECONDS)
         self.advance(at + length)
         return evidence
+
+    def repeat(self, at: float, length: float, visits: int) -> None:
+        """As many more visits as that in the burst that goes on, the last of them then."""
+        if not visits:
+            return
+        self.visits_untold += visits
+        self.advance(at)
+        self.visits[-1] = at
+        burst = self.burst_at(at)
+        self._seen = self._used[self._next] + (at - burst[0] if burst else 0.0)
+        self._mark(at, at + length + LOOK_SECONDS)
+        self.advance(at + length)
 
     def touch(self, at: float, until: float) -> None:
         """A session of some other program, noticed by the monitor until the end."""
@@ -251,9 +266,10 @@ class Sampler:
         self.state = decision.state
         if decision.allow:
             self.state = before_visit(self.policy, self.state, clock)
-            evidence = compute.visit(now, self.length)
+            length = self.length if decision.end_by is None else min(self.length, decision.end_by - clock)
+            evidence = compute.visit(now, length)
             if self.looks not in self.crash_at:
-                self.state = after_visit(self.policy, self.state, facts, evidence, clock + self.length)
+                self.state = after_visit(self.policy, self.state, facts, evidence, clock + length)
                 if self.on_disk:
                     self.state = WakeState.from_dict(self.state.as_dict())
         self.looks += 1

@@ -52,7 +52,8 @@ def test_a_compute_that_never_sleeps_costs_the_documented_month() -> None:
         ("frozen", 17.4, {"web": 2}, True),
         ("frozen", 19.0, {"web": 2}, False),
         ("frozen", 0.0, {"web": 2, "neonmeter": 1}, False),
-        ("two", 34.0, {"web": 2}, True),
+        ("two", 17.0, {"web": 2}, True),
+        ("two", 34.0, {"web": 2}, False),
     ],
 )
 def test_the_promise_is_per_transition_and_forbids_wakes(

@@ -1,7 +1,8 @@
 """What watching costs: awake seconds, wakes and dollars, for nobody, for what people use today, and for neonmeter.
 
-``python -m tests.bench wake [--minutes M] [--long] [--only NAMES] [--seed S]``. Every observer has a compute of its own
-in one twin, all get the same users at the same time, and everything runs side by side, so that one run compares them.
+``python -m tests.bench wake [--minutes M] [--long] [--only NAMES] [--copies C]``. Every observer has computes
+of its own in one twin, all get the same users at the same time, and everything runs side by side, so that one run
+compares them; with more copies it sees more transitions in the same time.
 What is printed is what really happened on real PostgreSQL servers, by the twin's operations history.
 """
 
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,7 +29,7 @@ from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import parse
 from exporter.finops import ratecard
 from tests.bench.measure import Verdict, load, print_verdicts
-from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, wake_world, watching
+from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, project, wake_world, watching
 from tests.bench.wake_trace import USER, Added, Player, Reasons, Span, added, awake_spans, seconds_of, trace
 
 MONTH_HOURS = 744
@@ -78,31 +79,39 @@ def month_dollars(share: float, plan: str) -> Fraction:
 
 
 def observe(
-    observer: Observer, compute: Compute, alone: Sequence[Span], began: float, until: float, reasons: Reasons
-) -> Outcome:
-    spans = [(max(start, began), end) for start, end in awake_spans(compute, until) if end > began]
+    observer: Observer, computes: Sequence[Compute], alone: Sequence[Sequence[Span]], began: float, until: float,
+    reasons: Reasons,
+) -> Outcome:  # fmt: skip
+    """All copies of one observer's compute together; ``alone``: when each copy that nobody watches was awake."""
     mine = observer.own_names
-    sessions = {who: count for who, count in dict(compute.visits).items() if {who.application_name, who.user} & mine}
     names: Counter[str] = Counter()
-    for wake in list(compute.wakes):
-        own = {wake.application_name, wake.user} & mine
-        names[own.pop() if own else (wake.application_name or wake.user)] += 1
-    awake = seconds_of(spans)
-    idle = added(spans, alone, until)
-    worst = max(idle, key=lambda each: each.seconds, default=None)
-    held_by = reasons.last_before(observer.name, worst.until) if worst is not None else ""
-    return Outcome(observer, awake, awake / (until - began), idle, names, sum(sessions.values()), held_by)
+    idle: list[tuple[Added, str]] = []
+    awake = sessions = 0.0
+    for number, compute in enumerate(computes):
+        spans = [(max(start, began), end) for start, end in awake_spans(compute, until) if end > began]
+        awake += seconds_of(spans)
+        sessions += sum(count for who, count in dict(compute.visits).items() if {who.application_name, who.user} & mine)
+        for wake in list(compute.wakes):
+            own = {wake.application_name, wake.user} & mine
+            names[own.pop() if own else (wake.application_name or wake.user)] += 1
+        idle += [(each, project(observer, number)) for each in added(spans, alone[number], until)]
+    worst = max(idle, key=lambda each: each[0].seconds, default=None)
+    held_by = reasons.last_before(worst[1], worst[0].until) if worst is not None else ""
+    share = awake / (until - began) / len(computes)
+    return Outcome(observer, awake, share, [each for each, _ in idle], names, int(sessions), held_by)
 
 
-def run(observers: Sequence[Observer], suspend_after: int, seconds: float, seed: int) -> list[Outcome]:
-    """One run: start the twin, let all watch, play the trace, wait for the last suspend."""
-    room = bound_seconds(WakePolicy(), max(60.0, float(suspend_after))) + 22
-    bursts = trace(seed, seconds, suspend_after, room)
+def run(
+    observers: Sequence[Observer], suspend_after: int, seconds: float, seed: int, copies: int = 1
+) -> list[Outcome]:  # fmt: skip
+    """One run: start the twin, let all watch, play the traces, wait for the last suspend."""
+    room = bound_seconds(WakePolicy(), max(60.0, float(suspend_after))) + 10
+    traces = [trace(seed + number, seconds, suspend_after, room) for number in range(copies)]
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="neonmeter-wake-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        world = parse(json.dumps(wake_world(observers, suspend_after)))
+        world = parse(json.dumps(wake_world(observers, suspend_after, copies)))
         quiet = TwinSettings(
             suspend_seconds=suspend_after, workload=False, consumers=False, poolers=False,
             # Its workers come at times of their own and keep awake, whoever watches: noise in a comparison.
@@ -112,25 +121,27 @@ def run(observers: Sequence[Observer], suspend_after: int, seconds: float, seed:
         with ExitStack() as watchers:
             start = time.time() + 2 + len(observers)
             for each in observers:
-                watchers.enter_context(watching(each, twin, folder, start))
+                watchers.enter_context(watching(each, twin, folder, start, copies))
             start = max(start, time.time() + 1)
-            print(f"{len(bursts)} bursts on each of {len(observers)} computes, T = {suspend_after} s, seed {seed}, "
-                  f"{seconds / 60:.0f} min; {load()}", flush=True)  # fmt: skip
-            computes = {each.name: twin.compute(each.name, "main") for each in observers}
+            print(f"{sum(map(len, traces))} bursts on {copies} computes of each of {len(observers)} observers, "
+                  f"T = {suspend_after} s, seed {seed}, {seconds / 60:.0f} min; {load()}", flush=True)  # fmt: skip
+            computes = {project(each, number): twin.compute(project(each, number), "main")
+                        for each in observers for number in range(copies)}  # fmt: skip
             reasons = Reasons(computes)
             reasons.start()
-            _play(twin, observers, bursts, start)
+            _play(twin, computes, traces, start)
             time.sleep(max(0.0, start + seconds - time.time()))
             until = time.time()
             reasons.ended.set()
-            alone = awake_spans(computes["nothing"], until)
-            return [observe(each, computes[each.name], alone, start, until, reasons) for each in observers]
+            mine = {each.name: [computes[project(each, number)] for number in range(copies)] for each in observers}
+            alone = [awake_spans(each, until) for each in mine["nothing"]]
+            return [observe(each, mine[each.name], alone, start, until, reasons) for each in observers]
 
 
-def _play(twin: Twin, observers: Sequence[Observer], bursts: Sequence[Span], start: float) -> None:
+def _play(twin: Twin, computes: Mapping[str, Compute], traces: Sequence[Sequence[Span]], start: float) -> None:
     players = []
-    for each in observers:
-        compute = twin.compute(each.name, "main")
+    for name, compute in computes.items():
+        bursts = traces[int(name.rpartition("-")[2])]
         players.append(Player(conninfo(twin, compute, "app", USER, twin.password), bursts, start))
     for player in players:
         player.start()
@@ -168,27 +179,28 @@ def verdicts(outcomes: Sequence[Outcome], bound: float) -> list[Verdict]:
     for each in outcomes:
         if each.observer.kind != "neonmeter":
             continue
-        limit = bound * each.observer.agents
         said = (f"worst {each.worst:.1f} s, mean {each.mean:.1f} s of {len(each.added)} idle transitions, "
                 f"{each.caused} wakes")  # fmt: skip
         if each.worst > NOISE:
             said += f" (the worst held by: {each.held_by})"
-        met = each.worst <= limit + NOISE and not each.caused
-        found.append(Verdict(each.observer.title, said, f"<= {limit:g} s each, 0 wakes", met))
+        met = each.worst <= bound + NOISE and not each.caused
+        found.append(Verdict(each.observer.title, said, f"<= {bound:g} s each, 0 wakes", met))
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run it and print it."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench wake", description=__doc__)
-    parser.add_argument("--minutes", type=float, help="length of the run: 13, with --long 45")
+    parser.add_argument("--minutes", type=float, help="length of the run: 13, with --long 22")
     parser.add_argument("--long", action="store_true", help="T = 300 s instead of 60 s")
     parser.add_argument("--suspend", type=int, help="any other T in seconds")
+    parser.add_argument("--copies", type=int, help="computes for each observer: 1, with --long 2")
     parser.add_argument("--only", help=f"of {', '.join(each.name for each in OBSERVERS)}; separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(argv)
     suspend_after = asked.suspend or (300 if asked.long else 60)
-    minutes = asked.minutes or (45.0 if asked.long else 13.0)
+    minutes = asked.minutes or (22.0 if asked.long else 13.0)
+    copies = asked.copies or (2 if asked.long else 1)
     names = {"nothing", *(asked.only.split(",") if asked.only else (each.name for each in OBSERVERS))}
     unknown = names - {each.name for each in OBSERVERS}
     if unknown:
@@ -197,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if shutil.which(DEBIAN, path=f"{os.environ.get('PATH', '')}:/usr/bin") is None:
         print(f"{DEBIAN} is not installed: it is left out (apt-get install {DEBIAN})")
         chosen = [each for each in chosen if each.kind != "debian"]
-    report(run(chosen, suspend_after, minutes * 60, asked.seed), suspend_after)
+    report(run(chosen, suspend_after, minutes * 60, asked.seed, copies), suspend_after)
 
 
 if __name__ == "__main__":

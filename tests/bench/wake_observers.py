@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,36 +79,43 @@ OBSERVERS: Sequence[Observer] = (
 )
 
 
-def wake_world(observers: Sequence[Observer], suspend_after: int) -> dict[str, Any]:
-    """The twin's world: a project with one compute and one tenant for each observer."""
+def project(observer: Observer, number: int) -> str:
+    """The name of the project with an observer's compute of that number."""
+    return f"{observer.name}-{number}"
+
+
+def wake_world(observers: Sequence[Observer], suspend_after: int, copies: int = 1) -> dict[str, Any]:
+    """The twin's world: for each observer so many projects with one compute and one tenant."""
     tenant = {"name": "web", "schema": "t_web", "role": "web", "calls_per_second": 1, "kind": "reader"}
     endpoint = {"min_cu": 0.25, "max_cu": 0.25, "suspend_timeout": suspend_after}
     return {
         "org_id": "org-bench-00000001",
         "projects": [
-            {"name": each.name, "region": "aws-eu-central-1",
+            {"name": project(each, number), "region": "aws-eu-central-1",
              "branches": [{"name": "main", "endpoint": endpoint, "tenants": [tenant]}]}
             for each in observers
+            for number in range(copies)
         ],
     }  # fmt: skip
 
 
 @contextmanager
-def watching(observer: Observer, twin: Twin, folder: Path, began: float) -> Iterator[None]:
-    """Let it watch its compute from ``began`` (unix seconds) on, until the end of the context."""
-    compute = twin.compute(observer.name, "main")
+def watching(observer: Observer, twin: Twin, folder: Path, began: float, copies: int = 1) -> Iterator[None]:
+    """Let it watch its computes from ``began`` (unix seconds) on, until the end of the context."""
     with ExitStack() as stack:
-        if observer.kind == "debian":
-            url = stack.enter_context(_debian(twin, compute, folder))
-            stack.enter_context(repeated(SCRAPE_SECONDS, lambda: _get(url), began))
-        elif observer.kind == "poller":
-            stack.enter_context(repeated(POLL_SECONDS, lambda: _poll(twin, compute), began))
-        elif observer.kind == "neonmeter":
-            _neonmeter(observer, twin, folder, stack)
+        for number in range(copies):
+            compute = twin.compute(project(observer, number), "main")
+            if observer.kind == "debian":
+                url = stack.enter_context(_debian(twin, compute, folder / f"debian-{number}.log"))
+                stack.enter_context(repeated(SCRAPE_SECONDS, partial(_get, url), began))
+            elif observer.kind == "poller":
+                stack.enter_context(repeated(POLL_SECONDS, partial(_poll, twin, compute), began))
+        if observer.kind == "neonmeter":
+            _neonmeter(observer, twin, folder, stack, copies)
         yield
 
 
-def _neonmeter(observer: Observer, twin: Twin, folder: Path, stack: ExitStack) -> None:
+def _neonmeter(observer: Observer, twin: Twin, folder: Path, stack: ExitStack, copies: int) -> None:
     api = stack.enter_context(
         serve(
             twin.world,
@@ -118,7 +126,7 @@ def _neonmeter(observer: Observer, twin: Twin, folder: Path, stack: ExitStack) -
         )
     )
     settings = twin.agent_settings()
-    settings["neon"] |= {"api_url": api.url, "include": [observer.name]}
+    settings["neon"] |= {"api_url": api.url, "include": [project(observer, each) for each in range(copies)]}
     settings["intervals"] = {**DEFAULTS, "inventory_seconds": observer.look}
     settings["sampling"] = {"tick_seconds": observer.look}
     for number in range(observer.agents):
@@ -167,11 +175,11 @@ def conninfo(twin: Twin, compute: Compute, database: str, user: str, password: s
 
 
 @contextmanager
-def _debian(twin: Twin, compute: Compute, folder: Path) -> Iterator[str]:
+def _debian(twin: Twin, compute: Compute, log_file: Path) -> Iterator[str]:
     """Debian's exporter as its package has it: one data source, database postgres."""
     address = f"127.0.0.1:{free_port()}"
     source = f"postgresql://monitor:{twin.monitor_password}@{compute.endpoint.host}/postgres?sslmode=disable"
-    with (folder / "debian.log").open("wb") as log:
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             [shutil.which(DEBIAN) or DEBIAN, f"--web.listen-address={address}"],
             env={**os.environ, "DATA_SOURCE_NAME": source},

@@ -21,6 +21,7 @@ from collectors.wake import (
     fresh_seconds,
     may_enter_user_databases,
     pace_seconds,
+    unproved_bound_seconds,
 )
 from collectors.wake_cost import added_awake_seconds
 
@@ -35,7 +36,8 @@ VISITED = WakeState(
     "ep-1", own_end=NOW - 100, last_visit=NOW - 101, visited_start=STARTED, seen_start=STARTED, seen_at=NOW - 4000
 )
 BASE = Evidence(STARTED, NOW - 100, sessions=10, active_seconds=5.0, connect_clock=NOW - 100)
-KNOWN = replace(VISITED, baseline=BASE.baseline(), server_end=NOW - 99)
+KNOWN = replace(VISITED, baseline=BASE.baseline(), server_end=NOW - 99, confirmed=1)
+"""A suspend has borne out what its last_active shows."""
 
 
 def looked(*kinds: str, sessions: int = 10, start: float = STARTED, peers: int = 0, clock: float = NOW) -> Evidence:
@@ -86,17 +88,42 @@ ANSWERS = [
      state(lead=300.0, lead_at=NOW - 60, skew=300.0, server_end=NOW - 700), True, "R4"),
     ("R3 ahead by nobody knows how much is no age", API, facts(last_active=NOW + 270), KNOWN, False, "R3"),
     ("R3 a start is an activity, where last_active is frozen", API,
-     facts(last_active=NOW - 9000, started_at=NOW - 20), KNOWN, True, "R4"),
+     facts(last_active=NOW - 9000, started_at=NOW - 20), KNOWN, True, "R3"),
+    ("R3 a start longer ago than G is not fresh", API, facts(last_active=None, started_at=NOW - 61), KNOWN,
+     False, "R3"),
+    ("R3 a start is visited once", API, facts(last_active=None, started_at=NOW - 40),
+     state(visited_start=NOW - 40, seen_start=NOW - 40, own_end=NOW - 30), False, "R4"),
+    ("R3 a start that the clocks put after our first look at it proves nothing", API,
+     facts(last_active=None, started_at=NOW - 20),
+     state(seen_start=NOW - 20, seen_at=NOW - 30, confirmed=0), False, "R4"),
+    ("R3 what our last sample saw is fresh for G", API, facts(last_active=None),
+     state(foreign=True, last_visit=NOW - 60, proof=NOW - 60), True, "R3"),
+    ("R3 and no longer", API, facts(last_active=None),
+     state(foreign=True, last_visit=NOW - 62.1, proof=NOW - 62.1), False, "R3"),
     ("R4 eps behind our own end is foreign", API, AWAKE, state(own_end=NOW - 35), True, "R4"),
     ("R4 less than eps may be ourselves", API, AWAKE, state(own_end=NOW - 34.9), False, "R4"),
     ("R4 an echo of another sampler is not foreign", API, AWAKE,
      state(own_end=NOW - 80, echo_until=NOW + 1), False, "R4"),
-    ("R4 beyond an echo it is foreign again", API, AWAKE,
-     state(own_end=NOW - 88, echo_until=NOW + 1), True, "R4"),
+    ("R4 with another sampler about last_active is not believed", API, AWAKE,
+     state(own_end=NOW - 88, echo_until=NOW + 1), False, "R4"),
+    ("R4 but once in an hour that no visit saw", API, AWAKE,
+     state(own_end=NOW - 3600, last_visit=NOW - 3601, echo_until=NOW + 1), True, "R4"),
+    ("R4 what no suspend bore out is not believed", API, AWAKE, state(confirmed=0), False, "R4"),
+    ("R4 except in the life in which it was first seen", API, AWAKE,
+     state(confirmed=0, met_start=STARTED), True, "R4"),
+    ("R4 not even there once it was contradicted", API, AWAKE,
+     state(confirmed=0, doubt=1, met_start=STARTED), False, "R4"),
+    ("R4 after a contradiction one suspend is not enough", API, AWAKE, state(confirmed=1, doubt=1), False, "R4"),
+    ("R4 but two are", API, AWAKE, state(confirmed=2, doubt=1), True, "R4"),
+    ("R10 our share of its awake time is not exceeded", API, AWAKE, state(added_seconds=200.1), False, "R10"),
+    ("R10 but used", API, AWAKE, state(added_seconds=199.9), True, "R4"),
+    ("R10 earlier lives count", API, AWAKE, state(added_seconds=299.9, awake_seconds=5000.0), True, "R4"),
+    ("R10 holds for proofs too", API, facts(last_active=None, started_at=NOW - 50),
+     state(added_seconds=172.0), False, "R10"),
     ("R5 silence holds", API, AWAKE, state(quiet_until=NOW + 1), False, "R5"),
     ("R5 silence ends", API, AWAKE, state(quiet_until=NOW), True, "R4"),
     ("R5 silence ends when someone else starts it anew", API, facts(started_at=NOW - 20),
-     state(quiet_until=NOW + 500), True, "R4"),
+     state(quiet_until=NOW + 500), True, "R3"),
     ("R5 a start before our end is no new activity", API, facts(started_at=NOW - 20, last_active=None),
      state(own_end=NOW - 10), False, "R4"),
     ("R6 the first sight samples nothing", API, facts(last_active=NOW), None, False, "R6"),
@@ -114,22 +141,26 @@ ANSWERS = [
     ("R8 a start during a visit without answer was ours", API, facts(started_at=NOW - 29),
      state(in_flight=NOW - 30, own_end=NOW - 24), False, "R8"),
     ("R8 a start long after a visit without answer was not", API, facts(started_at=NOW - 10, last_active=NOW - 5),
-     state(in_flight=NOW - 60, own_end=NOW - 54), True, "R4"),
+     state(in_flight=NOW - 60, own_end=NOW - 54), True, "R3"),
     ("database: a start by someone else is sampled", DATABASE, facts(started_at=NOW - 30, last_active=None), KNOWN,
-     True, "R5"),
-    ("database: not when one touch at the start would end about now", DATABASE,
-     facts(started_at=NOW - 298, last_active=None), KNOWN, False, "R3"),
+     True, "R3"),
+    ("database: not when it is longer ago than G", DATABASE, facts(started_at=NOW - 61, last_active=None), KNOWN,
+     False, "R5"),
     ("database: evidence of someone else is followed at the pace", DATABASE, facts(last_active=None),
-     state(foreign=True, last_visit=NOW - 60), True, "R5"),
+     state(foreign=True, last_visit=NOW - 60, proof=NOW - 60), True, "R3"),
     ("database: also when the round comes a moment early", DATABASE, facts(last_active=None),
-     state(foreign=True, last_visit=NOW - 59), True, "R5"),
+     state(foreign=True, last_visit=NOW - 59, proof=NOW - 59), True, "R3"),
     ("database: and not faster", DATABASE, facts(last_active=None),
-     state(foreign=True, last_visit=NOW - 57), False, "R5"),
+     state(foreign=True, last_visit=NOW - 57, proof=NOW - 57), False, "R5"),
+    ("database: sums that moved do not tell when", DATABASE, facts(last_active=None),
+     state(foreign=True, last_visit=NOW - 60, proof=NOW - 120), False, "R5"),
     ("database: nobody there, silence", DATABASE, AWAKE, state(quiet_until=NOW + 1), False, "R5"),
-    ("database: what outlasts the silence is someone else's", DATABASE, facts(last_active=None),
-     state(quiet_until=NOW), True, "R5"),
-    ("a last_active found lying is not asked", API, AWAKE,
-     state(distrust_until=NOW + 1, foreign=True, last_visit=NOW - 30), False, "R5"),
+    ("database: what outlasts an hour is someone else's", DATABASE, facts(last_active=None),
+     state(visits=1, last_visit=NOW - 3600), True, "R5"),
+    ("database: not what outlasts less", DATABASE, facts(last_active=None),
+     state(visits=1, last_visit=NOW - 3599), False, "R5"),
+    ("database: except once in the life in which it was first seen", DATABASE, facts(last_active=None),
+     state(met_start=STARTED, last_visit=0.0, seen_at=NOW - 625), True, "R5"),
 ]  # fmt: skip
 
 
@@ -211,10 +242,50 @@ def test_r5_nobody_there_means_more_than_2t_of_silence_and_doubles() -> None:
     assert visit(kept, looked(CLIENT_ACTIVE)).quiet_until == 0.0
 
 
-def test_r5_an_api_that_the_database_contradicts_twice_is_not_believed_for_a_day() -> None:
-    once = visit(KNOWN, looked())
-    assert (once.echo_until, once.distrust_until) == (NOW + 0.2 + DAY, 0.0)
-    assert visit(once, looked()).distrust_until == NOW + 0.2 + DAY
+def test_r5_an_api_that_the_database_contradicts_is_not_believed_for_ever_more_suspends() -> None:
+    led = replace(KNOWN, claimed=True, confirmed=9)
+    once = visit(led, looked())
+    assert (once.confirmed, once.doubt) == (0, 1)
+    assert visit(replace(once, confirmed=9), looked()).doubt == 2
+    assert visit(replace(led, claimed=False), looked()).doubt == 0
+
+
+def ended(**changes: object) -> WakeState:
+    """The state after a look that finds it suspended since NOW."""
+    told = facts(current_state="idle", suspended_at=NOW, last_active=NOW - 300)
+    return decide(API, told, state(**changes), NOW + 30).state
+
+
+SUSPENDS = [
+    ("what stood still until T before bears it out", {"confirmed": 0, "stood": NOW - 300}, (1, 0)),
+    ("what was shown later than T before was false", {"confirmed": 9, "stood": NOW - 200}, (0, 1)),
+    ("what never stood still tells nothing", {"confirmed": 0, "stood": 0.0}, (0, 0)),
+    ("a suspend by hand tells nothing", {"confirmed": 9, "stood": NOW - 200, "proof": NOW - 210}, (9, 0)),
+    ("doubt ends after twice as many as it asks for", {"confirmed": 3, "doubt": 1, "stood": NOW - 300}, (4, 0)),
+    ("and not before", {"confirmed": 2, "doubt": 1, "stood": NOW - 300}, (3, 1)),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [e[1:] for e in SUSPENDS], ids=[e[0] for e in SUSPENDS])
+def test_a_suspend_says_whether_last_active_was_right(changes: dict[str, object], expected: tuple[int, int]) -> None:
+    kept = ended(**changes)
+    assert (kept.confirmed, kept.doubt) == expected
+    assert kept.awake_seconds == 5000.0
+    told = facts(current_state="idle", suspended_at=NOW, last_active=NOW - 300)
+    assert decide(API, told, kept, NOW + 90).state == kept, "each suspend counts once"
+
+
+def test_last_active_stands_when_it_is_seen_to_be_old_and_no_more_when_it_moves() -> None:
+    stands = decide(API, facts(last_active=NOW - 10), KNOWN, NOW).state
+    assert stands.stood == NOW - 10
+    assert decide(API, facts(last_active=NOW - 10), stands, NOW + 60).state == stands
+    assert decide(API, facts(last_active=NOW + 59), stands, NOW + 60).state.stood == 0.0
+
+
+def test_a_round_that_comes_late_gets_a_shorter_session() -> None:
+    for late, left in ((0.0, 5.0), (1.5, 3.5)):
+        kept = state(foreign=True, last_visit=NOW - 60 - late, proof=NOW - 60 - late)
+        assert decide(DATABASE, facts(last_active=None), kept, NOW).end_by == NOW + left
 
 
 def test_r5_the_first_look_has_nothing_to_compare_and_is_followed_by_another() -> None:
@@ -282,14 +353,16 @@ def test_r9_our_own_sessions_in_user_databases_are_not_someone_else() -> None:
     assert visit(visit(kept, looked(CLIENT_ACTIVE, sessions=13)), looked(sessions=16)).foreign
 
 
-@pytest.mark.parametrize(("t", "g", "pace"), [(60, 12, 25), (120, 24, 55), (300, 60, 60), (3600, 60, 60)])
+@pytest.mark.parametrize(("t", "g", "pace"), [(60, 12, 12), (120, 24, 24), (300, 60, 60), (3600, 60, 60)])
 def test_the_window_and_the_pace_follow_from_t(t: float, g: float, pace: float) -> None:
     assert (fresh_seconds(t), pace_seconds(DATABASE, t)) == (g, pace)
 
 
 @pytest.mark.parametrize(("t", "bound"), [(300, 65.5), (60, 17.5)])
-def test_the_bound_is_what_the_promise_says(t: float, bound: float) -> None:
-    assert bound_seconds(API, t) == bound
+@pytest.mark.parametrize("policy", [API, DATABASE])
+def test_the_bound_is_what_the_promise_says(policy: WakePolicy, t: float, bound: float) -> None:
+    assert bound_seconds(policy, t) == bound
+    assert unproved_bound_seconds(policy, t) == t + 5.5
 
 
 @pytest.mark.parametrize(("setting", "seconds"), [(0, 300), (60, 60), (10, 60), (7200, 7200), (-1, None)])
