@@ -137,14 +137,18 @@ def cost_command(options: argparse.Namespace) -> int:
         report, names, own = _report(settings, at)
     except StoreError as problem:
         return refuse(str(problem))
+    from exporter.finops.declared import declared, extra_lines
+
     problems = report.problems()
+    extra = declared(extra_lines(settings.cost.extra_lines), report.costs)
     if options.json:
-        print(json.dumps(report.as_dict(), indent=2))
+        print(json.dumps({**report.as_dict(), **extra.as_dict()}, indent=2))
     else:
         from exporter.finops.cost_explain import Explanation
         from exporter.finops.cost_text import summary
 
         print(Explanation(report, names).text(own) if options.explain else summary(report, names), end="")
+        print(extra.text(), end="")
     for each in problems:
         print(f"does not add up: {each}", file=sys.stderr)
     return FINDINGS if problems else OK

@@ -190,7 +190,7 @@ def test_budgets_of_this_month(tmp_path: Path, run: Run, monkeypatch: pytest.Mon
     everything, shop = json.loads(out)
     assert code == FINDINGS
     assert (everything["budget"], everything["amount"]) == ("all", "0.5")
-    assert (everything["verdict"], everything["spent"]) == ("over", "57.24")
+    assert (everything["verdict"], everything["spent"]) == ("over", "75.6")
     assert everything["forecast_method"] == "forecast (weekday)"
     assert (shop["verdict"], shop["spent"], shop["burn_rate"]) == ("within", "0", {"6h": "0", "24h": "0", "3d": "0"})
     code, out, _ = run("budget")
