@@ -17,6 +17,7 @@ from exporter.collecting.rounds import Rounds
 from exporter.otlp import Otlp, OtlpSettings, OtlpUnavailableError
 from exporter.reload import Reloader
 from exporter.selfmetrics import SelfMetrics
+from exporter.serving.details import Details
 from exporter.serving.http import HttpServer, Limits
 from exporter.serving.publisher import Publisher
 from exporter.serving.routes import Routes
@@ -67,6 +68,7 @@ class App:
         self.state = State(builder)
         self.publisher = Publisher(builder, self.state, self.metrics)
         self.publisher.use(settings)
+        self.details = Details()
         self.stopping = asyncio.Event()
         self._config = config
 
@@ -89,7 +91,7 @@ class App:
     def _serve(self) -> HttpServer:
         host, port = self.settings.http.address
         loopback = host in ("localhost", "::1") or host.startswith("127.")
-        routes = Routes(self.publisher, self.metrics, loopback=loopback)
+        routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.details)
         server = HttpServer(
             routes.answer,
             host=host,
@@ -102,7 +104,7 @@ class App:
         return server
 
     async def _collect(self, server: HttpServer) -> None:
-        kept = Kept.open(self.settings, self.state, self.metrics)
+        kept = Kept.open(self.settings, self.state, self.metrics, self.details)
         otlp = self._telemetry()
         rounds = Rounds(wire(self.settings, kept), self.publisher, server)
         reloader = Reloader(self._config, rounds, self.publisher)

@@ -37,6 +37,7 @@ from exporter.finops.forecast_book import OUTLOOK_SCHEMA
 from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
 from exporter.finops.weights import tenant_facts
 from exporter.selfmetrics import SelfMetrics
+from exporter.serving.details import Details
 from exporter.settings import PoolerSettings, Settings
 from exporter.settings.dsn import Place, conninfo
 from exporter.settings.preflight import tenant_rules
@@ -73,10 +74,11 @@ class Kept:
     """Where the ledger's work is done: a database that is away holds up nobody else's."""
     wake_states: WakeStates
     awake: Awake
+    details: Details
     clock: Callable[[], float] = time.time
 
     @classmethod
-    def open(cls, settings: Settings, state: State, metrics: SelfMetrics) -> Kept:
+    def open(cls, settings: Settings, state: State, metrics: SelfMetrics, details: Details | None = None) -> Kept:
         """Open the store and everything that lives in it.
 
         Raises:
@@ -89,7 +91,8 @@ class Kept:
         wake_states, awake = WakeStates(store, disk), Awake(store)
         ledger = open_ledger(settings, store)
         books = disk if settings.ledger.url is None else Disk()
-        return cls(store, disk, state, metrics, durable, tenancy, ledger, books, wake_states, awake)
+        details = details or Details()
+        return cls(store, disk, state, metrics, durable, tenancy, ledger, books, wake_states, awake, details)
 
     def close(self) -> None:
         """Finish what is being written, then close the file."""

@@ -13,6 +13,7 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from exporter.selfmetrics import SCRAPE_BYTES, SCRAPES, SelfMetrics
+from exporter.serving.details import PREFIX, Details
 from exporter.serving.http import Request, Response, text_response
 from exporter.serving.page import Overview, TargetRow, render_index, render_targets, target_as_dict
 from exporter.serving.snapshot import Snapshot
@@ -81,12 +82,14 @@ class Routes:
         metrics: SelfMetrics | None = None,
         *,
         loopback: bool = True,
+        details: Details | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``loopback``: we listen on loopback only, so a reload under any other host name is DNS rebinding."""
         self._view = view
         self._metrics = metrics
         self._loopback = loopback
+        self._details = details or Details()
         self._clock = clock
         self._get: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._scrape,
@@ -104,8 +107,10 @@ class Routes:
                 return text_response(405, "reload is a POST", ("Allow", "POST"))
             return self._reload(request)
         handler = self._get.get(request.path)
+        if handler is None and request.path.startswith(PREFIX):
+            handler = self._detail
         if handler is None:
-            return text_response(404, "not found; there is / /metrics /targets /config /healthz /readyz")
+            return text_response(404, "not found; there is / /metrics /targets /config /healthz /readyz /api/v1/")
         if request.method not in ("GET", "HEAD"):
             return text_response(405, "only GET and HEAD here", ("Allow", "GET, HEAD"))
         return handler(request)
@@ -137,6 +142,13 @@ class Routes:
             headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
             return Response(200, headers, (body,), len(body))
         return _page(render_targets(rows, self._clock()))
+
+    def _detail(self, request: Request) -> Response:
+        page = self._details.get(request.path)
+        if page is None:
+            return text_response(404, f"no such page; {PREFIX} lists all")
+        headers = (("Content-Type", page.content_type), ("Cache-Control", "no-store"))
+        return Response(200, headers, (page.body,), len(page.body))
 
     def _reload(self, request: Request) -> Response:
         refusal = refuse_reload(request, loopback=self._loopback)
