@@ -1,4 +1,4 @@
-"""Finished pages of detail under /api/v1/: what is too much for a label, as JSON and Markdown, ready before it is asked.
+"""Finished pages of detail under /api/v1/: what is too much for a label, as JSON and Markdown, made beforehand.
 
 Whoever works something out puts its pages here as bytes; serving picks them up on its own threads and computes nothing.
 """
