@@ -104,7 +104,7 @@ def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Ma
 
 def _rows(outlook: MonthOutlook, names: Mapping[str, str], by: str) -> list[tuple[str, str, Forecast]]:
     if by == "org":
-        return [(org, names.get(org, org), each) for org, each in sorted(outlook.orgs.items())]
+        return [(org, names.get(org, org), each) for org, each in sorted(outlook.orgs.items()) if each.p90]
     ranked = sorted(outlook.projects.items(), key=lambda item: (-item[1].p50, item[0]))
     return [(f"{org}/{project}", names.get(project, project), each) for (org, project), each in ranked if each.p90]
 

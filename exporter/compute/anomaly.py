@@ -76,7 +76,7 @@ class Anomaly:
     usd: Fraction
     """Beyond the usual, so far (unrounded, at today's prices)."""
     usd_per_day: Fraction
-    """Beyond the usual on its newest day."""
+    """Beyond the usual: the mean of its days; of a leak, its newest day."""
     usual_per_day: Fraction
     why: str
     also: tuple[str, ...] = ()

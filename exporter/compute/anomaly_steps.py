@@ -36,7 +36,10 @@ class Policy:
 
 @dataclass(slots=True)
 class Episode:
-    """Days by index; amounts in raw units. ``excess`` is summed beyond the usual."""
+    """Days by index; amounts in raw units. ``excess`` is summed beyond the usual.
+
+    ``newest`` is what a day costs beyond ``usual``: of steps the mean of the days beyond, of leaks the last day.
+    """
 
     start: int
     kind: str = "spike"
@@ -51,49 +54,68 @@ class Episode:
     above: int = 0
     """Of these, days above every day remembered."""
     calm: int = 0
+    """Days in a row that were not, and could have been: a weekend that is quiet as ever says nothing."""
+    quiet: int = 0
     """Days in a row that were not."""
     values: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Usual:
-    """What is usual: the last values of each weekday outside episodes."""
+    """What is usual: the last values of each weekday outside episodes. The spread is measured anew once a week."""
 
     def __init__(self, floor: Fraction) -> None:
         self._floor = floor
         self._weekdays: list[deque[int]] = [deque(maxlen=MEMORY) for _ in range(WEEK)]
         self.known = 0
+        self._measured = -WEEK
+        self._wide = 0
+        self._rare = False
+        self.highest = 0
+        """Of all days remembered when the spread was measured, and since."""
 
     def learn(self, index: int, value: int) -> None:
         self._weekdays[index % WEEK].append(value)
         self.known += 1
+        self.highest = max(self.highest, value)
 
     def forget(self) -> None:
-        for each in self._weekdays:
-            each.clear()
-        self.known = 0
+        self.__init__(self._floor)  # type: ignore[misc]
 
-    def of(self, index: int) -> tuple[int, int, int]:
-        """(The usual of this weekday, the spread around it, the highest remembered of any weekday)."""
+    def of(self, index: int) -> tuple[int, int]:
+        """(The usual of this weekday, the spread around it)."""
+        if self.known >= self._measured + WEEK:
+            self._measure()
+        if self._rare:
+            return 0, self._wide
         same = self._weekdays[index % WEEK]
+        return median(same) if len(same) >= 3 else self._middle(), self._wide
+
+    def _middle(self) -> int:
+        return median(value for each in self._weekdays for value in each)
+
+    def _measure(self) -> None:
+        self._measured = self.known
         every = [value for each in self._weekdays for value in each]
         active = [value for value in every if value]
-        if 10 * len(active) < 6 * len(every) and active:
+        self.highest = max(every)
+        usual = median(active) if active else 0
+        least = usual * self._floor.numerator // self._floor.denominator + 1
+        self._rare = bool(active) and 10 * len(active) < 6 * len(every)
+        if self._rare:
             # Zero on many days: an active day is compared with active days.
-            middle = median(active)
-            wide = spread([value - middle for value in active])
-            return 0, max(wide, self._part(middle)) + middle // 4, max(every)
-        middle = median(same) if len(same) >= 3 else median(every)
+            self._wide = max(spread([value - usual for value in active]), least) + usual // 4
+            return
+        middle = median(every)
         medians = [median(each) if len(each) >= 3 else middle for each in self._weekdays]
         rests = [value - medians[day] for day, each in enumerate(self._weekdays) for value in each]
-        return middle, max(spread(rests), self._part(median(active) if active else 0)), max(every)
-
-    def _part(self, value: int) -> int:
-        return value * self._floor.numerator // self._floor.denominator + 1
+        self._wide = max(spread(rests), least)
 
 
 def steps(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
     """Episodes of a flow. One that is not over at the last day has ``over`` false. Only those worth an alarm."""
     usual = _Usual(policy.spread_floor)
+    least = _least(policy.usd_per_day, unit)
+    spreads, times = policy.spreads.numerator, policy.spreads.denominator
     episode: Episode | None = None
     for index, value in enumerate(days):
         if value is None:
@@ -101,16 +123,17 @@ def steps(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
         if usual.known < LEARN:
             usual.learn(index, value)
             continue
-        middle, wide, highest = usual.of(index)
-        beyond = (value - middle) > policy.spreads * wide and (value - middle) * unit >= policy.usd_per_day
+        # What costs less than a day's floor cannot be beyond it.
+        middle, wide = usual.of(index) if value >= least or episode is not None else (value, 0)
+        beyond = value - middle >= least and (value - middle) * times > wide * spreads
         if episode is None and not beyond:
             usual.learn(index, value)
             continue
         episode = episode or Episode(index, last=index)
         _step(episode, index, value, (middle, beyond))
-        episode.above += beyond and value > highest
-        _judge_step(episode, index, value > highest * 13 // 10, unit, policy)
-        if episode.calm >= 2 or episode.count >= NEW_USUAL:
+        episode.above += beyond and value > usual.highest
+        _judge_step(episode, index, value > usual.highest * 13 // 10, unit, policy)
+        if episode.calm >= 2 or episode.quiet >= 4 or episode.count >= NEW_USUAL:
             episode.over = True
             if episode.count >= NEW_USUAL:
                 usual.forget()
@@ -123,18 +146,24 @@ def steps(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
         yield episode
 
 
+def _least(usd: Fraction, unit: Fraction) -> int:
+    """Raw units that cost so much, at least one."""
+    return max(1, -(-usd * unit.denominator // unit.numerator))
+
+
 def _step(episode: Episode, index: int, value: int, now: tuple[int, bool]) -> None:
     middle, beyond = now
     episode.values.append((index, value))
     if beyond:
         episode.count += 1
-        episode.calm = 0
+        episode.calm = episode.quiet = 0
         episode.last = index
         episode.excess += value - middle
-        episode.newest, episode.usual = value - middle, middle
+        episode.usual += (middle - episode.usual) // episode.count
+        episode.newest = episode.excess // episode.count
     else:
-        # A weekend that is quiet as ever says nothing about the step of the week.
         episode.calm += bool(middle)
+        episode.quiet += 1
 
 
 def _judge_step(episode: Episode, index: int, far: bool, unit: Fraction, policy: Policy) -> None:
@@ -151,12 +180,13 @@ def leaks(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
     episode: Episode | None = None
     before: int | None = None
     pressure, held = 0, Episode(0)
+    least = _least(policy.usd_per_day, unit)
     for index, value in enumerate(days):
         if value is None or before is None:
             before = value if value is not None else before
             continue
         growth, before = value - before, value
-        if len(growths) < LEARN:
+        if len(growths) < LEARN or (value < least and pressure == 0):
             growths.append(growth)
             continue
         middle = median(growths)

@@ -34,7 +34,9 @@ TRUSTED = 8
 """Past forecasts below which an interval is not called a measured one."""
 _FINE = 10**6
 _HIGHEST = 10**18
-_WIDEST = Fraction(3)
+_PARTS = 10**9
+"""Misses are counted in so many parts of their size."""
+_WIDEST = 3 * _PARTS
 _NOTHING = (Fraction(), Fraction(), Fraction())
 
 
@@ -143,6 +145,9 @@ def look(leaf: Leaf, month: int, through: int) -> Sight:
 
     sight.rest = usd(predict(leaf.days, size, ahead, leaf.kind))
     sight.usual = usd(_usual(leaf.days, size, ahead))
+    if not sight.rest and not usd(_most(leaf.days, ahead)):
+        # Free, whatever comes: far below an allowance.
+        return sight
     for number in range(LOOKS):
         origin = size - ahead[1] - number * STRIDE
         if origin + ahead[1] <= 0:
@@ -182,30 +187,33 @@ def _predict_flow(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
     if not total:
         return _usual(days, origin, ahead)
     # The level: the last days as they were had all weekdays been alike, so that a new level shows within days.
+    # Whole numbers in parts so fine that every weekday divides them, so an even week is forecast to the last digit.
+    common = lcm(*(each for each in shape if each))
+    fine = 2 * WEEK * common
     seen = [
-        value * _FINE * total // (WEEK * shape[index % WEEK])
+        2 * value * total * (common // shape[index % WEEK])
         for index in range(max(0, origin - RECENT), origin)
         if (value := days[index]) is not None and shape[index % WEEK]
     ]
-    level = median(seen) if seen else _FINE * total // WEEK
-    per_day = _trend(days, origin, SLOPE)
+    level = median(seen) if seen else 2 * common * total
+    per_day = _trend(days, origin, SLOPE, fine)
     result = 0
     for step in range(*ahead):
         day = max(0, 1000 * level + per_day * (500 * RECENT + _damped(step + 1)))
         result += day * shape[(origin + step) % WEEK]
-    return Fraction(result * WEEK, 1000 * _FINE * total)
+    return Fraction(result * WEEK, 1000 * fine * total)
 
 
 def _predict_level(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
     level = _FINE * next(value for value in reversed(days[:origin]) if value is not None)
-    per_day = _trend(days, origin, LEVEL_SLOPE)
+    per_day = _trend(days, origin, LEVEL_SLOPE, _FINE)
     return Fraction(sum(max(0, level + per_day * (step + 1)) for step in range(*ahead)), _FINE)
 
 
-def _trend(days: Days, origin: int, length: int) -> int:
-    """Change per day, times _FINE, as far as the pairs of weekdays agree on a direction: noise is no trend."""
+def _trend(days: Days, origin: int, length: int, fine: int) -> int:
+    """Change per day, times ``fine``, as far as the pairs of weekdays agree on a direction: noise is no trend."""
     slope, rises, falls = tilt(days, origin - length, origin)
-    return slope * _FINE * abs(rises - falls) // (840 * WEEK * (rises + falls)) if rises + falls else 0
+    return slope * fine * abs(rises - falls) // (840 * WEEK * (rises + falls)) if rises + falls else 0
 
 
 _DAMPED: list[int] = [0]
@@ -216,6 +224,10 @@ def _damped(steps: int) -> int:
     while len(_DAMPED) <= steps:
         _DAMPED.append(_DAMPED[-1] + round(1000 * DAMPING ** len(_DAMPED)))
     return _DAMPED[steps]
+
+
+def _most(days: Days, ahead: tuple[int, int]) -> Fraction:
+    return Fraction(2 * max((value for value in days if value is not None), default=0) * (ahead[1] - ahead[0]))
 
 
 def _usual(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
@@ -249,7 +261,7 @@ def _told(whole: Sight, until: int, horizon: int) -> Forecast:
         return Forecast(spent + low, spent + rest, spent + high, "run-rate", "low", why=why, spent=spent)
     first = until - (whole.history - ENOUGH) * DAY
     days = [day for day in sorted(whole.past) if day >= first]
-    misses = {day: _miss(whole.past[day]) for day in days}
+    misses = {day: int(_miss(whole.past[day]) * _PARTS) for day in days}
     band = _band(list(misses.values()))
     wider, coverage = _widened(misses, horizon)
     size = max(rest, whole.usual)
@@ -270,7 +282,7 @@ def _told(whole: Sight, until: int, horizon: int) -> Forecast:
     )
 
 
-def _band(misses: Sequence[Fraction]) -> tuple[Fraction, Fraction]:
+def _band(misses: Sequence[int]) -> tuple[Fraction, Fraction]:
     """The tenth and the ninetieth hundredth of what past forecasts missed by; never on one side of the forecast.
 
     The narrower side is at least half of the wider: luck of the past is no promise.
@@ -278,8 +290,8 @@ def _band(misses: Sequence[Fraction]) -> tuple[Fraction, Fraction]:
     if len(misses) < 3:
         return -Fraction(3, 10), Fraction(1, 2)
     ranked = sorted(misses)
-    low = min(Fraction(), quantile(ranked, Fraction(1, 10)))
-    high = max(Fraction(), quantile(ranked, Fraction(9, 10)))
+    low = min(Fraction(), quantile(ranked, Fraction(1, 10))) / _PARTS
+    high = max(Fraction(), quantile(ranked, Fraction(9, 10))) / _PARTS
     return min(low, -high / 2), max(high, -low / 2)
 
 
@@ -297,24 +309,24 @@ def _errors(past: Sequence[tuple[Fraction, Fraction, Fraction]]) -> tuple[Fracti
     return missed / came, sum((made - actual for made, actual, _ in past), Fraction()) / came
 
 
-def _widened(misses: Mapping[int, Fraction], horizon: int) -> tuple[Fraction, Fraction | None]:
+def _widened(misses: Mapping[int, int], horizon: int) -> tuple[Fraction, Fraction | None]:
     """How much wider past bands should have been for 8 of 10 to hold, and how often they did hold, widened as then.
 
     Each past forecast is given the band, and the widening, that it could have had: from those over when it was made.
     """
-    needed: dict[int, Fraction] = {}
+    needed: dict[int, int] = {}
     held = tested = 0
     for day, miss in misses.items():
         over = [each for made, each in misses.items() if made + horizon * DAY <= day]
         if len(over) < TRUSTED:
             continue
-        side = _band(over)[miss > 0]
+        side = int(_band(over)[miss > 0] * _PARTS)
         known = [each for made, each in needed.items() if made + horizon * DAY <= day]
-        needed[day] = _WIDEST if not side and miss else min(_WIDEST, miss / side) if side else Fraction()
+        needed[day] = min(_WIDEST, _PARTS * miss // side) if side else _WIDEST if miss else 0
         tested += 1
         held += needed[day] <= _factor(known)
-    return _factor(list(needed.values())), Fraction(held, tested) if tested else None
+    return _factor(list(needed.values())) / _PARTS, Fraction(held, tested) if tested else None
 
 
-def _factor(needed: Sequence[Fraction]) -> Fraction:
-    return max(Fraction(1), quantile(sorted(needed), Fraction(8, 10))) if needed else Fraction(1)
+def _factor(needed: Sequence[int]) -> Fraction:
+    return max(Fraction(_PARTS), quantile(sorted(needed), Fraction(8, 10))) if needed else Fraction(_PARTS)

@@ -27,14 +27,14 @@ def median(values: Iterable[int]) -> int:
     return ranked[half] if len(ranked) % 2 else (ranked[half - 1] + ranked[half]) // 2
 
 
-def quantile(ranked: Sequence[Fraction], q: Fraction) -> Fraction:
+def quantile(ranked: Sequence[int], q: Fraction) -> Fraction:
     """Of sorted values, interpolated at (n + 1) q: a little wider than the sample, as the next value may be."""
     place = (len(ranked) + 1) * q - 1
     if place <= 0:
-        return ranked[0]
+        return Fraction(ranked[0])
     low = int(place)
     if low >= len(ranked) - 1:
-        return ranked[-1]
+        return Fraction(ranked[-1])
     return ranked[low] + (ranked[low + 1] - ranked[low]) * (place - low)
 
 
@@ -48,21 +48,6 @@ def weekday_medians(days: Days, start: int, end: int) -> list[int]:
     whole = [value for group in groups for value in group]
     usual = median(whole) if whole else 0
     return [median(group) if group else usual for group in groups]
-
-
-def weekly_slopes(days: Days, start: int, end: int) -> list[Fraction]:
-    """Change per day between every two equal weekdays of days[start:end], sorted: seasons cannot tilt them."""
-    slopes = []
-    for index in range(max(0, start), end):
-        value = days[index]
-        if value is None:
-            continue
-        for later in range(index + WEEK, end, WEEK):
-            other = days[later]
-            if other is not None:
-                slopes.append(Fraction(other - value, later - index))
-    slopes.sort()
-    return slopes
 
 
 _WEEKS = 840

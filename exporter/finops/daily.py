@@ -34,6 +34,10 @@ UNITS_PER = {
 """Raw units of usage in one unit that a rate is per."""
 
 
+_SPARE = 92 * DAY
+"""Days before the asked ones are kept so long."""
+
+
 class SeriesKey(NamedTuple):
     """Whose cost, of what. A branch may be ``__project__`` or ``__unattributed__``, as in cost lines."""
 
@@ -178,9 +182,9 @@ class Daily:
             series.put(day, _billable(line), line.plan)
 
     def _forget(self, start: int) -> None:
-        if not self._revisions or min(self._revisions) >= start:
+        if not self._revisions or min(self._revisions) >= start - _SPARE:
             return
-        # Rare (a month has passed): start over rather than cut every series.
+        # Rare: start over rather than cut every series.
         self._revisions.clear()
         self._series.clear()
 

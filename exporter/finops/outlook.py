@@ -95,7 +95,15 @@ class Outlook:
         Raises:
             StoreError: the ledger cannot be read.
         """
-        return anomalies(self._watched(self._days(through, through - 1), through), self._policy)
+        return self.judge(self._days(through, through - 1), through)
+
+    def judge(self, daily: DailyCosts, through: int) -> tuple[Anomaly, ...]:
+        """What was unusual in days that are at hand.
+
+        Raises:
+            StoreError: the ledger cannot be read.
+        """
+        return anomalies(self._watched(daily, through), self._policy)
 
     def _days(self, through: int, month: int) -> DailyCosts:
         start = min(through - HISTORY, month_start(month)) if month < through else through - HISTORY
@@ -230,5 +238,6 @@ def tenants_behind(
         for hour in tenant_hours(day, day + DAY):
             if (hour.project_id, hour.branch_id) == (anomaly.project_id, anomaly.branch_id):
                 more[hour.tenant] = more.get(hour.tenant, 0) + sign * hour.busy_us
-    ranked = sorted(((grown, tenant) for tenant, grown in more.items() if grown > 0), reverse=True)
+    least = max(10**6, sum(grown for grown in more.values() if grown > 0) // 20)
+    ranked = sorted(((grown, tenant) for tenant, grown in more.items() if grown >= least), reverse=True)
     return [Cause(tenant, Fraction(grown, 10**6)) for grown, tenant in ranked[:most]]

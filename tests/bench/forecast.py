@@ -1,0 +1,167 @@
+"""Forecasts and anomalies on the synthetic year, with faults that were put in: `python -m tests.bench forecast`.
+
+Everything is told as an agent would have told it then: a forecast sees the days before it, a detector judges a day by
+those before it. Beside ours: the run-rate (the mean of the month so far goes on) and the seasonal naive one (the last
+week repeats). Seed 1 is what the methods were tuned on; the figures are of the seeds after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from exporter.commands.table import table
+from exporter.compute.anomaly import KINDS, Anomaly, Policy
+from exporter.compute.rates import DAY, next_month
+from exporter.demo.year import Year
+from exporter.demo.year_faults import Fault
+from exporter.finops import ratecard
+from exporter.finops.daily import DailyCosts, daily_costs
+from exporter.finops.outlook import Outlook
+from tests.bench.year_days import YearLedger
+
+DAYS = (1, 10, 20)
+"""A forecast is made when so many days of the month are known."""
+FIRST = 3
+"""The first month of the year that is forecast."""
+
+
+@dataclass
+class Made:
+    """One forecast of one month of one organisation, and what came; USD."""
+
+    day: int
+    actual: float
+    ours: float
+    p10: float
+    p90: float
+    run_rate: float
+    seasonal: float
+
+
+@dataclass
+class Judged:
+    """What a detector found of one year."""
+
+    faults: Sequence[Fault]
+    hits: list[tuple[Fault, Anomaly]] = field(default_factory=list)
+    false: list[Anomaly] = field(default_factory=list)
+    found: int = 0
+    months: float = 0
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench forecast", description=__doc__)
+    parser.add_argument("--seeds", default="2,3,4,5", help="years to test on (1 is the one tuned on)")
+    parser.add_argument("--branches", type=int, default=240, help="branches in each year")
+    parser.add_argument("--quick", action="store_true", help="one small year, three months: a look, no figures")
+    options = parser.parse_args(arguments)
+    seeds = [2] if options.quick else [int(each) for each in options.seeds.split(",")]
+    made: list[Made] = []
+    years: list[Judged] = []
+    for seed in seeds:
+        year = Year(seed=seed, branches=24 if options.quick else options.branches)
+        months = year.months[-3:] if options.quick else year.months[FIRST:]
+        outlook = Outlook(YearLedger(year), ratecard.load())
+        daily = daily_costs(YearLedger(year), ratecard.load(), year.start, year.end)
+        made += forecasts(outlook, daily, months)
+        years.append(judge(year, daily))
+        print(f"seed {seed}: {len(year.projects)} projects, {len(daily)} series, {len(year.faults)} faults", flush=True)
+    print("\nForecast of a whole month by organisation, made when so many of its days were known:\n")
+    print(table(*accuracy(made)))
+    print("Anomalies (an alarm counts as right when it overlaps a fault on its branch):\n")
+    print(table(*detection(years)))
+    print(table(*kinds(years)))
+    for each in years:
+        for alarm in each.false:
+            print(f"false: {alarm.kind} {alarm.project_id}/{alarm.branch_id} {alarm.component}: {alarm.why}")
+
+
+def forecasts(outlook: Outlook, daily: DailyCosts, months: Sequence[int]) -> Iterator[Made]:
+    """Every month, at each of the days, for every organisation; made in the order of time."""
+    usd: dict[str, dict[int, Fraction]] = {}
+    for key, series in daily.items():
+        days = usd.setdefault(key.org_id, {})
+        for day, cost in series.items():
+            days[day] = days.get(day, Fraction()) + cost
+    for month in months:
+        for known in DAYS:
+            through, end = month + known * DAY, next_month(month)
+            for org, told in outlook.month(month, through).orgs.items():
+                days = usd[org]
+                spent = sum((days.get(day, Fraction()) for day in range(month, through, DAY)), Fraction())
+                rest = range(through, end, DAY)
+                week = sum(
+                    (days.get(through - 7 * DAY + (day - through) % (7 * DAY), Fraction()) for day in rest), spent
+                )
+                actual = spent + sum((days.get(day, Fraction()) for day in rest), Fraction())
+                pace = spent * ((end - month) // DAY) / known
+                yield Made(known, *map(float, (actual, told.p50, told.p10, told.p90, pace, week)))
+
+
+def accuracy(made: Sequence[Made]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    rows = []
+    for known in DAYS:
+        some = [each for each in made if each.day == known]
+        whole = sum(each.actual for each in some)
+
+        def wape(name: str, some: Sequence[Made] = some, whole: float = whole) -> str:
+            return f"{sum(abs(getattr(each, name) - each.actual) for each in some) / whole:.2%}"
+
+        bias = sum(each.ours - each.actual for each in some) / whole
+        held = sum(each.p10 <= each.actual <= each.p90 for each in some) / len(some)
+        width = sum(each.p90 - each.p10 for each in some) / whole
+        money = (wape("ours"), wape("run_rate"), wape("seasonal"))
+        rows.append((known, len(some), *money, f"{bias:+.2%}", f"{held:.0%}", f"{width:.1%}"))
+    head = ("days known", "forecasts", "WAPE ours", "run-rate", "seasonal naive", "bias", "in P10-P90", "width")
+    return head, rows
+
+
+def judge(year: Year, daily: DailyCosts) -> Judged:
+    """All alarms of a year against the truth. A day is judged by the days before it, whenever the code runs."""
+    outlook = Outlook(YearLedger(year), ratecard.load(), policy=Policy())
+    found = outlook.judge(daily, year.end)
+    judged = Judged(year.faults, found=len(found), months=(year.end - year.start) / DAY / 30.44)
+    right: set[int] = set()
+    for fault in year.faults:
+        own = [
+            each
+            for each in found
+            if each.branch_id == fault.branch_id and each.start < fault.end and (each.end or year.end) > fault.start
+        ]
+        right |= {id(each) for each in own}
+        if own:
+            judged.hits.append((fault, min(own, key=lambda each: each.detected)))
+    judged.false = [each for each in found if id(each) not in right]
+    return judged
+
+
+def detection(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    faults = sum(len(each.faults) for each in years)
+    found, false = sum(each.found for each in years), sum(len(each.false) for each in years)
+    hits = [hit for each in years for hit in each.hits]
+    named = sum(alarm.kind == fault.kind for fault, alarm in hits)
+    months = sum(each.months for each in years)
+    row = (
+        faults,
+        found,
+        f"{(found - false) / found:.0%}" if found else "-",
+        f"{len(hits) / faults:.0%}" if faults else "-",
+        f"{named}/{len(hits)}",
+        f"{false / months:.2f}",
+    )
+    return ("faults", "alarms", "precision", "recall", "kind right", "false a month"), [row]
+
+
+def kinds(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+    rows = []
+    for kind in KINDS:
+        faults = [fault for each in years for fault in each.faults if fault.kind == kind]
+        hits = [hit for each in years for hit in each.hits if hit[0].kind == kind]
+        days = sorted((alarm.detected - fault.start) // DAY for fault, alarm in hits)
+        true, told = sum(float(fault.usd) for fault, _ in hits), sum(float(alarm.usd) for _, alarm in hits)
+        middle = days[len(days) // 2] if days else None
+        rows.append((kind, len(faults), len(hits), middle, days[-1] if days else None, f"${true:.2f}", f"${told:.2f}"))
+    return ("kind", "faults", "found", "days to tell", "at most", "true dollars", "told"), rows
