@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -21,7 +22,10 @@ from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, month_start
 
 FIELDS = ("org_id", "project_id", "branch_id", "start", "granularity", "plan", "metric", "value", "observed_at")
 NEEDED = ("project_id", "start", "granularity", "metric", "value")
+_TEXTS = ("org_id", "project_id", "branch_id", "granularity", "plan", "metric")
 _LARGEST = 2**63
+_TIMES = 4096
+"""A dump has the same few hours again and again."""
 
 
 class DumpError(Exception):
@@ -124,52 +128,50 @@ def _known(number: int, missing: Sequence[str]) -> None:
 
 
 def _fact(number: int, row: Mapping[str, Any], plan: str | None) -> UsageFact:
-    def text(name: str) -> str:
-        value = row.get(name)
-        if value is not None and not isinstance(value, str):
+    said = [row.get(name) or "" for name in _TEXTS]
+    for name, value in zip(_TEXTS, said, strict=True):
+        if not isinstance(value, str):
             raise DumpError(f"line {number}: {name} is {value!r}; write it as text")
-        return (value or "").strip()
-
-    granularity, metric = text("granularity"), text("metric")
-    if not text("project_id"):
+    org, project, branch, granularity, of_plan, metric = (value.strip() for value in said)
+    if not project:
         raise DumpError(f"line {number}: project_id is empty; say whose usage it is")
     if granularity not in (HOURLY, DAILY, MONTHLY):
         raise DumpError(f"line {number}: granularity is {granularity!r}; write hourly, daily or monthly")
     if metric not in METRIC_COMPONENTS:
         raise DumpError(f"line {number}: metric {metric!r} has no price; use one of {', '.join(METRIC_COMPONENTS)}")
-    if not plan and not text("plan"):
+    if not plan and not of_plan:
         raise DumpError(f"line {number}: plan is empty; write the subscription type (scale_v3), or use --plan")
     start = _instant(number, "start", row.get("start"))
-    begin = {HOURLY: start // HOUR * HOUR, DAILY: start // DAY * DAY, MONTHLY: month_start(start)}[granularity]
+    begin = _begin(start, granularity)
     if start != begin:
         raise DumpError(
             f"line {number}: start {row.get('start')} is not the begin of a bucket that is {granularity}; "
             f"in UTC it begins at {datetime.fromtimestamp(begin, UTC):%Y-%m-%dT%H:%M:%SZ}"
         )
     observed = row.get("observed_at")
-    return UsageFact(
-        text("org_id"),
-        text("project_id"),
-        text("branch_id"),
-        start,
-        granularity,
-        text("plan"),
-        metric,
-        _value(number, metric, row.get("value")),
-        _instant(number, "observed_at", observed) if observed not in (None, "") else 0,
-    )
+    read = 0 if observed is None or observed == "" else _instant(number, "observed_at", observed)
+    value = _value(number, metric, row.get("value"))
+    return UsageFact(org, project, branch, start, granularity, of_plan, metric, value, read)
+
+
+@lru_cache(_TIMES)
+def _begin(start: int, granularity: str) -> int:
+    if granularity == HOURLY:
+        return start // HOUR * HOUR
+    return start // DAY * DAY if granularity == DAILY else month_start(start)
 
 
 def _instant(number: int, name: str, value: Any) -> int:
     try:
         seconds = _seconds(value)
-    except (ValueError, OverflowError, InvalidOperation):
+    except (TypeError, ValueError, OverflowError, InvalidOperation):
         seconds = None
     if seconds is None:
         raise DumpError(f"line {number}: {name} is {value!r}; write unix seconds, or UTC as 2026-07-01T00:00:00Z")
     return seconds
 
 
+@lru_cache(_TIMES, typed=True)
 def _seconds(value: Any) -> int | None:
     text = str(value).strip()
     if isinstance(value, int | Decimal) or text.isdigit():
@@ -181,6 +183,8 @@ def _seconds(value: Any) -> int | None:
 
 
 def _value(number: int, metric: str, value: Any) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
     try:
         amount = Decimal(str(value).strip()) if not isinstance(value, bool) else None
     except InvalidOperation:

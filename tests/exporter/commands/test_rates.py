@@ -192,3 +192,14 @@ def test_names_that_people_have_for_plans() -> None:
     names = ["Launch", " scale ", "agent", "free", "Enterprise", "scale_v3"]
     plans = ["launch_v3", "scale_v3", "agent", "free_v3", "direct_sales_v3", "scale_v3"]
     assert [plan_named(name) for name in names] == plans
+
+
+def test_the_example_of_the_billing_page_works(tmp_path: Path) -> None:
+    page = Path("docs/billing.md").read_text()
+    (tmp_path / "rates.json").write_text(page.split("```json\n")[1].split("```")[0])
+    card = load(tmp_path / "rates.json")
+    rate = card.rate("direct_sales_v3", Component.COMPUTE, NOW)
+    assert rate is not None
+    assert (rate.amount, rate.list_amount) == (Fraction("0.222") * Fraction("0.875"), Fraction("0.222"))
+    assert card.plan_of("UNKNOWN", "org", "shop-1", NOW) == "scale_v3"
+    assert not findings(card, NOW, 180)
