@@ -82,7 +82,7 @@ def _watch(
         print(f"\nneonmeter is serving on {url} after {time.monotonic() - began:.1f} s")
         print(f"  for people:     {url}/\n  for Prometheus: {url}/metrics\n  its settings:   {config}\n")
         print(f"{twin.describe()}\n\n{ABOUT}\n\n{LEGEND}\n", flush=True)
-        scene = Scene(url, config, [rule["tenant"] for rule in twin.tenant_rules()])
+        scene = Scene(url, config, twin.tenants())
         with wasting(twin):
             _follow(scene, options.seconds, stop, agent)
         if agent.poll() is not None:
@@ -103,6 +103,7 @@ def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
     each = {name: {"interval_seconds": tick} for name in ALL}
     settings["sampling"] |= {"tick_seconds": tick, "collectors": each}
     settings["intervals"] = PACE
+    settings["tenants"] = twin.tenancy()
     settings["ledger"] = {"path": str(state / "neonmeter.db")}
     settings["http"] = {"listen": listen}
     settings["log"] = {"level": "warning"}

@@ -97,10 +97,11 @@ class Life:
             address, _, port = compute.endpoint.host.rpartition(":")
             for number, tenant in enumerate(branch.tenants):
                 direct = (
-                    f"host={address} port={port} dbname={branch.database} user={tenant.role}"
+                    f"host={address} port={port} dbname={tenant.database or branch.database} user={tenant.role}"
                     f" password={self.state.password} sslmode=disable"
                 )
-                conninfo = pooler.conninfo(tenant.role) if pooler is not None and number % 2 else direct
+                pooled = pooler is not None and number % 2 and tenant.database is None
+                conninfo = pooler.conninfo(tenant.role) if pooler is not None and pooled else direct
                 services.append(Service(compute.endpoint.id, tenant, conninfo, compute.endpoint.suspend_after or 300.0))
         return Workload(services, self.spec.seed)
 

@@ -73,10 +73,13 @@ def seed_branch(cluster: Cluster, branch: BranchSpec) -> None:
     """
     with psycopg.connect(cluster.conninfo(), autocommit=True) as connection:
         _seed_database(connection, branch, cluster.password)
+        for tenant in branch.tenants:
+            if tenant.database is not None:
+                _seed_own_database(connection, cluster, tenant, tenant.database)
     with psycopg.connect(cluster.conninfo(branch.database), autocommit=True) as connection:
         known = {name for (name,) in connection.execute("SELECT nspname::text FROM pg_namespace")}
         for tenant in branch.tenants:
-            if tenant.schema not in known:
+            if tenant.database is None and tenant.schema not in known:
                 _seed_tenant(connection, tenant)
         _run(connection, branch.setup_sql)
         _run(connection, branch.drift_sql)
@@ -85,6 +88,18 @@ def seed_branch(cluster: Cluster, branch: BranchSpec) -> None:
                 sql.SQL("CREATE PUBLICATION {} FOR ALL TABLES").format(sql.Identifier(publication(branch.slot)))
             )
             connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [branch.slot])
+
+
+def _seed_own_database(connection: psycopg.Connection, cluster: Cluster, tenant: TenantSpec, name: str) -> None:
+    """A tenant that has a database for itself; what a parent left is kept."""
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+        return
+    database, role = sql.Identifier(name), sql.Identifier(tenant.role)
+    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
+    connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(MONITOR)))
+    with psycopg.connect(cluster.conninfo(name), autocommit=True) as own:
+        _seed_tenant(own, tenant)
 
 
 def publication(slot: str) -> str:

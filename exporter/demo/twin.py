@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.api import TwinApi, TwinApiSettings, serve
 from exporter.demo.clusters import Clusters
 from exporter.demo.compute import Compute, forget_statistics, wait_until_gone
@@ -131,6 +132,22 @@ class Twin:
         """What the setting ``tenants`` wants: one rule for each tenant's role."""
         roles = {t.role: t.name for p in self.spec.projects for b in p.branches for t in b.tenants}
         return [{"tenant": tenant, "role": f"^{role}$"} for role, tenant in roles.items()]
+
+    def tenancy(self) -> list[dict[str, str]]:
+        """The rules that the world's description names; without any, those of ``tenant_rules``."""
+        return [dict(rule) for rule in self.spec.tenancy] or self.tenant_rules()
+
+    def tenants(self) -> list[str]:
+        """Who is there by those rules, in the order of the description."""
+        rules = TenantRules([TenantRule(**rule) for rule in self.tenancy()])  # type: ignore[arg-type]
+        found = [
+            rules.resolve(
+                project=project.name, branch=branch.name, database=tenant.database or branch.database,
+                schema=tenant.schema, role=tenant.role,
+            )
+            for project in self.spec.projects for branch in project.branches for tenant in branch.tenants
+        ]  # fmt: skip
+        return list(dict.fromkeys(found))
 
     def agent_settings(self) -> dict[str, Any]:
         """The settings of an agent that watches this twin, as its YAML file would hold them."""

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from exporter.compute.tenants import FIELDS
 from exporter.demo.world import Clock, TwinBranch, TwinDatabase, TwinEndpoint, TwinProject, TwinRole, World
 
 _CLOSED = ConfigDict(extra="forbid")
@@ -41,6 +42,8 @@ class TenantSpec:
     role: Identifier
     calls_per_second: Annotated[float, Field(ge=0)] = 1.0
     kind: WorkKind = "mixed"
+    database: Identifier | None = None
+    """A database of its own; else its schema is in the branch's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class WorldSpec:
     plan: str = "launch_v3"
     spending_limit_cents: Annotated[int, Field(ge=1)] | None = None
     seed: int = 1
+    tenancy: list[dict[str, str]] = field(default_factory=list)
+    """The rules that a demo's agent knows the tenants by, as in its settings; without any, one for each role."""
 
 
 def load(source: str | Path) -> WorldSpec:
@@ -150,6 +155,9 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _dangling(spec: WorldSpec) -> Iterator[str]:
+    for number, rule in enumerate(spec.tenancy):
+        for key in sorted(rule.keys() - {"tenant", *FIELDS}):
+            yield f"tenancy[{number}].{key}: unknown; a rule has tenant, {', '.join(FIELDS)}"
     seen_projects: set[str] = set()
     for number, project in enumerate(spec.projects):
         at = f"projects[{number}]"

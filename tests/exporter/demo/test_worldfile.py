@@ -26,7 +26,11 @@ def test_the_small_world_is_as_described() -> None:
     assert sorted(each.region[:6] for each in spec.projects) == ["aws-eu", "aws-us"]
     branches = [branch for project in spec.projects for branch in project.branches]
     assert len(branches) == 6
-    assert len({tenant.name for branch in branches for tenant in branch.tenants}) == 4
+    assert len({tenant.name for branch in branches for tenant in branch.tenants}) == 5
+    # The five models, each once: by branch, by project, by database, by role, by schema.
+    assert [sorted(rule.keys() & {"database", "role", "schema"}) for rule in spec.tenancy] == [
+        [], [], ["database"], ["role"], ["schema"],
+    ]  # fmt: skip
     assert all(tenant.schema == f"t_{tenant.name}" for branch in branches for tenant in branch.tenants)
     assert sum(branch.parent is not None and bool(branch.drift_sql) for branch in branches) >= 3
     assert sum(branch.slot is not None for branch in branches) == 1
