@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from psycopg.conninfo import make_conninfo
 
-from collectors.base import SqlCollector, Status
+from collectors.base import NoDataError, Reading, SqlCollector, Status
 from collectors.schemas import UserDatabaseNames
 from collectors.session import Deadlines, Visit, visit
 from collectors.wake import WakePolicy, WakeState, after_user_visits, may_enter_user_databases
@@ -87,16 +87,23 @@ async def _hand_over(
     rider: Rider, collectors: Sequence[SqlCollector], compute: Compute, datname: str, inside: Visit
 ) -> None:
     """Give a rider its part of what the session read: a reading for each collector that was answered at all."""
-    readings, failures = {}, {}
+    readings: dict[str, Reading] = {}
+    failures: dict[str, tuple[Status, str]] = {}
     for collector in collectors:
         results = inside.results.get(collector.name, {})
         failed = [why for (name, _), why in inside.failures.items() if name == collector.name]
         if inside.epoch is not None and results:
-            readings[collector.name] = collector.read(results, inside.epoch)
+            try:
+                readings[collector.name] = collector.read(results, inside.epoch)
+            except NoDataError as nothing:
+                failures[collector.name] = (Status.NO_DATA, str(nothing))
+            except Exception as problem:
+                # One rider's mistake must not cost the others their ride, nor the visit its books.
+                failures[collector.name] = (Status.BUG, f"{type(problem).__name__} in {collector.name}")
+        else:
+            failures[collector.name] = (inside.status, inside.error)
         if failed:
             failures[collector.name] = failed[0]
-        elif not results:
-            failures[collector.name] = (inside.status, inside.error)
     await rider.take(compute, datname, readings, failures)
 
 

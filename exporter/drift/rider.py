@@ -1,0 +1,124 @@
+"""Rides along into the user databases for their fingerprint and their migration histories."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from collectors import fingerprint, migrations
+from collectors.base import Reading, SqlCollector, Status
+from collectors.fingerprint import FingerprintCollector, FingerprintDelta
+from collectors.metric import Families
+from collectors.migrations import MigrationFacts, MigrationsCollector
+from exporter.collecting.places import Compute
+from exporter.drift.prints import Held, PrintKey, Prints
+from exporter.storage.disk import Disk
+
+_log = logging.getLogger("neonmeter.drift")
+
+
+@dataclass(slots=True)
+class Scan:
+    """The last attempt at one database."""
+
+    at: float
+    status: Status
+    error: str = ""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failed attempts by status, since the agent started."""
+
+
+OwnRoles = Callable[[Compute, str], Mapping[str, str]]
+"""Answers, for a compute and a database, the role of each tenant's schema."""
+
+
+class DriftRider:
+    """A rider (`collecting.riders`); what it learns is read by `drift.service`."""
+
+    def __init__(
+        self,
+        prints: Prints,
+        disk: Disk,
+        *,
+        own_roles: OwnRoles = lambda compute, datname: {},  # noqa: ARG005
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._prints = prints
+        self._disk = disk
+        self._own_roles = own_roles
+        self._clock = clock
+        self.held: dict[PrintKey, Held] | None = None
+        self.scans: dict[PrintKey, Scan] = {}
+        self.migrations: dict[PrintKey, tuple[MigrationFacts, Families]] = {}
+        self.moved: set[PrintKey] = set()
+        """Databases about which something is new since the service last looked."""
+
+    async def recall(self, compute: Compute) -> None:
+        """Everything that is on the disk, once."""
+        del compute
+        await self.load()
+
+    async def load(self) -> dict[PrintKey, Held]:
+        """What is known of all databases."""
+        if self.held is None:
+            self.held = await self._disk.run(self._prints.held)
+            self.moved |= self.held.keys()
+        return self.held
+
+    def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
+        """Both, on every ride: what did not change costs next to nothing."""
+        del now
+        known = (self.held or {}).get(key_of(compute, datname))
+        digests = known.digests if known else {}
+        return (FingerprintCollector(datname, digests, self._own_roles(compute, datname)), MigrationsCollector(datname))
+
+    async def take(
+        self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
+    ) -> None:
+        """Put what was sent onto what was known, and write it down."""
+        key = key_of(compute, datname)
+        held = await self.load()
+        reading = readings.get(fingerprint.NAME)
+        if reading is not None and isinstance(reading.facts, FingerprintDelta):
+            delta = reading.facts
+            known = held.get(key)
+            before = await self._disk.run(lambda: self._prints.read(key)) if known else None
+            found = delta.onto(before)
+            held[key] = await self._disk.run(lambda: self._prints.write(key, found))
+            self._note(key, Status.OK, "")
+            if known is None or known.digest != found.digest:
+                self.moved.add(key)
+        else:
+            status, why = failures.get(fingerprint.NAME, (Status.NO_DATA, "a lock stood in the way"))
+            self._note(key, status, why)
+        told = readings.get(migrations.NAME)
+        if told is not None and isinstance(told.facts, MigrationFacts):
+            self.migrations[key] = (told.facts, told.families)
+            self.moved.add(key)
+
+    async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
+        """Databases that were dropped are forgotten."""
+        del status, error, seconds
+        place = (compute.place.project_id, compute.place.branch_id)
+        for key in [key for key in self.held or {} if key[:2] == place and key.datname not in names]:
+            if self.held is not None:
+                self.held.pop(key, None)
+            self.scans.pop(key, None)
+            self.migrations.pop(key, None)
+            self.moved.add(key)
+
+    def _note(self, key: PrintKey, status: Status, why: str) -> None:
+        before = self.scans.get(key)
+        failures = dict(before.failures) if before else {}
+        if status is not Status.OK:
+            failures[status.value] = failures.get(status.value, 0) + 1
+            if before is None or before.status is not status:
+                _log.info("%s/%s: fingerprint not read (%s: %s); the last one stays", *key[1:], status.value, why)
+        self.scans[key] = Scan(self._clock(), status, why, failures)
+
+
+def key_of(compute: Compute, datname: str) -> PrintKey:
+    """A database by its branch: computes come and go."""
+    return PrintKey(compute.place.project_id, compute.place.branch_id, datname)
