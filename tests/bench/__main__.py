@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.bench import agent, drift, finops, forecast, month, postgres_exporter, serving, sleep, wake
+from tests.bench import agent, drift, finops, forecast, kill, month, postgres_exporter, serving, sleep, wake
 from tests.bench.measure import load
 
 COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
@@ -49,8 +49,10 @@ LONG = ("sleep",)
 OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {
     "drift": drift.main,
     "wake": wake.main,
-    "month": month.main, "forecast": forecast.main,
+    "month": month.main,
+    "forecast": forecast.main,
     "finops": finops.main,
+    "kill": kill.main,
 }
 """Run alone: ``python -m tests.bench wake --help``."""
 
