@@ -111,11 +111,15 @@ class Feeds:
         return found
 
     async def _remember_names(self, found: Inventory) -> None:
-        """So that `neonmeter cost` can say names without asking Neon."""
+        """So that the commands can say names, and the report regions, without asking Neon."""
         names = {project.id: project.name for project in found.projects.values()}
         names |= {branch.id: branch.name for branch in found.branches.values()}
+        if found.org_id and found.org_name:
+            names[found.org_id] = found.org_name
         if names != self.known.names:
             self.known.names = names
+            regions = {project.id: project.region_id for project in found.projects.values()}
+            await self._disk.run(lambda: self._notebook.write("regions", "all", regions))
             await self._disk.run(lambda: self._notebook.write("names", "all", names))
 
     async def consume(self) -> None:

@@ -18,7 +18,9 @@ from exporter.finops import kpis
 from exporter.finops.costs import Costs
 from exporter.finops.kpis import Figures, Judged, Others
 from exporter.finops.waste import WasteSeries
+from exporter.finops.waste_book import WasteBook
 from exporter.finops.waste_facts import MeasuredHours, Snapshots, Sources, gather
+from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Savings:
         self._settings, self._store, self._costs, self._rules = settings, store, costs, rules
         self._others = others or Others()
         self._series = WasteSeries()
+        self._kept = WasteBook(Notebook(store))
 
     def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> Judged:
         """Apply the rules to what is known now.
@@ -80,11 +83,12 @@ class Savings:
         return kpis.figures(costs, counts, judged, self._others)
 
     def observe(self, inventory: Inventory, snapshots: Snapshots, now: float) -> list[Observation]:
-        """The series of waste and of the key figures.
+        """The series of waste and of the key figures; what was found is kept for the review of the month.
 
         Raises:
-            StoreError: the ledger's file cannot be read.
+            StoreError: the ledger's file cannot be read, or the notebook not be written.
         """
         judged = self.judge(inventory, snapshots, now)
+        self._kept.keep(judged.findings, now)
         figures = self.figures(judged, now)
         return [*self._series.observe(judged.findings, now), *kpis.observe(figures, judged, now)]

@@ -113,20 +113,29 @@ def waterfall(name: str, title: str, steps: Sequence[Step]) -> str:
     return _svg(name, title, said, (width, height), body)
 
 
-def range_bar(name: str, title: str, span: tuple[Fraction, Fraction, Fraction], texts: tuple[str, str, str]) -> str:
-    """Low, likely and high on one line from 0 on."""
-    width, height, left = 640.0, 62.0, 6.0
-    most = float(span[2]) * 1.12 or 1.0
-    xs = [left + float(value) / most * (width - 2 * left) for value in span]
+def range_bar(
+    name: str,
+    title: str,
+    span: tuple[Fraction, Fraction, Fraction],
+    texts: tuple[str, str, str],
+    now: tuple[Fraction, str],
+) -> str:
+    """Low, likely and high on a line, and where things are now; the line begins where the figures do, not at 0."""
+    width, height, left = 640.0, 74.0, 110.0
+    low, high = min(float(span[0]), float(now[0])), max(float(span[2]), float(now[0]))
+    scale = (width - 2 * left) / ((high - low) or 1.0)
+    xs = [left + (float(value) - low) * scale for value in (*span, now[0])]
     body = [
-        f'<line class="axis" x1="{left}" x2="{width - left}" y1="34" y2="34"/>',
-        f'<rect class="span" x="{xs[0]:.1f}" y="26" width="{max(2.0, xs[2] - xs[0]):.1f}" height="16" rx="8"/>',
-        f'<circle class="dot" cx="{xs[1]:.1f}" cy="34" r="7"/>',
-        f'<text class="strong" x="{xs[1]:.1f}" y="16" text-anchor="middle">{escape(texts[1])}</text>',
-        f'<text x="{xs[0]:.1f}" y="58" text-anchor="middle">{escape(texts[0])}</text>',
-        f'<text x="{xs[2]:.1f}" y="58" text-anchor="middle">{escape(texts[2])}</text>',
+        f'<line class="axis" x1="0" x2="{width}" y1="40" y2="40"/>',
+        f'<rect class="span" x="{xs[0]:.1f}" y="32" width="{max(2.0, xs[2] - xs[0]):.1f}" height="16" rx="4"/>',
+        f'<line class="now" x1="{xs[3]:.1f}" x2="{xs[3]:.1f}" y1="29" y2="51"/>',
+        f'<circle class="dot" cx="{xs[1]:.1f}" cy="40" r="6"/>',
+        f'<text class="strong" x="{xs[1]:.1f}" y="20" text-anchor="middle">{escape(texts[1])}</text>',
+        f'<text x="{xs[0] - 6:.1f}" y="30" text-anchor="end">{escape(texts[0])}</text>',
+        f'<text x="{xs[2] + 6:.1f}" y="30" text-anchor="start">{escape(texts[2])}</text>',
+        f'<text x="{xs[3]:.1f}" y="66" text-anchor="middle">{escape(now[1])}</text>',
     ]
-    return _svg(name, title, f"between {texts[0]} and {texts[2]}, likely {texts[1]}", (width, height), body)
+    return _svg(name, title, f"between {texts[0]} and {texts[2]}, likely {texts[1]}; {now[1]}", (width, height), body)
 
 
 def sparkline(values: Sequence[Fraction]) -> str:

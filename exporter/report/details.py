@@ -4,66 +4,74 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from exporter.compute.kpi import Counts
+from exporter.compute.kpi import unit_costs as compute_units
 from exporter.compute.rates import Component, day_text
+from exporter.report.changes import PLAIN
 from exporter.report.facts import NOT_TENANTS, Month, ReviewFacts
 from exporter.report.tables import Cell, Column, Kind, Table, ratio, total_row
 
-_STORAGE = (
-    Component.ROOT_STORAGE,
-    Component.CHILD_STORAGE,
-    Component.INSTANT_RESTORE,
-    Component.SNAPSHOT_STORAGE,
-)
+_STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
+_STORAGE = (*_STORED, Component.INSTANT_RESTORE, Component.SNAPSHOT_STORAGE)
 _ZERO = Fraction()
 
 
 def unit_costs(facts: ReviewFacts) -> Table:
-    """Cost per tenant, per thousand statements, per GB and per active hour, this month and the last."""
+    """What one tenant, thousand queries, GB stored and active hour cost: all cost over it, and its own part over it."""
     this = _units(facts.this)
     last = _units(facts.last) if facts.last else {}
-    columns = [Column("unit", "Per"), Column("usd", "This month", Kind.PRICE)]
+    columns = [Column("unit", "Per"), Column("usd", "All cost", Kind.PRICE)]
     if facts.last:
         columns.append(Column("last", "Last month", Kind.PRICE))
-    columns.append(Column("how", "How it is worked out"))
+    columns += [Column("own", "Its own part", Kind.PRICE), Column("how", "What they are")]
     rows: list[tuple[Cell, ...]] = []
-    for unit, (price, how) in this.items():
+    for unit, (price, own, how) in this.items():
         if price is not None:
-            rows.append((unit, price, *((last[unit][0],) if facts.last else ()), how))
-    return Table("unit-costs", "Unit costs", tuple(columns), tuple(rows))
+            before: tuple[Cell, ...] = (last[unit][0] if unit in last else None,) if facts.last else ()
+            rows.append((unit, price, *before, own, how))
+    note = "All cost: the metered cost of the month over the units. Its own part: only what directly belongs to them."
+    return Table("unit-costs", "Unit costs", tuple(columns), tuple(rows), note=note)
 
 
-def _units(month: Month) -> dict[str, tuple[Fraction | None, str]]:
-    total = month.total
-    tenants = {leaf.tenant for leaf in month.leaves if leaf.tenant not in NOT_TENANTS}
-    storage = sum((leaf.cost for leaf in month.leaves if leaf.item in _STORAGE), _ZERO)
-    compute = sum((leaf.cost for leaf in month.leaves if leaf.item == Component.COMPUTE), _ZERO)
-    counted = {key for key, calls in month.use.calls.items() if calls}
-    queried = sum(
+def _units(month: Month) -> dict[str, tuple[Fraction | None, Fraction | None, str]]:
+    use, shares = month.use, month.costs.shares
+    calls = sum(use.calls.values())
+    found = compute_units(shares, Counts(calls or None, use.awake_hours or None))
+    tenants = {share.tenant for share in shares if share.cost and share.tenant not in NOT_TENANTS}
+    stored = sum((line.quantity for line in month.costs.pricing.lines if line.component in _STORED), _ZERO)
+    storage = sum((share.cost for share in shares if share.line.component in _STORAGE), _ZERO)
+    compute = sum((share.cost for share in shares if share.line.component is Component.COMPUTE), _ZERO)
+    direct = sum((share.cost for share in shares if share.tenant not in NOT_TENANTS), _ZERO)
+    counted = sum(
         (
-            leaf.cost
-            for leaf in month.leaves
-            if leaf.item == Component.COMPUTE and (leaf.project_id, leaf.branch_id) in counted
+            share.cost
+            for share in shares
+            if share.line.component is Component.COMPUTE and (share.line.project_id, share.branch_id) in use.calls
         ),
         _ZERO,
     )
-    thousands = Fraction(sum(month.use.calls.values()), 1000)
-    awake = month.use.awake_hours
     return {
-        "tenant": (ratio(total, Fraction(len(tenants))), f"everything, over {len(tenants):,} tenants with own cost"),
-        "1,000 statements": (
-            ratio(queried, thousands),
-            f"compute where statements were counted, over {_big(thousands)}",
+        "tenant": (
+            found.get("tenant"),
+            ratio(direct, Fraction(len(tenants))),
+            f"{len(tenants):,} with cost of their own",
         ),
-        "GB stored": (
-            ratio(storage, month.use.stored_gb),
-            f"storage, restore history and snapshots, over {float(month.use.stored_gb):,.1f} GB on average",
+        "1,000 queries": (
+            found.get("thousand_queries"),
+            ratio(counted, Fraction(calls, 1000)),
+            f"{calls:,} counted; own part: compute of the branches they ran on",
         ),
-        "active hour": (ratio(compute, Fraction(awake)), f"compute, over {awake:,} branch-hours with a compute awake"),
+        "GB-month stored": (
+            found.get("stored_gb_month"),
+            ratio(storage, stored),
+            f"{float(stored):,.1f}; own part: storage, restore history, snapshots",
+        ),
+        "active hour": (
+            found.get("active_hour"),
+            ratio(compute, Fraction(use.awake_hours)),
+            f"{use.awake_hours:,} hours with a compute awake; own part: compute",
+        ),
     }
-
-
-def _big(thousands: Fraction) -> str:
-    return f"{float(thousands / 1000):,.2f} million of them"
 
 
 def budgets(facts: ReviewFacts) -> Table | None:
@@ -96,6 +104,7 @@ def anomalies(facts: ReviewFacts) -> Table | None:
         Column("project", "Project"),
         Column("branch", "Branch"),
         Column("what", "What"),
+        Column("kind", "How"),
         Column("usd", "Beyond the usual", Kind.USD),
         Column("why", "Cause"),
     )
@@ -105,7 +114,8 @@ def anomalies(facts: ReviewFacts) -> Table | None:
             day_text(max(row.start, row.end - 1)),
             facts.name(row.project_id),
             facts.name(row.branch_id),
-            facts.name(row.item),
+            PLAIN.get(row.item, row.item),
+            row.kind.replace("_", " "),
             row.usd,
             row.why,
         )
@@ -203,5 +213,8 @@ def kpis(facts: ReviewFacts) -> Table | None:
         Column("why", "What it means"),
     )
     met = {True: "yes", False: "no", None: ""}
-    rows = tuple((row.name, row.value, row.target, met[row.met], row.why) for row in facts.kpis)
-    return Table("key-figures", "Key figures", columns, rows)
+    rows: list[tuple[Cell, ...]] = []
+    for kpi in facts.kpis:
+        title, value, target, is_met, why = kpi.told()
+        rows.append((title, value, target, met[is_met], why))
+    return Table("key-figures", "Key figures", columns, tuple(rows))

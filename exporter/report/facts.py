@@ -15,6 +15,7 @@ from exporter.compute.allocate import AGENT, IDLE, SHARED, Confidence
 from exporter.compute.bridge import Bridge
 from exporter.compute.close import Booking
 from exporter.compute.cost import UNATTRIBUTED
+from exporter.compute.kpi import Kpi
 from exporter.finops.close import ClosedMonth
 from exporter.finops.costs import MonthCosts
 from exporter.finops.tags import Tagging
@@ -46,10 +47,8 @@ class Use:
 
     awake_hours: int
     """Branch-hours in which a compute was awake at all, hourly figures only."""
-    stored_gb: Fraction
-    """Average GB of root and child branches over the month so far."""
     calls: Mapping[tuple[str, str], int]
-    """Statements by (project, branch), where they were counted."""
+    """Statements of tenants by (project, branch), where they were counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,8 @@ class BudgetRow(NamedTuple):
     budget: Fraction
     spent: Fraction
     forecast: Fraction | None = None
+    whole: bool = False
+    """Whether it is for everything that was metered."""
 
 
 class Range(NamedTuple):
@@ -130,8 +131,10 @@ class AnomalyRow(NamedTuple):
     branch_id: str
     item: str
     usd: Fraction
-    """What it cost beyond the usual."""
+    """What it cost beyond the usual in the month."""
     why: str
+    kind: str = ""
+    """``spike``, ``step``, ``slow_leak``, ``stuck_awake``."""
 
 
 class WasteRow(NamedTuple):
@@ -145,16 +148,6 @@ class WasteRow(NamedTuple):
     action: str
     command: str
     confidence: str
-
-
-class Kpi(NamedTuple):
-    """One key figure with its target; ``met`` is None where there is no target."""
-
-    name: str
-    value: str
-    target: str
-    met: bool | None
-    why: str = ""
 
 
 class Headroom(NamedTuple):
@@ -197,9 +190,13 @@ class ReviewFacts:
     budgets: tuple[BudgetRow, ...] = ()
     day_one: Range | None = None
     """The forecast of this month as its first day had it."""
+    month_end: Range | None = None
+    """Where this month will end, while it is not complete."""
     next_month: Range | None = None
     anomalies: tuple[AnomalyRow, ...] = ()
     waste: tuple[WasteRow, ...] = ()
+    waste_cost: Fraction | None = None
+    """The cost that waste was found in, a month at the pace of the time; None: nothing was judged."""
     kpis: tuple[Kpi, ...] = ()
     headroom: tuple[Headroom, ...] = ()
     reconciliation: tuple[ReconciliationRow, ...] = ()

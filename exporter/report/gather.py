@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from exporter.compute.bridge import bridge
 from exporter.compute.close import USAGE, Booking, Path
-from exporter.compute.cost import GB, price
+from exporter.compute.cost import price
 from exporter.compute.day import DayWeights
 from exporter.compute.extra import ExtraLine, Leaves, extra_shares
-from exporter.compute.rates import DAY, HOUR, Component, RateCard, day_text, month_start, next_month
+from exporter.compute.rates import DAY, RateCard, day_text, month_start, next_month
+from exporter.compute.tenants import AGENT
 from exporter.compute.use import TenantHour
 from exporter.finops.close import ClosedMonth, closed
 from exporter.finops.close_book import CloseBook
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
 
 TREND_MONTHS = 12
-_STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
 Calls = Mapping[tuple[int, str, str], int]
 """Statements by (month, project, branch)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sources:
     """What a review is made from."""
 
@@ -69,7 +69,7 @@ class Counting:
         month = month_start(start)
         for row in self.weights.tenant_hours(start, end):
             calls = getattr(row, "calls", 0)
-            if calls:
+            if calls and row.tenant != AGENT:
                 key = (month, row.project_id, row.branch_id)
                 self.calls[key] = self.calls.get(key, 0) + calls
             yield row
@@ -125,7 +125,7 @@ def month_of(sources: Sources, costs: Costs, calls: Calls, at: int) -> Month:
     leaves, problems = _leaves(sources, worked, booked)
     leaves = (*leaves, *_corrections(carried))
     counted = {(project, branch): n for (month, project, branch), n in calls.items() if month == start}
-    use = Use(_awake_hours(sources.ledger, start, end), _stored(worked, start, min(end, through)), counted)
+    use = Use(_awake_hours(sources.ledger, start, end), counted)
     return Month(start, end, min(through, end), worked, leaves, use, booked, carried, problems)
 
 
@@ -179,12 +179,6 @@ def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
         for fact in ledger.hours("compute_unit_seconds", day, day + DAY)
         if fact.branch_id and fact.value
     )
-
-
-def _stored(costs: MonthCosts, start: int, through: int) -> Fraction:
-    hours = max(0, through - start) // HOUR
-    byte_hours = sum(line.usage for line in costs.pricing.lines if line.component in _STORED)
-    return Fraction(byte_hours, hours * GB) if hours else Fraction()
 
 
 def _trend(sources: Sources, known: Iterable[Month]) -> tuple[TrendMonth, ...]:

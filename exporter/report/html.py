@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from exporter.report.cents import cents, money
 from exporter.report.changes import EFFECT_TITLES
 from exporter.report.charts import Step, range_bar, sparkline, stacked_bars, waterfall
-from exporter.report.facts import NOT_TENANTS, WORDS, ReviewFacts
+from exporter.report.facts import NOT_TENANTS, WORDS, Range, ReviewFacts
 from exporter.report.method import method
 from exporter.report.review import Review
 from exporter.report.tables import Cell, Kind, Table, shown
@@ -90,6 +90,7 @@ def html(review: Review) -> str:
         headline=review.headline,
         why=review.why,
         tiles=review.tiles,
+        tile_columns=3 if len(review.tiles) in (3, 5, 6) else 4,
         trend=_trend(facts, series),
         trend_months=len(facts.trend),
         legend=[{"style": f"s{min(i, 7)}", "name": facts.name(key)} for i, key in enumerate(series)],
@@ -125,7 +126,7 @@ def _markup(text: str) -> Markup:
 
 def _trend(facts: ReviewFacts, series: Sequence[str]) -> Markup:
     months = [(month_short(month.start), month.costs) for month in facts.trend]
-    whole = [row.budget for row in facts.budgets if row.budget]
+    whole = [row.budget for row in facts.budgets if row.whole]
     mark = whole[0] if len(whole) == 1 else None
     return _markup(stacked_bars("trend", "Cost by month and component, USD", months, series, mark=mark))
 
@@ -155,23 +156,24 @@ def _sections(review: Review) -> Iterator[_Section]:
             long=len(view.rows) > 14,
             page=key in _PAGES,
         )
-        if key == "bridge" and review.facts.next_month:
-            yield _next(review.facts)
+        ahead = review.facts.next_month or review.facts.month_end
+        if key == ("bridge" if "bridge" in review.tables else "components") and ahead:
+            yield _next(review.facts, ahead)
     yield _Section("method", "How these figures come about", method=method(review.facts))
 
 
 _BARS = {"components", "organisations", "projects", "tenants"}
 
 
-def _next(facts: ReviewFacts) -> _Section:
-    span = facts.next_month
-    if span is None:
-        raise ValueError("there is no forecast")
+def _next(facts: ReviewFacts, span: Range) -> _Section:
     texts = (money(cents(span.p10)), money(cents(span.p50)), money(cents(span.p90)))
     title = f"Forecast for {month_name(span.month)}"
-    chart = range_bar("next", title, (span.p10, span.p50, span.p90), texts)
-    hint = f"One month in ten should come out below {texts[0]}, and one in ten above {texts[2]}. {span.why}"
-    return _Section("forecast", title, hint=hint.strip(), chart=_markup(chart))
+    total = facts.this.total
+    now = (total, f"{month_name(facts.this.start)}{'' if facts.this.complete else ' so far'}: {money(cents(total))}")
+    chart = range_bar("next", title, (span.p10, span.p50, span.p90), texts, now)
+    hint = f"One month in ten should come out below {texts[0]}, and one in ten above {texts[2]}."
+    why = f" Worked out from the {span.why}; confidence {span.confidence}." if span.why else ""
+    return _Section("forecast", title, hint=hint + why, chart=_markup(chart))
 
 
 def _sparks(review: Review, key: str) -> dict[str, Markup]:

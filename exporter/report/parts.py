@@ -1,8 +1,267 @@
-"""The parts of a review that other rooms work out: budgets, forecasts, anomalies, waste, key figures, an invoice."""
+"""The parts of a review that other rooms work out: forecasts, anomalies, budgets, waste, allowances, an invoice.
+
+Each adds to the facts what there is ground for, and nothing else; all of them read only the ledger and the agent's
+store, so the same files give the same review.
+"""
 
 from __future__ import annotations
 
-from exporter.report.gather import Part
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
 
-PARTS: tuple[Part, ...] = ()
+from exporter.compute.anomaly import Anomaly, Policy
+from exporter.compute.close import USAGE
+from exporter.compute.cost import GB
+from exporter.compute.forecast import Forecast
+from exporter.compute.kpi import Beside, Kpi, ratios
+from exporter.compute.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
+from exporter.finops.budget_spending import Scoping
+from exporter.finops.budgets import budgets_of, judged, limits_of
+from exporter.finops.costs import Costs
+from exporter.finops.daily import Daily
+from exporter.finops.forecast_book import KeptForecast, StoreForecasts
+from exporter.finops.outlook import HISTORY, Outlook, tenants_behind
+from exporter.finops.waste_book import WasteBook
+from exporter.report.facts import (
+    AnomalyRow,
+    BudgetRow,
+    Finding,
+    Headroom,
+    Month,
+    Range,
+    ReconciliationRow,
+    ReviewFacts,
+    WasteRow,
+)
+from exporter.report.gather import Part, Sources
+from exporter.storage.notebook import Notebook
+
+_ZERO = Fraction()
+_EXPLAINED = 10
+"""Anomalies whose tenants are looked up: the dearest."""
+
+
+def add_forecasts(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """The forecast of the month as its first day had it, and of what comes next."""
+    del costs
+    this, outlook = facts.this, _outlook(sources)
+    through = this.through // DAY * DAY
+    return replace(
+        facts,
+        day_one=_range(this.start, _kept(sources, this) or _ahead(outlook, this.start, this.start)),
+        next_month=_range(this.end, _ahead(outlook, this.end, through)) if this.complete else None,
+        month_end=None if this.complete else _range(this.start, _ahead(outlook, this.start, through)),
+    )
+
+
+@lru_cache(1)
+def _outlook(sources: Sources) -> Outlook:
+    """One for all parts of a review: it keeps the days that it has priced."""
+    policy = sources.settings.anomalies.policy() if sources.settings is not None else Policy()
+    return Outlook(sources.ledger, sources.card, plan=sources.plan, policy=policy)
+
+
+def _ahead(outlook: Outlook, month: int, through: int) -> list[Forecast]:
+    return list(outlook.month(month, through).orgs.values()) if through > 0 else []
+
+
+def _kept(sources: Sources, month: Month) -> list[KeptForecast]:
+    """What the agent wrote down when the month began."""
+    if sources.store is None:
+        return []
+    kept = StoreForecasts(sources.store).first(month.start)
+    orgs = sorted({leaf.org_id for leaf in month.leaves})
+    # What was first told days into the month was no forecast of day 1.
+    late = any(org not in kept or kept[org].through > month.start + DAY for org in orgs)
+    return [] if late else [kept[org] for org in orgs]
+
+
+def _range(month: int, found: Sequence[Forecast | KeptForecast]) -> Range | None:
+    """The organisations together. Their ranges are added up: that is wider than the range of their sum."""
+    low, likely, high = (sum((getattr(each, name) for each in found), _ZERO) for name in ("p10", "p50", "p90"))
+    if not likely:
+        return None
+    confidence = max((each.confidence for each in found), key=_CONFIDENCES.index)
+    why = found[0].why if len(found) == 1 and isinstance(found[0], Forecast) else ""
+    return Range(month, low, likely, high, confidence, why)
+
+
+_CONFIDENCES = ("exact", "high", "medium", "low")
+
+
+def add_anomalies(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """What was unusual in the month, with the dollars that fell into it."""
+    del costs
+    this = facts.this
+    outlook, through = _outlook(sources), this.through // DAY * DAY
+    found = [
+        each for each in outlook.anomalies(through) if each.start < this.end and (each.end or through) > this.start
+    ]
+    before: dict[tuple[str, ...], Fraction] = {}
+    if any(each.start < this.start for each in found):
+        before = {_name(each): each.usd for each in outlook.anomalies(this.start) if each.start < this.start}
+    rows = []
+    for rank, each in enumerate(sorted(found, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))):
+        usd = max(_ZERO, each.usd - before.get(_name(each), _ZERO))
+        causes = tenants_behind(each, sources.weights.tenant_hours) if rank < _EXPLAINED else []
+        why = each.why + (f"; most of it {causes[0].tenant}" if causes else "")
+        end = min(each.end or through, this.end)
+        rows.append(AnomalyRow(each.start, end, each.project_id, each.branch_id, each.component, usd, why, each.kind))
+    return replace(facts, anomalies=tuple(rows))
+
+
+def _name(anomaly: Anomaly) -> tuple[str, ...]:
+    return (anomaly.project_id, anomaly.branch_id, anomaly.component, str(anomaly.start))
+
+
+def add_budgets(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """The budgets of the settings, and Neon's own spending limits."""
+    this = facts.this
+    if sources.settings is None or sources.store is None:
+        return facts
+    limits = limits_of(Notebook(sources.store), sources.ledger.through().orgs)
+    budgets = budgets_of(sources.settings.budgets, limits)
+    if not budgets:
+        return facts
+    daily = None
+    if not this.complete:
+        daily = Daily(sources.ledger, sources.card, plan=sources.plan).costs(max(0, this.start - HISTORY), this.through)
+    scoping = Scoping(facts.names, facts.tagging)
+    metered = sum((line.cost for line in this.costs.pricing.lines), _ZERO)
+    rows = tuple(
+        BudgetRow(
+            each.budget.name,
+            f"{each.budget.scope.value} {each.budget.match}",
+            each.budget.amount,
+            each.spent,
+            each.projected.usd if each.projected and not this.complete else None,
+            whole=each.spent == metered,
+        )
+        for each in judged(budgets, costs, this.costs, scoping, daily=daily, plan=sources.plan)
+    )
+    note = "Against the metered cost; credits, taxes and other declared lines are not in a budget."
+    declared = any(leaf.kind != USAGE for leaf in this.leaves)
+    return replace(facts, budgets=rows, notes={**facts.notes, "budgets": note} if declared else facts.notes)
+
+
+def add_waste(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """What the agent found to be waste, as it last judged in the month (or at the start of the one after)."""
+    del costs
+    kept = WasteBook(Notebook(sources.store)).of(facts.this.start) if sources.store is not None else None
+    if kept is None:
+        return facts
+    rows = tuple(
+        WasteRow(
+            each.rule,
+            each.project_id,
+            each.branch_id,
+            each.usd_per_month,
+            each.evidence,
+            each.action,
+            each.command,
+            each.confidence,
+        )
+        for each in kept.found
+        if each.usd_per_month
+    )
+    note = f"As judged on {day_text(kept.at)}, at the pace of the days before it."
+    return replace(facts, waste=rows, waste_cost=kept.cost, notes={**facts.notes, "waste": note})
+
+
+def add_headroom(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """How far the free transfer and the free branches went, and what the next unit costs."""
+    del costs
+    return replace(facts, headroom=tuple(_headroom(facts.this, sources.card)))
+
+
+def _headroom(month: Month, card: RateCard) -> Iterator[Headroom]:
+    hours = max(1, (month.through - month.start) // HOUR)
+    transfer: dict[tuple[str, str], tuple[Fraction, str]] = {}
+    branches: dict[tuple[str, str], tuple[Fraction, str]] = {}
+    at = max(month.start, min(month.through, month.end) - HOUR)
+    for line in month.costs.pricing.lines:
+        allowance = card.allowance(line.plan, line.component, at)
+        if allowance is None:
+            continue
+        if line.component is Component.PUBLIC_TRANSFER:
+            owner = (line.org_id, "" if allowance.scope is AllowanceScope.ORG else line.project_id)
+            held = transfer.get(owner, (_ZERO, line.plan))
+            transfer[owner] = (held[0] + Fraction(line.usage, GB), max(held[1], line.plan))
+        elif line.component is Component.EXTRA_BRANCHES:
+            owner = (line.org_id, line.project_id)
+            held = branches.get(owner, (_ZERO, line.plan))
+            branches[owner] = (held[0] + Fraction(line.usage, hours), max(held[1], line.plan))
+    for component, unit, found in (
+        (Component.PUBLIC_TRANSFER, "GB in the month", transfer),
+        (Component.EXTRA_BRANCHES, "child branches on average", branches),
+    ):
+        yield from _ranked(card, at, (component, unit), found)
+
+
+def _ranked(
+    card: RateCard, at: int, what: tuple[Component, str], found: Mapping[tuple[str, str], tuple[Fraction, str]]
+) -> Iterator[Headroom]:
+    component, unit = what
+    for (org, project), (used, plan) in sorted(found.items(), key=lambda each: (-each[1][0], each[0])):
+        allowance, rate = card.allowance(plan, component, at), card.rate(plan, component, at)
+        if allowance is not None and rate is not None:
+            free = Fraction(allowance.quantity)
+            yield Headroom(component, org, project, used, free, unit, rate.amount if used >= free else _ZERO)
+
+
+def add_reconciliation(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """The closed month against the invoice that was entered."""
+    del sources, costs
+    statement = facts.this.booked.statement if facts.this.booked else None
+    if not statement:
+        return facts
+    rows = tuple(
+        ReconciliationRow(line["line"], Fraction(line["ours"]), Fraction(line["invoice"]), line["why"] or line["cause"])
+        for line in statement["lines"]
+    )
+    variance = Fraction(statement["variance"])
+    finding = (
+        Finding("good", "The month agrees with its invoice to the cent.")
+        if not variance
+        else Finding("warn", f"The invoice differs by ${float(variance):,.2f}.", "See the comparison with it below.")
+    )
+    return replace(facts, reconciliation=rows, findings=(*facts.findings, finding))
+
+
+def add_key_figures(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+    """The key figures of the whole month, over all organisations; after the parts that they are made of."""
+    del sources, costs
+    metered = sum((line.cost for line in facts.this.costs.pricing.lines), _ZERO)
+    accuracy = None
+    if facts.day_one is not None and facts.this.complete and metered:
+        accuracy = max(_ZERO, 1 - abs(facts.day_one.p50 - metered) / metered)
+    required = set(facts.required_tags)
+
+    def tagged(project: str, branch: str) -> bool:
+        return required <= facts.tagging.of(project, branch).keys()
+
+    waste = None
+    if facts.waste_cost:
+        waste = sum((row.usd_per_month for row in facts.waste), _ZERO) / facts.waste_cost
+    beside = Beside(
+        tagged if facts.tagging.keys and required else None,
+        accuracy,
+        sum((row.usd for row in facts.anomalies), _ZERO) if metered else None,
+        waste,
+    )
+    found: tuple[Kpi, ...] = ratios(facts.this.costs.shares, beside)
+    return replace(facts, kpis=found)
+
+
+PARTS: tuple[Part, ...] = (
+    add_forecasts,
+    add_anomalies,
+    add_budgets,
+    add_waste,
+    add_headroom,
+    add_reconciliation,
+    add_key_figures,
+)
 """In the order in which they are added to the facts."""

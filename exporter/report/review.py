@@ -84,12 +84,17 @@ def review_of(facts: ReviewFacts) -> Review:
         facts,
         changes.headline(facts),
         changes.why(facts, movers),
-        tuple(_tiles(facts)),
+        _shapely(list(_tiles(facts))),
         tuple(movers[:5]),
         tuple(_todo(facts)),
         {table.key: table for table in tables if table is not None and table.rows},
         tuple(pivots),
     )
+
+
+def _shapely(tiles: list[Tile]) -> tuple[Tile, ...]:
+    """As many as fill their rows: the last ones matter least."""
+    return tuple(tiles[:-1] if len(tiles) in (5, 7) else tiles[:8])
 
 
 def _tags(facts: ReviewFacts) -> list[str]:
@@ -113,7 +118,7 @@ def _budget(facts: ReviewFacts) -> Iterator[Tile]:
     whole = [row for row in facts.budgets if row.budget]
     if whole:
         budget, spent = sum(row.budget for row in whole), sum(row.spent for row in whole)
-        if len(whole) > 1:
+        if len(whole) > 1 or not whole[0].whole:
             over = [row for row in whole if row.spent > row.budget]
             yield Tile("Budgets", f"{len(over)} of {len(whole)} exceeded" if over else "all kept", "see the list below")
         else:
@@ -127,9 +132,11 @@ def _forecasts(facts: ReviewFacts, total: int) -> Iterator[Tile]:
         guess = cents(facts.day_one.p50)
         off = percent(Fraction(total - guess, guess), sign=True)
         yield Tile("Forecast on day 1", money(guess), f"actual {off}" if facts.this.complete else "for the whole month")
-    if facts.next_month:
-        low, high = money(cents(facts.next_month.p10)), money(cents(facts.next_month.p90))
-        yield Tile(month_name(facts.next_month.month), money(cents(facts.next_month.p50)), f"likely, {low} to {high}")
+    ahead = facts.next_month or facts.month_end
+    if ahead:
+        low, high = money(cents(ahead.p10)), money(cents(ahead.p90))
+        title = f"Forecast, {month_name(ahead.month)}"
+        yield Tile(title, money(cents(ahead.p50)), f"80 % sure: {low} to {high}")
 
 
 def _placed(facts: ReviewFacts) -> Iterator[Tile]:
