@@ -17,6 +17,8 @@ CLOCK_GRAIN = 2.0
 """The Date header has whole seconds: differences below this say nothing."""
 STOOD = 10.0
 """Seconds after which a ``last_active`` that did not move counts as standing."""
+CHEAP = 3.0
+"""A visit that adds no more than so many seconds is not counted against our share."""
 MOST_DOUBT = 5
 """After that many contradictions it takes 2^5 suspends in a row to be believed again."""
 
@@ -104,6 +106,8 @@ def evidence_proof(evidence: Evidence, began: float) -> float:
 
 def within_budget(policy: WakePolicy, facts: EndpointFacts, state: WakeState, *, adds: float, now: float) -> bool:
     """Whether a visit that may add so much keeps what we add to this compute below its share of the awake time."""
+    if adds <= CHEAP:
+        return True  # Somebody is there right now: that is what visits are for.
     started = facts.started_at
     lives = state.awake_seconds + (max(0.0, now - started) if started is not None else 0.0)
     return state.added_seconds + adds <= policy.credit + policy.share * lives

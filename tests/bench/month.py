@@ -7,10 +7,13 @@ agent's own; the users are seeded, so two runs print the same figures.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 from exporter.commands.table import table
 from exporter.compute.rates import Component
@@ -53,7 +56,7 @@ def print_costs(found: Sequence[tuple[Observer, Sums, float]]) -> None:
     for observer, sums, cpu in found:
         total = totals(sums)
         more = total.awake - alone.awake
-        watched = observer is not NOBODY
+        watched = observer != NOBODY
         rows.append((
             observer.title, f"{total.awake / 3600:,.0f}", f"{more / 3600:+,.1f}" if watched else None,
             f"{total.wakes:,}", *(f"${float(dollars(total.awake, plan)):,.0f}" for plan in PLANS.values()),
@@ -83,6 +86,11 @@ def print_sight(found: Sequence[tuple[Observer, Sums, float]], alone: Sums) -> N
     print(table(heads, rows))
 
 
+def _simulated(fleet: Fleet, observer: Observer) -> tuple[Sums, float]:
+    began = time.process_time()
+    return simulate(fleet, observer), time.process_time() - began
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench month", description=__doc__)
@@ -90,18 +98,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hours", type=float, default=744.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tick", type=float, default=60.0, help="how often neonmeter looks at the API, in seconds")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many observers at once")
     asked = parser.parse_args(argv)
     fleet = Fleet(asked.endpoints, asked.hours, asked.seed)
     ours = [replace(each, every=asked.tick) for each in OURS]
     print(f"{fleet.endpoints:,} computes of 0.25 CU, {fleet.hours:g} h, seed {fleet.seed}; neonmeter looks every "
           f"{asked.tick:g} s; G = T/5 between 10 and 60 s\n", flush=True)  # fmt: skip
     found: list[tuple[Observer, Sums, float]] = []
-    for observer in [*(each for each in OBSERVERS if each.kind != "neonmeter"), *ours]:
-        began = time.process_time()
-        sums = simulate(fleet, observer)
-        found.append((observer, sums, time.process_time() - began))
-        if observer is NOBODY:
-            print_users(fleet, sums)
+    observers = [*(each for each in OBSERVERS if each.kind != "neonmeter"), *ours]
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for observer, (sums, cpu) in zip(observers, pool.map(partial(_simulated, fleet), observers), strict=True):
+            found.append((observer, sums, cpu))
+            if observer == NOBODY:
+                print_users(fleet, sums)
     alone = found[0][1]
     print_costs(found)
     print_sight(found, alone)

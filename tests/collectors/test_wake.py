@@ -116,6 +116,8 @@ ANSWERS = [
     ("R4 after a contradiction one suspend is not enough", API, AWAKE, state(confirmed=1, doubt=1), False, "R4"),
     ("R4 but two are", API, AWAKE, state(confirmed=2, doubt=1), True, "R4"),
     ("R10 our share of its awake time is not exceeded", API, AWAKE, state(added_seconds=200.1), False, "R10"),
+    ("R10 a visit while somebody is there is never too dear", API, facts(last_active=NOW - 2),
+     state(added_seconds=999.0), True, "R4"),
     ("R10 but used", API, AWAKE, state(added_seconds=199.9), True, "R4"),
     ("R10 earlier lives count", API, AWAKE, state(added_seconds=299.9, awake_seconds=5000.0), True, "R4"),
     ("R10 holds for proofs too", API, facts(last_active=None, started_at=NOW - 50),

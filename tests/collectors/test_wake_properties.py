@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.evidence import Evidence
-from collectors.wake import WakePolicy, WakeState, bound_seconds, pace_seconds
+from collectors.wake import WakePolicy, WakeState, bound_seconds, unproved_bound_seconds
 from collectors.wake_trust import long_life
 from exporter.demo.monitor_model import Burst, Clocks, Compute, Sampler, Shown, frozen, honest, lying, run
 
@@ -130,9 +130,9 @@ def test_a_last_active_that_lies_keeps_the_bound(
     suspend_after: float, bursts: list[Burst], tick: float, phase: float, length: float
 ) -> None:
     compute = Compute(suspend_after, bursts)
-    agent = sampler(lying, tick, 0.9 * phase / 60, length)
+    agent = sampler(lying, tick, phase / 61, length)  # It is there before the first burst.
     run(compute, [agent], HORIZON)
-    check_bound(compute, 99, bound_seconds(agent.policy, suspend_after))
+    check_bound(compute, 9, bound_seconds(agent.policy, suspend_after))
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,16 +178,56 @@ def test_samplers_that_take_turns_in_looking_whether_it_outlasts_them_end_it(num
 
 
 @settings(max_examples=50, deadline=None)
+@given(TIMEOUTS, users(), TICKS, LENGTHS)
+def test_database_mode_keeps_the_bound_whatever_the_api_shows(
+    suspend_after: float, bursts: list[Burst], tick: float, length: float
+) -> None:
+    policy = WakePolicy("database", tick=tick)
+    compute = Compute(suspend_after, bursts)
+    run(compute, [Sampler(policy, tick, 0.5, lying, length)], HORIZON)
+    check_bound(compute, 9, bound_seconds(policy, suspend_after))
+
+
+@settings(max_examples=50, deadline=None)
 @given(TIMEOUTS, users(), st.floats(0.0, 60.0), LENGTHS, st.frozensets(st.integers(0, 400), max_size=20))
-def test_database_mode_keeps_its_bound_whatever_the_api_shows(
+def test_database_mode_adds_t_at_most_where_it_came_late(
     suspend_after: float, bursts: list[Burst], phase: float, length: float, crashes: frozenset[int]
 ) -> None:
+    """It is installed, or loses its state, in the middle of a life."""
     policy = WakePolicy("database")
     compute = Compute(suspend_after, bursts)
-    tick = pace_seconds(policy, suspend_after)
-    agent = Sampler(policy, tick, phase, frozen, length, crash_at=crashes)
+    agent = Sampler(policy, policy.tick, phase, frozen, length, crash_at=crashes)
     run(compute, [agent], HORIZON)
-    check_bound(compute, 9, bound_seconds(policy, suspend_after))
+    check_bound(compute, 9, unproved_bound_seconds(policy, suspend_after))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    TIMEOUTS, users(), TICKS, LENGTHS, st.integers(2, 3)
+)  # fmt: skip
+def test_samplers_that_believe_nobody_keep_the_bound_however_many_they_are(
+    suspend_after: float, bursts: list[Burst], tick: float, length: float, number: int
+) -> None:
+    """Proofs are proofs for everyone. (Each of them looks at its own time; the API lies.)"""
+    compute = Compute(suspend_after, bursts)
+    agents = [sampler(lying, tick, 0.3 * index, length) for index in range(number)]
+    run(compute, agents, HORIZON)
+    check_bound(compute, 99, bound_seconds(WakePolicy(), suspend_after))
+
+
+@settings(max_examples=30, deadline=None)
+@given(TIMEOUTS, users(), TICKS)
+def test_what_we_add_stays_a_small_share_of_the_awake_time(
+    suspend_after: float, bursts: list[Burst], tick: float
+) -> None:
+    compute = Compute(suspend_after, bursts)
+    agent = sampler(honest(), tick, 0.0, 0.05)
+    end = HORIZON + 600 + 2 * suspend_after
+    run(compute, [agent], end)
+    assert agent.state is not None
+    policy = agent.policy
+    most = policy.credit + policy.share * compute.awake_seconds(end) + bound_seconds(policy, suspend_after)
+    assert agent.state.added_seconds <= most
 
 
 @settings(max_examples=40, deadline=None)
