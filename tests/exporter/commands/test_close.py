@@ -8,15 +8,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
 from exporter.cli import FINDINGS, OK, USAGE, main
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY, HOUR, day_seconds, month_start
+from exporter.demo.postgres import Cluster
 from exporter.finops.ledger import SqliteLedger
+from exporter.finops.ledger_postgres import PostgresLedger
+from exporter.settings.finops import LedgerSettings
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS
+from tests.fix_postgres import PASSWORD
 
 SEPTEMBER, OCTOBER = day_seconds("2025-09-01"), day_seconds("2025-10-01")
 SETTINGS = """
@@ -31,17 +36,21 @@ budgets:
 """
 
 
+def usage() -> list[UsageFact]:
+    """Two months of one organisation with three branches: an hour of each day."""
+    return [
+        UsageFact("org-1", "p1", branch, day, "hourly", "launch_v3", metric, value * number, day + HOUR)
+        for day in range(SEPTEMBER, OCTOBER + 31 * DAY, DAY)
+        for number, branch in enumerate(("b1", "b2", "b3"), 1)
+        for metric, value in (("compute_unit_seconds", 1234), ("root_branch_bytes_month", 7 * 10**12))
+    ]
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
-    """Two months of one organisation with three branches: an hour of each day."""
-    facts = []
-    for day in range(SEPTEMBER, OCTOBER + 31 * DAY, DAY):
-        for number, branch in enumerate(("b1", "b2", "b3"), 1):
-            for metric, value in (("compute_unit_seconds", 1234), ("root_branch_bytes_month", 7 * 10**12)):
-                usage = UsageFact("org-1", "p1", branch, day, "hourly", "launch_v3", metric, value * number, day + HOUR)
-                facts.append(usage)
+    """A file with that usage."""
     store = Store.open(tmp_path / "neonmeter.db", ROOMS)
-    SqliteLedger(store).put(facts, read_through={"org-1": OCTOBER + 31 * DAY})
+    SqliteLedger(store).put(usage(), read_through={"org-1": OCTOBER + 31 * DAY})
     Notebook(store).write("names", "all", {"p1": "shop", "b1": "main"})
     store.close()
     return tmp_path / "neonmeter.db"
@@ -174,6 +183,27 @@ def test_it_closes_beside_a_running_agent(ledger: Path, run: Run) -> None:
         )
     finally:
         agent.close()
+
+
+def test_the_books_are_where_the_ledger_is(ledger: Path, run: Run, postgres18: Cluster, tmp_path: Path) -> None:
+    with psycopg.connect(postgres18.conninfo(), autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS neonmeter CASCADE")
+    run("close", "2025-09")
+    here = json.loads(run("close", "2025-09", "--json")[1])
+    url = f"postgresql://cloud_admin@127.0.0.1:{postgres18.port}/postgres"
+    text = SETTINGS.replace("LEDGER", f"{tmp_path / 'neonmeter.db'}, url: '{url}', password: {PASSWORD}")
+    (tmp_path / "n.yaml").write_text(text)
+    shared = PostgresLedger.of(LedgerSettings.model_validate({"url": url, "password": PASSWORD}))
+    shared.put(usage(), read_through={"org-1": OCTOBER + 31 * DAY})
+    shared.close()
+    assert run("close", "--list")[1] == "No month is closed yet.\n"
+    assert run("close", "2025-09", "--by", "ana")[0] == OK
+    code, out, _ = run("close", "2025-09", "--json")
+    there = json.loads(out)
+    assert code == OK
+    assert (there["lines"], there["facts_sha256"]) == (here["lines"], here["facts_sha256"])
+    assert "ana" in run("close", "--list")[1]
+    assert run("budget", "--months")[0] == OK
 
 
 def test_budgets_of_this_month(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
