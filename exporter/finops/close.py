@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 from exporter.compute.close import (
     Booking,
@@ -21,8 +21,9 @@ from exporter.compute.close import (
     corrections,
     usage_lines,
 )
+from exporter.compute.cost import UsageFact
 from exporter.compute.extra import ExtraLine, Leaves, extra_invoice_lines
-from exporter.compute.rates import DAY, day_text, next_month
+from exporter.compute.rates import day_text, next_month
 from exporter.finops.close_book import AlreadyBookedError, CloseBook
 from exporter.finops.costs import SETTLED, Costs, MonthCosts
 
@@ -61,10 +62,6 @@ class ClosedMonth:
     def cents(self) -> int:
         """What the statement of the month sums to: its own lines and the corrections carried into it."""
         return self.booking.cents + sum(each.cents for each in self.carried)
-
-
-class _Facts(Protocol):
-    def usage(self, start: int, end: int, project_id: str | None = None) -> Any: ...
 
 
 def closed(book: CloseBook, month: int) -> ClosedMonth | None:
@@ -113,7 +110,7 @@ class Closer:
             by=by,
             forced=forced,
             through=costs.through,
-            facts=facts_hash(ledger, costs.month, next_month(costs.month)),
+            facts=facts_hash(ledger.priceable(costs.month, next_month(costs.month), card.boundaries)),
             rate_card=card.origin,
             rounding=self._rounding.value,
             lines=lines,
@@ -196,13 +193,11 @@ class Closer:
         return next_month(max((month, *self.book.months())))
 
 
-def facts_hash(ledger: _Facts, start: int, end: int) -> str:
-    """SHA-256 over the usage of a span, whatever the order it is kept in and whenever it was read."""
+def facts_hash(facts: Iterable[UsageFact]) -> str:
+    """SHA-256 over usage as it is priced, whatever the order it is kept in and whenever it was read."""
     digest = hashlib.sha256()
-    for day in range(start, end, DAY):
-        rows: Iterable[Any] = sorted(tuple(fact[:8]) for fact in ledger.usage(day, min(day + DAY, end)))
-        for row in rows:
-            digest.update(repr(row).encode())
+    for row in sorted(tuple(fact[:8]) for fact in facts):
+        digest.update(repr(row).encode())
     return digest.hexdigest()
 
 
