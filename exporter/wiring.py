@@ -21,11 +21,15 @@ from exporter.awake.awake import Awake
 from exporter.awake.rounds import AwakeRounds
 from exporter.collecting.feeds import Feeds
 from exporter.collecting.readings import Readings
+from exporter.collecting.riders import Rider
 from exporter.collecting.schema_sizes import SchemaSizes
 from exporter.collecting.tenant_readings import TenantReadings
 from exporter.collecting.user_databases import UserDatabases
 from exporter.collecting.visits import OnEvidence, Visitor, WakeStates, policy_of
 from exporter.compute.tenants import TenantRules
+from exporter.drift.prints import DRIFT_SCHEMA, Prints
+from exporter.drift.rider import DriftRider
+from exporter.drift.service import DriftService
 from exporter.durable.statements import ROOMS as DURABLE_ROOMS
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import ROOMS as TENANCY_ROOMS
@@ -55,6 +59,7 @@ ROOMS = {
     "close": CLOSE_SCHEMA,
     "notebook": NOTEBOOK_SCHEMA,
     "outlook": OUTLOOK_SCHEMA,
+    "drift": DRIFT_SCHEMA,
 }
 """Every room of the store."""
 
@@ -112,6 +117,7 @@ class Wiring:
     visitor: Visitor
     awake: AwakeRounds
     tenants: TenantReadings
+    drift: DriftService
     kept: Kept
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
@@ -174,7 +180,19 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     sizes = SchemaSizes(
         durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
     )  # fmt: skip
-    users = UserDatabases(policy_of(settings.sampling), [sizes], clock=kept.clock)
+    prints = Prints(kept.store)
+    riding = DriftRider(prints, kept.disk, kept.state, own_roles=sizes.own_roles, clock=kept.clock)
+    drift = DriftService(
+        settings.drift,
+        prints=prints,
+        rider=riding,
+        rules=rules,
+        state=kept.state,
+        details=kept.details,
+        clock=kept.clock,
+    )
+    riders: list[Rider] = [sizes, *([riding] if settings.drift.enabled else [])]
+    users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
     visitor = Visitor(
         settings.sampling,
         conninfo=reach,
@@ -185,13 +203,13 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         clock=kept.clock,
     )
     awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
-    tenants = TenantReadings(kept.tenancy, kept.disk)
+    tenants = TenantReadings(kept.tenancy, kept.disk, client)
     visitor.on_evidence = _both(awake.sample, tenants.sample)
     readings.on_sizes, sizes.on_reading, kept.awake.on_parts = tenants.databases, tenants.schemas, tenants.kept
     kept.tenancy.use(rules)
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
-    return Wiring(settings, client, feeds, visitor, awake, tenants, kept)
+    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, kept)
 
 
 def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:

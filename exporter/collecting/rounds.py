@@ -113,6 +113,7 @@ class Rounds:
         await self.wiring.tenants.look(found)
         await self.wiring.awake.look(found)
         await self.wiring.visitor.round(found)
+        await self.wiring.drift.look(found)
         if self._first:
             self._first = False
             await asyncio.gather(feeds.consume(), feeds.read_operations())
@@ -124,6 +125,7 @@ class Rounds:
 
     async def _consume(self) -> None:
         await self.wiring.feeds.consume()
+        await self.wiring.tenants.read_snapshots(self.wiring.feeds.known.inventory)
 
     async def _operations(self) -> None:
         await self.wiring.feeds.read_operations()

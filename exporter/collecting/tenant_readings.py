@@ -1,11 +1,12 @@
 """What readings tell about tenants beside statements: whose the bytes are, who was at work, which branches live.
 
-It asks for nothing itself: sizes ride on the collectors of sizes and schemas, samples on the evidence of a visit.
+It asks no compute for anything: sizes ride on the collectors of sizes and schemas, samples on the evidence of a visit.
 Lives on the event loop; everything is written on the disk's thread.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,10 @@ from collectors.activity import is_monitor
 from collectors.base import Reading
 from collectors.evidence import APPLICATION_NAME, CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
 from collectors.metric import Families
+from collectors.neon.client import NeonClient
+from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
+from collectors.neon.snapshots import snapshots_of
 from collectors.schemas import SIZE as SCHEMA_SIZE
 from collectors.schemas import UNKNOWN, SchemaFacts
 from collectors.sizes import SIZE
@@ -22,16 +26,22 @@ from exporter.collecting.places import Compute
 from exporter.compute.awake import NOBODY, UNCOVERED, Keeper, Part
 from exporter.compute.tenants import AGENT, UNATTRIBUTED
 from exporter.compute.tenants import IDLE as IDLE_TENANT
-from exporter.durable.tenancy import BranchLife, SchemaSize, Spot, Tenancy
+from exporter.durable.tenancy import BranchLife, SchemaSize, SnapshotLife, Spot, Tenancy
 from exporter.storage.disk import Disk
+
+SNAPSHOTS_PACE = 3600.0
+_log = logging.getLogger("neonmeter.neon")
 
 
 class TenantReadings:
-    """Hands to `exporter.durable.tenancy` what others have read."""
+    """Hands to `exporter.durable.tenancy` what others have read; reads itself only which snapshots there are."""
 
-    def __init__(self, tenancy: Tenancy, disk: Disk) -> None:
+    def __init__(self, tenancy: Tenancy, disk: Disk, client: NeonClient | None = None) -> None:
+        """Without a ``client`` no snapshots are read."""
         self._tenancy = tenancy
         self._disk = disk
+        self._client = client
+        self._snapshots_at = 0.0
 
     async def look(self, inventory: Inventory) -> None:
         """Take in which branches exist.
@@ -47,6 +57,31 @@ class TenantReadings:
             born = int(branch.created_at or now)
             lives.append(BranchLife(branch.id, branch.project_id, *names, bool(branch.parent_id), born, int(now)))
         await self._disk.run(lambda: self._tenancy.look(lives, now))
+
+    async def read_snapshots(self, inventory: Inventory | None) -> None:
+        """Read which snapshots exist, once an hour; what Neon does not tell stays a cost of the project.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        if self._client is None or inventory is None or inventory.server_now - self._snapshots_at < SNAPSHOTS_PACE:
+            return
+        now = int(inventory.server_now)
+        self._snapshots_at = inventory.server_now
+        try:
+            found = await snapshots_of(self._client, sorted(inventory.projects))
+        except NeonError as problem:
+            _log.info("snapshots: %s", problem.message)
+            return
+        lives = [
+            SnapshotLife(
+                each.id, project, each.source_branch_id, each.charged_bytes or 0, int(each.created_at or now), now
+            )
+            for project, snapshots in found.items()
+            for each in snapshots or ()
+        ]
+        if lives:
+            await self._disk.run(lambda: self._tenancy.absorb_snapshots(lives))
 
     def databases(self, compute: Compute, families: Families, at: float) -> None:
         """Take in the sizes of databases; on the disk's thread."""

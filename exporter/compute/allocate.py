@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.compute.cost import MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
+from exporter.compute.day import PROJECT_COMPONENTS
 from exporter.compute.rates import Component
 from exporter.compute.tenants import AGENT, IDLE, SHARED
 from exporter.compute.use import MICRO, TenantHour, Use, UseKey, split_hour, split_hours
@@ -34,9 +35,6 @@ __all__ = [
     "split_hour",
     "split_hours",
 ]
-
-PROJECT_COMPONENTS = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
-"""What is charged by project; its use may be known by branch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from exporter.compute.use import MICRO, Place, Sightings, TenantHour, Use, split
 from exporter.compute.weights import Confidence, Weights, largest_remainder
 
 TRANSFER = (Component.PUBLIC_TRANSFER, Component.PRIVATE_TRANSFER)
+PROJECT_COMPONENTS = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
+"""What is charged by project; its use may be known by branch."""
 CLOSE_ENOUGH = Fraction(1, 10)
 """Child branches whose known life differs by more than this from what was billed make an estimate, not a measure."""
 
@@ -41,6 +43,15 @@ class Life(NamedTuple):
     branch_id: str
     start: int
     end: int
+
+
+class Held(NamedTuple):
+    """A snapshot: of which branch, when it existed (unix seconds), and the bytes that it is charged for."""
+
+    branch_id: str
+    start: int
+    end: int
+    charged: int
 
 
 def _nobody(_project: str, _branch: str) -> str | None:
@@ -74,6 +85,8 @@ class DayWeights:
     keepers: Sightings = field(default_factory=dict)
     """Awake time by the tenant of who kept the compute awake."""
     children: Mapping[str, Sequence[Life]] = field(default_factory=dict)
+    """By project id."""
+    snapshots: Mapping[str, Sequence[Held]] = field(default_factory=dict)
     """By project id."""
     owner: Callable[[str, str], str | None] = _nobody
     """(project id, branch id; empty for the project) -> the one tenant whose all of it is."""
@@ -133,7 +146,7 @@ class _Splitting:
             if component is Component.EXTRA_BRANCHES:
                 self._extra_branches(fact)
             elif component is Component.SNAPSHOT_STORAGE and not fact.branch_id:
-                self._use(fact, PROJECT_LEVEL, component).add(self._whole(fact.value))
+                self._snapshots(fact)
             elif component not in (None, Component.COMPUTE) and fact.branch_id:
                 self._use(fact, fact.branch_id, component).add(self._measured(fact, component))
         for key, use in self._uses.items():
@@ -221,6 +234,24 @@ class _Splitting:
         for branch, part in largest_remainder(billable, lived).items():
             self._use(fact, branch, Component.EXTRA_BRANCHES).add(self._by(part, {SHARED: 1}, confidence))
 
+    def _snapshots(self, fact: UsageFact) -> None:
+        """By the branch that each was taken of, size x time; then as the child storage of that branch."""
+        end = fact.start + max(DAY, bucket_hours(fact.start, fact.granularity) * HOUR)
+        held: dict[str, int] = {}
+        for each in self._weights.snapshots.get(fact.project_id, ()):
+            amount = max(0, min(each.end, end) - max(each.start, fact.start)) * each.charged
+            if amount and each.branch_id:
+                held[each.branch_id] = held.get(each.branch_id, 0) + amount
+        if not held:
+            self._use(fact, PROJECT_LEVEL, Component.SNAPSHOT_STORAGE).add(self._whole(fact.value))
+            return
+        for branch, part in largest_remainder(fact.value, held).items():
+            place = (fact.project_id, branch)
+            sizes = self._weights.sizes.get(place)
+            shares = sizes.shares if sizes else {SHARED: 1}
+            split = self._by(part, shares, Confidence.ESTIMATED, firm=self._firm(place))
+            self._use(fact, branch, Component.SNAPSHOT_STORAGE).add(split)
+
     def _place(self, key: DayKey, use: Use) -> None:
         """Owners, then samples and declared weights for what has no tenant yet."""
         branch = "" if key.branch_id == PROJECT_LEVEL else key.branch_id
@@ -233,7 +264,8 @@ class _Splitting:
             sampled = self._samples.get((key.project_id, key.branch_id), {})
             use.move(UNATTRIBUTED, sampled, Confidence.SAMPLED, settled=self._settled)
         sources = [UNATTRIBUTED]
-        if (SHARED, Confidence.EXACT) in use.soft or key.component is Component.EXTRA_BRANCHES:
+        only_shared = key.component in PROJECT_COMPONENTS and use.tenants.keys() == {SHARED}
+        if only_shared or (SHARED, Confidence.EXACT) in use.soft:
             sources.append(SHARED)  # Not what a rule declared shared, but what has no measure.
         if any(source in use.tenants for source in sources):
             declared = self._weights.declared(key.project_id, branch, key.component)

@@ -35,7 +35,13 @@ ROOMS: Final[Rooms] = {
             hour INTEGER NOT NULL, project_id TEXT NOT NULL, branch_id TEXT NOT NULL, tenant TEXT NOT NULL,
             sessions INTEGER NOT NULL, kept_us INTEGER NOT NULL, PRIMARY KEY (hour, project_id, branch_id, tenant)
         ) STRICT, WITHOUT ROWID;
+        """,
         """
+        CREATE TABLE snapshot_life (
+            snapshot_id TEXT PRIMARY KEY, project_id TEXT NOT NULL, branch_id TEXT NOT NULL, charged INTEGER NOT NULL,
+            born INTEGER NOT NULL, seen INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
     ]
 }
 REFRESH: Final = HOUR
@@ -63,6 +69,17 @@ class BranchLife(NamedTuple):
     branch: str
     project: str
     child: bool
+    born: int
+    seen: int
+
+
+class SnapshotLife(NamedTuple):
+    """One snapshot as the control plane showed it: of which branch, and the bytes that it is charged for."""
+
+    snapshot_id: str
+    project_id: str
+    branch_id: str
+    charged: int
     born: int
     seen: int
 
@@ -151,6 +168,11 @@ class Tenancy:
             self._forgot = int(at) // DAY
             self.forget(int(at) - KEPT)
 
+    def absorb_snapshots(self, snapshots: Collection[SnapshotLife]) -> None:
+        """Take in which snapshots exist; one that is not named any more was there when it was last seen."""
+        with self._store.transaction() as cursor:
+            cursor.executemany("INSERT OR REPLACE INTO snapshot_life VALUES (?, ?, ?, ?, ?, ?)", snapshots)
+
     def absorb_databases(self, spot: Spot, sizes: Mapping[str, int], at: float) -> None:
         """Take in the sizes of all databases of a branch, in bytes, read at ``at`` (unix seconds)."""
         known = self._of(spot)
@@ -197,6 +219,12 @@ class Tenancy:
         """Every branch ever seen."""
         return list(self._lives.values())
 
+    def snapshots(self, start: int, end: int) -> list[SnapshotLife]:
+        """Those that existed at some time in [start, end)."""
+        with self._store.snapshot() as cursor:
+            query = "SELECT * FROM snapshot_life WHERE born < ? AND seen >= ?"
+            return [SnapshotLife._make(row) for row in cursor.execute(query, (end, start))]
+
     def sizes(self, day: int) -> list[TenantSize]:
         """What each tenant held on a day (00:00 UTC), or on the last day before it that is known."""
         with self._store.snapshot() as cursor:
@@ -217,6 +245,7 @@ class Tenancy:
     def forget(self, before: int) -> int:
         """Drop samples of hours, and sizes of days, before an instant (the last size of a branch stays); how many."""
         with self._store.transaction() as cursor:
+            cursor.execute("DELETE FROM snapshot_life WHERE seen < ?", (before,))
             found = cursor.execute("DELETE FROM tenant_sample WHERE hour < ?", (before,)).rowcount
             return (
                 found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.compute.day import DayWeights, Life, Policies
+from exporter.compute.day import DayWeights, Held, Life, Policies
 from exporter.compute.policy import Shares
 from exporter.compute.rates import DAY, Component
 from exporter.compute.tenants import TenantRules
@@ -115,6 +115,10 @@ class TenantFacts:
         for life in self._tenancy.lives():
             if life.child and life.born < day + DAY and life.seen >= day:
                 children.setdefault(life.project_id, []).append(Life(life.branch_id, life.born, life.seen))
+        snapshots: dict[str, list[Held]] = {}
+        for taken in self._tenancy.snapshots(day, day + DAY):
+            held = Held(taken.branch_id, taken.born, taken.seen, taken.charged)
+            snapshots.setdefault(taken.project_id, []).append(held)
         wal: dict[Place, dict[str, int]] = {}
         for project, branch, tenant, amount in self._durable.wal_bytes(day - (RESTORE_DAYS - 1) * DAY, day + DAY):
             wal.setdefault((project, branch), {})[tenant] = amount
@@ -129,6 +133,7 @@ class TenantFacts:
             samples=samples,
             keepers=keepers,
             children=children,
+            snapshots=snapshots,
             owner=self.owner,
             declared=declared_of,
         )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.compute.allocate import AGENT, IDLE, MICRO, SHARED, Confidence, Use, Weights
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
-from exporter.compute.day import DayKey, DayWeights, Life, Policies, split_day
+from exporter.compute.day import DayKey, DayWeights, Held, Life, Policies, split_day
 from exporter.compute.policy import IdlePolicy, SharedPolicy
 from exporter.compute.rates import DAY, HOUR, Component
 
@@ -139,6 +139,17 @@ def test_extra_branches_go_by_the_life_of_each_child_in_the_hours_past_the_allow
     assert unknown[key(Component.EXTRA_BRANCHES, PROJECT_LEVEL)].tenants == {SHARED: 2 * MICRO}
 
 
+def test_snapshots_go_to_the_branch_they_were_taken_of_and_then_by_its_sizes() -> None:
+    noon, end = DAY_ONE + DAY // 2, DAY_ONE + 9 * DAY
+    held = [Held("b1", 0, end, 10), Held("b1", noon, end, 20), Held("b2", 0, noon, 40), Held("", 0, end, 99)]
+    weights = DayWeights(DAY_ONE, snapshots={"p1": held}, sizes={B1: Weights({"a": 3, "b": 1})})
+    split = split_day([fact(SNAPSHOT, 200, "", granularity="daily")], [], [], weights)
+    assert split[key(Component.SNAPSHOT_STORAGE)].soft == {
+        ("a", Confidence.ESTIMATED): 75, ("b", Confidence.ESTIMATED): 25,
+    }  # fmt: skip
+    assert split[key(Component.SNAPSHOT_STORAGE, "b2")].soft == {(SHARED, Confidence.ESTIMATED): 100}
+
+
 @pytest.mark.parametrize(
     ("policy", "tenants"),
     [
@@ -257,6 +268,12 @@ def worlds(draw: st.DrawFn) -> World:
             draw(st.lists(st.tuples(st.integers(-HOUR, HOUR), st.integers(0, 3 * HOUR)), max_size=4))
         )
     ]
+    held = [
+        Held(branch, DAY_ONE + start, DAY_ONE + 2 * DAY, size)
+        for branch, (start, size) in draw(
+            st.dictionaries(st.sampled_from(["b1", "b2"]), st.tuples(st.integers(-DAY, 2 * DAY), AMOUNTS))
+        ).items()
+    ]
     sizes = {("p1", branch): Weights(shares) for branch in branches if (shares := draw(SHARES))}
     weights = DayWeights(
         DAY_ONE,
@@ -264,6 +281,7 @@ def worlds(draw: st.DrawFn) -> World:
         samples=draw(sightings),
         keepers=draw(sightings),
         children={"p1": lives},
+        snapshots={"p1": held},
         owner=lambda project, branch: "owner" if owned and branch == "b2" else None,
         declared=lambda project, branch, component: declared,
         free_children=lambda plan: 9,
@@ -296,6 +314,9 @@ def test_every_unit_is_somebodys_once(world: World) -> None:
         )
     assert sum(f.value for f in world.compute) * MICRO == sum(
         use.total for name, use in found.items() if name.component is Component.COMPUTE
+    )
+    assert sum(f.value for f in world.usage if f.metric == SNAPSHOT) == sum(
+        use.total for name, use in found.items() if name.component is Component.SNAPSHOT_STORAGE
     )
     past = sum(max(0, f.value - 9) for f in world.usage if f.metric == EXTRA)
     assert past * MICRO == sum(u.total for name, u in found.items() if name.component is Component.EXTRA_BRANCHES)

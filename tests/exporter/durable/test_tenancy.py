@@ -9,7 +9,7 @@ import pytest
 
 from exporter.compute.rates import DAY, HOUR
 from exporter.compute.tenants import SHARED, UNATTRIBUTED, TenantRule, TenantRules
-from exporter.durable.tenancy import ROOMS, BranchLife, SchemaSize, Spot, Tenancy, TenantSample
+from exporter.durable.tenancy import ROOMS, BranchLife, SchemaSize, SnapshotLife, Spot, Tenancy, TenantSample
 from exporter.storage.store import Store
 
 RULES = TenantRules(
@@ -95,6 +95,16 @@ def test_samples_and_kept_time_add_up_by_the_hour(store: Store) -> None:
 
 def life(branch: str, born: int, seen: int, name: str = "") -> BranchLife:
     return BranchLife(branch, "p1", name or branch, "shop", True, born, seen)
+
+
+def test_snapshots_are_known_for_the_days_in_which_they_existed(store: Store) -> None:
+    tenancy = Tenancy(store, RULES)
+    taken = SnapshotLife("s1", "p1", "b1", 5 * MB, TODAY - DAY, TODAY)
+    tenancy.absorb_snapshots([taken, taken._replace(snapshot_id="s2", born=TODAY, seen=TODAY)])
+    tenancy.absorb_snapshots([taken._replace(seen=TODAY + 2 * DAY)])
+    days = {day: [each.snapshot_id for each in tenancy.snapshots(TODAY + day * DAY, TODAY + (day + 1) * DAY)]
+            for day in (-2, -1, 0, 1, 3)}  # fmt: skip
+    assert days == {-2: [], -1: ["s1"], 0: ["s1", "s2"], 1: ["s1"], 3: []}
 
 
 def test_a_branch_that_is_gone_keeps_its_name_and_its_life(store: Store) -> None:
