@@ -148,7 +148,9 @@ def _effect(stored: Stored, knobs: Knobs, card: RateCard, plan: str | None) -> E
     totals = []
     unpriced: tuple[str, ...] = ()
     exactness = Exactness.EXACT
-    for side in Side:
+    # Only these two leave room: the rest is the same from both sides.
+    sides = [Side.LOW, *([Side.HIGH] if knobs.suspend_after is not None or knobs.min_cu is not None else [])]
+    for side in sides:
         deltas: list[Delta] = []
         hours = list(stored.compute)
         for step in _steps(knobs):

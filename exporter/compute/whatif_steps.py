@@ -132,7 +132,9 @@ def _longer(
             if life.end is None:
                 continue
             hour = (life.end - 1) // HOUR * HOUR
-            mean = Fraction(own[hour].value, awake[hour]) if hour in own and awake.get(hour) else Fraction()
+            if hour not in own:  # Its usage is not stored: what is before the ledger stays out of it.
+                continue
+            mean = Fraction(own[hour].value, awake[hour]) if awake.get(hour) else Fraction()
             cu = least if side is Side.LOW and least is not None else max(mean, least or Fraction())
             for at, seconds in _spread(life.end, min(life.end + more, following.start if following else stored.end)):
                 added[at] = added.get(at, Fraction()) + seconds * cu

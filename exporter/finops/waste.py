@@ -17,7 +17,7 @@ from exporter.compute.waste_rules import RULES, by_rule
 
 COLLECTOR = "waste"
 OTHER = "__other__"
-BRANCHES_SHOWN = 100
+BRANCHES_SHOWN = 20
 """Branches with series of their own in one project: those that waste most."""
 
 WASTE = Metric(
@@ -45,9 +45,11 @@ class WasteSeries:
         self._shown: set[str] = set()
 
     def observe(self, findings: Findings, now: float) -> list[Observation]:
-        """One observation for each project with findings, one for the counts."""
+        """One observation for each project with findings that cost something, one for the counts."""
         projects: dict[str, dict[tuple[str, str], Fraction]] = {}
         for each in findings.found:
+            if not each.usd_per_month:
+                continue  # The counts have it.
             sums = projects.setdefault(each.project_id, {})
             key = (each.branch_id, each.rule)
             sums[key] = sums.get(key, Fraction()) + each.usd_per_month

@@ -93,6 +93,12 @@ class _Gathering:
             if fact.branch_id:
                 hours = self._compute.setdefault(fact.branch_id, {})
                 hours[fact.start] = hours.get(fact.start, 0) + fact.value
+        self._branches: dict[str, list[Branch]] = {}
+        for branch in inventory.branches.values():
+            self._branches.setdefault(branch.project_id, []).append(branch)
+        self._endpoints: dict[str, list[Endpoint]] = {}
+        for endpoint in inventory.endpoints.values():
+            self._endpoints.setdefault(endpoint.project_id, []).append(endpoint)
         self._measured = self._measure(whole)
         self._transfers = self._transfer(whole)
 
@@ -199,8 +205,7 @@ class _Gathering:
 
     def _project(self, project: Project, cheaper: CheaperPlan | None) -> ProjectFacts:
         inventory, card = self._inventory, self._sources.card
-        branches = [each for each in inventory.branches.values() if each.project_id == project.id]
-        endpoints = [each for each in inventory.endpoints.values() if each.project_id == project.id]
+        branches, endpoints = self._branches.get(project.id, []), self._endpoints.get(project.id, [])
         plan = self._plans.get(project.id, "")
         free = card.allowance(plan, Component.EXTRA_BRANCHES, self._end)
         rate = card.rate(plan, Component.SNAPSHOT_STORAGE, self._end)

@@ -17,6 +17,8 @@ from collectors.metric import catalogue
 from collectors.neon.client import NeonClient
 from collectors.neon.consumption import read_consumption
 from collectors.neon.inventory import Inventory, refresh
+from collectors.neon.models import Endpoint
+from collectors.neon.operations import WakeEvent
 from collectors.neon.snapshots import snapshots_of
 from exporter.awake.awake import Awake
 from exporter.cli import main
@@ -25,6 +27,7 @@ from exporter.compute.cost import MONTH_HOURS, price
 from exporter.compute.rates import DAY, HOUR, day_seconds
 from exporter.compute.waste import Account, Findings, Policy, Waste
 from exporter.compute.waste_rules import find
+from exporter.compute.whatif import Life
 from exporter.demo.world import TwinSnapshot
 from exporter.durable.tables import TenantHour
 from exporter.finops import kpis, waste
@@ -32,6 +35,7 @@ from exporter.finops.ledger import SqliteLedger, from_rows
 from exporter.finops.ratecard import load
 from exporter.finops.waste import OTHER, WASTE, WasteSeries
 from exporter.finops.waste_facts import Sources, gather
+from exporter.finops.whatif_facts import lives_of
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS
 from tests.fix_twin import Twin, TwinMaker
@@ -91,6 +95,11 @@ def live(twin: Twin) -> None:
             endpoint.started_at, endpoint.last_active = BORN, NOW
         if endpoint.branch_id == staging:
             endpoint.last_active = NOW - DAY
+            for day in range(12):  # Ten minutes a day, its timeout of 60 s included.
+                start = BORN + day * DAY
+                world.record(endpoint, "start_compute", start, 0)
+                world.record(endpoint, "suspend_compute", start + 600, 0)
+                meter.awake(staging, start, start + 600, 0.25)
     meter.awake(root, BORN, NOW, 0.5)
     meter.egress(root, NOW - DAY, 600 * GB)
 
@@ -196,7 +205,7 @@ def test_many_branches_are_summed_as_one_and_nothing_is_lost(scene: Scene) -> No
     shown = project.families.get(WASTE)
     assert len(shown) == waste.BRANCHES_SHOWN + 1
     assert sum(shown.values()) == sum(range(300))
-    assert shown[OTHER, "idle_branch"] == sum(range(200))
+    assert shown[OTHER, "idle_branch"] == sum(range(300 - waste.BRANCHES_SHOWN))
 
 
 def test_key_figures_and_head_room(scene: Scene) -> None:
@@ -242,14 +251,20 @@ def test_what_if_replays_the_month_of_the_ledger(scene: Scene, capsys: pytest.Ca
     assert told["effects"]["plan"]["exactness"] == "exact"
     same = ask("--plan", "launch", "--branch-ttl", "400d")
     assert same["together"]["saves_at_most"] == same["together"]["saves_at_least"] == "0"
-    # Both children that changed something are twelve days old: all that they cost in the stored week goes.
+    # Both children that changed something are twelve days old: all that they cost in the stored week goes,
+    # with the ten minutes of 0.25 CU of its six stored days.
     ttl = ask("--branch-ttl", "1d", "--project", "bookshop")["effects"]["branch-ttl"]
     children = sum(f.value for f in facts if f.branch_id and f.metric == "child_branch_bytes_month")
     assert Fraction(ttl["saves_at_least"]) == pytest.approx(
-        float(Fraction(children, MONTH_HOURS * GB) * Fraction("0.35")), rel=1e-12
+        float(Fraction(children, MONTH_HOURS * GB) * Fraction("0.35") + Fraction(900, 3600) * Fraction("0.106")),
+        rel=1e-12,
     )
+    # Four minutes more each of the six days that are stored, of twelve that Neon tells of.
+    longer = ask("--suspend-timeout", "300", "--project", "bookshop")["together"]
+    added = Fraction("0.25") * 240 / 3600 * Fraction("0.106")
+    assert Fraction(longer["low"]) == pytest.approx(float(before + 6 * added), rel=1e-12)
     # It never suspends, and no operation tells otherwise: between nothing and all of its idle time.
-    bounds = ask("--suspend-timeout", "300")["together"]
+    bounds = ask("--suspend-timeout", "300", "--project", "analytics")["together"]
     assert bounds["exactness"] == "bounds"
     assert Fraction(bounds["saves_at_least"]) == 0
 
@@ -275,3 +290,24 @@ def test_what_cannot_be_tried_is_said_in_one_line(scene: Scene, capsys: pytest.C
         out, err = capsys.readouterr()
         assert says in err
         assert (out, err.count("\n")) == ("", 1)
+
+
+def test_times_awake_follow_from_wakes_and_suspends() -> None:
+    endpoint = Endpoint(id="ep", project_id="p", branch_id="b", host="h", created_at=None)
+
+    def lives(*events: tuple[str, int], **state: object) -> tuple[Life, ...]:
+        told = [WakeEvent("ep", "b", kind, BORN + at, 1.0) for kind, at in events]
+        return lives_of(told, endpoint.model_copy(update=state), BORN, NOW)
+
+    day = DAY
+    assert lives(("wake", 0), ("suspend", 100), ("wake", day)) == (
+        Life(BORN + 1, BORN + 100),
+        Life(BORN + day + 1, None),
+    )
+    # It was awake when the month began, or woke before it.
+    assert lives(("suspend", 50)) == (Life(BORN, BORN + 50),)
+    assert lives(("wake", -500), ("suspend", 50)) == (Life(BORN, BORN + 50),)
+    # Nothing happened: it slept, or was awake all the time.
+    assert lives() == ()
+    assert lives(current_state="active", started_at=float(BORN - 9 * day)) == (Life(BORN, None),)
+    assert lives(("wake", -500), ("suspend", -50)) == ()
