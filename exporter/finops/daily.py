@@ -5,7 +5,7 @@ kept is billable usage as integers in the API's units, a few bytes a day and ser
 asked, at the rates of the day, or all at the rates of one instant, so that a change of price is no change of behaviour.
 
 The egress allowance is per month, so one day has no price of its own: each day pays for what it takes its pool past the
-allowance, which makes the days of a month sum to the month. A day on which the plan changed bears its last plan.
+allowance, which makes the days of a month sum to the month.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ UNITS_PER = {
 """Raw units of usage in one unit that a rate is per."""
 
 
-_SPARE = 92 * DAY
-"""Days before the asked ones are kept so long."""
-
-
 class SeriesKey(NamedTuple):
     """Whose cost, of what. A branch may be ``__project__`` or ``__unattributed__``, as in cost lines."""
 
@@ -60,12 +56,16 @@ class DailySeries(Mapping[int, Fraction]):
     """Of egress, the bytes past the allowance."""
     plans: list[tuple[int, str]] = field(default_factory=list)
     """(From which day on, plan), in order."""
+    mixed: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Usage by plan of the days on which the plan changed."""
 
     def __getitem__(self, day: int) -> Fraction:
         """The cost of a day at its own rates; days without a price cost nothing, as on an invoice."""
         index, rest = divmod(day - self.first, DAY)
         if rest or not 0 <= index < len(self.usage):
             raise KeyError(day)
+        if self.past is None and day in self.mixed:
+            return sum((usage * self.unit_price(plan, day) for plan, usage in self.mixed[day].items()), Fraction())
         billable = (self.usage if self.past is None else self.past)[index]
         return billable * self.unit_price(self.plan(day), day)
 
@@ -79,10 +79,14 @@ class DailySeries(Mapping[int, Fraction]):
 
     def plan(self, day: int) -> str:
         """The plan of a day."""
-        found = self.plans[0][1]
-        for since, plan in self.plans:
-            if since <= day:
-                found = plan
+        return self.plan_since(day)[1]
+
+    def plan_since(self, day: int) -> tuple[int, str]:
+        """The plan of a day, and since when."""
+        found = self.plans[0]
+        for each in self.plans:
+            if each[0] <= day:
+                found = each
         return found
 
     def unit_price(self, plan: str, at: int) -> Fraction:
@@ -98,8 +102,12 @@ class DailySeries(Mapping[int, Fraction]):
         if index < 0:
             self.usage = array("q", [0] * -index) + self.usage
             self.first, index = day, 0
+            self.past = None
         if index >= len(self.usage):
             self.usage.extend([0] * (index + 1 - len(self.usage)))
+        if self.usage[index]:
+            held = self.mixed.setdefault(day, {self.plan(day): self.usage[index]})
+            held[plan] = held.get(plan, 0) + usage
         self.usage[index] += usage
         if not self.plans or self.plan(day) != plan:
             self.plans = sorted([*(each for each in self.plans if each[0] != day), (day, plan)])
@@ -109,6 +117,7 @@ class DailySeries(Mapping[int, Fraction]):
         index = (day - self.first) // DAY
         if 0 <= index < len(self.usage):
             self.usage[index] = 0
+            self.mixed.pop(day, None)
 
     def reach(self, end: int) -> None:
         """Fill with zeros up to a day (exclusive): what is not in the ledger of a day that was read is no usage."""
@@ -142,8 +151,9 @@ class DailyCosts(Mapping[SeriesKey, DailySeries]):
 class Daily:
     """Prices days and keeps them. One caller at a time."""
 
-    def __init__(self, ledger: Ledger, card: RateCard, *, plan: str | None = None) -> None:
-        """``plan`` overrides the API's, as ``cost.plan`` does."""
+    def __init__(self, ledger: Ledger, card: RateCard, *, plan: str | None = None, spare: int = 92 * DAY) -> None:
+        """``plan`` overrides the API's, as ``cost.plan`` does; days before the asked ones are kept for ``spare``."""
+        self._spare = spare
         self._ledger = ledger
         self._card = card
         self._plan = plan
@@ -182,7 +192,7 @@ class Daily:
             series.put(day, _billable(line), line.plan)
 
     def _forget(self, start: int) -> None:
-        if not self._revisions or min(self._revisions) >= start - _SPARE:
+        if not self._revisions or min(self._revisions) >= start - self._spare:
             return
         # Rare: start over rather than cut every series.
         self._revisions.clear()

@@ -52,11 +52,15 @@ class Outlook:
         plan: str | None = None,
         book: ForecastBook | None = None,
         policy: Policy | None = None,
+        daily: Daily | None = None,
     ) -> None:
-        """``plan`` overrides the API's; ``book`` keeps each month's first forecast; ``policy`` says what is unusual."""
+        """``plan`` overrides the API's; ``book`` keeps each month's first forecast; ``policy`` says what is unusual.
+
+        ``daily`` are days that are priced already, by the same card and plan.
+        """
         self._ledger = ledger
         self._card = card
-        self._daily = Daily(ledger, card, plan=plan)
+        self._daily = daily or Daily(ledger, card, plan=plan)
         self._book = book
         self._policy = policy or Policy()
         self._awake: dict[int, tuple[int, dict[tuple[str, str], AwakeDay]]] = {}
@@ -115,7 +119,7 @@ class Outlook:
             # What egress costs depends on its month; its bytes are in the forecast.
             if size < LEAST or key.component is Component.PUBLIC_TRANSFER:
                 continue
-            unit = series.unit_price(series.plans[-1][1], through - 1)
+            unit = series.unit_price(series.plan(through - DAY), through - 1)
             if max(series.usage[:size]) * unit < self._policy.usd_per_day:
                 continue
             days = [

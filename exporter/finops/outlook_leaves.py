@@ -32,11 +32,8 @@ class Group:
     first: int
     days: list[int | None]
     """Raw usage by day; None where nothing of the ledger was read."""
-
-    @property
-    def plan(self) -> str:
-        """The plan of the newest day."""
-        return max((each.plans[-1] for each in self.series if each.plans), default=(0, ""))[1]
+    plan: str
+    """That of the newest day."""
 
 
 def groups(daily: DailyCosts, until: int) -> list[Group]:
@@ -57,7 +54,8 @@ def _group(key: SeriesKey, members: list[DailySeries], daily: DailyCosts, until:
             if value:
                 sums[index] += value
     days = [value if first + DAY * index in daily.read else None for index, value in enumerate(sums)]
-    return Group(key.org_id, key.project_id, key.component, members, first, days)
+    _, plan = max(each.plan_since(until - DAY) for each in members)
+    return Group(key.org_id, key.project_id, key.component, members, first, days, plan)
 
 
 def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterator[tuple[Group, Leaf]]:

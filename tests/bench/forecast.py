@@ -18,7 +18,7 @@ from exporter.compute.rates import DAY, next_month
 from exporter.demo.year import Year
 from exporter.demo.year_faults import Fault
 from exporter.finops import ratecard
-from exporter.finops.daily import DailyCosts, daily_costs
+from exporter.finops.daily import Daily, DailyCosts
 from exporter.finops.outlook import Outlook
 from tests.bench.year_days import YearLedger
 
@@ -64,8 +64,10 @@ def main(arguments: Sequence[str]) -> None:
     for seed in seeds:
         year = Year(seed=seed, branches=24 if options.quick else options.branches)
         months = year.months[-3:] if options.quick else year.months[FIRST:]
-        outlook = Outlook(YearLedger(year), ratecard.load())
-        daily = daily_costs(YearLedger(year), ratecard.load(), year.start, year.end)
+        ledger = YearLedger(year)
+        days = Daily(ledger, ratecard.load(), spare=year.end - year.start)
+        daily = days.costs(year.start, year.end)
+        outlook = Outlook(ledger, ratecard.load(), daily=days)
         made += forecasts(outlook, daily, months)
         years.append(judge(year, daily))
         print(f"seed {seed}: {len(year.projects)} projects, {len(daily)} series, {len(year.faults)} faults", flush=True)
