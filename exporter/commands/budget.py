@@ -58,6 +58,7 @@ def _opened(settings: Settings) -> Iterator[tuple[Desk, tuple[Budget, ...], Scop
 
 def _now(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.compute.rates import day_text
+    from exporter.finops.budget_spending import projections
     from exporter.finops.budgets import judged
     from exporter.finops.close import instant_text
     from exporter.finops.daily import daily_costs
@@ -70,7 +71,8 @@ def _now(settings: Settings, options: argparse.Namespace) -> int:
         end = min(month.through, int(now))
         plan = settings.cost.plan
         daily = daily_costs(desk.costs.ledger, desk.costs.card, max(0, end - HISTORY), end, plan=plan)
-        states = judged(budgets, desk.costs, month, scoping, daily=daily, plan=plan)
+        ends = projections(daily, month.month, month.through, budgets, scoping)
+        states = judged(budgets, desk.costs, month, scoping, ends=ends, plan=plan)
     if options.json:
         print(json.dumps([_as_dict(each) for each in states], indent=2))
     else:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from collectors.base import Observation, Status, Target
 from collectors.neon.client import NeonClient
 from collectors.neon.spending_limit import read_spending_limit
-from exporter.compute.rates import HOUR
+from exporter.compute.budget import Budget, Projection
+from exporter.compute.rates import DAY, HOUR, month_start
 from exporter.finops import budgets as budget_series
 from exporter.finops import reconciliation
-from exporter.finops.budget_spending import Scoping
+from exporter.finops.budget_spending import Scoping, projections
 from exporter.finops.budgets import budgets_of, judged, limits_of, remember_limit
 from exporter.finops.close_book import CloseBook
 from exporter.finops.costs import Costs
@@ -46,6 +47,7 @@ class Books:
         self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
         self._asked: dict[str, float] = {}
         self._shown: set[tuple[str, Target]] = set()
+        self._held: tuple[object, Mapping[str, Projection]] | None = None
 
     async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
         """Read Neon's spending limit and remember it, at most once an hour.
@@ -82,9 +84,19 @@ class Books:
         scoping = Scoping(names, Tagging(self._settings.report.tags, names))
         month = self._costs.month(now, now)
         end = min(month.through, int(now))
-        daily = self._daily.costs(max(0, end - HISTORY), end)
-        states = judged(budgets, self._costs, month, scoping, daily=daily, plan=self._settings.cost.plan)
+        ends = self._ends(budgets, scoping, (month.month, end // DAY * DAY))
+        states = judged(budgets, self._costs, month, scoping, ends=ends, plan=self._settings.cost.plan)
         return budget_series.observe(states, now)
+
+    def _ends(self, budgets: tuple[Budget, ...], scoping: Scoping, at: tuple[int, int]) -> Mapping[str, Projection]:
+        """Forecasts are of whole days: they are made again when a day is over, or one before changed."""
+        month, end = at
+        start = max(0, end - HISTORY)
+        key = (budgets, at, self._costs.ledger.revisions(month_start(start), end))
+        if self._held is None or self._held[0] != key:
+            daily = self._daily.costs(start, end)
+            self._held = (key, projections(daily, month, end, budgets, scoping))
+        return self._held[1]
 
     def _names(self) -> Mapping[str, str]:
         page = self._notebook.read("names", "all") or {}

@@ -15,10 +15,9 @@ from exporter.compute.budget import Budget, BudgetState, Projection, Source, Spe
 from exporter.compute.budget import Scope as BudgetScope
 from exporter.compute.close import USAGE
 from exporter.compute.rates import to_decimal
-from exporter.finops.budget_spending import Scoping, projections, spending
+from exporter.finops.budget_spending import Scoping, spending
 from exporter.finops.close_book import CloseBook
 from exporter.finops.costs import Costs, MonthCosts
-from exporter.finops.daily import DailyCosts
 from exporter.settings.budgets import BudgetSettings
 from exporter.storage.notebook import Notebook
 
@@ -107,10 +106,10 @@ def judged(
     month: MonthCosts,
     scoping: Scoping,
     *,
-    daily: DailyCosts | None = None,
+    ends: Mapping[str, Projection] | None = None,
     plan: str | None = None,
 ) -> tuple[BudgetState, ...]:
-    """Every budget in this month, in their order; with ``daily`` the end of the month is forecast from it.
+    """Every budget in this month, in their order; ``ends`` are forecasts by name (see ``projections``).
 
     Raises:
         StoreError: the ledger cannot be read.
@@ -118,10 +117,8 @@ def judged(
     if not budgets:
         return ()
     spent = spending(costs, month, budgets, scoping, plan=plan)
-    ends: Mapping[str, Projection] = {}
-    if daily is not None:
-        ends = projections(daily, month.month, month.through, budgets, scoping)
-    return tuple(state(budget, spent[budget.name], ends.get(budget.name)) for budget in budgets)
+    known = ends or {}
+    return tuple(state(budget, spent[budget.name], known.get(budget.name)) for budget in budgets)
 
 
 def closed_months(budgets: Sequence[Budget], book: CloseBook, scoping: Scoping) -> dict[int, tuple[BudgetState, ...]]:

@@ -15,7 +15,7 @@ from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY, HOUR, day_seconds
 from exporter.finops import budgets as module
 from exporter.finops.books import Books
-from exporter.finops.budget_spending import Scoping
+from exporter.finops.budget_spending import Scoping, projections
 from exporter.finops.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
 from exporter.finops.close import Closer
 from exporter.finops.close_book import CLOSE_SCHEMA, sqlite_book
@@ -131,7 +131,8 @@ def test_the_end_of_the_month_is_forecast_from_the_days(costs: Costs) -> None:
     month = costs.month(NOW, NOW)
     daily = daily_costs(costs.ledger, CARD, OCTOBER, month.through)
     budgets = [Budget("all", Fraction(80)), Budget("acme", Fraction(1), Scope.TENANT, "acme")]
-    everything, acme = judged(budgets, costs, month, SCOPING, daily=daily)
+    ends = projections(daily, month.month, month.through, budgets, SCOPING)
+    everything, acme = judged(budgets, costs, month, SCOPING, ends=ends)
     assert everything.projected is not None
     assert everything.projected.method == "forecast (weekday)"
     even = hours(3000, 31 * 24)
