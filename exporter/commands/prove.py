@@ -6,13 +6,14 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 from exporter.cli import FINDINGS, OK, USAGE
-from exporter.commands.table import counted, table
+from exporter.commands.table import counted
 from exporter.compute.cost import price
 from exporter.compute.rates import DAY, Component, day_text, next_month
 from exporter.compute.tenants import TenantRules
@@ -23,7 +24,7 @@ from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
 from exporter.finops.costs import Costs
 from exporter.finops.ledger import Ledger, SqliteLedger
-from exporter.finops.proof import MonthProof, prove_month
+from exporter.finops.proof import INVOICE, MonthProof, prove_month
 from exporter.finops.weights import TenantFacts
 from exporter.storage.store import Store, StoreError
 from exporter.wiring import ROOMS
@@ -62,16 +63,12 @@ def _prove(year: Year, path: Path, *, keep: bool) -> int:
     began, spent = time.monotonic(), time.process_time()
     problems: list[str] = []
     checks, total, worst = 0, Fraction(), Fraction()
-    rows = []
+    print(_line(_HEADERS), _line(["-" * width for width in _WIDTHS]), sep="\n")
     for facts, proof, wrote, took in _months(year, path):
         problems += [f"{_month(proof.month)}: {each}" for each in proof.problems]
         checks, total, worst = checks + proof.checks, total + proof.total, max(worst, proof.worst)
-        rows.append(_row(proof, facts, wrote, took))
-        if sys.stderr.isatty():
-            print(f"\r{_month(proof.month)} done", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r", end="", file=sys.stderr)
-    print(table(_HEADERS, rows))
+        print(_line(_row(proof, facts, wrote, took)), flush=True)
+    print()
     print("Total: the month's cost, unrounded (20 decimals shown). Invoice: the sum of its lines, each rounded once.")
     print("= means that the difference is exactly 0: organisations, projects, branches and tenants each sum to the")
     print(
@@ -90,27 +87,33 @@ def _prove(year: Year, path: Path, *, keep: bool) -> int:
 
 
 _HEADERS = ("month", "days", "facts", "lines", "rows", "total USD", "levels", "invoice", "cents", "written", "proved")
+_WIDTHS = (7, 4, 9, 6, 6, 28, 6, 12, 6, 8, 8)
+"""Fixed, because a month is shown when it is done."""
+
+
+def _line(cells: Iterable[object]) -> str:
+    return "  ".join(str(cell).rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
 
 
 def _row(proof: MonthProof, facts: int, wrote: float, took: float) -> tuple[object, ...]:
-    sign = "=" if not proof.problems else f"off by {float(proof.worst):g}"
+    off = {each.startswith(INVOICE) for each in proof.problems}
     return (
         _month(proof.month),
         (next_month(proof.month) - proof.month) // DAY,
-        facts,
-        proof.lines,
-        proof.rows,
+        f"{facts:,}",
+        f"{proof.lines:,}",
+        f"{proof.rows:,}",
         _text(proof.total),
-        sign,
-        f"{proof.cents / 100:.2f}",
-        sign,
+        "OFF" if False in off else "=",
+        f"{Decimal(proof.cents) / 100:,.2f}",
+        "OFF" if True in off else "=",
         f"{wrote:.1f} s",
         f"{took:.1f} s",
     )
 
 
 def _months(year: Year, path: Path) -> Iterator[tuple[int, MonthProof, float, float]]:
-    """Each month: facts written, its proof, seconds to write and to prove; the last has the year as a whole too."""
+    """Each month: facts written, its proof, CPU seconds to write and to prove; the last has the year as a whole too."""
     store = Store.open(path, ROOMS)
     try:
         ledger = SqliteLedger(store)
@@ -118,17 +121,17 @@ def _months(year: Year, path: Path) -> Iterator[tuple[int, MonthProof, float, fl
         costs = _costs(store, ledger)
         sums = Fraction()
         for month in year.months:
-            began = time.monotonic()
+            began = time.process_time()
             end, usage = next_month(month), dict[Component, int]()
             facts = seed_ledger(ledger, year, start=month, end=end, usage=usage)
             seed_tenants(store, year, start=month, end=end)
-            written = time.monotonic()
+            written = time.process_time()
             proof = prove_month(costs.month(month, end + 7 * DAY), usage)
             costs.forget(end)
             sums += proof.total
             if end == year.end:
                 proof.same("the months to the year priced at once", sums, _at_once(costs, year))
-            yield facts, proof, written - began, time.monotonic() - written
+            yield facts, proof, written - began, time.process_time() - written
     finally:
         store.close()
 

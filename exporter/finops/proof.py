@@ -15,6 +15,8 @@ from exporter.compute.rates import Component
 from exporter.finops.costs import MonthCosts
 
 CENT = Fraction(1, 100)
+INVOICE = "invoice: "
+"""How a problem of the rounded lines begins; all others are of exact amounts."""
 _Sums = dict[tuple[Hashable, ...], Fraction]
 
 
@@ -53,7 +55,7 @@ def prove_month(costs: MonthCosts, usage: Mapping[Component, int]) -> MonthProof
     try:
         _prove_invoice(proof, costs)
     except ValueError as problem:
-        proof.problems.append(f"no invoice can be made: {problem}")
+        proof.problems.append(f"{INVOICE}it cannot be made: {problem}")
     return proof
 
 
@@ -65,7 +67,7 @@ def _prove_invoice(proof: MonthProof, costs: MonthCosts) -> None:
         row = (line_key(share.line), Path(share.line.project_id, share.branch_id, share.tenant))
         exact[row] = exact.get(row, Fraction()) + share.cost
     for line in invoice:
-        name = f"invoice line {line.key.org_id} {line.key.component}"
+        name = f"{INVOICE}{line.key.org_id} {line.key.component}"
         proof.same(f"{name}: its cents", line.cents, quantise(line.cost))
         proof.same(f"{name}: its rows to the cent", sum(leaf.cents for leaf in line.leaves), line.cents)
         for leaf in line.leaves:
