@@ -35,7 +35,7 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
         StoreError: it is not there, or cannot be used.
     """
     from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-    from exporter.storage.store import Store, StoreError
+    from exporter.storage.store import Rooms, Store, StoreError
 
     if settings.ledger.url is not None:
         from exporter.finops.ledger_postgres import PostgresLedger
@@ -48,7 +48,12 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
         return
     if not write and not settings.ledger.path.exists():
         raise StoreError(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
-    store = Store.open(settings.ledger.path, {"ledger": LEDGER_SCHEMA}, read_only=not write)
+    rooms: Rooms = {"ledger": LEDGER_SCHEMA}
+    if write:
+        from exporter.wiring import ROOMS
+
+        rooms = ROOMS  # so that a file that an import makes is one that every command can read
+    store = Store.open(settings.ledger.path, rooms, read_only=not write)
     try:
         yield SqliteLedger(store)
     finally:
@@ -281,7 +286,10 @@ async def _backfill(settings: Settings) -> int:
                 notes.update(dict.fromkeys(said))
         after = ledger.holdings().buckets
     rows = [(name, f"{after[name]:,}", f"{after[name] - before.get(name, 0):,}") for name in sorted(after)]
-    print(table(("buckets", "now", "new"), rows), end="")
+    if rows:
+        print(table(("buckets", "now", "new"), rows), end="")
+    elif not notes:
+        print(f"Neon has no usage of {counted(len(found.projects), 'project')} to tell.")
     for note in notes:
         print(f"note: {note}")
     return OK if worst is Status.OK else FINDINGS

@@ -54,6 +54,13 @@ _ADVICE: Final[Mapping[type[psycopg.Error], str]] = {
     errors.ReadOnlySqlTransaction: "the server is a standby or read-only: name the primary in ledger.url",
     errors.QueryCanceled: "it took longer than 120 s: look at what else runs on the server",
 }
+_SAID: Final = {
+    "password authentication failed": _ADVICE[errors.InvalidPassword],
+    "no password supplied": _ADVICE[errors.InvalidPassword],
+    "no pg_hba.conf entry": _ADVICE[errors.InvalidAuthorizationSpecification],
+    'database "': _ADVICE[errors.InvalidCatalogName],
+    'role "': _ADVICE[errors.InvalidAuthorizationSpecification],
+}
 
 
 class Link:
@@ -201,9 +208,9 @@ class Link:
         text = str(problem).strip().splitlines() or [type(problem).__name__]
         advice = next((advice for kind, advice in _ADVICE.items() if isinstance(problem, kind)), None)
         if advice is None and isinstance(problem, psycopg.OperationalError):
-            advice = "is the server of ledger.url up and reachable? It is tried again"
-        if "password authentication failed" in str(problem) or "no password supplied" in str(problem):
-            advice = _ADVICE[errors.InvalidPassword]
+            # A refused connect has no code of its own, only what the server said.
+            said = (advice for words, advice in _SAID.items() if words in str(problem))
+            advice = next(said, "is the server of ledger.url up and reachable? It is tried again")
         return StoreError(f"ledger.url: {text[0]}" + (f"; {advice}" if advice else ""))
 
 

@@ -6,11 +6,13 @@ Batch n holds ``WIDTH`` buckets of hour n, and reads the hour before it again wi
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.finops.cost_metrics import COST
 from exporter.finops.costs import Costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
+from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, SqliteLedger, UsageFact
 from exporter.finops.ratecard import load
 from exporter.storage.store import Store
 
@@ -28,19 +30,38 @@ def batch(number: int) -> list[UsageFact]:
     ]
 
 
-def main(path: Path) -> None:
-    store = Store.open(path, {"ledger": LEDGER_SCHEMA})
-    ledger = SqliteLedger(store)
-    costs = Costs(ledger, lambda start, end: (), load())
-    number = (max(ledger.through().projects.values(), default=START) - START) // 3600
-    while True:
-        ledger.put(batch(number))
-        print("put", number, flush=True)
-        if number % 3 == 0:
-            seen = [o.families.get(COST) for o in costs.observe(START + 3600 * number)]
-            print("counter", sum(value for family in seen for value in family.values()), flush=True)
-        number += 1
+@contextmanager
+def opened(where: str) -> Iterator[KeptLedger]:
+    """The ledger in a file, or in the PostgreSQL of an address with its password."""
+    if where.startswith("postgresql://"):
+        from exporter.finops.ledger_postgres import PostgresLedger
+        from exporter.settings.finops import LedgerSettings
+
+        shared = PostgresLedger.of(LedgerSettings(url=where))
+        try:
+            yield shared
+        finally:
+            shared.close()
+        return
+    store = Store.open(Path(where), {"ledger": LEDGER_SCHEMA})
+    try:
+        yield SqliteLedger(store)
+    finally:
+        store.close()
+
+
+def main(where: str) -> None:
+    with opened(where) as ledger:
+        costs = Costs(ledger, lambda start, end: (), load())
+        number = (max(ledger.through().projects.values(), default=START) - START) // 3600
+        while True:
+            ledger.put(batch(number))
+            print("put", number, flush=True)
+            if number % 3 == 0:
+                seen = [o.families.get(COST) for o in costs.observe(START + 3600 * number)]
+                print("counter", sum(value for family in seen for value in family.values()), flush=True)
+            number += 1
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])
