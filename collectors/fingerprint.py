@@ -71,14 +71,16 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """Of everything: 32 hexadecimal digits, of which 12 are shown."""
-        whole = hashlib.md5(usedforsecurity=False)
-        for schema, each in sorted(self.schemas.items()):
-            whole.update(f"{schema}\x1f{each.digest}\x1e".encode())
-        return whole.hexdigest()
+        return _digest(f"{schema}\x1f{each.digest}" for schema, each in sorted(self.schemas.items()))
+
+    @property
+    def relative(self) -> str:
+        """The same of the relative digests."""
+        return _digest(f"{schema}\x1f{each.relative}" for schema, each in sorted(self.schemas.items()))
 
     def digests(self) -> dict[str, str]:
-        """By schema: what the server is to be told that we know."""
-        return {schema: each.digest for schema, each in self.schemas.items() if schema != DATABASE}
+        """By schema: what the server is to be told that we know. A tenant's new role moves the relative one only."""
+        return {schema: each.digest + each.relative for schema, each in self.schemas.items() if schema != DATABASE}
 
     def to_json(self) -> str:
         """A file for git: stable, sorted, one object a line, without the time it was taken."""
@@ -212,7 +214,12 @@ def _globals(result: Result) -> Iterable[tuple[ObjectKey, ObjectPrint]]:
 
 
 def _print_of(objects: Mapping[ObjectKey, Any]) -> SchemaPrint:
+    whole = _digest(f"{key.kind}\x1f{key.identity}\x1f{each.digest}" for key, each in sorted(objects.items()))
+    return SchemaPrint(whole, whole, len(objects))
+
+
+def _digest(parts: Iterable[str]) -> str:
     whole = hashlib.md5(usedforsecurity=False)
-    for key, each in sorted(objects.items()):
-        whole.update(f"{key.kind}\x1f{key.identity}\x1f{each.digest}\x1e".encode())
-    return SchemaPrint(whole.hexdigest(), whole.hexdigest(), len(objects))
+    for part in parts:
+        whole.update(part.encode() + b"\x1e")
+    return whole.hexdigest()

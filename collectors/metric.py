@@ -166,6 +166,17 @@ class Families:
         return sum(len(series) for series in self._series.values())
 
 
+def merged(parts: Iterable[Families]) -> Families:
+    """All series of several parts of one target; of equal labels the last part's value stays."""
+    whole = Families()
+    series: dict[Metric, Series] = {}
+    for families in parts:
+        for metric, part in families.items():
+            series.setdefault(metric, {}).update(part)
+            whole.put(metric, series[metric])
+    return whole
+
+
 def catalogue(*groups: Iterable[Metric]) -> Mapping[str, Metric]:
     """Join groups of metrics into one catalogue by name.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collectors import ALL, SQL_METRICS, pgbouncer, schemas
+from collectors import ALL, SQL_METRICS, migrations, pgbouncer, schemas
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from exporter import selfmetrics
 from exporter.awake import metrics as awake_metrics
 from exporter.collecting import readings
+from exporter.drift import metrics as drift_metrics
 from exporter.durable import statements as durable
 from exporter.finops import books, costs, kpis, outlook_metrics, waste
 
@@ -23,6 +24,8 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Who keeps a compute awake", awake_metrics.METRICS),
     *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),
     ("Schemas", schemas.METRICS),
+    ("Migrations", migrations.METRICS),
+    ("Drift", drift_metrics.METRICS),
     ("Statements, coverage", durable.METRICS),
     ("PgBouncer", pgbouncer.METRICS),
     ("The agent itself", selfmetrics.METRICS),

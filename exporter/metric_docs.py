@@ -25,6 +25,8 @@ _SOURCES = {
     "Activity": "pg_stat_activity, pg_locks, pg_stat_replication, pg_stat_subscription",
     "Settings": "pg_settings",
     "Schemas": "pg_class, pg_namespace of the user databases, rarely (rule R9)",
+    "Migrations": "the history tables of thirteen tools in the user databases, pg_locks (rule R9)",
+    "Drift": "the system catalogues of the user databases (rule R9), against parent, branch, git or approval",
     "PgBouncer": "SHOW STATS, POOLS, DATABASES, LISTS, CONFIG, VERSION",
     "The agent itself": "this program",
 }

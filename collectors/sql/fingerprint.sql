@@ -215,4 +215,5 @@ UNION ALL
 SELECT 'schema', schema, '', '', digest, relative, objects, '' FROM whole
 UNION ALL
 SELECT 'object', h.schema, h.kind, h.ident, h.digest, h.relative, 1, left(h.def, 400) FROM hashed AS h
- WHERE NOT EXISTS (SELECT 1 FROM whole JOIN known USING (schema, digest) WHERE whole.schema = h.schema)
+ WHERE NOT EXISTS (SELECT 1 FROM whole AS w JOIN known AS k ON k.schema = w.schema AND k.digest = w.digest || w.relative
+                    WHERE w.schema = h.schema)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors.base import Observation, Reading, SqlCollector, Status
-from collectors.metric import Families, Series
+from collectors.metric import Families, merged
 from collectors.schemas import NAME, SchemaFacts, SchemasCollector
 from exporter.collecting.places import Compute
 from exporter.durable.statements import Durable
@@ -96,10 +96,18 @@ class SchemaSizes:
         }
         await self._disk.run(lambda: self._notebook.write(NAME, compute.endpoint.id, page))
         self._tell(compute.endpoint.id, known)
-        observation = Observation(
-            NAME, compute.target, status, self._clock(), seconds, _merged(known), len(known.families), error
-        )  # fmt: skip
+        whole, count = merged(known.families.values()), len(known.families)
+        observation = Observation(NAME, compute.target, status, self._clock(), seconds, whole, count, error)
         self._state.put(observation, interval=INTERVAL)
+
+    def own_roles(self, compute: Compute, datname: str) -> dict[str, str]:
+        """The role of each schema in which exactly one role works that works nowhere else."""
+        known = self._known.get(compute.endpoint.id)
+        found: dict[str, str] = {}
+        for role, schemas in sorted((known.schemas.get(datname, {}) if known else {}).items(), reverse=True):
+            if len(schemas) == 1:
+                found[schemas[0]] = role
+        return found
 
     def _tell(self, endpoint_id: str, known: _Inside) -> None:
         """So that tenant rules over schemas can match the statements of a role."""
@@ -110,13 +118,3 @@ class SchemaSizes:
         }  # fmt: skip
         if roles:
             self._durable.set_role_schemas(endpoint_id, roles)
-
-
-def _merged(known: _Inside) -> Families:
-    whole = Families()
-    series: dict[object, Series] = {}
-    for families in known.families.values():
-        for metric, part in families.items():
-            series.setdefault(metric, {}).update(part)
-            whole.put(metric, series[metric])
-    return whole

@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 CHANGES = (ADDED, REMOVED, CHANGED)
@@ -51,7 +51,7 @@ class Fingerprint(Protocol):
     @property
     def schemas(self) -> Mapping[str, SchemaPrint]: ...  # noqa: D102
     @property
-    def objects(self) -> Mapping[Key, ObjectPrint]: ...  # noqa: D102
+    def objects(self) -> Mapping[Any, ObjectPrint]: ...  # noqa: D102
 
 
 class Change(NamedTuple):

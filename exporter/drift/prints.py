@@ -54,7 +54,7 @@ class Held:
     digest: str
     taken_at: float
     digests: Mapping[str, str]
-    """By schema: what the server is told that we know."""
+    """By schema: what the server is told that we know (``Fingerprint.digests``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ class Prints:
         with self._store.transaction() as cursor:
             query = "SELECT digest FROM drift_print WHERE (project_id, branch_id, datname) = (?, ?, ?)"
             before = cursor.execute(query, key).fetchone()
-            if before is not None and before[0] == found.digest:
+            mark = found.digest + found.relative
+            if before is not None and before[0] == mark:
                 cursor.execute(
                     "UPDATE drift_print SET taken_at = ? WHERE (project_id, branch_id, datname) = (?, ?, ?)",
                     (found.taken_at, *key),
@@ -103,7 +104,7 @@ class Prints:
             else:
                 cursor.execute(
                     "INSERT OR REPLACE INTO drift_print VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*key, found.pg_major, found.digest, found.taken_at, _packed(found)),
+                    (*key, found.pg_major, mark, found.taken_at, _packed(found)),
                 )
         return held_of(found)
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors import fingerprint, migrations
-from collectors.base import Reading, SqlCollector, Status
+from collectors.base import Observation, Reading, SqlCollector, Status
 from collectors.fingerprint import FingerprintCollector, FingerprintDelta
-from collectors.metric import Families
+from collectors.metric import Families, merged
 from collectors.migrations import MigrationFacts, MigrationsCollector
 from exporter.collecting.places import Compute
 from exporter.drift.prints import Held, PrintKey, Prints
+from exporter.state import State
 from exporter.storage.disk import Disk
 
+INTERVAL = 3600.0
 _log = logging.getLogger("neonmeter.drift")
 
 
@@ -41,12 +43,14 @@ class DriftRider:
         self,
         prints: Prints,
         disk: Disk,
+        state: State,
         *,
         own_roles: OwnRoles = lambda compute, datname: {},  # noqa: ARG005
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._prints = prints
         self._disk = disk
+        self._state = state
         self._own_roles = own_roles
         self._clock = clock
         self.held: dict[PrintKey, Held] | None = None
@@ -99,8 +103,7 @@ class DriftRider:
             self.moved.add(key)
 
     async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
-        """Databases that were dropped are forgotten."""
-        del status, error, seconds
+        """Databases that were dropped are forgotten; the histories of all of them are shown together."""
         place = (compute.place.project_id, compute.place.branch_id)
         for key in [key for key in self.held or {} if key[:2] == place and key.datname not in names]:
             if self.held is not None:
@@ -108,6 +111,10 @@ class DriftRider:
             self.scans.pop(key, None)
             self.migrations.pop(key, None)
             self.moved.add(key)
+        known = {key: found for key, (_, found) in self.migrations.items() if key[:2] == place}
+        whole, count = merged(known.values()), len(known)
+        told = Observation(migrations.NAME, compute.target, status, self._clock(), seconds, whole, count, error)
+        self._state.put(told, interval=INTERVAL)
 
     def _note(self, key: PrintKey, status: Status, why: str) -> None:
         before = self.scans.get(key)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from exporter.settings.budgets import Budgets
+from exporter.settings.drift import DriftSettings
 from exporter.settings.finops import CostSettings, LedgerSettings
 from exporter.settings.outlook import AnomalySettings
 from exporter.settings.report import ReportSettings
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     anomalies: AnomalySettings = AnomalySettings()
     waste: WasteSettings = WasteSettings()
     report: ReportSettings = ReportSettings()
+    drift: DriftSettings = DriftSettings()
     intervals: IntervalSettings = IntervalSettings()
     http: HttpSettings = HttpSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -1,0 +1,112 @@
+"""Drift told to people and programs: the page of a branch as JSON, and as Markdown that fits a comment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from exporter.compute.drift import ADDED, CHANGED, REMOVED, Change, Drift, TenantDrift
+
+SIGNS = {ADDED: "+", REMOVED: "-", CHANGED: "~"}
+MOST_LINES = 60
+
+
+def change_as_dict(change: Change) -> dict[str, str]:
+    """One difference for JSON."""
+    told = {"kind": change.kind, "name": change.name, "change": change.change, "was": change.was, "now": change.now}
+    return {name: value for name, value in told.items() if value}
+
+
+def drift_as_dict(drift: Drift) -> dict[str, object]:
+    """One comparison for JSON."""
+    return {
+        "comparable": drift.comparable,
+        **({"why": drift.why} if drift.why else {}),
+        "drifted": bool(drift.changes),
+        "ignored": drift.ignored,
+        "changes": [change_as_dict(each) for each in drift.changes],
+    }
+
+
+def tenants_as_dict(found: TenantDrift) -> dict[str, object]:
+    """Tenants against each other for JSON."""
+    return {
+        "reference_schema": found.reference,
+        "by_majority": found.by_majority,
+        "alike": found.alike,
+        "deviating": {tenant: [change_as_dict(each) for each in part] for tenant, part in found.deviating.items()},
+    }
+
+
+def heading(text: str, level: int = 2) -> str:
+    """A Markdown heading."""
+    return f"{'#' * level} {text}"
+
+
+def markdown(title: str, drift: Drift, *, most: int = MOST_LINES) -> str:
+    """A comparison as a comment: the verdict first, then the counts, then the objects."""
+    lines = [heading(title), ""]
+    if not drift.comparable:
+        return "\n".join([*lines, f"Not compared: {drift.why}.", ""])
+    if not drift.changes:
+        ignored = f" ({drift.ignored} ignored by rule)" if drift.ignored else ""
+        return "\n".join([*lines, f"No drift{ignored}.", ""])
+    return "\n".join([*lines, *verdict(drift), "", *table(drift.changes, most), ""])
+
+
+def verdict(drift: Drift) -> Iterator[str]:
+    """One line of counts."""
+    counts = {change: sum(each.change == change for each in drift.changes) for change in SIGNS}
+    told = ", ".join(f"{count} {change}" for change, count in counts.items() if count)
+    yield f"**{len(drift.changes)} difference{'s' * (len(drift.changes) != 1)}**: {told}" + (
+        f"; {drift.ignored} more are ignored by rule." if drift.ignored else "."
+    )
+
+
+def table(changes: Sequence[Change], most: int = MOST_LINES) -> Iterator[str]:
+    """The objects, at most so many, as a Markdown table."""
+    yield "| | kind | object | baseline | here |"
+    yield "|---|---|---|---|---|"
+    for each in changes[:most]:
+        yield f"| {SIGNS[each.change]} | {each.kind} | `{each.name}` | {_code(each.was)} | {_code(each.now)} |"
+    if len(changes) > most:
+        yield f"| | | and {len(changes) - most} more | | |"
+
+
+def tenants_markdown(title: str, found: TenantDrift, *, most: int = 20) -> str:
+    """Tenants that deviate, and in what."""
+    by = f"the schema `{found.reference}`" + (", which most are like" if found.by_majority else "")
+    lines = [heading(title, 3), "", f"{found.alike} alike, {len(found.deviating)} deviating from {by}.", ""]
+    for tenant, changes in list(found.deviating.items())[:most]:
+        lines.append(f"- **{tenant}**: " + "; ".join(words(changes, 5)))
+    if len(found.deviating) > most:
+        lines.append(f"- and {len(found.deviating) - most} more")
+    return "\n".join([*lines, ""])
+
+
+def words(changes: Iterable[Change], most: int) -> Iterator[str]:
+    """Changes in a few words each."""
+    every = list(changes)
+    for each in every[:most]:
+        yield f"{each.kind} `{each.identity or each.schema}` {each.change}"
+    if len(every) > most:
+        yield f"and {len(every) - most} more"
+
+
+def instant(at: float) -> str:
+    """A time for a person, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def page_markdown(name: str, databases: Mapping[str, Mapping[str, object]], parts: Mapping[str, str]) -> str:
+    """The whole page of a branch; ``parts`` are the ready sections by database."""
+    lines = [f"# Drift of {name}", "", *(parts[datname] for datname in databases)]
+    if not databases:
+        lines.append("Nothing has been read of it yet.")
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    flat = " ".join(text.replace("|", "\\|").split())
+    short = flat if len(flat) <= 120 else flat[:117] + "..."
+    return f"`{short}`" if short else ""
