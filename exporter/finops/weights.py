@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.compute.day import DayWeights, Held, Life, Policies
-from exporter.compute.policy import Shares
+from exporter.compute.policy import IdlePolicy, SharedPolicy, Shares
 from exporter.compute.rates import DAY, Component
 from exporter.compute.tenants import TenantRules
 from exporter.compute.use import Place, TenantHour
@@ -167,7 +167,7 @@ def tenant_facts(settings: Settings, durable: Durable, tenancy: Tenancy, rules: 
         durable,
         tenancy,
         rules,
-        policies=Policies(cost.idle, cost.shared),
+        policies=Policies(IdlePolicy(cost.idle), SharedPolicy(cost.shared)),
         declared_weights=load(cost.weights_file),
         stale_days=cost.sizes_stale_days,
     )

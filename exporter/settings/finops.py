@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from exporter.compute.policy import IdlePolicy, SharedPolicy
 from exporter.compute.rates import plan_named
 from exporter.settings.budgets import ExtraLines
 from exporter.settings.section import Secret, Section
@@ -23,13 +22,13 @@ class CostSettings(Section):
     rounding: Literal["half_up", "half_even"] = Field(
         "half_up", description="How an invoice line is rounded to the cent when a month is closed."
     )
-    idle: IdlePolicy = Field(
-        IdlePolicy.SEPARATE,
+    idle: Literal["separate", "proportional", "even", "fixed", "wake"] = Field(
+        "separate",
         description="Who pays for awake time in which no tenant worked: separate (nobody: the row __idle__), "
         "proportional (to busy time), even, fixed (by weights_file), wake (who kept the compute awake).",
     )
-    shared: SharedPolicy = Field(
-        SharedPolicy.SEPARATE,
+    shared: Literal["separate", "proportional", "even", "fixed"] = Field(
+        "separate",
         description="Who pays for what belongs to all: separate (the row __shared__), proportional (to direct cost), "
         "even, fixed (by weights_file).",
     )

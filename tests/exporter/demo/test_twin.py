@@ -166,7 +166,7 @@ def test_the_agents_settings_name_what_is_there(small_twin: Twin) -> None:
     settings = small_twin.agent_settings()
     assert settings["neon"]["api_url"] == small_twin.api_url
     assert settings["sampling"]["expected_slots"] == [{"project": "analytics", "branch": "main", "slot": "warehouse"}]
-    assert {rule["tenant"] for rule in settings["tenants"]} == {"acme", "birch", "cedar", "dune"}
+    assert {rule["tenant"] for rule in settings["tenants"]} == {"acme", "birch", "cedar", "dune", "elm"}
     assert small_twin.describe().count("127.0.0.1:") == 6
 
 
