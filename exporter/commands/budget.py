@@ -110,7 +110,7 @@ def _table(states: Sequence[BudgetState]) -> str:
     head = (
         "budget",
         "of",
-        "budget",
+        "amount",
         "spent",
         "used",
         "even pace",
