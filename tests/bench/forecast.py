@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -55,22 +56,18 @@ class Judged:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench forecast", description=__doc__)
     parser.add_argument("--seeds", default="2,3,4,5", help="years to test on (1 is the one tuned on)")
-    parser.add_argument("--branches", type=int, default=240, help="branches in each year")
+    parser.add_argument("--branches", type=int, default=100, help="branches in each year")
+    parser.add_argument("--jobs", type=int, default=2, help="years at a time")
     parser.add_argument("--quick", action="store_true", help="one small year, three months: a look, no figures")
     options = parser.parse_args(arguments)
     seeds = [2] if options.quick else [int(each) for each in options.seeds.split(",")]
     made: list[Made] = []
     years: list[Judged] = []
-    for seed in seeds:
-        year = Year(seed=seed, branches=24 if options.quick else options.branches)
-        months = year.months[-3:] if options.quick else year.months[FIRST:]
-        ledger = YearLedger(year)
-        days = Daily(ledger, ratecard.load(), spare=year.end - year.start)
-        daily = days.costs(year.start, year.end)
-        outlook = Outlook(ledger, ratecard.load(), daily=days)
-        made += forecasts(outlook, daily, months)
-        years.append(judge(year, daily))
-        print(f"seed {seed}: {len(year.projects)} projects, {len(daily)} series, {len(year.faults)} faults", flush=True)
+    branches, months = (24, 3) if options.quick else (options.branches, 12 - FIRST)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for told, judged in pool.map(one, seeds, [branches] * len(seeds), [months] * len(seeds)):
+            made += told
+            years.append(judged)
     print("\nForecast of a whole month by organisation, made when so many of its days were known:\n")
     print(table(*accuracy(made)))
     print("Anomalies (an alarm counts as right when it overlaps a fault on its branch):\n")
@@ -79,6 +76,17 @@ def main(arguments: Sequence[str]) -> None:
     for each in years:
         for alarm in each.false:
             print(f"false: {alarm.kind} {alarm.project_id}/{alarm.branch_id} {alarm.component}: {alarm.why}")
+
+
+def one(seed: int, branches: int, months: int) -> tuple[list[Made], Judged]:
+    """One year: its last months forecast, all of its days judged."""
+    year = Year(seed=seed, branches=branches)
+    ledger = YearLedger(year)
+    days = Daily(ledger, ratecard.load(), spare=year.end - year.start)
+    daily = days.costs(year.start, year.end)
+    made = list(forecasts(Outlook(ledger, ratecard.load(), daily=days), daily, year.months[-months:]))
+    print(f"seed {seed}: {len(year.projects)} projects, {len(daily)} series, {len(year.faults)} faults", flush=True)
+    return made, judge(year, daily)
 
 
 def forecasts(outlook: Outlook, daily: DailyCosts, months: Sequence[int]) -> Iterator[Made]:
