@@ -129,8 +129,8 @@ def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = N
     _check(knobs, card)
     before = price(stored.facts, card, plan=plan).total
     effects = {name: _effect(stored, own, card, plan) for name, own in knobs.given().items()}
-    together = effects.get("plan") if set(effects) == {"plan"} else None
-    return WhatIf(before, effects, together or _effect(stored, knobs, card, plan))
+    together = next(iter(effects.values())) if len(effects) == 1 else _effect(stored, knobs, card, plan)
+    return WhatIf(before, effects, together)
 
 
 def _check(knobs: Knobs, card: RateCard) -> None:
