@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.neon.client import NeonClient
 from exporter.compute.budget import Budget, Scope, Source
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY, HOUR, day_seconds
@@ -26,8 +27,10 @@ from exporter.finops.ratecard import load
 from exporter.finops.tags import Tagging
 from exporter.settings import Settings
 from exporter.settings.report import TagRuleSettings
+from exporter.storage.disk import Disk
 from exporter.storage.notebook import NOTEBOOK_SCHEMA, Notebook
 from exporter.storage.store import Store
+from tests.fix_twin import Twin
 
 OCTOBER, NOVEMBER = day_seconds("2026-10-01"), day_seconds("2026-11-01")
 NOW = NOVEMBER + 10 * DAY + HOUR
@@ -179,6 +182,20 @@ def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> No
     (last,) = gone.observe(NOW)
     assert (last.collector, last.target, len(last.families)) == (seen.collector, seen.target, 0)
     assert gone.observe(NOW) == []
+
+
+async def test_neons_limit_is_read_once_an_hour_and_remembered(store: Store, costs: Costs, twin_api: Twin) -> None:
+    books, disk = Books(Settings(), costs, sqlite_book(store), Notebook(store)), Disk()
+    try:
+        async with NeonClient(twin_api.url, lambda: twin_api.key) as client:
+            for _ in range(3):
+                await books.read_limit(client, disk, twin_api.world.org_id, NOW)
+            assert len(twin_api.api.requests) == 1
+            await books.read_limit(client, disk, twin_api.world.org_id, NOW + HOUR)
+            assert len(twin_api.api.requests) == 2
+    finally:
+        disk.close()
+    assert limits_of(Notebook(store), [twin_api.world.org_id]) == {twin_api.world.org_id: 2500}
 
 
 def test_labels_stay_bounded(costs: Costs) -> None:
