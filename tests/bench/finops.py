@@ -40,8 +40,8 @@ STEPS = ("first pass", "again", "rows", "report")
 
 
 def world(branches: int, seed: int) -> Year:
-    """One month in which every branch is there all the time."""
-    year = Year(seed=seed, first=FIRST, months=1, branches=branches, faults=False)
+    """A world whose branches are all there all the time; its first month is used, in which no plan changes."""
+    year = Year(seed=seed, first=FIRST, months=4, branches=branches, faults=False)
     year.projects = tuple(
         replace(
             project,
@@ -57,8 +57,8 @@ def write(path: Path, branches: int, seed: int) -> dict[str, float]:
     year, began = world(branches, seed), time.process_time()
     store = Store.open(path, ROOMS)
     seed_world(store, year)
-    facts = seed_ledger(SqliteLedger(store), year)
-    hours = seed_tenants(store, year)
+    facts = seed_ledger(SqliteLedger(store), year, end=year.months[1])
+    hours = seed_tenants(store, year, end=year.months[1])
     store.close()
     return {"facts": facts, "tenant hours": hours, "write": time.process_time() - began}
 
