@@ -83,7 +83,7 @@ def _write(settings: Settings, month: int, formats: list[str], options: argparse
         facts = gather(sources, month, PARTS)
         card = sources.card
     if not facts.this.leaves:
-        return refuse(f"there is no usage of {month_name(month)} in the ledger; see `neonmeter cost --month YYYY-MM`")
+        return _say(f"--month: there is no usage of {month_name(month)} in the ledger")
     made: dict[str, bytes] = {}
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         from exporter.report.review import review_of

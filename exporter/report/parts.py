@@ -12,12 +12,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 from exporter.compute.anomaly import Anomaly, Policy
+from exporter.compute.budget import Projection
 from exporter.compute.close import USAGE
 from exporter.compute.cost import GB
 from exporter.compute.forecast import Forecast
 from exporter.compute.kpi import Beside, Kpi, ratios
 from exporter.compute.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
-from exporter.finops.budget_spending import Scoping
+from exporter.finops.budget_spending import Scoping, projections
 from exporter.finops.budgets import budgets_of, judged, limits_of
 from exporter.finops.costs import Costs
 from exporter.finops.daily import Daily
@@ -125,10 +126,11 @@ def add_budgets(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFac
     budgets = budgets_of(sources.settings.budgets, limits)
     if not budgets:
         return facts
-    daily = None
-    if not this.complete:
-        daily = Daily(sources.ledger, sources.card, plan=sources.plan).costs(max(0, this.start - HISTORY), this.through)
     scoping = Scoping(facts.names, facts.tagging)
+    ends: Mapping[str, Projection] = {}
+    if not this.complete:
+        days = Daily(sources.ledger, sources.card, plan=sources.plan).costs(max(0, this.start - HISTORY), this.through)
+        ends = projections(days, this.start, this.through, budgets, scoping)
     metered = sum((line.cost for line in this.costs.pricing.lines), _ZERO)
     rows = tuple(
         BudgetRow(
@@ -139,7 +141,7 @@ def add_budgets(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFac
             each.projected.usd if each.projected and not this.complete else None,
             whole=each.spent == metered,
         )
-        for each in judged(budgets, costs, this.costs, scoping, daily=daily, plan=sources.plan)
+        for each in judged(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
     )
     note = "Against the metered cost; credits, taxes and other declared lines are not in a budget."
     declared = any(leaf.kind != USAGE for leaf in this.leaves)

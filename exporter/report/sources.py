@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
@@ -11,6 +11,7 @@ from exporter.finops import ratecard
 from exporter.finops.declared import extra_lines
 from exporter.finops.desk import book_of, names_of
 from exporter.finops.ledger import open_ledger
+from exporter.finops.ledger_postgres import PostgresLedger
 from exporter.finops.tags import Tagging
 from exporter.finops.weights import tenant_facts
 from exporter.report.focus.rows import Party
@@ -30,11 +31,14 @@ def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
         WeightsFileError: the file of declared weights cannot be used.
         StoreError: the ledger cannot be read.
     """
-    store = Store.open(settings.ledger.path, ROOMS, read_only=True)
-    try:
+    with ExitStack() as opened:
+        store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+        opened.callback(store.close)
         rules = rules_of(settings)
         durable = Durable(store, rules, settings.sampling.top_statements)
         ledger = open_ledger(settings, store, read_only=True)
+        if isinstance(ledger, PostgresLedger):
+            opened.callback(ledger.close)
         names, report = names_of(store), settings.report
         sources = Sources(
             ledger=ledger,
@@ -52,5 +56,3 @@ def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
         )
         regions = {key: str(region) for key, region in (Notebook(store).read("regions", "all") or {}).items()}
         yield sources, Party(report.provider, report.publisher, report.invoice_issuer, regions)
-    finally:
-        store.close()

@@ -1,0 +1,34 @@
+"""One seeded quarter for all tests of the review: they only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.report.facts import ReviewFacts
+from exporter.report.focus.rows import Party
+from exporter.report.gather import Sources, gather
+from exporter.report.parts import PARTS
+from exporter.report.sources import sources_of
+from exporter.settings.tree import load
+from tests.exporter.report.seeded import seed, year
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings file of the seeded store."""
+    return seed(tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture(scope="session")
+def opened(config: Path) -> Iterator[tuple[Sources, Party]]:
+    with sources_of(load(config)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def facts(opened: tuple[Sources, Party]) -> ReviewFacts:
+    """The review of the last month."""
+    return gather(opened[0], year().months[-1], PARTS)

@@ -1,0 +1,1 @@
+"""FOCUS: rows, files, and what validators say of them."""
