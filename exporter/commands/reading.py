@@ -121,6 +121,8 @@ def metrics_command(options: argparse.Namespace) -> int:
 
 def cost_command(options: argparse.Namespace) -> int:
     """What the ledger says of a month; works beside a running agent."""
+    from exporter.finops.declared_weights import WeightsFileError
+    from exporter.finops.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -135,8 +137,8 @@ def cost_command(options: argparse.Namespace) -> int:
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:
         report, names, own = _report(settings, at)
-    except StoreError as problem:
-        return refuse(str(problem))
+    except (StoreError, RateCardError, WeightsFileError) as problem:
+        return refuse(*str(problem).splitlines())
     from exporter.finops.declared import declared, extra_lines
 
     problems = report.problems()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from fractions import Fraction
 
-from exporter.compute.tenants import IDLE, SHARED, UNATTRIBUTED
+from exporter.compute.tenants import AGENT, IDLE, SHARED, UNATTRIBUTED
 from exporter.compute.use import Use
 from exporter.compute.weights import Confidence
 
@@ -50,12 +50,13 @@ def is_tenant(name: str) -> bool:
 def move_idle(use: Use, policy: IdlePolicy, declared: Shares, *, settled: bool) -> None:
     """Apply the policy to one day of one branch's compute; ``wake`` has been applied by the hour.
 
-    Proportional counts everyone who was busy, also ``__agent__`` and ``__unattributed__`` (as far as that was busy):
-    else a tenant would pay for the idle time after another's work.
+    Proportional counts everyone who was busy, also ``__unattributed__`` (as far as that was busy): else a tenant would
+    pay for the idle time after another's work. Not ``__agent__``: it comes only where somebody else is at work.
     """
     if policy is IdlePolicy.PROPORTIONAL:
         busy = {name: part for name, part in use.tenants.items() if name not in (IDLE, UNATTRIBUTED)}
         busy[UNATTRIBUTED] = max(0, use.measured - sum(busy.values()))
+        busy.pop(AGENT, None)
         use.move(IDLE, busy, Confidence.DECLARED, settled=settled)
     elif policy is IdlePolicy.EVEN:
         use.move(IDLE, even(use.tenants) or even(declared), Confidence.DECLARED, settled=settled)

@@ -154,13 +154,13 @@ def test_snapshots_go_to_the_branch_they_were_taken_of_and_then_by_its_sizes() -
     ("policy", "tenants"),
     [
         (IdlePolicy.SEPARATE, {"a": 30, "b": 10, AGENT: 10, IDLE: 50}),
-        (IdlePolicy.PROPORTIONAL, {"a": 60, "b": 20, AGENT: 20}),
+        (IdlePolicy.PROPORTIONAL, {"a": 67.5, "b": 22.5, AGENT: 10}),
         (IdlePolicy.EVEN, {"a": 55, "b": 35, AGENT: 10}),
         (IdlePolicy.FIXED, {"a": 30, "b": 10, AGENT: 10, "c": 50}),
         (IdlePolicy.WAKE, {"a": 30, "b": 20, AGENT: 10, IDLE: 40}),
     ],
 )
-def test_who_pays_for_idle_time(policy: IdlePolicy, tenants: dict[str, int]) -> None:
+def test_who_pays_for_idle_time(policy: IdlePolicy, tenants: dict[str, float]) -> None:
     weights = DayWeights(
         DAY_ONE,
         keepers={("p1", "b1", DAY_ONE): {"b": 1, IDLE: 4}},
