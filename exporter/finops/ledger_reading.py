@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -103,12 +104,8 @@ class LedgerReading(ABC):
         edges = [start, *sorted(cut for cut in cuts if start < cut < end), end]
 
         def act(select: Select) -> list[UsageFact]:
-            facts: list[UsageFact] = []
-            for span in pairwise(edges):
-                facts.extend(map(UsageFact._make, select(self.queries.days, *span)))
-            facts.extend(self._coarse_facts(select, start, end, edges))
-            facts.extend(map(UsageFact._make, select(self.queries.hours, BRANCH_HOURS, start, end)))
-            return facts
+            spans = [map(UsageFact._make, select(self.queries.days, *span)) for span in pairwise(edges)]
+            return self._summed(select, edges, (fact for span in spans for fact in span))
 
         return self._read(act)
 
@@ -116,10 +113,7 @@ class LedgerReading(ABC):
         """See :meth:`Ledger.window`."""
 
         def act(select: Select) -> list[UsageFact]:
-            facts = [UsageFact._make(row) for row in select(self.queries.totals, start, end)]
-            facts.extend(self._coarse_facts(select, start, end, [start, end]))
-            facts.extend(map(UsageFact._make, select(self.queries.hours, BRANCH_HOURS, start, end)))
-            return facts
+            return self._summed(select, [start, end], map(UsageFact._make, select(self.queries.totals, start, end)))
 
         return self._read(act)
 
@@ -197,8 +191,10 @@ class LedgerReading(ABC):
             done, hours = done + bool(dropped), hours + dropped
         return Compacted(done, hours)
 
-    def _coarse(self, select: Select, start: int, end: int) -> Coarse:
+    def _coarse(self, select: Select, start: int, end: int, *, within: int = _EVER) -> Coarse:
+        """The daily and monthly sums that begin in a span, and end before ``within``."""
         rows = [DaySum._make(row) for row in select(self.queries.coarse, start, end)]
+        rows = [row for row in rows if row.day + HOUR * bucket_hours(row.day, row.granularity) <= within]
         if not rows:
             return Coarse([], {})
         first = min(month_start(row.day) if row.granularity == MONTHLY else row.day for row in rows)
@@ -207,20 +203,31 @@ class LedgerReading(ABC):
         around = map(DaySum._make, select(self.queries.sums, first, last))
         return Coarse(rows, rests(row for row in around if (row.project_id, row.branch_id, row.metric) in meters))
 
-    def _coarse_facts(self, select: Select, start: int, end: int, edges: Sequence[int]) -> list[UsageFact]:
-        """What coarse buckets within the span add: summed by day like the hours, months and branch-hours one by one."""
-        coarse = self._coarse(select, start, end)
-        facts: list[UsageFact] = []
-        sums: dict[tuple[int, int], UsageFact] = {}
-        for row in sorted(coarse.rows, key=lambda row: row.day):
-            rest = coarse.rest.get((row.series, row.day), 0)
-            if not rest or row.day + HOUR * bucket_hours(row.day, row.granularity) > end:
-                continue
-            fact = UsageFact(*row[1:4], row.day, row.granularity, row.plan, row.metric, rest, 0)
-            if row.granularity != DAILY or row.metric == BRANCH_HOURS:
-                facts.append(fact)
-                continue
-            key = (sum(edge <= row.day for edge in edges), row.series)
+    def _summed(self, select: Select, edges: Sequence[int], hourly: Iterable[UsageFact]) -> list[UsageFact]:
+        """Hours summed between the edges, and what coarser buckets within all of them hold beyond.
+
+        Days join the sums of the hours, so that it does not matter which of the two there is; months, and branch-hours
+        of any size, stay one by one. In the order of their names: the same usage is the same answer.
+        """
+        start, end = edges[0], edges[-1]
+        sums: dict[tuple[str, ...], UsageFact] = {}
+        facts = [UsageFact._make(row) for row in select(self.queries.hours, BRANCH_HOURS, start, end)]
+
+        def add(fact: UsageFact) -> None:
+            key = (str(bisect_right(edges, fact.start)), *fact[:3], fact.plan, fact.metric)
             held = sums.get(key)
-            sums[key] = fact if held is None else held._replace(value=held.value + rest)
-        return [*sums.values(), *facts]
+            if held is not None:
+                fact = held._replace(start=min(held.start, fact.start), value=held.value + fact.value)
+            sums[key] = fact
+
+        for fact in hourly:
+            add(fact)
+        coarse = self._coarse(select, start, end, within=end)
+        for row in coarse.rows:
+            rest = coarse.rest.get((row.series, row.day), 0)
+            fact = UsageFact(*row[1:4], row.day, row.granularity, row.plan, row.metric, rest, 0)
+            if rest and row.granularity == DAILY and row.metric != BRANCH_HOURS:
+                add(fact)
+            elif rest:
+                facts.append(fact)
+        return sorted([*sums.values(), *facts], key=_BY_NAME)
