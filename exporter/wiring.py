@@ -27,6 +27,8 @@ from exporter.collecting.tenant_readings import TenantReadings
 from exporter.collecting.user_databases import UserDatabases
 from exporter.collecting.visits import OnEvidence, Visitor, WakeStates, policy_of
 from exporter.compute.tenants import TenantRules
+from exporter.drift.approvals import approvals_of
+from exporter.drift.comparer import Comparer
 from exporter.drift.prints import DRIFT_SCHEMA, Prints
 from exporter.drift.rider import DriftRider
 from exporter.drift.service import DriftService
@@ -182,11 +184,12 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     )  # fmt: skip
     prints = Prints(kept.store)
     riding = DriftRider(prints, kept.disk, kept.state, own_roles=sizes.own_roles, clock=kept.clock)
+    comparer = Comparer(settings.drift, prints, approvals_of(settings), rules)
     drift = DriftService(
         settings.drift,
+        comparer,
         prints=prints,
         rider=riding,
-        rules=rules,
         state=kept.state,
         details=kept.details,
         clock=kept.clock,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from collectors.fingerprint import Fingerprint
 from collectors.neon.models import Branch, Project
-from exporter.drift.prints import Approval, Held, PrintKey, Prints
+from exporter.drift.approvals import Approval, Approvals
+from exporter.drift.prints import Held, PrintKey, Prints
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 
@@ -53,10 +54,11 @@ class GitFiles:
 class Baselines:
     """Answers what a database is measured by."""
 
-    def __init__(self, settings: DriftSettings, prints: Prints, git: GitFiles) -> None:
+    def __init__(self, settings: DriftSettings, prints: Prints, approvals: Approvals) -> None:
         self._settings = settings
         self._prints = prints
-        self._git = git
+        self._approvals = approvals
+        self._git = GitFiles()
 
     def of(
         self,
@@ -89,7 +91,7 @@ class Baselines:
         if baseline.key is None:
             return None
         if baseline.policy == "approved":
-            return self._prints.approved(baseline.key)
+            return self._approvals.read(baseline.key)
         return self._prints.read(baseline.key)
 
     def _policy(self, key: PrintKey, project: Project, branch: Branch) -> str:

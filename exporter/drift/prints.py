@@ -20,19 +20,10 @@ DRIFT_SCHEMA: tuple[str, ...] = (
         pg_major INTEGER NOT NULL, digest TEXT NOT NULL, taken_at REAL NOT NULL, body BLOB NOT NULL,
         PRIMARY KEY (project_id, branch_id, datname)
     ) STRICT;
-    CREATE TABLE drift_approved (
-        project_id TEXT NOT NULL, branch_id TEXT NOT NULL, datname TEXT NOT NULL,
-        digest TEXT NOT NULL, approved_at REAL NOT NULL, approved_by TEXT NOT NULL, reason TEXT NOT NULL,
-        body BLOB NOT NULL, PRIMARY KEY (project_id, branch_id, datname)
-    ) STRICT;
     CREATE TABLE drift_since (
         project_id TEXT NOT NULL, branch_id TEXT NOT NULL, datname TEXT NOT NULL, baseline TEXT NOT NULL,
         since REAL NOT NULL, PRIMARY KEY (project_id, branch_id, datname)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE drift_histories (
-        project_id TEXT NOT NULL, branch_id TEXT NOT NULL, datname TEXT NOT NULL, taken_at REAL NOT NULL,
-        body TEXT NOT NULL, PRIMARY KEY (project_id, branch_id, datname)
-    ) STRICT;
     """,
 )
 """The room ``drift`` of the store."""
@@ -57,18 +48,8 @@ class Held:
     """By schema: what the server is told that we know (``Fingerprint.digests``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """Somebody said that this is how the database should be."""
-
-    digest: str
-    at: float
-    by: str
-    reason: str
-
-
 class Prints:
-    """Fingerprints, approvals and since when there is drift, in the agent's store (room ``drift``)."""
+    """Fingerprints, and since when there is drift, in the agent's store (room ``drift``)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -111,33 +92,10 @@ class Prints:
     def forget(self, branches: frozenset[tuple[str, str]]) -> None:
         """Drop everything of branches that are no more: only the given (project, branch) stay."""
         with self._store.transaction() as cursor:
-            for table in ("drift_print", "drift_approved", "drift_since", "drift_histories"):
+            for table in ("drift_print", "drift_since"):
                 rows = cursor.execute(f"SELECT DISTINCT project_id, branch_id FROM {table}").fetchall()
                 gone = [row for row in rows if tuple(row) not in branches]
                 cursor.executemany(f"DELETE FROM {table} WHERE (project_id, branch_id) = (?, ?)", gone)
-
-    def approve(self, key: PrintKey, found: Fingerprint, approval: Approval) -> None:
-        """Make a fingerprint the approved one of a database."""
-        with self._store.transaction() as cursor:
-            cursor.execute(
-                "INSERT OR REPLACE INTO drift_approved VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, approval.digest, approval.at, approval.by, approval.reason, _packed(found)),
-            )
-
-    def approvals(self) -> dict[PrintKey, Approval]:
-        """Every approval by database."""
-        with self._store.snapshot() as cursor:
-            rows = cursor.execute(
-                "SELECT project_id, branch_id, datname, digest, approved_at, approved_by, reason FROM drift_approved"
-            ).fetchall()
-        return {PrintKey(*row[:3]): Approval(*row[3:]) for row in rows}
-
-    def approved(self, key: PrintKey) -> Fingerprint | None:
-        """The approved fingerprint of one database."""
-        with self._store.snapshot() as cursor:
-            query = "SELECT body, approved_at FROM drift_approved WHERE (project_id, branch_id, datname) = (?, ?, ?)"
-            row = cursor.execute(query, key).fetchone()
-        return None if row is None else _unpacked(*row)
 
     def since(self) -> dict[PrintKey, tuple[str, float]]:
         """Against which baseline, and since when, each database has drifted."""

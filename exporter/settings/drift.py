@@ -75,4 +75,7 @@ class DriftSettings(Section):
     templates: list[TemplateSettings] = Field([], description="First match wins.")
     ignore: list[IgnoreSettings] = Field([], description="Differences that are meant.")
     manifests: list[ManifestSettings] = Field([], description="Migrations in git.")
+    approvals: Path | None = Field(
+        None, description="Folder of what was approved (`neonmeter drift approve`); empty: beside the ledger."
+    )
     desired: Path | None = Field(None, description="YAML file of what settings should be: see docs/drift.md.")
