@@ -23,7 +23,7 @@ from exporter.compute.awake import MICRO, UNCOVERED, Keeper, total, usd_per_day
 from exporter.compute.rates import to_decimal
 from exporter.finops import ratecard
 from exporter.finops.cost_text import money
-from exporter.finops.ledger import SqliteLedger
+from exporter.finops.ledger import open_ledger
 from exporter.settings import Settings
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store, StoreError
@@ -91,7 +91,8 @@ def _read(settings: Settings) -> tuple[int, list[Awakeness], Own]:
     store, now = Store.open(settings.ledger.path, ROOMS, read_only=True), time.time()
     try:
         awake = Awake(store)
-        awake.use(ratecard.load(settings.cost.rate_card), SqliteLedger(store), settings.cost.plan)
+        ledger = open_ledger(settings, store, read_only=True)
+        awake.use(ratecard.load(settings.cost.rate_card), ledger, settings.cost.plan)
         awake.meter(now)
         names = {key: str(name) for key, name in (Notebook(store).read("names", "all") or {}).items()}
     finally:

@@ -123,6 +123,13 @@ def test_usage_by_day_and_month_takes_the_finest(ledger: PostgresLedger, reader:
     assert reader.execute(through).fetchall() == [(late,)]
 
 
+def test_every_view_is_documented_and_granted() -> None:
+    page = (READER.parent / "ledger.md").read_text()
+    for view in VIEW_NAMES:
+        assert f"`{view}`" in page
+        assert f"neonmeter.{view}" in READER.read_text()
+
+
 def test_the_reader_sees_views_only_and_writes_nothing(ledger: PostgresLedger, reader: psycopg.Connection[Any]) -> None:
     assert ledger.has_views
     for view in VIEW_NAMES:
