@@ -98,7 +98,7 @@ def html(review: Review) -> str:
         bridge_note="Usage: more or less of the same. Price: the same use at another price.",
         components=_view(review.tables["components"]) if "components" in review.tables else None,
         movers=[{"name": m.name, "why": m.why, "text": money(m.cents, sign=True)} for m in review.movers],
-        todo_title="What to do" if facts.waste else "What the data is worth",
+        todo_title="What to do, and what it saves a month" if facts.waste else "What the data is worth",
         todo=[
             {"what": t.what, "sub": t.sub, "usd": t.usd, "level": t.level, "word": _WORDS.get(t.level, "")}
             for t in review.todo

@@ -53,7 +53,7 @@ SUPPORTED = (
 UNSATISFIABLE = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
 """One says that InvoiceId must be null, the other that it must not: the conditions between them are not evaluated."""
 NOT_EVALUATED = "EffectiveCost-C-005-C"
-"""EffectiveCost is 0 where a purchase covers future charges. The validator asks it of every purchase; support is none."""
+"""EffectiveCost is 0 where a purchase covers future charges; the validator asks it of every purchase, as of support."""
 
 
 @pytest.fixture(scope="module")
