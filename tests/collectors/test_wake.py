@@ -252,38 +252,6 @@ def test_r5_an_api_that_the_database_contradicts_is_not_believed_for_ever_more_s
     assert visit(replace(led, claimed=False), looked()).doubt == 0
 
 
-def ended(**changes: object) -> WakeState:
-    """The state after a look that finds it suspended since NOW."""
-    told = facts(current_state="idle", suspended_at=NOW, last_active=NOW - 300)
-    return decide(API, told, state(**changes), NOW + 30).state
-
-
-SUSPENDS = [
-    ("what stood still until T before bears it out", {"confirmed": 0, "stood": NOW - 300}, (1, 0)),
-    ("what was shown later than T before was false", {"confirmed": 9, "stood": NOW - 200}, (0, 1)),
-    ("what never stood still tells nothing", {"confirmed": 0, "stood": 0.0}, (0, 0)),
-    ("a suspend by hand tells nothing", {"confirmed": 9, "stood": NOW - 200, "proof": NOW - 210}, (9, 0)),
-    ("doubt ends after twice as many as it asks for", {"confirmed": 3, "doubt": 1, "stood": NOW - 300}, (4, 0)),
-    ("and not before", {"confirmed": 2, "doubt": 1, "stood": NOW - 300}, (3, 1)),
-]
-
-
-@pytest.mark.parametrize(("changes", "expected"), [e[1:] for e in SUSPENDS], ids=[e[0] for e in SUSPENDS])
-def test_a_suspend_says_whether_last_active_was_right(changes: dict[str, object], expected: tuple[int, int]) -> None:
-    kept = ended(**changes)
-    assert (kept.confirmed, kept.doubt) == expected
-    assert kept.awake_seconds == 5000.0
-    told = facts(current_state="idle", suspended_at=NOW, last_active=NOW - 300)
-    assert decide(API, told, kept, NOW + 90).state == kept, "each suspend counts once"
-
-
-def test_last_active_stands_when_it_is_seen_to_be_old_and_no_more_when_it_moves() -> None:
-    stands = decide(API, facts(last_active=NOW - 10), KNOWN, NOW).state
-    assert stands.stood == NOW - 10
-    assert decide(API, facts(last_active=NOW - 10), stands, NOW + 60).state == stands
-    assert decide(API, facts(last_active=NOW + 59), stands, NOW + 60).state.stood == 0.0
-
-
 def test_a_round_that_comes_late_gets_a_shorter_session() -> None:
     for late, left in ((0.0, 5.0), (1.5, 3.5)):
         kept = state(foreign=True, last_visit=NOW - 60 - late, proof=NOW - 60 - late)
