@@ -243,7 +243,8 @@ def _stepped_back(state: WakeState, now: float) -> bool:
 
 def _remember(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
     kept = _lead(facts, state, now)
-    kept = settle(facts, kept, _last_active(facts, kept, now), policy.eps, now)
+    if kept.anchor is not None:
+        kept = settle(facts, kept, _last_active(facts, kept, now), policy.eps, now)
     kept = end_life(facts, kept, now)
     if facts.started_at != kept.seen_start:
         kept = replace(kept, seen_start=facts.started_at, seen_at=now)
