@@ -20,6 +20,7 @@ from exporter.awake.awake import ROOMS as AWAKE_ROOMS
 from exporter.awake.awake import Awake
 from exporter.awake.rounds import AwakeRounds
 from exporter.collecting.feeds import Feeds
+from exporter.collecting.money import Money
 from exporter.collecting.readings import Readings
 from exporter.collecting.riders import Rider
 from exporter.collecting.schema_sizes import SchemaSizes
@@ -162,18 +163,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     client = neon_client(settings, kept.metrics)
     facts = tenant_facts(settings, kept.durable, kept.tenancy, rules)
     costs = Costs(kept.ledger, facts, card, plan=settings.cost.plan)
-    feeds = Feeds(
-        settings,
-        client=client,
-        state=kept.state,
-        ledger=kept.ledger,
-        costs=costs,
-        notebook=notebook,
-        metrics=kept.metrics,
-        disk=kept.disk,
-        books=kept.books,
-        clock=kept.clock,
-    )
+    feeds = _feeds(settings, kept, client, costs, rules)
 
     def reach(place: Place) -> str | None:
         return conninfo(settings.postgres, place)
@@ -182,18 +172,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     sizes = SchemaSizes(
         durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
     )  # fmt: skip
-    prints = Prints(kept.store)
-    riding = DriftRider(prints, kept.disk, kept.state, own_roles=sizes.own_roles, clock=kept.clock)
-    comparer = Comparer(settings.drift, prints, approvals_of(settings), rules)
-    drift = DriftService(
-        settings.drift,
-        comparer,
-        prints=prints,
-        rider=riding,
-        state=kept.state,
-        details=kept.details,
-        clock=kept.clock,
-    )
+    riding, drift = _drift(settings, kept, sizes, rules)
     riders: list[Rider] = [sizes, *([riding] if settings.drift.enabled else [])]
     users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
     visitor = Visitor(
@@ -213,6 +192,37 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
     return Wiring(settings, client, feeds, visitor, awake, tenants, drift, kept)
+
+
+def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rules: TenantRules) -> Feeds:
+    return Feeds(
+        settings,
+        client=client,
+        state=kept.state,
+        ledger=kept.ledger,
+        costs=costs,
+        money=Money(settings, costs, kept.ledger, kept.store, rules),
+        notebook=Notebook(kept.store),
+        metrics=kept.metrics,
+        disk=kept.disk,
+        books=kept.books,
+        clock=kept.clock,
+    )
+
+
+def _drift(settings: Settings, kept: Kept, sizes: SchemaSizes, rules: TenantRules) -> tuple[DriftRider, DriftService]:
+    prints = Prints(kept.store)
+    rider = DriftRider(prints, kept.disk, kept.state, own_roles=sizes.own_roles, clock=kept.clock)
+    service = DriftService(
+        settings.drift,
+        Comparer(settings.drift, prints, approvals_of(settings), rules),
+        prints=prints,
+        rider=rider,
+        state=kept.state,
+        details=kept.details,
+        clock=kept.clock,
+    )
+    return rider, service
 
 
 def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:

@@ -21,6 +21,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.operations import OperationCounts
 from exporter import selfmetrics
 from exporter.collecting.backfill import HOURLY, Backfill, Intake, Outcome, Span, hours_from
+from exporter.collecting.money import Money, Seen, Snapshots
 from exporter.finops.costs import Costs
 from exporter.finops.ledger import KeptLedger
 from exporter.finops.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Known:
     unfinished: set[str] = field(default_factory=set)
     """Projects with an operation that still ran when it was read."""
     names: dict[str, str] = field(default_factory=dict)
+    snapshots: Snapshots = field(default_factory=dict)
     operations_of: dict[str, object] = field(default_factory=dict)
     """By project, the state in which its operations were last read."""
 
@@ -62,6 +64,7 @@ class Feeds:
         state: State,
         ledger: KeptLedger,
         costs: Costs,
+        money: Money,
         notebook: Notebook,
         metrics: selfmetrics.SelfMetrics,
         disk: Disk,
@@ -72,7 +75,7 @@ class Feeds:
         self._client = client
         self._state = state
         self._ledger = ledger
-        self._costs = costs
+        self._money = money
         self._notebook = notebook
         self._metrics = metrics
         self._disk = disk
@@ -132,6 +135,10 @@ class Feeds:
         if found is None or not found.org_id:
             return
         began = self._clock()
+        try:
+            await self._money.read_limit(self._client, self._disk, found.org_id, began)
+        except NeonError as problem:
+            self._say("spending limit", (problem.message,))
         if await self._fed("consumption", lambda: self._read_consumption(found, began + found.skew)):
             await self.price()
             if await self._fed("backfill", lambda: self._backfill.run(found, began + found.skew)):
@@ -189,14 +196,18 @@ class Feeds:
         """
         pace, began, step = self._settings.intervals.consumption_seconds, self._clock(), "pricing"
         try:
-            for observation in await asyncio.to_thread(self._costs.observe, began):
+            seen = Seen(self.known.inventory, self.known.snapshots)
+            observations, problems = await self._money.round(seen, began)
+            for observation in observations:
                 self._state.put(observation, interval=pace, forever=True)
             self._put_ok(step, began, pace)
+            for name, problem in problems.items():
+                self._put(name, Status.UNREACHABLE, began, pace, problem)
             step = "upkeep"
             await asyncio.to_thread(self._upkeep.run, began, self.known.names)
             self._put_ok(step, began, pace)
-        except StoreError as problem:
-            self._put(step, Status.UNREACHABLE, began, pace, str(problem))
+        except StoreError as trouble:
+            self._put(step, Status.UNREACHABLE, began, pace, str(trouble))
             raise
 
     async def read_operations(self) -> None:

@@ -116,7 +116,7 @@ class Rounds:
         await self.wiring.drift.look(found)
         if self._first:
             self._first = False
-            await asyncio.gather(feeds.consume(), feeds.read_operations())
+            await asyncio.gather(self._consume(), feeds.read_operations())
 
     async def _pinned(self) -> None:
         found = self.wiring.feeds.known.inventory
@@ -124,8 +124,10 @@ class Rounds:
             await self.wiring.visitor.round(found, only_pinned=True)
 
     async def _consume(self) -> None:
-        await self.wiring.feeds.consume()
-        await self.wiring.tenants.read_snapshots(self.wiring.feeds.known.inventory)
+        feeds, tenants = self.wiring.feeds, self.wiring.tenants
+        await tenants.read_snapshots(feeds.known.inventory)
+        feeds.known.snapshots = tenants.snapshots
+        await feeds.consume()
 
     async def _operations(self) -> None:
         await self.wiring.feeds.read_operations()

@@ -17,7 +17,7 @@ from collectors.metric import Families
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
-from collectors.neon.snapshots import snapshots_of
+from collectors.neon.snapshots import Snapshot, snapshots_of
 from collectors.schemas import SIZE as SCHEMA_SIZE
 from collectors.schemas import UNKNOWN, SchemaFacts
 from collectors.sizes import SIZE
@@ -41,6 +41,8 @@ class TenantReadings:
         self._tenancy = tenancy
         self._disk = disk
         self._client = client
+        self.snapshots: Mapping[str, tuple[Snapshot, ...] | None] = {}
+        """By project, as last read; None where Neon refuses the list."""
         self._snapshots_at = 0.0
 
     async def look(self, inventory: Inventory) -> None:
@@ -73,6 +75,7 @@ class TenantReadings:
         except NeonError as problem:
             _log.info("snapshots: %s", problem.message)
             return
+        self.snapshots = found
         lives = [
             SnapshotLife(
                 each.id, project, each.source_branch_id, each.charged_bytes or 0, int(each.created_at or now), now

@@ -1,0 +1,105 @@
+"""The money's round: costs, budgets, outlook and waste, one after the other, from what is in the ledger.
+
+They share the priced days, so they run in one thread. What one of them cannot do is told under its own name, and the
+others are shown all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from collectors.base import Observation
+from collectors.neon.client import NeonClient
+from collectors.neon.inventory import Inventory
+from collectors.neon.snapshots import Snapshot
+from exporter.compute.tenants import TenantRules
+from exporter.finops.books import Books
+from exporter.finops.costs import Costs
+from exporter.finops.daily import Daily
+from exporter.finops.desk import book_of
+from exporter.finops.forecast_book import StoreForecasts
+from exporter.finops.kpis import Others
+from exporter.finops.ledger import KeptLedger
+from exporter.finops.outlook import Outlook
+from exporter.finops.savings import Savings
+from exporter.finops.tags import Tagging
+from exporter.settings import Settings
+from exporter.storage.disk import Disk
+from exporter.storage.notebook import Notebook
+from exporter.storage.store import Store, StoreError
+
+Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
+"""By project; None where Neon refuses the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Neon told last, which waste and unit costs are judged by."""
+
+    inventory: Inventory | None = None
+    snapshots: Snapshots = field(default_factory=dict)
+
+
+class Money:
+    """Works everything out that is in dollars. One round at a time."""
+
+    def __init__(self, settings: Settings, costs: Costs, ledger: KeptLedger, store: Store, rules: TenantRules) -> None:
+        notebook = Notebook(store)
+        plan = settings.cost.plan
+        daily = Daily(ledger, costs.card, plan=plan)
+        self._costs = costs
+        self._books = Books(settings, costs, book_of(ledger, store), notebook, daily=daily)
+        self._outlook = Outlook(
+            ledger,
+            costs.card,
+            plan=plan,
+            book=StoreForecasts(store),
+            policy=settings.anomalies.policy(),
+            daily=daily,
+        )
+        self._savings = Savings(settings, store, costs, rules, Others(tagged=_tagged(settings, notebook)))
+
+    async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
+        """Read Neon's own spending limit, at most once an hour.
+
+        Raises:
+            NeonError: Neon did not answer.
+            StoreError: the disk is full or the file damaged.
+        """
+        await self._books.read_limit(client, disk, org_id, now)
+
+    async def round(self, seen: Seen, now: float) -> tuple[list[Observation], dict[str, str]]:
+        """Everything that is to be shown, and why a part of it is not, by its name. ``now`` by our clock.
+
+        Raises:
+            StoreError: the costs themselves cannot be worked out.
+        """
+        observations = await asyncio.to_thread(self._costs.observe, now)
+        problems: dict[str, str] = {}
+        parts: dict[str, Callable[[], Iterable[Observation]]] = {
+            "budgets": lambda: self._books.observe(now),
+            "outlook": lambda: self._outlook.observe(now),
+        }
+        if (found := seen.inventory) is not None:
+            parts["waste"] = lambda: self._savings.observe(found, seen.snapshots, now + found.skew)
+        for name, part in parts.items():
+            try:
+                observations += await asyncio.to_thread(lambda part=part: list(part()))  # type: ignore[misc]
+            except StoreError as problem:
+                problems[name] = str(problem)
+        return observations, problems
+
+
+def _tagged(settings: Settings, notebook: Notebook) -> Callable[[str, str], bool] | None:
+    """Whether a branch has every tag that the settings require; None when none are required."""
+    required = set(settings.report.required_tags)
+    if not required:
+        return None
+
+    def answer(project_id: str, branch_id: str) -> bool:
+        names = {key: str(name) for key, name in (notebook.read("names", "all") or {}).items()}
+        return required <= Tagging(settings.report.tags, names).of(project_id, branch_id).keys()
+
+    return answer
