@@ -40,6 +40,7 @@ from exporter.durable.tenancy import Tenancy
 from exporter.finops import ratecard
 from exporter.finops.close_book import CLOSE_SCHEMA
 from exporter.finops.costs import Costs
+from exporter.finops.desk import book_of
 from exporter.finops.forecast_book import OUTLOOK_SCHEMA
 from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
 from exporter.finops.weights import tenant_facts
@@ -206,6 +207,7 @@ def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rul
         metrics=kept.metrics,
         disk=kept.disk,
         books=kept.books,
+        closed=lambda month: bool(book_of(kept.ledger, kept.store).of(month)),
         clock=kept.clock,
     )
 

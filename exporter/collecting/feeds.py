@@ -69,6 +69,7 @@ class Feeds:
         metrics: selfmetrics.SelfMetrics,
         disk: Disk,
         books: Disk,
+        closed: Callable[[int], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -83,7 +84,7 @@ class Feeds:
         self._clock = clock
         self._intake = Intake(client, ledger, books)
         self._backfill = Backfill(self._intake, notebook, disk)
-        self._upkeep = Upkeep(ledger, costs, keep_hourly_days=settings.ledger.keep_hourly_days)
+        self._upkeep = Upkeep(ledger, costs, keep_hourly_days=settings.ledger.keep_hourly_days, closed=closed)
         self.known = Known()
 
     async def look(self) -> Inventory | None:
