@@ -28,8 +28,8 @@ class Policy:
     usd_per_day: Fraction = Fraction(1, 10)
     """A day must cost so much more than usual to count."""
     days: int = 2
-    """It must last so many days, twice as many when other weekdays are usually as high (work on a weekend); a single
-    day counts only when it is far above all days remembered."""
+    """It must last so many days, a week when other weekdays are usually as high (work on a weekend); a single day
+    counts only when it is far above all days remembered."""
     spread_floor: Fraction = Fraction(1, 10)
     """The spread is at least this part of the usual, so that a very even series does not cry wolf."""
 
@@ -169,7 +169,7 @@ def _step(episode: Episode, index: int, value: int, now: tuple[int, bool]) -> No
 def _judge_step(episode: Episode, index: int, far: bool, unit: Fraction, policy: Policy) -> None:
     if episode.count > policy.days:
         episode.kind = "step"
-    enough = episode.above >= policy.days or episode.count >= 2 * policy.days or far
+    enough = episode.above >= policy.days or episode.count >= max(WEEK, policy.days) or far
     if episode.detected < 0 and enough and episode.excess * unit >= policy.usd:
         episode.detected = index
 
