@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from exporter.compute.close import USAGE
 from exporter.report.cents import cents_of_rows
-from exporter.report.facts import NOT_TENANTS, LeafRow, ReviewFacts
+from exporter.report.facts import NOT_TENANTS, LeafRow, ReviewFacts, tenant_name
 from exporter.report.tables import Cell, Column, Kind, Table, ratio, total_row
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def by_tenant(facts: ReviewFacts, frame: pd.DataFrame) -> Table:
         return (rank, -amounts[0], key)
 
     note = "Tenants first; then what no tenant caused. The rows add up to the total."
-    table = _compared(facts, frame, _Cut("tenants", "By tenant", ("tenant",), ("Tenant",), order=order, note=note))
-    own = sum(1 for (tenant,) in grouped(frame, ("tenant",)) if tenant in NOT_TENANTS)
+    names = {key: (tenant_name(key[0]),) for key in grouped(frame, ("tenant",))}
+    table = _compared(facts, frame, _Cut("tenants", "By tenant", ("tenant",), ("Tenant",), names, order, note))
+    own = sum(1 for (tenant,) in names if tenant in NOT_TENANTS)
     return replace(table, tail=own)
 
 
@@ -122,7 +123,8 @@ def by_tag(facts: ReviewFacts, frame: pd.DataFrame, tag: str) -> Table:
     def order(key: tuple[str, ...], amounts: Amounts) -> tuple[object, ...]:
         return (not key[0], -amounts[0], key)
 
-    return _compared(facts, frame, _Cut(f"tag-{tag}", title, keys, (name,), names, order))
+    slug = "".join(each if each.isalnum() or each in "-_" else "-" for each in tag)
+    return _compared(facts, frame, _Cut(f"tag-{slug}", title, keys, (name,), names, order))
 
 
 TAG_TITLES = {
@@ -161,12 +163,13 @@ def pivot(facts: ReviewFacts, frame: pd.DataFrame, key: str, title: str, head: s
     kept = sorted(
         ((-sum(row, _ZERO), name, row) for name, row in amounts.items() if any(row)), key=lambda each: each[:2]
     )
-    rows: list[tuple[Cell, ...]] = [(facts.name(name), *(row[i] for i in used), -least) for least, name, row in kept]
+    told = tenant_name if key == "tenant" else facts.name
+    rows: list[tuple[Cell, ...]] = [(told(name), *(row[i] for i in used), -least) for least, name, row in kept]
     cells_in_cents = iter(cents_of_rows([row[i] for _, _, row in kept for i in used]))
     shown: list[tuple[Cell, ...]] = []
     for _, name, _ in kept:
         cents = [next(cells_in_cents) for _ in used]
-        shown.append((facts.name(name), *cents, sum(cents)))
+        shown.append((told(name), *cents, sum(cents)))
     return Table(
         f"{key}-by-component", title, tuple(columns), tuple(rows), total_row(columns, rows), cents=tuple(shown)
     )

@@ -135,7 +135,8 @@ def range_bar(
         f'<text x="{xs[2] + 6:.1f}" y="30" text-anchor="start">{escape(texts[2])}</text>',
         f'<text x="{xs[3]:.1f}" y="66" text-anchor="middle">{escape(now[1])}</text>',
     ]
-    return _svg(name, title, f"between {texts[0]} and {texts[2]}, likely {texts[1]}; {now[1]}", (width, height), body)
+    said = f"between {texts[0]} and {texts[2]}, likely {texts[1]}; {now[1]}"
+    return _svg(name, title, said, (width, height), body).replace('class="chart"', 'class="chart line"', 1)
 
 
 def sparkline(values: Sequence[Fraction]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
@@ -52,7 +53,9 @@ def written(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return held.getvalue()
 
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
 def _harmless(cell: str) -> str:
     """A name that begins as a formula does would be run by a spreadsheet that opens the file."""
-    is_number = cell[1:2].isdigit()
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not is_number else cell
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(cell) else cell

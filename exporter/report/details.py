@@ -168,7 +168,7 @@ def headroom(facts: ReviewFacts) -> Table | None:
     rows: list[tuple[Cell, ...]] = [
         (
             facts.name(row.project_id or row.org_id),
-            facts.name(row.item),
+            "Child branches" if row.item == Component.EXTRA_BRANCHES else facts.name(row.item),
             row.used,
             row.allowance,
             row.unit,

@@ -204,8 +204,13 @@ class ReviewFacts:
     """One sentence on a part, by the part's name, such as why there is no forecast."""
 
     def name(self, thing: str) -> str:
-        """What a person calls an organisation, project or branch."""
+        """What a person calls an organisation, project, branch or component."""
         return WORDS.get(thing) or self.names.get(thing, thing)
+
+
+def tenant_name(tenant: str) -> str:
+    """A tenant is called what it is called; only what belongs to no tenant has a name of ours."""
+    return WORDS[tenant] if tenant in NOT_TENANTS else tenant
 
 
 WORDS: Mapping[str, str] = {

@@ -228,4 +228,4 @@ def _cell(table: Table, column: int, cell: Cell, text: str) -> _Cell:
         return _Cell(text if cell is not None or kind is not Kind.TEXT else "", "r")
     if key == "level":
         return _Cell(_markup(f'<span class="pill {text}">{_WORDS.get(text, "")}</span>'))
-    return _Cell(text, "code" if key == "command" else "text")
+    return _Cell(text, {"command": "code", "from": "day", "to": "day"}.get(key, "text"))

@@ -253,8 +253,15 @@ def add_key_figures(sources: Sources, costs: Costs, facts: ReviewFacts) -> Revie
         sum((row.usd for row in facts.anomalies), _ZERO) if metered else None,
         waste,
     )
-    found: tuple[Kpi, ...] = ratios(facts.this.costs.shares, beside)
-    return replace(facts, kpis=found)
+    found = ratios(facts.this.costs.shares, beside)
+    return replace(facts, kpis=tuple(_of_this_month(each) for each in found))
+
+
+def _of_this_month(kpi: Kpi) -> Kpi:
+    """The agent judges the last whole month; a review judges its own."""
+    if kpi.name != "forecast_accuracy":
+        return kpi
+    return replace(kpi, why="1 less the error of the forecast of the month as its first day had it")
 
 
 PARTS: tuple[Part, ...] = (

@@ -5,8 +5,8 @@ HTML, spreadsheet, CSV and Markdown are made from this one object, so they canno
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from exporter.compute.close import USAGE
@@ -87,9 +87,22 @@ def review_of(facts: ReviewFacts) -> Review:
         _shapely(list(_tiles(facts))),
         tuple(movers[:5]),
         tuple(_todo(facts)),
-        {table.key: table for table in tables if table is not None and table.rows},
+        _by_key(table for table in tables if table is not None and table.rows),
         tuple(pivots),
     )
+
+
+def _by_key(tables: Iterable[Table]) -> dict[str, Table]:
+    """Two tags whose file names would be one, also where case does not count, get a number."""
+    found: dict[str, Table] = {}
+    taken: set[str] = set()
+    for table in tables:
+        key, number = table.key, 2
+        while key.lower() in taken:
+            key, number = f"{table.key}-{number}", number + 1
+        taken.add(key.lower())
+        found[key] = replace(table, key=key)
+    return found
 
 
 def _shapely(tiles: list[Tile]) -> tuple[Tile, ...]:
@@ -161,6 +174,13 @@ def _todo(facts: ReviewFacts) -> Iterator[Todo]:
             else facts.name(row.project_id)
         )
         yield Todo(row.action, f"{where}: {row.evidence}", money(cents(row.usd_per_month)))
+    for odd in sorted(facts.anomalies, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))[:2]:
+        where = f"{facts.name(odd.project_id)} / {facts.name(odd.branch_id)}"
+        yield Todo(
+            f"{money(cents(odd.usd))} beyond the usual: {odd.kind.replace('_', ' ')}",
+            f"{where}: {odd.why}",
+            level="warn",
+        )
     for finding in facts.findings:
         if finding.level != "good":
             yield Todo(finding.what, finding.action, level=finding.level)

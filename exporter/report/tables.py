@@ -29,7 +29,7 @@ class Kind(StrEnum):
     CHANGE = "change"
     """The difference of two columns of dollars, of their cents."""
     PRICE = "price"
-    """Dollars of a unit: up to four decimals, never summed."""
+    """Dollars of a unit: up to six decimals, never summed."""
     SHARE = "share"
     """A ratio, shown as a percentage."""
     NUMBER = "number"
@@ -132,7 +132,7 @@ _TEXTS: Mapping[Kind, Callable[[int | Fraction], str]] = {
     Kind.TEXT: str,
     Kind.USD: lambda cell: money(int(cell)),
     Kind.CHANGE: lambda cell: money(int(cell), sign=True),
-    Kind.PRICE: lambda cell: "$" + _places(Fraction(cell), 4, least=2),
+    Kind.PRICE: lambda cell: "$" + _unit_price(Fraction(cell)),
     Kind.SHARE: lambda cell: percent(Fraction(cell)),
     Kind.NUMBER: lambda cell: _places(Fraction(cell), 2),
     Kind.COUNT: lambda cell: f"{int(cell):,}",
@@ -192,6 +192,12 @@ def total_row(columns: Sequence[Column], rows: Sequence[tuple[Cell, ...]], name:
             total.append("" if column.kind is Kind.TEXT else None)
     total[0] = name
     return tuple(total)
+
+
+def _unit_price(amount: Fraction) -> str:
+    """Cents; of less than a dollar four decimals, of less than a cent six."""
+    most = 2 if amount >= 1 or not amount else 4 if amount >= Fraction(1, 100) else 6
+    return _places(amount, most, least=2)
 
 
 def _places(amount: Fraction, most: int, least: int = 0) -> str:

@@ -45,11 +45,21 @@ def workbook(review: Review) -> bytes:
     wrap = book.add_format({"text_wrap": True, "valign": "top"})
     summary = book.add_worksheet("Summary")
     _summary(summary, review, title, (big, head, wrap))
+    taken = {"summary"}
     for table in (*review.tables.values(), *review.pivots):
-        sheet = book.add_worksheet(table.title.translate(_SHEET)[:31])
-        _sheet(sheet, table, (head, styles, bold))
+        _sheet(book.add_worksheet(_sheet_name(table.title, taken)), table, (head, styles, bold))
     book.close()
     return held.getvalue()
+
+
+def _sheet_name(title: str, taken: set[str]) -> str:
+    """At most 31 characters, without those that a sheet may not have, and each once whatever its case."""
+    plain = title.translate(_SHEET).strip() or "Table"
+    name, number = plain[:31], 2
+    while name.lower() in taken:
+        name, number = f"{plain[:27]} {number}", number + 1
+    taken.add(name.lower())
+    return name
 
 
 def _summary(sheet: Worksheet, review: Review, title: str, formats: tuple[Any, Any, Any]) -> None:

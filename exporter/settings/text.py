@@ -29,6 +29,8 @@ _EXAMPLES: dict[str, Any] = {
     "tenants": [{"role": "^(?P<tenant>.+)_app$"}, {"schema": "^t_(?P<tenant>[a-z0-9]+)$"},
                 {"database": "^customer_(?P<tenant>.+)$"}, {"tenant": "__shared__", "role": "^postgres$"}],
     "cost.extra_lines": [{"name": "Support", "category": "Purchase", "amount": "500.00", "from": "2026-01-01"}],
+    "report.tags": [{"branch": "main", "tags": {"env": "prod"}},
+                    {"project": "shop-*", "tags": {"team": "web", "cost_center": "4711"}}],
     "budgets": [{"name": "everything", "amount": "2500.00"},
                 {"name": "payments", "scope": "tag", "match": "team=payments", "amount": "400.00"}],
 }  # fmt: skip

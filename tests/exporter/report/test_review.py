@@ -54,7 +54,7 @@ def test_the_page_loads_nothing_and_runs_nothing(written: Path) -> None:
     assert "prefers-color-scheme:dark" in text
     assert "@page{size:A4" in text
     # Every chart can be told to who does not see it.
-    charts = re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL)
+    charts = re.findall(r'<svg class="chart.*?</svg>', text, re.DOTALL)
     assert len(charts) == 3
     assert all("<title" in chart and "<desc" in chart for chart in charts)
     ElementTree.fromstring(charts[0])
