@@ -1,0 +1,1 @@
+"""Security posture: the catalogue of controls and the frameworks that name them."""
