@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from collectors.base import Observation
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshot
+from exporter.compute.rates import month_start
 from exporter.compute.tenants import TenantRules
 from exporter.finops.books import Books
 from exporter.finops.costs import Costs
@@ -49,17 +51,20 @@ class Money:
         notebook = Notebook(store)
         plan = settings.cost.plan
         daily = Daily(ledger, costs.card, plan=plan)
+        self._now = 0.0
         self._costs = costs
         self._books = Books(settings, costs, book_of(ledger, store), notebook, daily=daily)
+        self._forecasts = StoreForecasts(store)
         self._outlook = Outlook(
             ledger,
             costs.card,
             plan=plan,
-            book=StoreForecasts(store),
+            book=self._forecasts,
             policy=settings.anomalies.policy(),
             daily=daily,
         )
-        self._savings = Savings(settings, store, costs, rules, Others(tagged=_tagged(settings, notebook)))
+        others = Others(_tagged(settings, notebook), self._forecast_accuracy, self._anomaly_usd)
+        self._savings = Savings(settings, store, costs, rules, others)
 
     async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
         """Read Neon's own spending limit, at most once an hour.
@@ -76,6 +81,7 @@ class Money:
         Raises:
             StoreError: the costs themselves cannot be worked out.
         """
+        self._now = now
         observations = await asyncio.to_thread(self._costs.observe, now)
         problems: dict[str, str] = {}
         parts: dict[str, Callable[[], Iterable[Observation]]] = {
@@ -90,6 +96,23 @@ class Money:
             except StoreError as problem:
                 problems[name] = str(problem)
         return observations, problems
+
+
+    def _forecast_accuracy(self, org_id: str) -> Fraction | None:
+        """1 less the error of the first forecast of the last whole month; None when there was none."""
+        this = self._costs.month(self._now, self._now).month
+        last = self._costs.month(this - 1, self._now)
+        first = self._forecasts.first(last.month).get(org_id)
+        actual = sum((share.cost for share in last.shares if share.line.org_id == org_id), Fraction())
+        if first is None or not actual:
+            return None
+        return max(Fraction(), 1 - abs(first.p50 - actual) / actual)
+
+    def _anomaly_usd(self, org_id: str) -> Fraction | None:
+        """What was unusual in this month, in dollars."""
+        month = month_start(int(self._now))
+        mine = (each.usd for each in self._outlook.unusual if each.org_id == org_id and each.start >= month)
+        return sum(mine, Fraction())
 
 
 def _tagged(settings: Settings, notebook: Notebook) -> Callable[[str, str], bool] | None:

@@ -43,8 +43,8 @@ def _folded(lines: list[str], indent: int) -> list[str]:
 
 
 def counted(number: int, name: str) -> str:
-    """1 branch, 2 branches, 3 computes."""
-    plural = name + ("es" if name.endswith("h") else "s")
+    """1 branch, 2 branches, 3 computes, 4 months."""
+    plural = name + ("es" if name.endswith(("ch", "sh")) else "s")
     return f"{number} {name if number == 1 else plural}"
 
 

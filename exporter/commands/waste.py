@@ -33,6 +33,7 @@ _SHOWN = 30
 def waste_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     from collectors.neon.errors import NeonError
+    from exporter.finops.declared_weights import WeightsFileError
     from exporter.finops.ratecard import RateCardError
     from exporter.settings.preflight import problems_of
     from exporter.storage.store import StoreError
@@ -51,7 +52,7 @@ def waste_command(options: argparse.Namespace) -> int:
     except NeonError as problem:
         print(problem.message, file=sys.stderr)
         return UPSTREAM
-    except (StoreError, RateCardError) as problem:
+    except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(str(problem))
     names = names_of(inventory)
     if options.json:

@@ -44,6 +44,7 @@ class OptionError(ValueError):
 def whatif_command(options: argparse.Namespace) -> int:
     """Print the effects, or JSON."""
     from collectors.neon.errors import NeonError
+    from exporter.finops.declared_weights import WeightsFileError
     from exporter.finops.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
@@ -58,7 +59,7 @@ def whatif_command(options: argparse.Namespace) -> int:
     except OptionError as problem:
         print(problem, file=sys.stderr)
         return USAGE
-    except (StoreError, RateCardError) as problem:
+    except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(str(problem))
 
 

@@ -65,6 +65,8 @@ class Outlook:
         self._policy = policy or Policy()
         self._awake: dict[int, tuple[int, dict[tuple[str, str], AwakeDay]]] = {}
         self._held: tuple[object, int, list[Observation]] | None = None
+        self.unusual: tuple[Anomaly, ...] = ()
+        """What the last ``observe`` found."""
         self._shown: set[Target] = set()
 
     def through(self) -> int:
@@ -173,7 +175,8 @@ class Outlook:
         month = self.month(int(now), through)
         if self._book is not None:
             self._book.keep(month.month, _scopes(month), made_at=int(now), through=through)
-        observations = self._told(month, self.anomalies(through), now)
+        self.unusual = self.anomalies(through)
+        observations = self._told(month, self.unusual, now)
         self._held = (state, int(now), observations)
         self._awake = {day: held for day, held in self._awake.items() if day >= through - HISTORY}
         return observations
