@@ -44,7 +44,7 @@ def old_twin(make_twin: TwinMaker) -> Twin:
 
 def settings_of(twin: Twin, folder: Path, **ledger: Any) -> dict[str, Any]:
     return {
-        "neon": {"api_url": twin.url, "api_key": twin.key},
+        "neon": {"api_url": twin.url, "api_key": twin.key, "consumption_per_minute": 6000},
         "ledger": {"path": str(folder / "neonmeter.db"), **ledger},
     }
 
@@ -151,7 +151,7 @@ def test_a_postgres_ledger_that_goes_away_and_comes_back(
     server.stop("immediate")
     agent.until(lambda a: a.sum("neonmeter_collector_status", collector="consumption", status="unreachable"), 90)
     agent.until(lambda a: "is the server of ledger.url up" in a.page("/"), 30, "no note")
-    assert agent.sum("neon_cost_usd_total") == cost > 0, "what was known is not shown any more"
+    assert agent.sum("neon_cost_usd_total") >= cost > 0, "what was known is not shown any more"
     server.start()
     agent.until(lambda a: ok(a, "consumption") and ok(a, "upkeep"), 90, "it is not back")
     agent.until(lambda a: "is the server of ledger.url up" not in a.page("/"), 30, "the note stays")
