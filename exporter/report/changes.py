@@ -114,10 +114,14 @@ def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
 
 def _causes(facts: ReviewFacts, key: Callable[[Move], tuple[str, str]]) -> dict[tuple[str, str], str]:
     parts: dict[tuple[str, str], dict[tuple[str, str], Fraction]] = {}
+    longer = _longer(facts)
     for move in facts.bridge.moves if facts.bridge else ():
         causes = parts.setdefault(key(move), {})
+        # As much on each day of a month of other length is no other use.
+        by_days = move.before * longer if move.volume else _ZERO
+        causes["days", ""] = causes.get(("days", ""), _ZERO) + by_days
         for effect in EFFECTS:
-            amount = getattr(move, effect)
+            amount = getattr(move, effect) - (by_days if effect == "volume" else _ZERO)
             what = move.item.branch_id if effect in ("new", "gone") else move.item.component.value
             if amount:
                 causes[effect, what] = causes.get((effect, what), _ZERO) + amount
@@ -130,12 +134,21 @@ def _causes(facts: ReviewFacts, key: Callable[[Move], tuple[str, str]]) -> dict[
     return found
 
 
+def _longer(facts: ReviewFacts) -> Fraction:
+    """By what part this month is longer than the last; 0 while it is not over."""
+    if facts.last is None or not facts.this.complete:
+        return _ZERO
+    return Fraction(facts.this.end - facts.this.start, facts.last.end - facts.last.start) - 1
+
+
 def _cause_text(facts: ReviewFacts, cause: tuple[str, str], amount: Fraction) -> str:
     effect, what = cause
     if effect == "new":
         return f"new: {facts.name(what)}"
     if effect == "gone":
         return f"gone: {facts.name(what)}"
+    if effect == "days":
+        return "more days in the month" if amount > 0 else "fewer days in the month"
     if effect == "price":
         return f"{'higher' if amount > 0 else 'lower'} price of {PLAIN.get(what, what)}"
     return f"{'more' if amount > 0 else 'less'} {PLAIN.get(what, what)}" if effect else "nothing"

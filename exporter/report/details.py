@@ -7,6 +7,7 @@ from fractions import Fraction
 from exporter.compute.kpi import Counts
 from exporter.compute.kpi import unit_costs as compute_units
 from exporter.compute.rates import Component, day_text
+from exporter.report.cents import percent
 from exporter.report.changes import PLAIN
 from exporter.report.facts import NOT_TENANTS, Month, ReviewFacts
 from exporter.report.tables import Cell, Column, Kind, Table, ratio, total_row
@@ -215,6 +216,7 @@ def kpis(facts: ReviewFacts) -> Table | None:
     met = {True: "yes", False: "no", None: ""}
     rows: list[tuple[Cell, ...]] = []
     for kpi in facts.kpis:
-        title, value, target, is_met, why = kpi.told()
-        rows.append((title, value, target, met[is_met], why))
+        value = percent(kpi.value) if kpi.value is not None else "not known"
+        edge = "" if kpi.target is None else f"at {'least' if kpi.more_is_better else 'most'} {percent(kpi.target)}"
+        rows.append((kpi.title, value, edge, met[kpi.met], kpi.why))
     return Table("key-figures", "Key figures", columns, tuple(rows))

@@ -195,7 +195,7 @@ def _view(table: Table, *, bars: bool = False, trend: dict[str, Markup] | None =
     if share is not None:
         heads.append(_Head("", right=False))
     if trend:
-        heads.append(_Head("Twelve months", right=False))
+        heads.append(_Head("Trend", right=False))
     rows = []
     for row in seen.rows:
         cells = [_cell(table, i, cell, seen.text(i, cell)) for i, cell in enumerate(row)]

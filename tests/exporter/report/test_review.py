@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import zipfile
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from io import StringIO
@@ -171,7 +172,6 @@ def test_what_cannot_be_done_is_one_clear_line(
 
 
 def test_an_open_month_says_so(config: Path, opened: tuple[Sources, object], tmp_path: Path) -> None:
-    from dataclasses import replace
 
     from exporter.compute.rates import DAY
     from exporter.report.gather import gather
@@ -222,3 +222,20 @@ def test_settings_of_the_report_are_checked(tmp_path: Path, capsys: pytest.Captu
     wrong = write_settings(tmp_path, report={"tags": [{"project": "x", "tags": {"team": " "}}]})
     assert main(["report", "--config", str(wrong), "--month", MONTH, "--out", str(tmp_path)]) == 2
     assert "report.tags[0].tags" in capsys.readouterr().err
+
+
+def test_a_shorter_month_is_no_smaller_use(facts: ReviewFacts) -> None:
+    """The same on each day: what changed is the calendar, and the mover says so."""
+    from exporter.compute.bridge import Bridge, Item, Move
+    from exporter.compute.rates import Component
+    from exporter.report.changes import branch_movers
+
+    assert facts.last is not None
+    days = Fraction(31, 30)  # May against April
+    item = Item("o", "p", "b", Component.ROOT_STORAGE)
+    before = Fraction(30)
+    for after, why in ((before * days, "more days in the month"), (before * days * 2, "more stored data")):
+        move = Move(item, before, after, volume=after - before)
+        table = branch_movers(replace(facts, bridge=Bridge((move,))))
+        assert table is not None
+        assert table.rows[0][-1] == why
