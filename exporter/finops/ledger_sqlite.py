@@ -92,9 +92,13 @@ class SqliteLedger(LedgerReading):
             self._rivals = {}
             for series, rival in cursor.execute(sql.RIVALS):
                 self._rivals.setdefault(series, []).append(rival)
+        if not self._rivals:
+            return 0
+        cursor.execute(sql.STAGE_INDEX)
+        staged = {series for (series,) in cursor.execute(sql.STAGED_SERIES)}
         moved = 0
-        for series, rivals in self._rivals.items():
-            for rival in rivals:
+        for series in sorted(staged & self._rivals.keys()):
+            for rival in self._rivals[series]:
                 cursor.execute(sql.OUTRUN, (series, rival))
                 stale = cursor.execute(sql.STALE, (series, rival)).fetchall()
                 for start, value in stale:

@@ -45,6 +45,9 @@ STAGE = """CREATE TEMP TABLE IF NOT EXISTS ledger_staged (
 ) STRICT, WITHOUT ROWID"""
 STAGE_ROW = """INSERT INTO ledger_staged VALUES (?, ?, ?, ?) ON CONFLICT (start, series) DO UPDATE
     SET value = excluded.value, observed_at = excluded.observed_at WHERE excluded.observed_at >= observed_at"""
+STAGE_INDEX = "CREATE INDEX IF NOT EXISTS temp.ledger_staged_series ON ledger_staged (series)"
+"""Made when a plan changed for the first time: its series are looked for one by one, which scans would make slow."""
+STAGED_SERIES = "SELECT DISTINCT series FROM ledger_staged"
 SERIES = "SELECT project_id, branch_id, metric, granularity, org_id, plan, id FROM ledger_series"
 NEW_SERIES = """INSERT INTO ledger_series (project_id, branch_id, metric, granularity, org_id, plan)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET plan = plan RETURNING id"""
