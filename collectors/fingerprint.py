@@ -24,11 +24,15 @@ FORMAT = 1
 KINDS = (
     "schema", "table", "column", "index", "constraint", "view", "matview", "sequence", "function", "procedure",
     "aggregate", "trigger", "policy", "type", "rule", "statistics", "collation", "grant", "extension", "publication",
-    "event_trigger",
+    "event_trigger", "order",
 )  # fmt: skip
-"""Every kind of object that a fingerprint tells apart."""
+"""Every kind of object that a fingerprint tells apart. ``order`` is the order of a table's columns, only on demand."""
 DATABASE = ""
 """The schema of what belongs to the database as a whole: extensions, publications, event triggers."""
+_VERSION = (
+    "SELECT current_setting('server_version_num')::int4 / 10000 AS major, extract(epoch FROM clock_timestamp())::float8"
+    " - nullif(current_setting('neonmeter.began', true), '')::float8 AS seconds"
+)
 
 
 class ObjectKey(NamedTuple):
@@ -121,6 +125,8 @@ class FingerprintDelta:
     taken_at: float
     schemas: Mapping[str, SchemaPrint]
     objects: Mapping[ObjectKey, ObjectPrint]
+    seconds: float = 0.0
+    """What the scan took on the server."""
 
     def onto(self, known: Fingerprint | None) -> Fingerprint:
         """The whole fingerprint now, given the one whose digests the server was told."""
@@ -139,11 +145,15 @@ class BusyError(NoDataError):
 
 @dataclass(frozen=True, slots=True)
 class FingerprintCollector:
-    """Reads one user database. ``known`` are the digests by schema, ``own`` the role of each tenant's schema."""
+    """Reads one user database. ``known`` are the digests by schema, ``own`` the role of each tenant's schema.
+
+    ``column_order`` makes the order of each table's columns an object of its own.
+    """
 
     datname: str
     known: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict)
+    column_order: bool = False
     name: str = NAME
     interval: float = 3600.0
     metrics: tuple[Metric, ...] = ()
@@ -153,10 +163,10 @@ class FingerprintCollector:
         """The settings that the scan reads, then the scan: with an empty search_path every name is qualified."""
         major = server.version_num // 10000
         return (
-            Query("prepare", prepare_sql(self.known, self.own)),
+            Query("prepare", prepare_sql(self.known, self.own, column_order=self.column_order)),
             Query("schemas", query.load("fingerprint", major)),
             Query("globals", query.load("fingerprint_globals", major)),
-            Query("version", "SELECT current_setting('server_version_num')::int4 / 10000 AS major"),
+            Query("version", _VERSION),
         )
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
@@ -185,15 +195,23 @@ class FingerprintCollector:
         whole = dict(_globals(results["globals"]))
         objects |= whole
         schemas[DATABASE] = _print_of(whole)
-        major = next(int(row["major"]) for row in query.records(results["version"]))
-        delta = FingerprintDelta(major, self.datname, epoch.server_clock, schemas, objects)
+        told = next(iter(query.records(results["version"])))
+        delta = FingerprintDelta(
+            int(told["major"]), self.datname, epoch.server_clock, schemas, objects, float(told["seconds"] or 0)
+        )
         return Reading(Families(), len(results["schemas"].rows), delta)
 
 
-def prepare_sql(known: Mapping[str, str], own: Mapping[str, str]) -> str:
-    """Hands over what the scan reads from settings of its transaction."""
-    values = {"search_path": "", "neonmeter.known": json.dumps(dict(known)), "neonmeter.own": json.dumps(dict(own))}
-    calls = (f"set_config('{name}', {_literal(value)}, true)" for name, value in values.items())
+def prepare_sql(known: Mapping[str, str], own: Mapping[str, str], *, column_order: bool = False) -> str:
+    """Hands over what the scan reads from settings of its transaction, and notes when it began."""
+    values = {
+        "search_path": "",
+        "neonmeter.known": json.dumps(dict(known)),
+        "neonmeter.own": json.dumps(dict(own)),
+        "neonmeter.order": "on" if column_order else "",
+    }
+    calls = [f"set_config('{name}', {_literal(value)}, true)" for name, value in values.items()]
+    calls.append("set_config('neonmeter.began', extract(epoch FROM clock_timestamp())::text, true)")
     return "SELECT " + ", ".join(calls)
 
 

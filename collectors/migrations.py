@@ -50,7 +50,8 @@ LAST_APPLIED = Metric(
 )  # fmt: skip
 ROLLED_BACK = Metric(
     "neon_migrations_rolled_back", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "Roll-backs that the tool keeps a record of (Sqitch reverts, Flyway undos, Prisma resolved as rolled back, Goose).",
+    "Roll-backs that the tool keeps a record of (Sqitch reverts, Flyway undos, Prisma resolved as rolled back, Goose); "
+    "of Liquibase, TypeORM, Django, Rails, Knex, Drizzle and Atlas, migrations that were gone at a later look of ours.",
     _LABELS, max_series=_MANY,
 )  # fmt: skip
 HISTORIES = Metric(
@@ -173,12 +174,21 @@ class MigrationsCollector:
         facts = MigrationFacts(self.datname, tuple(_histories(told)), tuple(_locks(results, self.datname)))
         if not facts.histories:
             raise NoDataError("no migration tool's history table is in this database")
-        families = Families()
-        for tool in sorted({history.tool for history in facts.histories}):
-            mine = [history for history in facts.histories if history.tool == tool]
-            _fill(families, self.datname, tool, mine, epoch.server_clock)
-            _fill_lock(families, self.datname, tool, facts.locks)
-        return Reading(families, len(facts.histories), facts)
+        return Reading(families_of(facts, epoch.server_clock), len(facts.histories), facts)
+
+
+def families_of(
+    facts: MigrationFacts, server_clock: float, vanished: Mapping[tuple[str, str], int] | None = None
+) -> Families:
+    """The series of one database; ``vanished`` counts, by tool and schema, what was gone at a later look."""
+    families = Families()
+    for tool in sorted({history.tool for history in facts.histories}):
+        mine = [history for history in facts.histories if history.tool == tool]
+        _fill(families, facts.datname, tool, mine, server_clock)
+        _fill_lock(families, facts.datname, tool, facts.locks)
+    for (tool, schema), count in (vanished or {}).items():
+        families.add(ROLLED_BACK, (facts.datname, tool, schema), count)
+    return families
 
 
 def majority(histories: Iterable[History]) -> str:

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.commands import menu_agent, menu_close, menu_finops, menu_outlook, menu_price, menu_report, menu_waste
+from exporter.commands import (
+    menu_agent,
+    menu_close,
+    menu_drift,
+    menu_finops,
+    menu_outlook,
+    menu_price,
+    menu_report,
+    menu_waste,
+)
 from exporter.commands.parser import Commands
 from exporter.version import __version__
 
@@ -37,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
         parser.error(f"there is no command {arguments[0]!r}; {hint}")
     named = any(each in commands or each in ("-h", "--help", "--version") for each in arguments)
-    options = parser.parse_args(arguments if named else ["run", *arguments])
+    options = parser.parse_args(menu.completed(arguments) if named else ["run", *arguments])
     try:
         code: int = options.handler(options)
     except KeyboardInterrupt:
@@ -74,7 +83,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"neonmeter {__version__}")
     commands = Commands(parser)
-    for menu in (menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report):
+    menus = (menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report, menu_drift)
+    for menu in menus:
         menu.add(commands)
     return parser, commands
 

@@ -30,6 +30,7 @@ from exporter.collecting.visits import OnEvidence, Visitor, WakeStates, policy_o
 from exporter.compute.tenants import TenantRules
 from exporter.drift.approvals import approvals_of
 from exporter.drift.comparer import Comparer
+from exporter.drift.history_book import HistoryBook
 from exporter.drift.prints import DRIFT_SCHEMA, Prints
 from exporter.drift.rider import DriftRider
 from exporter.drift.service import DriftService
@@ -37,13 +38,13 @@ from exporter.durable.statements import ROOMS as DURABLE_ROOMS
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import ROOMS as TENANCY_ROOMS
 from exporter.durable.tenancy import Tenancy
-from exporter.finops import ratecard
-from exporter.finops.close_book import CLOSE_SCHEMA
-from exporter.finops.costs import Costs
+from exporter.finops.close.book import CLOSE_SCHEMA
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.weights import tenant_facts
 from exporter.finops.desk import book_of
-from exporter.finops.forecast_book import OUTLOOK_SCHEMA
-from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
-from exporter.finops.weights import tenant_facts
+from exporter.finops.outlook.forecast_book import OUTLOOK_SCHEMA
+from exporter.finops.rates import ratecard
+from exporter.ledger.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
 from exporter.selfmetrics import SelfMetrics
 from exporter.serving.details import Details
 from exporter.settings import PoolerSettings, Settings
@@ -214,7 +215,15 @@ def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rul
 
 def _drift(settings: Settings, kept: Kept, sizes: SchemaSizes, rules: TenantRules) -> tuple[DriftRider, DriftService]:
     prints = Prints(kept.store)
-    rider = DriftRider(prints, kept.disk, kept.state, own_roles=sizes.own_roles, clock=kept.clock)
+    rider = DriftRider(
+        prints,
+        kept.disk,
+        kept.state,
+        book=HistoryBook(kept.store),
+        own_roles=sizes.own_roles,
+        column_order=settings.drift.column_order,
+        clock=kept.clock,
+    )
     service = DriftService(
         settings.drift,
         Comparer(settings.drift, prints, approvals_of(settings), rules),

@@ -107,6 +107,12 @@ WITH quiet AS MATERIALIZED (
     JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
    WHERE rel.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
+  SELECT 'order', rel.schema, rel.name, string_agg(a.attname::text, ',' ORDER BY a.attnum), NULL
+    FROM rel JOIN pg_catalog.pg_attribute AS a ON a.attrelid = rel.oid
+   WHERE rel.relkind IN ('r', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped
+     AND current_setting('neonmeter.order', true) = 'on'
+   GROUP BY rel.schema, rel.name
+  UNION ALL
   SELECT 'index', rel.schema, rel.name || '.' || c.relname, concat_ws('|', pg_get_indexdef(i.indexrelid),
            CASE WHEN NOT i.indisvalid THEN 'invalid' END, CASE WHEN i.indisreplident THEN 'replica identity' END,
            (SELECT string_agg(a.attnum || ' statistics ' || (to_jsonb(a) ->> 'attstattarget'), ',' ORDER BY a.attnum)

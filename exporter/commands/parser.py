@@ -21,6 +21,7 @@ class Commands:
         )
         self._reading = argparse.ArgumentParser(add_help=False, parents=[self._common])
         self._reading.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        self._defaults: dict[str, tuple[str, Group]] = {}
 
     def add(self, name: str, handler: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
         """A command with ``--config`` (and ``--json``); ``handler`` is module:function, called with the options."""
@@ -29,10 +30,20 @@ class Commands:
         sub.set_defaults(handler=Lazy(handler))
         return sub
 
-    def group(self, name: str, text: str) -> Group:
-        """A command with commands of its own, as ``ledger verify``."""
+    def group(self, name: str, text: str, default: str = "") -> Group:
+        """A command with commands of its own, as ``ledger verify``; ``default`` is the one that need not be said."""
         sub = self._commands.add_parser(name, help=text, description=text)
-        return Group(sub.add_subparsers(metavar="WHAT", required=True), self._common, self._reading)
+        made = Group(sub.add_subparsers(metavar="WHAT", required=True), self._common, self._reading)
+        if default:
+            self._defaults[name] = (default, made)
+        return made
+
+    def completed(self, arguments: list[str]) -> list[str]:
+        """The arguments with the default command of a group put in where none was said: ``drift`` is ``drift show``."""
+        default, group = self._defaults.get(arguments[0] if arguments else "", ("", None))
+        if group is None or (len(arguments) > 1 and arguments[1] in (*group.names, "-h", "--help")):
+            return arguments
+        return [arguments[0], default, *arguments[1:]]
 
     @property
     def names(self) -> list[str]:
@@ -54,6 +65,11 @@ class Group:
         sub: argparse.ArgumentParser = self._commands.add_parser(name, help=text, description=text, parents=[parent])
         sub.set_defaults(handler=Lazy(handler))
         return sub
+
+    @property
+    def names(self) -> list[str]:
+        """What may follow the word."""
+        return list(self._commands.choices)
 
 
 class Lazy:

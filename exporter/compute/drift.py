@@ -17,6 +17,8 @@ CHANGES = (ADDED, REMOVED, CHANGED)
 _OWNERS = frozenset({"table", "view", "matview"})
 _PARTS = frozenset({"column", "index", "constraint", "trigger", "policy", "rule"})
 _GRANTED = ("table ", "column ")
+_ORDER = "order"
+"""The order of a table's columns: compared only where both sides have it and the columns are the same."""
 
 
 class ObjectPrint(Protocol):
@@ -190,19 +192,28 @@ def _here(identity: str, schema: str) -> str:
 
 def _changes(before: Mapping[Key, tuple[str, str]], after: Mapping[Key, tuple[str, str]]) -> Sequence[Change]:
     added, removed = after.keys() - before.keys(), before.keys() - after.keys()
+    reshaped = {
+        (schema, identity[:place])
+        for kind, schema, identity in added | removed
+        if kind == "column"
+        for place, letter in enumerate(identity)
+        if letter == "."
+    }
     found = [Change(*key, ADDED, now=after[key][1]) for key in added if not _implied(key, added)]
     found += [Change(*key, REMOVED, was=before[key][1]) for key in removed if not _implied(key, removed)]
     found += [
         Change(*key, CHANGED, before[key][1], after[key][1])
         for key in before.keys() & after.keys()
-        if before[key][0] != after[key][0]
+        if before[key][0] != after[key][0] and not (key[0] == _ORDER and key[1:] in reshaped)
     ]
     return sorted(found)
 
 
 def _implied(key: Key, moved: Container[Key]) -> bool:
-    """Whether an object came or went with its schema or its table."""
+    """Whether an object came or went with its schema or its table; the order of columns never does by itself."""
     kind, schema, identity = key
+    if kind == _ORDER:
+        return True
     if kind != "schema" and ("schema", schema, "") in moved:
         return True
     if kind == "grant":

@@ -25,6 +25,7 @@ import yaml
 from collectors import ALL
 from exporter.cli import OK, UPSTREAM, USAGE
 from exporter.commands.http_client import wait_until_ready
+from exporter.demo import drifting
 from exporter.demo.api import ListenError, serve_named
 from exporter.demo.large import LargeWorldError
 from exporter.demo.postgres import PostgresStartError, free_port
@@ -81,9 +82,9 @@ def _watch(
             return UPSTREAM
         print(f"\nneonmeter is serving on {url} after {time.monotonic() - began:.1f} s")
         print(f"  for people:     {url}/\n  for Prometheus: {url}/metrics\n  its settings:   {config}\n")
-        print(f"{twin.describe()}\n\n{ABOUT}\n\n{LEGEND}\n", flush=True)
+        print(f"{twin.describe()}\n\n{ABOUT}\n{drifting.ABOUT}\n\n{LEGEND}\n", flush=True)
         scene = Scene(url, config, twin.tenants())
-        with wasting(twin):
+        with wasting(twin), drifting.drifting(twin):
             _follow(scene, options.seconds, stop, agent)
         if agent.poll() is not None:
             print(f"neonmeter ended by itself with exit code {agent.returncode}.", file=sys.stderr)

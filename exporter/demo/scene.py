@@ -35,6 +35,7 @@ class Scene:
         self._lines = 0
         self._states: dict[str, str] = {}
         self._visits: dict[str, float] = {}
+        self._drift: dict[str, float] = {}
 
     def _metrics(self) -> Series:
         found: Series = {}
@@ -88,6 +89,20 @@ class Scene:
         elif not visits and not self._states:
             yield "waiting for somebody's activity"
         self._states, self._visits = states, visits
+        yield from self._drifted(metrics)
+
+    def _drifted(self, metrics: Series) -> Iterator[str]:
+        """Branches whose schemas differ in more objects, or in fewer, than at the line before."""
+        projects = {labels["project_id"]: labels["project"] for labels, _ in metrics.get("neon_project_info", [])}
+        names = {
+            labels["branch_id"]: f"{projects.get(labels['project_id'], labels['project_id'])}/{labels['branch']}"
+            for labels, _ in metrics.get("neon_branch_info", [])
+        }
+        now = _by(metrics, "neon_schema_drift_objects", "branch_id")
+        for branch_id, count in now.items():
+            if self._drift.get(branch_id, 0.0) != count:
+                yield f"{names.get(branch_id, branch_id)} differs from its parent in {count:.0f} objects"
+        self._drift = now
 
     def ending(self) -> str:
         """Tenants with their costs, branches with their state, and what watching cost.
@@ -104,7 +119,7 @@ class Scene:
         wakes = _sum(metrics, "neonmeter_endpoint_caused_wakes_total")
         spent = _sum(metrics, "neonmeter_visit_seconds_total")
         return "\n".join((
-            "", self._asked("cost"), self._asked("awake"),
+            "", self._asked("cost"), self._asked("awake"), self._asked("drift"),
             table(("branch", "compute", "reading", "rule", "why"), rows),
             f"neonmeter itself: {_visits(metrics):.0f} visits, {spent:.2f}s of SQL sessions in all; at most "
             f"{seconds(added)} of awake time added; {wakes:.0f} computes woken.",

@@ -57,7 +57,7 @@ class Approvals:
         """The approved fingerprint of one database; None without one."""
         try:
             tree = json.loads(self.path(key).read_text("utf-8"))
-            return Fingerprint.from_json(tree["fingerprint"], taken_at=float(tree["approved"]["at"]))
+            return Fingerprint.from_json(json.dumps(tree["fingerprint"]), taken_at=float(tree["approved"]["at"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -69,13 +69,11 @@ class Approvals:
         """
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tree = {
-            "approved": {"by": by, "at": at, "reason": reason, "digest": found.digest},
-            "fingerprint": found.to_json(),
-        }
+        told = json.dumps({"by": by, "at": at, "reason": reason, "digest": found.digest}, ensure_ascii=False)
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(tree, file, ensure_ascii=False, indent=1)
+            # One object a line, as in a fingerprint file: what an approval changed is then what git shows.
+            file.write(f'{{"approved": {told},\n"fingerprint": {found.to_json()}}}\n')
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)

@@ -40,9 +40,7 @@ class Comparer:
         self._approvals = approvals
         self._rules = rules
         self._baselines = Baselines(settings, prints, approvals)
-        self.ignore = tuple(
-            IgnoreRule(each.reason, each.kind, each.schema_, each.identity, each.expires_at) for each in settings.ignore
-        )
+        self.ignore = rules_of_settings(settings)
 
     def approvals(self) -> dict[PrintKey, Approval]:
         """Everything that was approved, as the files are now."""
@@ -87,6 +85,13 @@ class Comparer:
             if matches(each.project, project.id, project.name) and matches(each.database, key.datname):
                 return each.schema_
         return None
+
+
+def rules_of_settings(settings: DriftSettings) -> tuple[IgnoreRule, ...]:
+    """What ``drift.ignore`` says."""
+    return tuple(
+        IgnoreRule(each.reason, each.kind, each.schema_, each.identity, each.expires_at) for each in settings.ignore
+    )
 
 
 def places(inventory: Inventory) -> dict[tuple[str, str], Place]:

@@ -7,17 +7,18 @@ from typing import Protocol
 
 from collectors.base import Status
 from collectors.metric import Families
-from collectors.migrations import History, MigrationFacts, majority
+from collectors.migrations import History, majority
 from collectors.neon.models import Project
 from exporter.compute.migrations import Manifest, Standing, behind, divergence, standing
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
+from exporter.drift.history_book import KeptHistories
 from exporter.drift.manifests import ManifestError
 from exporter.drift.prints import PrintKey
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 
-Known = Mapping[PrintKey, tuple[MigrationFacts, Families]]
+Known = Mapping[PrintKey, KeptHistories]
 
 
 class HasBaseline(Protocol):
@@ -44,7 +45,7 @@ class Histories:
                 continue
             tools: dict[str, object] = {}
             other = known.get(found.baseline.key) if found.baseline.key else None
-            for tool, histories in by_tool(known[key][0].histories).items():
+            for tool, histories in by_tool(known[key].facts.histories).items():
                 labels = (key.datname, tool)
                 usual = usual_of(other, tool)
                 tools[tool] = self._tool(families, labels, histories, project, baseline=usual)
@@ -121,9 +122,9 @@ def usual_among(histories: Iterable[History]) -> History | None:
     return next((each for each in readable if each.digest == most), None)
 
 
-def usual_of(other: tuple[MigrationFacts, Families] | None, tool: str) -> History | None:
+def usual_of(other: KeptHistories | None, tool: str) -> History | None:
     """The same of another database."""
-    return usual_among(each for each in other[0].histories if each.tool == tool) if other else None
+    return usual_among(each for each in other.facts.histories if each.tool == tool) if other else None
 
 
 def _read(history: History) -> bool:

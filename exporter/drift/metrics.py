@@ -48,6 +48,16 @@ STALE = Metric(
     "1 while the last attempt at the fingerprint did not succeed (a lock, a deadline) and the one before is shown.",
     ("datname", "status"), worse="up", max_series=_MANY,
 )  # fmt: skip
+DURATION = Metric(
+    "neon_schema_scan_duration_seconds", Kind.GAUGE, Unit.SECONDS, Scope.BRANCH,
+    "What the last successful scan took on the server; absent until one succeeded in this life of the agent.",
+    ("datname",), worse="up", max_series=_MANY,
+)  # fmt: skip
+ERRORS = Metric(
+    "neon_schema_scan_errors_total", Kind.COUNTER, Unit.NONE, Scope.BRANCH,
+    "Scans that brought nothing, by status, since the agent started; no_data is a table that was locked exclusively.",
+    ("datname", "status"), worse="up", max_series=_MANY,
+)  # fmt: skip
 TENANT_OBJECTS = Metric(
     "neon_tenant_schema_drift_objects", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
     "Objects in which a tenant's schema differs from the template or the majority. Only tenants that deviate.",
@@ -89,6 +99,7 @@ TENANTS_BEHIND = Metric(
     ("datname", "tool"), worse="up",
 )  # fmt: skip
 METRICS = (
-    OBJECTS, DETECTED, SINCE, IGNORED, UNCOMPARED, INFO, SCANNED, STALE, TENANT_OBJECTS, TENANTS, DIVERGENCE, PENDING,
+    OBJECTS, DETECTED, SINCE, IGNORED, UNCOMPARED, INFO, SCANNED, STALE, DURATION, ERRORS,
+    TENANT_OBJECTS, TENANTS, DIVERGENCE, PENDING,
     MISMATCHED, OUT_OF_ORDER, UNKNOWN, TENANTS_BEHIND,
 )  # fmt: skip

@@ -25,6 +25,16 @@ DRIFT_SCHEMA: tuple[str, ...] = (
         since REAL NOT NULL, PRIMARY KEY (project_id, branch_id, datname)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE drift_history (
+        project_id TEXT NOT NULL, branch_id TEXT NOT NULL, datname TEXT NOT NULL, taken_at REAL NOT NULL,
+        body TEXT NOT NULL, PRIMARY KEY (project_id, branch_id, datname)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE drift_settings (
+        project_id TEXT NOT NULL, branch_id TEXT NOT NULL, endpoint_id TEXT NOT NULL, taken_at REAL NOT NULL,
+        body TEXT NOT NULL, PRIMARY KEY (project_id, branch_id, endpoint_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """The room ``drift`` of the store."""
 
@@ -92,7 +102,7 @@ class Prints:
     def forget(self, branches: frozenset[tuple[str, str]]) -> None:
         """Drop everything of branches that are no more: only the given (project, branch) stay."""
         with self._store.transaction() as cursor:
-            for table in ("drift_print", "drift_since"):
+            for table in ("drift_print", "drift_since", "drift_history", "drift_settings"):
                 rows = cursor.execute(f"SELECT DISTINCT project_id, branch_id FROM {table}").fetchall()
                 gone = [row for row in rows if tuple(row) not in branches]
                 cursor.executemany(f"DELETE FROM {table} WHERE (project_id, branch_id) = (?, ?)", gone)

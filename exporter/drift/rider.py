@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from collectors import fingerprint, migrations
 from collectors.base import Observation, Reading, SqlCollector, Status
 from collectors.fingerprint import FingerprintCollector, FingerprintDelta
-from collectors.metric import Families, merged
-from collectors.migrations import MigrationFacts, MigrationsCollector
+from collectors.metric import merged
+from collectors.migrations import MigrationFacts, MigrationsCollector, families_of
 from exporter.collecting.places import Compute
+from exporter.drift.history_book import HistoryBook, KeptHistories, onto
 from exporter.drift.prints import Held, PrintKey, Prints
 from exporter.state import State
 from exporter.storage.disk import Disk
@@ -30,6 +32,8 @@ class Scan:
     error: str = ""
     failures: dict[str, int] = field(default_factory=dict)
     """Failed attempts by status, since the agent started."""
+    seconds: float | None = None
+    """What the last one that succeeded took on the server."""
 
 
 OwnRoles = Callable[[Compute, str], Mapping[str, str]]
@@ -45,17 +49,21 @@ class DriftRider:
         disk: Disk,
         state: State,
         *,
+        book: HistoryBook,
         own_roles: OwnRoles = lambda compute, datname: {},  # noqa: ARG005
+        column_order: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._prints = prints
         self._disk = disk
         self._state = state
+        self._book = book
         self._own_roles = own_roles
+        self._column_order = column_order
         self._clock = clock
         self.held: dict[PrintKey, Held] | None = None
         self.scans: dict[PrintKey, Scan] = {}
-        self.migrations: dict[PrintKey, tuple[MigrationFacts, Families]] = {}
+        self.histories: dict[PrintKey, KeptHistories] = {}
         self.moved: set[PrintKey] = set()
         """Databases about which something is new since the service last looked."""
 
@@ -67,6 +75,7 @@ class DriftRider:
     async def load(self) -> dict[PrintKey, Held]:
         """What is known of all databases."""
         if self.held is None:
+            self.histories = await self._disk.run(self._book.all)
             self.held = await self._disk.run(self._prints.held)
             self.moved |= self.held.keys()
         return self.held
@@ -76,7 +85,9 @@ class DriftRider:
         del now
         known = (self.held or {}).get(key_of(compute, datname))
         digests = known.digests if known else {}
-        return (FingerprintCollector(datname, digests, self._own_roles(compute, datname)), MigrationsCollector(datname))
+        own = self._own_roles(compute, datname)
+        scan = FingerprintCollector(datname, digests, own, column_order=self._column_order)
+        return (scan, MigrationsCollector(datname))
 
     async def take(
         self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
@@ -91,7 +102,7 @@ class DriftRider:
             before = await self._disk.run(lambda: self._prints.read(key)) if known else None
             found = delta.onto(before)
             held[key] = await self._disk.run(lambda: self._prints.write(key, found))
-            self._note(key, Status.OK, "")
+            self._note(key, Status.OK, "", delta.seconds)
             if known is None or known.digest != found.digest:
                 self.moved.add(key)
         else:
@@ -99,7 +110,9 @@ class DriftRider:
             self._note(key, status, why)
         told = readings.get(migrations.NAME)
         if told is not None and isinstance(told.facts, MigrationFacts):
-            self.migrations[key] = (told.facts, told.families)
+            kept = onto(self.histories.get(key), told.facts, self._clock())
+            self.histories[key] = kept
+            await self._disk.run(lambda: self._book.write(key, kept))
             self.moved.add(key)
 
     async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
@@ -109,21 +122,27 @@ class DriftRider:
             if self.held is not None:
                 self.held.pop(key, None)
             self.scans.pop(key, None)
-            self.migrations.pop(key, None)
+            if self.histories.pop(key, None) is not None:
+                await self._disk.run(partial(self._book.forget, key))
             self.moved.add(key)
-        known = {key: found for key, (_, found) in self.migrations.items() if key[:2] == place}
+        known = {
+            key: families_of(kept.facts, kept.taken_at, kept.vanished)
+            for key, kept in self.histories.items()
+            if key[:2] == place
+        }
         whole, count = merged(known.values()), len(known)
         told = Observation(migrations.NAME, compute.target, status, self._clock(), seconds, whole, count, error)
         self._state.put(told, interval=INTERVAL)
 
-    def _note(self, key: PrintKey, status: Status, why: str) -> None:
+    def _note(self, key: PrintKey, status: Status, why: str, seconds: float | None = None) -> None:
         before = self.scans.get(key)
         failures = dict(before.failures) if before else {}
         if status is not Status.OK:
             failures[status.value] = failures.get(status.value, 0) + 1
             if before is None or before.status is not status:
                 _log.info("%s/%s: fingerprint not read (%s: %s); the last one stays", *key[1:], status.value, why)
-        self.scans[key] = Scan(self._clock(), status, why, failures)
+        seconds = before.seconds if seconds is None and before else seconds
+        self.scans[key] = Scan(self._clock(), status, why, failures, seconds)
 
 
 def key_of(compute: Compute, datname: str) -> PrintKey:

@@ -117,7 +117,7 @@ class DriftService:
             families = Families()
             for key, found in findings.items():
                 self._fill(families, key, held[key], found)
-            histories = self._histories.fill(families, findings, self._rider.migrations, place.project)
+            histories = self._histories.fill(families, findings, self._rider.histories, place.project)
             observation = Observation(NAME, target, Status.OK, now, families=families, rows=len(findings))
             self._state.put(observation, interval=INTERVAL, forever=True)
             shown.add(target)
@@ -135,8 +135,8 @@ class DriftService:
         families.set(metrics.INFO, (datname, held.digest[:12]), 1)
         families.set(metrics.SCANNED, (datname,), held.taken_at)
         scan = self._rider.scans.get(key)
-        if scan is not None and scan.status is not Status.OK:
-            families.set(metrics.STALE, (datname, scan.status.value), 1)
+        if scan is not None:
+            _fill_scan(families, datname, scan)
         if policy != "none" and not found.drift.comparable:
             families.set(metrics.UNCOMPARED, (datname, policy), 1)
         elif policy != "none":
@@ -151,6 +151,15 @@ class DriftService:
             families.set(metrics.OBJECTS, (datname, kind, change), counts.get((kind, change), 0))
         if found.tenants is not None:
             _fill_tenants(families, datname, found.tenants)
+
+
+def _fill_scan(families: Families, datname: str, scan: Scan) -> None:
+    if scan.status is not Status.OK:
+        families.set(metrics.STALE, (datname, scan.status.value), 1)
+    if scan.seconds is not None:
+        families.set(metrics.DURATION, (datname,), scan.seconds)
+    for status, count in scan.failures.items():
+        families.set(metrics.ERRORS, (datname, status), count)
 
 
 def _fill_tenants(families: Families, datname: str, found: TenantDrift) -> None:

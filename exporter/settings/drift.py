@@ -75,6 +75,9 @@ class DriftSettings(Section):
     templates: list[TemplateSettings] = Field([], description="First match wins.")
     ignore: list[IgnoreSettings] = Field([], description="Differences that are meant.")
     manifests: list[ManifestSettings] = Field([], description="Migrations in git.")
+    column_order: bool = Field(
+        False, description="true: the order of a table's columns counts, as a kind of its own (order)."
+    )
     approvals: Path | None = Field(
         None, description="Folder of what was approved (`neonmeter drift approve`); empty: beside the ledger."
     )

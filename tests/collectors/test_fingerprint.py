@@ -16,10 +16,12 @@ from tests.collectors import fingerprint_world as world
 from tests.collectors.reading import visited
 
 
-def look(connection: psycopg.Connection, known: Fingerprint | None = None, **own: str) -> Fingerprint:
+def look(
+    connection: psycopg.Connection, known: Fingerprint | None = None, *, column_order: bool = False
+) -> Fingerprint:  # fmt: skip
     """As a visit reads it, but in the caller's own transaction, so that a change can be looked at and rolled back."""
     name = connection.info.dbname
-    collector = FingerprintCollector(name, known.digests() if known else {}, own)
+    collector = FingerprintCollector(name, known.digests() if known else {}, column_order=column_order)
     results = {}
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '300ms'")
@@ -60,10 +62,10 @@ def connection(postgres: Cluster, database: str) -> Iterator[psycopg.Connection]
 
 
 def test_every_kind_of_object_has_a_place(connection: psycopg.Connection) -> None:
-    found = look(connection)
+    found = look(connection, column_order=True)
     assert {key.kind for key in found.objects} == set(KINDS)
     assert sum(each.objects for each in found.schemas.values()) == len(found.objects)
-    again = look(connection, found)
+    again = look(connection, found, column_order=True)
     assert again == Fingerprint(found.pg_major, found.database, 2.0, found.schemas, found.objects)
 
 
@@ -78,6 +80,24 @@ def test_a_single_change_is_seen_as_exactly_that(
     wanted = [(kind, name.replace("?", SUPERUSER), change) for kind, name, change in expected]
     assert sorted(seen) == sorted(wanted)
     assert after.digest != before.digest
+
+
+def test_the_order_of_columns_is_an_object_of_its_own(connection: psycopg.Connection, before: Fingerprint) -> None:
+    ordered = look(connection, column_order=True)
+    assert compare(before, ordered).changes == (), "one side was not asked for it"
+    with connection.transaction(force_rollback=True):
+        connection.execute(
+            "ALTER TABLE app.customers ADD COLUMN again text NOT NULL, DROP COLUMN name CASCADE;"
+            " ALTER TABLE app.customers RENAME COLUMN again TO name; GRANT SELECT (name) ON app.customers TO fp_app"
+        )
+        assert [*compare(before, look(connection)).changes] == []
+        (change,) = compare(ordered, look(connection, column_order=True)).changes
+        assert (change.kind, change.identity, change.was, change.now) == (
+            "order", "customers", "id,name,note", "id,note,name"
+        )  # fmt: skip
+        connection.execute("ALTER TABLE app.customers DROP COLUMN note")
+        (change,) = compare(ordered, look(connection, column_order=True)).changes
+        assert (change.kind, change.identity) == ("column", "customers.note")
 
 
 def test_noise_changes_nothing(connection: psycopg.Connection, before: Fingerprint) -> None:

@@ -1,0 +1,98 @@
+"""A child branch drifts on a real compute: seen at the next allowed visit, explained, and cleared by an approval."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.demo import drifting
+from exporter.demo.twin import Twin, TwinSettings
+from tests.fix_agent import Agent, AgentMaker
+from tests.fix_twin_world import suspended, wait_for
+
+SUSPEND_SECONDS = 16
+FIRST_SIGHT_SECONDS = 18
+
+
+@pytest.fixture(scope="module")
+def twin(open_state_dir: Path) -> Iterator[Twin]:
+    settings = TwinSettings(suspend_seconds=SUSPEND_SECONDS, workload=False, consumers=False, poolers=False)
+    with Twin("small", open_state_dir / "drift", settings=settings) as running:
+        yield running
+
+
+def ask(agent: Agent, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments, "--config", str(agent.config)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def work_until_read(twin: Twin, agent: Agent, *branches: str) -> None:
+    """Somebody works on the branches until a ride into the user databases of each has succeeded after now."""
+    computes = {branch: twin.compute("bookshop", branch) for branch in branches}
+
+    def read(branch: str) -> float:
+        wanted = {"branch_id": computes[branch].endpoint.branch_id, "datname": "app"}
+        return agent.sum("neon_schema_scan_timestamp_seconds", **wanted)
+
+    before = {branch: read(branch) for branch in branches}
+    waiting, until = set(branches), time.monotonic() + 60
+    while waiting and time.monotonic() < until:
+        for branch in waiting:
+            twin.workload.run_burst(computes[branch].endpoint.id, "acme", 5)
+        time.sleep(1)
+        waiting = {branch for branch in waiting if read(branch) <= before[branch]}
+    assert not waiting, f"{waiting}: not read; {agent.log.read_text()[-2000:]}"
+
+
+def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> None:
+    rules = {"tenants": [{"schema": "t_(?P<tenant>[a-z]+)"}], "drift": {"templates": [{"schema": "t_cedar"}]}}
+    agent = make_agent({**twin.agent_settings(), **rules}).start()
+    staging = twin.compute("bookshop", "staging")
+    branch_id = staging.endpoint.branch_id
+    time.sleep(FIRST_SIGHT_SECONDS)
+    assert "No database has been read yet" in ask(agent, "drift")
+    work_until_read(twin, agent, "main", "staging")
+
+    def differs(**labels: str) -> float:
+        return agent.sum("neon_schema_drift_objects", branch_id=branch_id, datname="app", **labels)
+
+    agent.until(lambda _: differs() == 2, 10, "what the world's staging has beyond main")
+    assert differs(kind="column", change="added") == differs(kind="index", change="added") == 1
+    text = ask(agent, "drift", "approve", "bookshop/staging", "--database", "app", "--reason", "as planned")
+    assert "approved by" in text
+    agent.until(lambda _: differs() == 0, 10, "an approval clears the gauge at the next look")
+    detected = ("neon_schema_drift_detected", {"branch_id": branch_id, "datname": "app", "baseline": "approved"})
+    assert agent.sum(detected[0], **detected[1]) == 0
+    assert wait_for(lambda: suspended(staging), SUSPEND_SECONDS + 17.5 + 5), "the ride must not keep it awake"
+
+    drifting.change(twin)
+    work_until_read(twin, agent, "staging")
+    agent.until(lambda _: differs() == 3, 10, "the change by hand, at the next life's visit")
+    assert agent.sum(detected[0], **detected[1]) == 1
+    text = ask(agent, "drift", "staging")
+    for name in ("t_acme.orders.gift_note", "t_acme.orders.orders_by_customer", "t_birch.customers.email"):
+        assert name in text
+    assert "t_acme.orders.coupon" not in text, "approved"
+    told = json.loads(ask(agent, "drift", "tenants", "bookshop/staging", "--json"))["app"]
+    assert set(told["deviating"]) == {"acme", "birch"}
+    page = agent.page(f"/api/v1/drift/{staging.endpoint.project_id}/{branch_id}.md")
+    assert "gift_note" in page
+    assert "did you mean bookshop/staging?" in ask(agent, "drift", "bookshop/stagin", code=2)
+    assert "has not been read yet" in ask(agent, "drift", "bookshop/preview", code=2)
+    text = ask(
+        agent, "drift", "between", "bookshop/main", "bookshop/staging", "--database", "app", "--markdown", code=1
+    )
+    assert "**5 differences**: 3 added, 1 removed, 1 changed" in text
+    ask(agent, "drift", "approve", "staging", "--database", "app", "--reason", "kept after all")
+    agent.until(lambda _: differs() == 0, 10, "approving it clears it")
+    assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0
