@@ -10,7 +10,10 @@ from exporter.awake import metrics as awake_metrics
 from exporter.collecting import readings
 from exporter.drift import metrics as drift_metrics
 from exporter.durable import statements as durable
-from exporter.finops import books, costs, kpis, outlook_metrics, waste
+from exporter.finops.close import books
+from exporter.finops.costs import costs
+from exporter.finops.outlook import metrics as outlook_metrics
+from exporter.finops.savings import kpis, waste
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),

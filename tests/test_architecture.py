@@ -56,7 +56,7 @@ def test_imports_go_one_way(path: Path) -> None:
         assert root != "tests", f"{name} imports tests"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "exporter" / "compute").glob("*.py")), ids=name_of)
+@pytest.mark.parametrize("path", sorted((ROOT / "exporter" / "compute").rglob("*.py")), ids=name_of)
 def test_computations_are_pure(path: Path) -> None:
     for module in imports(path):
         root = module.split(".")[0]

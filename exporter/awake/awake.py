@@ -36,8 +36,8 @@ from exporter.compute.awake import (
     usd_per_day,
 )
 from exporter.compute.rates import Component, RateCard, to_decimal
-from exporter.finops.cost_counters import PICO, pico
-from exporter.finops.ledger import Ledger
+from exporter.finops.costs.counters import PICO, pico
+from exporter.ledger.ledger import Ledger
 from exporter.storage.store import Store, StoreError
 
 COLLECTOR: Final = "awake"

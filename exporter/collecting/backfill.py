@@ -16,7 +16,7 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from exporter.compute.cost import DAILY, HOURLY, MONTHLY
 from exporter.compute.rates import DAY, HOUR, day_seconds, month_start, next_month
-from exporter.finops.ledger import Ledger, from_rows
+from exporter.ledger.ledger import Ledger, from_rows
 from exporter.storage.disk import Disk
 from exporter.storage.notebook import Notebook
 

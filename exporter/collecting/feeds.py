@@ -22,9 +22,9 @@ from collectors.neon.operations import OperationCounts
 from exporter import selfmetrics
 from exporter.collecting.backfill import HOURLY, Backfill, Intake, Outcome, Span, hours_from
 from exporter.collecting.money import Money, Seen, Snapshots
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import KeptLedger
+from exporter.finops.costs.costs import Costs
 from exporter.finops.upkeep import Upkeep
+from exporter.ledger.ledger import KeptLedger
 from exporter.settings import Settings
 from exporter.state import State
 from exporter.storage.disk import Disk

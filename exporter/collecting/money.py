@@ -17,16 +17,16 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshot
 from exporter.compute.rates import month_start
 from exporter.compute.tenants import TenantRules
-from exporter.finops.books import Books
-from exporter.finops.costs import Costs
-from exporter.finops.daily import Daily
+from exporter.finops.close.books import Books
+from exporter.finops.costs.costs import Costs
 from exporter.finops.desk import book_of
-from exporter.finops.forecast_book import StoreForecasts
-from exporter.finops.kpis import Others
-from exporter.finops.ledger import KeptLedger
-from exporter.finops.outlook import Outlook
-from exporter.finops.savings import Savings
+from exporter.finops.outlook.daily import Daily
+from exporter.finops.outlook.forecast_book import StoreForecasts
+from exporter.finops.outlook.outlook import Outlook
+from exporter.finops.savings.kpis import Others
+from exporter.finops.savings.savings import Savings
 from exporter.finops.tags import Tagging
+from exporter.ledger.ledger import KeptLedger
 from exporter.settings import Settings
 from exporter.storage.disk import Disk
 from exporter.storage.notebook import Notebook
@@ -96,7 +96,6 @@ class Money:
             except StoreError as problem:
                 problems[name] = str(problem)
         return observations, problems
-
 
     def _forecast_accuracy(self, org_id: str) -> Fraction | None:
         """1 less the error of the first forecast of the last whole month; None when there was none."""

@@ -18,8 +18,8 @@ from exporter.commands.table import table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from exporter.compute.anomaly import Anomaly
-    from exporter.finops.outlook import Cause
+    from exporter.compute.outlook.anomaly import Anomaly
+    from exporter.finops.outlook.outlook import Cause
     from exporter.settings import Settings
 
 _DAYS = 30 * 86400
@@ -37,8 +37,8 @@ class Told:
 def anomalies_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON. Exit code 1 while something unusual goes on."""
     from exporter.compute.rates import day_seconds
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -66,7 +66,7 @@ def anomalies_command(options: argparse.Namespace) -> int:
 def _look(settings: Settings, since: int | None) -> Told | None:
     from exporter.durable.statements import Durable
     from exporter.finops.desk import open_desk
-    from exporter.finops.outlook import Outlook, tenants_behind
+    from exporter.finops.outlook.outlook import Outlook, tenants_behind
     from exporter.wiring import ROOMS, rules_of
 
     rules = rules_of(settings)

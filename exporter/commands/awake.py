@@ -21,9 +21,9 @@ from exporter.cli import OK, USAGE, load_settings, refuse
 from exporter.commands.table import seconds, table
 from exporter.compute.awake import MICRO, UNCOVERED, Keeper, total, usd_per_day
 from exporter.compute.rates import to_decimal
-from exporter.finops import ratecard
-from exporter.finops.cost_text import money
-from exporter.finops.ledger import open_ledger
+from exporter.finops.costs.text import money
+from exporter.finops.rates import ratecard
+from exporter.ledger.ledger import open_ledger
 from exporter.settings import Settings
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store, StoreError

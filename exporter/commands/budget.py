@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from exporter.compute.budget import Budget, BudgetState
-    from exporter.finops.budget_spending import Scoping
+    from exporter.finops.close.budget_spending import Scoping
     from exporter.finops.desk import Desk
     from exporter.settings import Settings
 
@@ -26,8 +26,8 @@ HISTORY = 92 * 86400
 
 def budget_command(options: argparse.Namespace) -> int:
     """Exit code 1 when a budget is over, or will be."""
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -43,8 +43,8 @@ def budget_command(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[Desk, tuple[Budget, ...], Scoping]]:
-    from exporter.finops.budget_spending import Scoping
-    from exporter.finops.budgets import budgets_of, limits_of
+    from exporter.finops.close.budget_spending import Scoping
+    from exporter.finops.close.budgets import budgets_of, limits_of
     from exporter.finops.desk import open_desk
     from exporter.finops.tags import Tagging
     from exporter.storage.notebook import Notebook
@@ -58,10 +58,10 @@ def _opened(settings: Settings) -> Iterator[tuple[Desk, tuple[Budget, ...], Scop
 
 def _now(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.compute.rates import day_text
-    from exporter.finops.budget_spending import projections
-    from exporter.finops.budgets import judged
-    from exporter.finops.close import instant_text
-    from exporter.finops.daily import daily_costs
+    from exporter.finops.close.budget_spending import projections
+    from exporter.finops.close.budgets import judged
+    from exporter.finops.close.close import instant_text
+    from exporter.finops.outlook.daily import daily_costs
 
     now = time.time()
     with _opened(settings) as (desk, budgets, scoping):
@@ -125,7 +125,7 @@ def _table(states: Sequence[BudgetState]) -> str:
 
 def _months(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.compute.rates import day_text
-    from exporter.finops.budgets import closed_months
+    from exporter.finops.close.budgets import closed_months
 
     with _opened(settings) as (desk, budgets, scoping):
         if not budgets:
@@ -173,7 +173,7 @@ def _as_dict(each: BudgetState) -> dict[str, object]:
 
 def _usd(amount: Fraction) -> str:
     from exporter.compute.close import quantise
-    from exporter.finops.close_text import dollars
+    from exporter.finops.close.text import dollars
 
     return dollars(quantise(amount))
 

@@ -15,20 +15,20 @@ from exporter.cli import FINDINGS, OK, USAGE, load_settings, refuse
 if TYPE_CHECKING:
     from exporter.compute.close import Corrections
     from exporter.compute.reconcile import InvoiceRow
-    from exporter.finops.close import ClosedMonth, Closer
-    from exporter.finops.close_book import CloseBook
-    from exporter.finops.invoice import Invoice
+    from exporter.finops.close.book import CloseBook
+    from exporter.finops.close.close import ClosedMonth, Closer
+    from exporter.finops.close.invoice import Invoice
 
 
 def close_command(options: argparse.Namespace) -> int:
     """Close a month, or say what a closed one is."""
     from exporter.compute.close import Rounding
-    from exporter.finops.close import Closer
-    from exporter.finops.declared import extra_lines
-    from exporter.finops.declared_weights import WeightsFileError
+    from exporter.finops.close.close import Closer
+    from exporter.finops.close.declared import extra_lines
+    from exporter.finops.close.invoice import InvoiceError
+    from exporter.finops.costs.declared_weights import WeightsFileError
     from exporter.finops.desk import open_desk
-    from exporter.finops.invoice import InvoiceError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
     from exporter.wiring import ROOMS, rules_of
 
@@ -63,7 +63,7 @@ def _month(text: str | None) -> int:
 
 
 def _invoice(name: str | None) -> Invoice | None:
-    from exporter.finops.invoice import read_invoice
+    from exporter.finops.close.invoice import read_invoice
 
     return None if name is None else read_invoice(Path(name))
 
@@ -78,8 +78,8 @@ def _list(book: CloseBook, options: argparse.Namespace) -> int:
     from exporter.commands.table import table
     from exporter.compute.rates import day_text
     from exporter.compute.reconcile import cents_text
-    from exporter.finops.close import closed, instant_text
-    from exporter.finops.close_text import dollars
+    from exporter.finops.close.close import closed, instant_text
+    from exporter.finops.close.text import dollars
 
     months = [found for month in book.months() if (found := closed(book, month)) is not None]
     if options.json:
@@ -139,7 +139,7 @@ class _Month:
         self.by = options.by if options.by is not None else _user()
 
     def run(self) -> int:
-        from exporter.finops.close import AlreadyBookedError, NotReadyError, closed
+        from exporter.finops.close.close import AlreadyBookedError, NotReadyError, closed
 
         found = closed(self.closer.book, self.month)
         try:
@@ -154,7 +154,7 @@ class _Month:
 
     def _correct(self, found: ClosedMonth | None) -> int:
         from exporter.compute.rates import day_text
-        from exporter.finops.close_text import correction_text, line_dict, pending_text
+        from exporter.finops.close.text import correction_text, line_dict, pending_text
 
         name = day_text(self.month)[:7]
         if found is None:
@@ -176,7 +176,7 @@ class _Month:
         return OK
 
     def _close(self) -> int:
-        from exporter.finops.close import ClosedMonth, closed
+        from exporter.finops.close.close import ClosedMonth, closed
 
         if self.options.dry_run:
             reasons = self.closer.reasons(self.month, self.now)
@@ -199,8 +199,8 @@ class _Month:
         from dataclasses import replace
 
         from exporter.compute.reconcile import Context, reconcile
-        from exporter.finops.close_text import as_dict, reconciliation, statement
-        from exporter.finops.reconciliation import compared, variance_dict
+        from exporter.finops.close.reconciliation import compared, variance_dict
+        from exporter.finops.close.text import as_dict, reconciliation, statement
 
         text, code = "", OK
         if self.invoice is not None:

@@ -19,16 +19,16 @@ from exporter.commands.table import table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.compute.forecast import Forecast
-    from exporter.finops.forecast_book import KeptForecast
-    from exporter.finops.outlook import MonthOutlook
+    from exporter.compute.outlook.forecast import Forecast
+    from exporter.finops.outlook.forecast_book import KeptForecast
+    from exporter.finops.outlook.outlook import MonthOutlook
     from exporter.settings import Settings
 
 
 def forecast_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -61,8 +61,8 @@ def _month(text: str) -> float:
 def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str, KeptForecast], dict[str, str]]:
     from exporter.compute.rates import month_start
     from exporter.finops.desk import open_desk
-    from exporter.finops.forecast_book import StoreForecasts
-    from exporter.finops.outlook import Outlook
+    from exporter.finops.outlook.forecast_book import StoreForecasts
+    from exporter.finops.outlook.outlook import Outlook
     from exporter.wiring import ROOMS, rules_of
 
     with open_desk(settings, ROOMS, rules_of(settings)) as desk:

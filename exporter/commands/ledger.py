@@ -18,9 +18,9 @@ from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.commands.table import counted, seconds, size, table
 
 if TYPE_CHECKING:
-    from exporter.finops.ledger import KeptLedger
-    from exporter.finops.ledger_base import Holdings
-    from exporter.finops.ledger_gaps import Gap
+    from exporter.ledger.base import Holdings
+    from exporter.ledger.gaps import Gap
+    from exporter.ledger.ledger import KeptLedger
     from exporter.settings import Settings
 
 _GAPS_SHOWN = 20
@@ -34,11 +34,11 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
     Raises:
         StoreError: it is not there, or cannot be used.
     """
-    from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
+    from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
     from exporter.storage.store import Rooms, Store, StoreError
 
     if settings.ledger.url is not None:
-        from exporter.finops.ledger_postgres import PostgresLedger
+        from exporter.ledger.postgres import PostgresLedger
 
         ledger = PostgresLedger.of(settings.ledger, read_only=not write)
         try:
@@ -62,7 +62,7 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
 
 def verify_command(options: argparse.Namespace) -> int:
     """Count everything, add everything up again, and look for holes."""
-    from exporter.finops.ledger_gaps import gaps
+    from exporter.ledger.gaps import gaps
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -154,7 +154,7 @@ def status_command(options: argparse.Namespace) -> int:
 
 def export_command(options: argparse.Namespace) -> int:
     """Write every fact as a line of JSON."""
-    from exporter.finops.ledger_file import lines
+    from exporter.ledger.file import lines
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -195,7 +195,7 @@ def _writing(where: str) -> Iterator[TextIO]:
 
 def import_command(options: argparse.Namespace) -> int:
     """Read lines of JSON into the ledger; what is newer there stays."""
-    from exporter.finops.ledger_file import Imported, load
+    from exporter.ledger.file import Imported, load
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)

@@ -14,14 +14,14 @@ from exporter.commands.table import counted, table
 
 if TYPE_CHECKING:
     from exporter.compute.cost import CostLine, Pricing
-    from exporter.finops.usage_dump import Dump
+    from exporter.ledger.usage_dump import Dump
 
 
 def price_command(options: argparse.Namespace) -> int:
     """Price a file, or the standard input when it is ``-``. Nothing is printed of a dump that is not right."""
     from exporter.compute.cost import price
-    from exporter.finops import ratecard
-    from exporter.finops.usage_dump import DumpError
+    from exporter.finops.rates import ratecard
+    from exporter.ledger.usage_dump import DumpError
 
     settings = load_settings(options)
     if settings is None:
@@ -52,7 +52,7 @@ def _named(file: str) -> str:
 
 
 def _read(file: str, plan: str | None) -> Dump:
-    from exporter.finops.usage_dump import read_dump
+    from exporter.ledger.usage_dump import read_dump
 
     if file == "-":
         return read_dump(sys.stdin, plan=plan)

@@ -21,11 +21,11 @@ from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
-from exporter.finops import ratecard
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import Ledger, SqliteLedger
-from exporter.finops.proof import INVOICE, MonthProof, prove_month
-from exporter.finops.weights import TenantFacts
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.proof import INVOICE, MonthProof, prove_month
+from exporter.finops.costs.weights import TenantFacts
+from exporter.finops.rates import ratecard
+from exporter.ledger.ledger import Ledger, SqliteLedger
 from exporter.storage.store import Store, StoreError
 from exporter.wiring import ROOMS
 

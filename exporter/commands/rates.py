@@ -61,8 +61,8 @@ def _print(card: RateCard, plans: list[PlanCard], now: int) -> None:
 def check_command(options: argparse.Namespace) -> int:
     """Findings, one line each; none is the exit code 0."""
     from exporter.compute.rates import day_text
-    from exporter.finops.rate_check import findings
-    from exporter.finops.ratecard import RateCardError, load
+    from exporter.finops.rates.check import findings
+    from exporter.finops.rates.ratecard import RateCardError, load
 
     settings, now = load_settings(options), _day(options.at)
     if settings is None or now is None:
@@ -85,7 +85,7 @@ def check_command(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> RateCard | None:
-    from exporter.finops.ratecard import RateCardError, load
+    from exporter.finops.rates.ratecard import RateCardError, load
 
     settings = load_settings(options)
     if settings is None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from collectors.neon.inventory import Inventory
     from collectors.neon.models import Branch
-    from exporter.finops.cost_explain import OwnUse
-    from exporter.finops.cost_rows import CostReport
+    from exporter.finops.costs.explain import OwnUse
+    from exporter.finops.costs.rows import CostReport
     from exporter.settings import Settings
 
 
@@ -121,8 +121,8 @@ def metrics_command(options: argparse.Namespace) -> int:
 
 def cost_command(options: argparse.Namespace) -> int:
     """What the ledger says of a month; works beside a running agent."""
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -139,15 +139,15 @@ def cost_command(options: argparse.Namespace) -> int:
         report, names, own = _report(settings, at)
     except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(*str(problem).splitlines())
-    from exporter.finops.declared import declared, extra_lines
+    from exporter.finops.close.declared import declared, extra_lines
 
     problems = report.problems()
     extra = declared(extra_lines(settings.cost.extra_lines), report.costs)
     if options.json:
         print(json.dumps({**report.as_dict(), **extra.as_dict()}, indent=2))
     else:
-        from exporter.finops.cost_explain import Explanation
-        from exporter.finops.cost_text import summary
+        from exporter.finops.costs.explain import Explanation
+        from exporter.finops.costs.text import summary
 
         print(Explanation(report, names).text(own) if options.explain else summary(report, names), end="")
         print(extra.text(), end="")
@@ -163,8 +163,8 @@ def _month(text: str | None) -> float:
 
 
 def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], OwnUse]:
-    from exporter.finops.cost_explain import OwnUse
-    from exporter.finops.cost_rows import CostReport
+    from exporter.finops.costs.explain import OwnUse
+    from exporter.finops.costs.rows import CostReport
     from exporter.finops.desk import costs_of, names_of
     from exporter.storage.store import Store
     from exporter.wiring import ROOMS, rules_of

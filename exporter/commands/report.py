@@ -22,7 +22,7 @@ NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
 def report_command(options: argparse.Namespace) -> int:
     """Write the review of a month."""
     from exporter.compute.rates import day_seconds
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)

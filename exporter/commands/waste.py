@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from exporter.cli import OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.commands.table import counted, table
 from exporter.compute.rates import decimal_text, to_decimal
-from exporter.compute.waste_words import span
-from exporter.finops.cost_text import money
+from exporter.compute.wasting.words import span
+from exporter.finops.costs.text import money
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
-    from exporter.compute.waste import Account, Findings, Unknown, Waste
-    from exporter.finops.waste_facts import Snapshots
+    from exporter.compute.wasting.waste import Account, Findings, Unknown, Waste
+    from exporter.finops.savings.waste_facts import Snapshots
     from exporter.settings import Settings
 
 _PENNY = Fraction(1, 100)
@@ -33,8 +33,8 @@ _SHOWN = 30
 def waste_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     from collectors.neon.errors import NeonError
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.settings.preflight import problems_of
     from exporter.storage.store import StoreError
 
@@ -80,10 +80,10 @@ def judge(settings: Settings, inventory: Inventory, snapshots: Snapshots) -> tup
         StoreError: the ledger's file cannot be read.
         RateCardError: the rate card cannot be used.
     """
-    from exporter.compute.waste_rules import find
+    from exporter.compute.wasting.rules import find
     from exporter.finops.desk import open_desk
-    from exporter.finops.savings import sources_of
-    from exporter.finops.waste_facts import gather
+    from exporter.finops.savings.savings import sources_of
+    from exporter.finops.savings.waste_facts import gather
     from exporter.wiring import ROOMS, rules_of
 
     with open_desk(settings, ROOMS, rules_of(settings)) as desk:

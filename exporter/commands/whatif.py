@@ -21,12 +21,12 @@ from exporter.cli import OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.commands.table import table
 from exporter.commands.waste import names_of
 from exporter.compute.rates import day_text, decimal_text, month_start, to_decimal
-from exporter.compute.waste_words import span
+from exporter.compute.wasting.words import span
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from collectors.neon.operations import WakeEvent
-    from exporter.compute.whatif import Effect, Knobs, WhatIf
+    from exporter.compute.replay.whatif import Effect, Knobs, WhatIf
     from exporter.settings import Settings
 
 _AGE = re.compile(r"([1-9][0-9]{0,6})([smhd])")
@@ -44,8 +44,8 @@ class OptionError(ValueError):
 def whatif_command(options: argparse.Namespace) -> int:
     """Print the effects, or JSON."""
     from collectors.neon.errors import NeonError
-    from exporter.finops.declared_weights import WeightsFileError
-    from exporter.finops.ratecard import RateCardError
+    from exporter.finops.costs.declared_weights import WeightsFileError
+    from exporter.finops.rates.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -94,7 +94,7 @@ def _month(text: str | None) -> int:
 
 
 def _knobs(options: argparse.Namespace) -> Knobs:
-    from exporter.compute.whatif import Knobs
+    from exporter.compute.replay.whatif import Knobs
 
     plan = options.plan
     knobs = Knobs(
@@ -168,10 +168,10 @@ def _replay(
     inventory: Inventory,
     wakes: dict[str, list[WakeEvent]] | None,
 ) -> tuple[WhatIf, list[str]]:
-    from exporter.compute.whatif import replay
+    from exporter.compute.replay.whatif import replay
     from exporter.finops.desk import open_desk
-    from exporter.finops.savings import measured_hours
-    from exporter.finops.whatif_facts import Sources, gather
+    from exporter.finops.savings.savings import measured_hours
+    from exporter.finops.savings.whatif_facts import Sources, gather
     from exporter.wiring import ROOMS, rules_of
 
     month, knobs, chosen = asked
@@ -187,7 +187,7 @@ def _replay(
 
 def _warnings(knobs: Knobs, inventory: Inventory) -> list[str]:
     """What a plan would take away, as far as the API shows it."""
-    from exporter.finops.plan_features import CHEAPER, LAUNCH_HISTORY_SECONDS, needs_of
+    from exporter.finops.savings.plan_features import CHEAPER, LAUNCH_HISTORY_SECONDS, needs_of
 
     warnings = []
     if knobs.plan in CHEAPER.values():

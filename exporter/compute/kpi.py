@@ -13,7 +13,7 @@ from typing import Protocol
 
 from exporter.compute.rates import Component
 from exporter.compute.tenants import AGENT, IDLE, SHARED, UNATTRIBUTED
-from exporter.compute.waste_words import percent
+from exporter.compute.wasting.words import percent
 
 Tagged = Callable[[str, str], bool]
 """Whether a project and branch (empty: the project itself) has all tags that are required."""

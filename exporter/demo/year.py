@@ -234,7 +234,7 @@ class Year:
 
     def _priced(self, fault: Planned) -> Fault:
         """A fault with its dollars, worked out from its use beyond the usual, hour by hour."""
-        from exporter.finops import ratecard  # noqa: PLC0415 - only the truth needs prices
+        from exporter.finops.rates import ratecard  # noqa: PLC0415 - only the truth needs prices
 
         card = ratecard.load()
         org = self._orgs[fault.project.org_id]

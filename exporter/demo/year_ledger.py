@@ -11,7 +11,7 @@ from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, Component
 from exporter.demo.year import Year, YearTenantHour
 from exporter.durable import tables
 from exporter.durable.tables import Place
-from exporter.finops.ledger import Ledger
+from exporter.ledger.ledger import Ledger
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from exporter.compute.tenants import TenantRules
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
-from exporter.finops import ratecard
-from exporter.finops.close_book import CloseBook, postgres_book, sqlite_book
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import Ledger, open_ledger
-from exporter.finops.ledger_postgres import PostgresLedger
-from exporter.finops.weights import tenant_facts
+from exporter.finops.close.book import CloseBook, postgres_book, sqlite_book
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.weights import tenant_facts
+from exporter.finops.rates import ratecard
+from exporter.ledger.ledger import Ledger, open_ledger
+from exporter.ledger.postgres import PostgresLedger
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Rooms, Store
 

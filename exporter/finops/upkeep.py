@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from exporter.compute.rates import DAY, HOUR, month_start
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import KeptLedger
+from exporter.finops.costs.costs import Costs
+from exporter.ledger.ledger import KeptLedger
 
 COMPACT_DAYS = 4
 """Days summed up in one pass: each is one short transaction, and a pass comes every quarter of an hour."""

@@ -16,8 +16,8 @@ from exporter.compute.bridge import Bridge
 from exporter.compute.close import Booking
 from exporter.compute.cost import UNATTRIBUTED
 from exporter.compute.kpi import Kpi
-from exporter.finops.close import ClosedMonth
-from exporter.finops.costs import MonthCosts
+from exporter.finops.close.close import ClosedMonth
+from exporter.finops.costs.costs import MonthCosts
 from exporter.finops.tags import Tagging
 
 NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)

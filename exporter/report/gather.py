@@ -18,12 +18,12 @@ from exporter.compute.extra import ExtraLine, Leaves, extra_shares
 from exporter.compute.rates import DAY, RateCard, day_text, month_start, next_month
 from exporter.compute.tenants import AGENT
 from exporter.compute.use import TenantHour
-from exporter.finops.close import ClosedMonth, closed
-from exporter.finops.close_book import CloseBook
-from exporter.finops.costs import SETTLED, Costs, MonthCosts
-from exporter.finops.ledger import Ledger
+from exporter.finops.close.book import CloseBook
+from exporter.finops.close.close import ClosedMonth, closed
+from exporter.finops.costs.costs import SETTLED, Costs, MonthCosts
+from exporter.finops.costs.weights import WeightSource
 from exporter.finops.tags import Tagging
-from exporter.finops.weights import WeightSource
+from exporter.ledger.ledger import Ledger
 from exporter.report.facts import CORRECTION, LeafRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
 from exporter.storage.store import Store

@@ -11,20 +11,20 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-from exporter.compute.anomaly import Anomaly, Policy
 from exporter.compute.budget import Projection
 from exporter.compute.close import USAGE
 from exporter.compute.cost import GB
-from exporter.compute.forecast import Forecast
 from exporter.compute.kpi import Beside, Kpi, ratios
+from exporter.compute.outlook.anomaly import Anomaly, Policy
+from exporter.compute.outlook.forecast import Forecast
 from exporter.compute.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
-from exporter.finops.budget_spending import Scoping, projections
-from exporter.finops.budgets import budgets_of, judged, limits_of
-from exporter.finops.costs import Costs
-from exporter.finops.daily import Daily
-from exporter.finops.forecast_book import KeptForecast, StoreForecasts
-from exporter.finops.outlook import HISTORY, Outlook, tenants_behind
-from exporter.finops.waste_book import WasteBook
+from exporter.finops.close.budget_spending import Scoping, projections
+from exporter.finops.close.budgets import budgets_of, judged, limits_of
+from exporter.finops.costs.costs import Costs
+from exporter.finops.outlook.daily import Daily
+from exporter.finops.outlook.forecast_book import KeptForecast, StoreForecasts
+from exporter.finops.outlook.outlook import HISTORY, Outlook, tenants_behind
+from exporter.finops.savings.waste_book import WasteBook
 from exporter.report.facts import (
     AnomalyRow,
     BudgetRow,

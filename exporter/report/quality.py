@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from exporter.compute.cost import UNATTRIBUTED
 from exporter.compute.rates import DAY, Component, day_text
-from exporter.finops.cost_rows import CostReport
-from exporter.finops.ledger import Ledger
+from exporter.finops.costs.rows import CostReport
 from exporter.finops.tags import Tagging
+from exporter.ledger.ledger import Ledger
 from exporter.report.cents import percent
 from exporter.report.facts import Finding, Month
 from exporter.report.when import instant

@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
-from exporter.finops import ratecard
-from exporter.finops.declared import extra_lines
+from exporter.finops.close.declared import extra_lines
+from exporter.finops.costs.weights import tenant_facts
 from exporter.finops.desk import book_of, names_of
-from exporter.finops.ledger import open_ledger
-from exporter.finops.ledger_postgres import PostgresLedger
+from exporter.finops.rates import ratecard
 from exporter.finops.tags import Tagging
-from exporter.finops.weights import tenant_facts
+from exporter.ledger.ledger import open_ledger
+from exporter.ledger.postgres import PostgresLedger
 from exporter.report.focus.rows import Party
 from exporter.report.gather import Sources
 from exporter.settings import Settings

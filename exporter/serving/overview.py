@@ -15,7 +15,8 @@ from collectors.wake import WakeState
 from exporter.collecting.places import Compute, computes
 from exporter.collecting.readings import NAME as VISIT
 from exporter.collecting.visits import Plan
-from exporter.finops import cost_metrics, costs
+from exporter.finops.costs import costs
+from exporter.finops.costs import metrics as cost_metrics
 from exporter.serving.page import Overview, PoolerRow, TargetRow, TenantCostRow
 from exporter.serving.snapshot import Snapshot
 from exporter.state import Entry, State

@@ -17,7 +17,7 @@ from collectors.metric import Families
 from exporter import selfmetrics
 from exporter.awake import awake
 from exporter.collecting.readings import WAKE
-from exporter.finops import costs
+from exporter.finops.costs import costs
 from exporter.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
 from exporter.serving.overview import Sources, overview, target_rows
 from exporter.serving.page import Overview, TargetRow

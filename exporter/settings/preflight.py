@@ -10,8 +10,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from collectors import ALL
 from exporter.compute.tenants import TenantRule, check_rules
-from exporter.finops import declared_weights
-from exporter.finops.ratecard import RateCardError, load
+from exporter.finops.costs import declared_weights
+from exporter.finops.rates.ratecard import RateCardError, load
 from exporter.settings.dsn import DsnError, Place, fill
 from exporter.settings.secret import SecretError, read_secret
 from exporter.settings.sections import TenantRuleSettings

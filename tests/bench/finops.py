@@ -26,11 +26,11 @@ from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import Tenancy
-from exporter.finops import ratecard
-from exporter.finops.cost_rows import CostReport
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import SqliteLedger
-from exporter.finops.weights import TenantFacts
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.rows import CostReport
+from exporter.finops.costs.weights import TenantFacts
+from exporter.finops.rates import ratecard
+from exporter.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS
 

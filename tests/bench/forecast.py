@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from exporter.commands.table import table
-from exporter.compute.anomaly import KINDS, Anomaly, Policy
+from exporter.compute.outlook.anomaly import KINDS, Anomaly, Policy
 from exporter.compute.rates import DAY, next_month
 from exporter.demo.year import Year
 from exporter.demo.year_faults import Fault
-from exporter.finops import ratecard
-from exporter.finops.daily import Daily, DailyCosts
-from exporter.finops.outlook import Outlook
+from exporter.finops.outlook.daily import Daily, DailyCosts
+from exporter.finops.outlook.outlook import Outlook
+from exporter.finops.rates import ratecard
 from tests.bench.year_days import YearLedger
 
 DAYS = (1, 10, 20)

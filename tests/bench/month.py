@@ -18,7 +18,7 @@ from functools import partial
 from exporter.commands.table import table
 from exporter.compute.rates import Component
 from exporter.demo.fleet import NOBODY, OBSERVERS, OURS, Fleet, Observer, Sum, simulate, totals
-from exporter.finops import ratecard
+from exporter.finops.rates import ratecard
 from tests.bench.measure import Verdict, print_verdicts
 
 CU = Fraction(1, 4)

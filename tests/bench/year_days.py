@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY
 from exporter.demo.year import Year
-from exporter.finops.cost_counters import Counted, CounterKey
-from exporter.finops.ledger import Changes, Through
+from exporter.finops.costs.counters import Counted, CounterKey
+from exporter.ledger.ledger import Changes, Through
 
 
 class YearLedger:

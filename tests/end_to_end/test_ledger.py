@@ -15,10 +15,10 @@ import yaml
 
 from exporter.cli import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.finops.ledger_file import lines
+from exporter.ledger.file import lines
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
-from tests.exporter.finops.test_ledger_postgres import emptied, opened
+from tests.exporter.ledger.test_ledger_postgres import emptied, opened
 from tests.fix_agent import Agent, AgentMaker
 from tests.fix_postgres import PASSWORD, cluster
 from tests.fix_twin import Twin, TwinMaker

@@ -23,7 +23,7 @@ from exporter.commands.http_client import ask, wait_until_ready
 from exporter.demo.postgres import free_port
 from exporter.demo.twin import Twin
 from exporter.demo.worldfile import parse
-from exporter.finops.ledger import SqliteLedger
+from exporter.ledger.ledger import SqliteLedger
 from exporter.selfmetrics import ADDED_AWAKE
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS

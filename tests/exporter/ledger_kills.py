@@ -10,10 +10,10 @@ import time
 from dataclasses import dataclass
 from decimal import Decimal
 
-from exporter.finops.cost_metrics import ADJUSTMENTS, COST
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import KeptLedger
-from exporter.finops.ratecard import load
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.metrics import ADJUSTMENTS, COST
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import KeptLedger
 from tests.exporter import ledger_writer
 
 

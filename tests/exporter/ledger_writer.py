@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.finops.cost_metrics import COST
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import LEDGER_SCHEMA, KeptLedger, SqliteLedger, UsageFact
-from exporter.finops.ratecard import load
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.metrics import COST
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import LEDGER_SCHEMA, KeptLedger, SqliteLedger, UsageFact
 from exporter.storage.store import Store
 
 WIDTH = 40
@@ -34,7 +34,7 @@ def batch(number: int) -> list[UsageFact]:
 def opened(where: str) -> Iterator[KeptLedger]:
     """The ledger in a file, or in the PostgreSQL of an address with its password."""
     if where.startswith("postgresql://"):
-        from exporter.finops.ledger_postgres import PostgresLedger
+        from exporter.ledger.postgres import PostgresLedger
         from exporter.settings.finops import LedgerSettings
 
         shared = PostgresLedger.of(LedgerSettings(url=where))

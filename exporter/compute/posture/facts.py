@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
 from exporter.compute.posture.facts_platform import (
     BranchFacts,
     BucketFacts,
@@ -28,9 +29,11 @@ class Group:
     tenant: str
     """Whose data is at risk; empty in what is shared."""
     other: str
-    """Who could reach it: a tenant, ``PUBLIC``, a role."""
+    """Who could reach it: a role or ``PUBLIC``; empty when it is anybody."""
     count: int
     objects: tuple[str, ...]
+    detail: str = ""
+    """Privileges, or what else the server says of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Extension:
     newest: str
     """pg_available_extensions.default_version; empty when the server no longer has it."""
     schema: str
-    trusted: bool = True
+    open: bool = False
+    """Everybody may create objects in its schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,6 @@ class AgentRole:
     attributes: tuple[str, ...] = ()
     """Its own and those of roles that it can become, and ``neon_superuser``."""
     memberships: tuple[str, ...] = ()
-    readable: int = 0
-    """User tables of the databases read of which it could read a row."""
-    readable_sample: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from collectors.base import Status
 
@@ -63,7 +63,7 @@ class Unread:
 
 
 T = TypeVar("T")
-Known = T | Unread
+Known: TypeAlias = T | Unread
 """A value, or why there is none."""
 NOT_ASKED: Final = Unread(Status.NO_DATA, "not asked yet")
 

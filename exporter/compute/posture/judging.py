@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from exporter.compute.posture.facts import DatabaseFacts, Facts, Group, Known, ServerFacts
-from exporter.compute.posture.finding import SEVERITIES, Finding, Outcome, Severity, Unread, object_id
+from exporter.compute.posture.facts import DatabaseFacts, Facts, Group, ServerFacts
+from exporter.compute.posture.finding import SEVERITIES, Finding, Known, Outcome, Severity, Unread, object_id
 from exporter.compute.posture.policy import DAY, Policy
 
 Subject = TypeVar("Subject")
@@ -102,10 +102,11 @@ def of_group(
     """The failures of one group."""
     evidence = says(group)
     for name in group.objects:
-        yield failed(control, object_id(where, name), f"{name}: {evidence}", tenant=group.tenant, severity=severity)
+        which = object_id(where, name, group.other)
+        yield failed(control, which, f"{name}: {evidence}", tenant=group.tenant, severity=severity)
     left = group.count - len(group.objects)
     if left > 0:
-        rest = object_id(where, group.tenant or group.other, "more")
+        rest = object_id(where, group.tenant, group.other, "more")
         more = f"{left} more objects: {evidence}" if group.objects else f"{left} objects: {evidence}"
         yield failed(control, rest, more, tenant=group.tenant, count=left, severity=severity)
 

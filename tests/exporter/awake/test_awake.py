@@ -19,8 +19,8 @@ from exporter.awake.awake import AUTOSCALING_MIN, LEDGER, Awake, metrics
 from exporter.cli import main
 from exporter.collecting.places import Compute
 from exporter.compute.awake import Keeper, Sighting
-from exporter.finops.ledger import SqliteLedger, UsageFact
-from exporter.finops.ratecard import load
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import SqliteLedger, UsageFact
 from exporter.settings.dsn import Place
 from exporter.storage.store import Store, StoreError
 from exporter.wiring import ROOMS

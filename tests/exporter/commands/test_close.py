@@ -15,8 +15,8 @@ from exporter.cli import FINDINGS, OK, USAGE, main
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY, HOUR, day_seconds, month_start
 from exporter.demo.postgres import Cluster
-from exporter.finops.ledger import SqliteLedger
-from exporter.finops.ledger_postgres import PostgresLedger
+from exporter.ledger.ledger import SqliteLedger
+from exporter.ledger.postgres import PostgresLedger
 from exporter.settings.finops import LedgerSettings
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store

@@ -12,8 +12,8 @@ import pytest
 from exporter.cli import FINDINGS, OK, USAGE, main
 from exporter.compute.cost import GB
 from exporter.compute.rates import Component
-from exporter.finops.costs import MonthCosts
-from exporter.finops.proof import prove_month
+from exporter.finops.costs.costs import MonthCosts
+from exporter.finops.costs.proof import prove_month
 
 
 def test_a_small_year_holds_and_its_ledger_can_be_asked(

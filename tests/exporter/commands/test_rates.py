@@ -12,8 +12,8 @@ import pytest
 from exporter.cli import FINDINGS, OK, USAGE, main
 from exporter.compute.cost import UsageFact, price
 from exporter.compute.rates import Component, day_seconds, plan_named
-from exporter.finops.rate_check import findings
-from exporter.finops.ratecard import RateCardError, load
+from exporter.finops.rates.check import findings
+from exporter.finops.rates.ratecard import RateCardError, load
 
 NOW = day_seconds("2026-11-23")
 SIGNED = {"source": "contract 17", "source_date": "2026-09-01"}

@@ -25,7 +25,7 @@ from exporter.compute.allocate import (
 )
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED, CostLine, Stretch, UsageFact, price
 from exporter.compute.rates import Component, month_start
-from exporter.finops.ratecard import load
+from exporter.finops.rates.ratecard import load
 
 CARD = load()
 JULY = month_start(1783000000)

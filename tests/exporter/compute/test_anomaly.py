@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.compute.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
+from exporter.compute.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
 from exporter.compute.rates import DAY, day_seconds
 
 START = day_seconds("2026-01-05")  # a Monday

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED, CostLine, UsageFact, newest_only, price
 from exporter.compute.rates import METRIC_COMPONENTS, Component, RateCard, decimal_text
-from exporter.finops.ratecard import load
+from exporter.finops.rates.ratecard import load
 
 CARD: RateCard = load()
 HOUR, DAY = 3600, 86400

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.compute.forecast import Forecast, Leaf, forecast, look, told
+from exporter.compute.outlook.forecast import Forecast, Leaf, forecast, look, told
 from exporter.compute.rates import DAY, day_seconds, next_month
 
 MONTH = day_seconds("2026-06-01")

@@ -10,7 +10,7 @@ from exporter.compute.allocate import Confidence
 from exporter.compute.close import USAGE, InvoiceLine, Leaf, LineKey, Path, quantise
 from exporter.compute.rates import UNITS, Component, day_seconds
 from exporter.compute.reconcile import STORAGE, Cause, Context, InvoiceRow, Variance, reconcile
-from exporter.finops.ratecard import load
+from exporter.finops.rates.ratecard import load
 
 OCTOBER, NOVEMBER = day_seconds("2026-10-01"), day_seconds("2026-11-01")
 CONTEXT = Context(OCTOBER, load(), NOVEMBER + 7200)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from exporter.compute.awake import NOBODY, UNCOVERED, Keeper
 from exporter.compute.cost import GB, PROJECT_LEVEL
 from exporter.compute.rates import DAY, HOUR, Component
-from exporter.compute.waste import (
+from exporter.compute.wasting.rules import RULES, by_rule, find
+from exporter.compute.wasting.waste import (
     Account,
     BranchFacts,
     CheaperPlan,
@@ -28,7 +29,6 @@ from exporter.compute.waste import (
     Transfer,
     Waste,
 )
-from exporter.compute.waste_rules import RULES, by_rule, find
 
 NOW = 1_795_000_000
 POLICY = Policy()

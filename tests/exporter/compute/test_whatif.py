@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from exporter.compute.cost import UsageFact, price
 from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.compute.whatif import BranchLife, Computes, Exactness, Knobs, Life, Stored, replay
-from exporter.finops.ratecard import load
+from exporter.compute.replay.whatif import BranchLife, Computes, Exactness, Knobs, Life, Stored, replay
+from exporter.finops.rates.ratecard import load
 
 CARD = load()
 MONTH = day_seconds("2026-10-01")

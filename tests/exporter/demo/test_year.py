@@ -13,7 +13,7 @@ from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.durable import tables
-from exporter.finops.ledger import SqliteLedger
+from exporter.ledger.ledger import SqliteLedger
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS

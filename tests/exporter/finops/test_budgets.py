@@ -14,17 +14,17 @@ from collectors.neon.client import NeonClient
 from exporter.compute.budget import Budget, Scope, Source
 from exporter.compute.cost import UsageFact
 from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.finops import budgets as module
-from exporter.finops.books import Books
-from exporter.finops.budget_spending import Scoping, projections
-from exporter.finops.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
-from exporter.finops.close import Closer
-from exporter.finops.close_book import CLOSE_SCHEMA, sqlite_book
-from exporter.finops.costs import Costs
-from exporter.finops.daily import daily_costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.finops.ratecard import load
+from exporter.finops.close import budgets as module
+from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
+from exporter.finops.close.books import Books
+from exporter.finops.close.budget_spending import Scoping, projections
+from exporter.finops.close.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
+from exporter.finops.close.close import Closer
+from exporter.finops.costs.costs import Costs
+from exporter.finops.outlook.daily import daily_costs
+from exporter.finops.rates.ratecard import load
 from exporter.finops.tags import Tagging
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.settings import Settings
 from exporter.settings.report import TagRuleSettings
 from exporter.storage.disk import Disk

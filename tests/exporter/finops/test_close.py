@@ -17,12 +17,11 @@ from exporter.compute.cost import UsageFact
 from exporter.compute.extra import Base, Category, ExtraLine, Split
 from exporter.compute.rates import HOUR, Component, day_seconds
 from exporter.compute.reconcile import Context, InvoiceRow, reconcile
-from exporter.finops import reconciliation
-from exporter.finops.close import AlreadyBookedError, Closer, NotReadyError, closed
-from exporter.finops.close_book import CLOSE_SCHEMA, sqlite_book
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.finops.ratecard import load
+from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
+from exporter.finops.close.close import AlreadyBookedError, Closer, NotReadyError, closed, reconciliation
+from exporter.finops.costs.costs import Costs
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
 
 OCTOBER, NOVEMBER, DECEMBER = (day_seconds(f"2026-{month}-01") for month in (10, 11, 12))

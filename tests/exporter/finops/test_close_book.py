@@ -15,7 +15,7 @@ from exporter.compute.allocate import Confidence
 from exporter.compute.close import USAGE, Booking, InvoiceLine, Leaf, LineKey, Path
 from exporter.compute.rates import day_seconds
 from exporter.demo.postgres import Cluster
-from exporter.finops.close_book import (
+from exporter.finops.close.book import (
     CLOSE_POSTGRES,
     CLOSE_SCHEMA,
     AlreadyBookedError,
@@ -23,7 +23,7 @@ from exporter.finops.close_book import (
     postgres_book,
     sqlite_book,
 )
-from exporter.finops.postgres_link import Link
+from exporter.ledger.postgres_link import Link
 from exporter.storage.store import Store
 from tests.fix_postgres import PASSWORD
 

@@ -18,12 +18,12 @@ from collectors.metric import Metric, Scope, catalogue
 from exporter.compute.allocate import AGENT, IDLE, SHARED
 from exporter.compute.cost import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.compute.rates import to_decimal
-from exporter.finops import cost_metrics
-from exporter.finops import costs as costs_module
-from exporter.finops.cost_rows import CostReport
-from exporter.finops.costs import Costs, observe
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
-from exporter.finops.ratecard import load
+from exporter.finops.costs import costs as costs_module
+from exporter.finops.costs import metrics as cost_metrics
+from exporter.finops.costs.costs import Costs, observe
+from exporter.finops.costs.rows import CostReport
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
 from exporter.storage.store import Store
 
 HOUR, DAY, GB = 3600, 86400, 10**9

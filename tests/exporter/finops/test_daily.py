@@ -12,9 +12,9 @@ from exporter.compute.cost import GB, HOURLY, UsageFact, price
 from exporter.compute.rates import DAY, HOUR, Component, day_seconds
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger
-from exporter.finops.daily import Daily, SeriesKey, awake_days, daily_costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.finops.ratecard import load
+from exporter.finops.outlook.daily import Daily, SeriesKey, awake_days, daily_costs
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
 
 CARD = load()

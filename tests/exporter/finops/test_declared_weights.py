@@ -9,7 +9,7 @@ import pytest
 
 from exporter.compute.rates import Component, day_seconds
 from exporter.compute.weights import declared
-from exporter.finops.declared_weights import WeightsFileError, load
+from exporter.finops.costs.declared_weights import WeightsFileError, load
 
 GOOD = """project,branch,tenant,weight,component,from,to
 shop,*,acme,3,,,

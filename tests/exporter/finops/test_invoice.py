@@ -9,7 +9,7 @@ import pytest
 
 from exporter.compute.rates import Component
 from exporter.compute.reconcile import STORAGE
-from exporter.finops.invoice import InvoiceError, parse_invoice, read_invoice
+from exporter.finops.close.invoice import InvoiceError, parse_invoice, read_invoice
 
 
 def test_headers_units_and_amounts_are_taken_as_people_write_them() -> None:

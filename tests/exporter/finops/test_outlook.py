@@ -12,14 +12,13 @@ import pytest
 
 from collectors.base import Observation, Status
 from exporter.cli import FINDINGS, OK, USAGE, main
-from exporter.compute.anomaly import Anomaly
 from exporter.compute.cost import HOURLY, UsageFact
+from exporter.compute.outlook.anomaly import Anomaly
 from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.finops import outlook_metrics as metrics
-from exporter.finops.forecast_book import StoreForecasts
-from exporter.finops.ledger import SqliteLedger
-from exporter.finops.outlook import Outlook, tenants_behind
-from exporter.finops.ratecard import load
+from exporter.finops.outlook.forecast_book import StoreForecasts
+from exporter.finops.outlook.outlook import Outlook, metrics, tenants_behind
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import SqliteLedger
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS

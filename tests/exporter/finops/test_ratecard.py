@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from exporter.compute.rates import AllowanceScope, Component, day_seconds, decimal_text, month_start, next_month
-from exporter.finops.ratecard import RateCardError, load, parse
+from exporter.finops.rates.ratecard import RateCardError, load, parse
 
 CARD = load()
 TODAY = day_seconds("2026-08-27")
-SHIPPED = json.loads(files("exporter.finops").joinpath("rates", "neon.json").read_text("utf-8"))
+SHIPPED = json.loads(files("exporter.finops.rates").joinpath("neon.json").read_text("utf-8"))
 
 
 @pytest.mark.parametrize(

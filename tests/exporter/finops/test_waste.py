@@ -25,17 +25,17 @@ from exporter.cli import main
 from exporter.compute.allocate import AGENT
 from exporter.compute.cost import MONTH_HOURS, price
 from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.compute.waste import Account, Findings, Policy, Waste
-from exporter.compute.waste_rules import find
-from exporter.compute.whatif import Life
+from exporter.compute.replay.whatif import Life
+from exporter.compute.wasting.rules import find
+from exporter.compute.wasting.waste import Account, Findings, Policy, Waste
 from exporter.demo.world import TwinSnapshot
 from exporter.durable.tables import TenantHour
-from exporter.finops import kpis, waste
-from exporter.finops.ledger import SqliteLedger, from_rows
-from exporter.finops.ratecard import load
-from exporter.finops.waste import OTHER, WASTE, WasteSeries
-from exporter.finops.waste_facts import Sources, gather
-from exporter.finops.whatif_facts import lives_of
+from exporter.finops.rates.ratecard import load
+from exporter.finops.savings import kpis, waste
+from exporter.finops.savings.waste import OTHER, WASTE, WasteSeries
+from exporter.finops.savings.waste_facts import Sources, gather
+from exporter.finops.savings.whatif_facts import lives_of
+from exporter.ledger.ledger import SqliteLedger, from_rows
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS
 from tests.fix_twin import Twin, TwinMaker

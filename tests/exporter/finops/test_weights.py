@@ -26,13 +26,13 @@ from exporter.demo.postgres import Cluster
 from exporter.durable.statements import ROOMS as STATEMENT_ROOMS
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import ROOMS, BranchLife, SchemaSize, Spot, Tenancy
-from exporter.finops import cost_metrics
-from exporter.finops.cost_explain import Explanation, OwnUse
-from exporter.finops.cost_rows import CostReport
-from exporter.finops.costs import Costs, MonthCosts
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
-from exporter.finops.ratecard import load
-from exporter.finops.weights import TenantFacts
+from exporter.finops.costs import metrics as cost_metrics
+from exporter.finops.costs.costs import Costs, MonthCosts
+from exporter.finops.costs.explain import Explanation, OwnUse
+from exporter.finops.costs.rows import CostReport
+from exporter.finops.costs.weights import TenantFacts
+from exporter.finops.rates.ratecard import load
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
 from exporter.storage.store import Store
 from tests.collectors.reading import admin, read
 from tests.exporter.finops.test_costs import series

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.finops.ledger import SqliteLedger
+from exporter.ledger.ledger import SqliteLedger
 from exporter.storage.notebook import Notebook
 from exporter.storage.store import Store
 from exporter.wiring import ROOMS

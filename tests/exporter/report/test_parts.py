@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.compute.waste import Findings, Waste
+from exporter.compute.wasting.waste import Findings, Waste
 from exporter.compute.weights import Confidence
-from exporter.finops.close import ClosedMonth
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import SqliteLedger, UsageFact
-from exporter.finops.ratecard import load
+from exporter.finops.close.close import ClosedMonth
+from exporter.finops.costs.costs import Costs
+from exporter.finops.costs.weights import HoursOnly
+from exporter.finops.rates.ratecard import load
+from exporter.finops.savings.waste_book import WasteBook
 from exporter.finops.tags import Tagging
-from exporter.finops.waste_book import WasteBook
-from exporter.finops.weights import HoursOnly
+from exporter.ledger.ledger import SqliteLedger, UsageFact
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import Sources, gather
 from exporter.report.html import html

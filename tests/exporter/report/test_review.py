@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from exporter.cli import main
-from exporter.finops.cost_rows import CostReport
+from exporter.finops.costs.rows import CostReport
 from exporter.report.cents import cents, money
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import Sources

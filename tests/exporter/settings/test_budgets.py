@@ -10,7 +10,7 @@ import pytest
 
 from exporter.compute.extra import Base, Category, Split
 from exporter.compute.rates import day_seconds
-from exporter.finops.declared import extra_lines
+from exporter.finops.close.declared import extra_lines
 from exporter.settings import SettingsError, load
 
 

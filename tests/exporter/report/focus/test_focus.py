@@ -22,11 +22,11 @@ from exporter.compute.cost import UsageFact
 from exporter.compute.extra import Base, Category, ExtraLine
 from exporter.compute.rates import HOUR, RateCard
 from exporter.compute.weights import Confidence
-from exporter.finops.close import Closer
-from exporter.finops.close_book import CLOSE_SCHEMA, sqlite_book
-from exporter.finops.costs import Costs
-from exporter.finops.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.finops.ratecard import load as load_card
+from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
+from exporter.finops.close.close import Closer
+from exporter.finops.costs.costs import Costs
+from exporter.finops.rates.ratecard import load as load_card
+from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.report.cents import cents
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14
@@ -207,8 +207,8 @@ def test_usage_without_a_price_is_left_out_not_shown_as_free(tmp_path: Path) -> 
 
 
 def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
+    from exporter.finops.costs.weights import HoursOnly
     from exporter.finops.tags import Tagging
-    from exporter.finops.weights import HoursOnly
 
     store = Store.open(folder / "one.db", {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA})
     try:

@@ -1,0 +1,1 @@
+"""Forecasts with measured intervals, and what is unusual."""

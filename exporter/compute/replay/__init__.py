@@ -1,0 +1,1 @@
+"""A stored month under other settings."""

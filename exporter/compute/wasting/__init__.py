@@ -1,0 +1,1 @@
+"""Rules of waste, each in dollars; no dollar counted twice."""

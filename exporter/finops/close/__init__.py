@@ -1,0 +1,1 @@
+"""Closed months, the invoice, declared lines and budgets."""

@@ -1,0 +1,1 @@
+"""What the month will cost, and what is unusual."""

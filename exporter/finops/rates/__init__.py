@@ -1,0 +1,1 @@
+"""Dated prices as data: read, joined with a contract, and checked."""

@@ -1,0 +1,1 @@
+"""What could be saved, and the key figures."""

@@ -1,0 +1,1 @@
+"""Usage as Neon reported it, kept for good: in SQLite or PostgreSQL, behind one set of promises."""
