@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from exporter.demo.security import TwinAccess
 from exporter.demo.view import View
 from exporter.demo.world import (
     TwinBranch,
@@ -45,6 +46,20 @@ def _uuid(*names: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join(names)))
 
 
+def access_json(access: TwinAccess) -> Json:
+    """The part of a project's settings that says who may connect."""
+    return {
+        "allowed_ips": {
+            "ips": list(access.allowed_ips),
+            "protected_branches_only": access.protected_branches_only,
+        },
+        "block_public_connections": access.block_public,
+        "block_vpc_connections": access.block_vpc,
+        "audit_log_level": access.audit_log_level,
+        "hipaa": access.hipaa,
+    }
+
+
 class Skewed(Protocol):
     """Settings with a clock skew that may change at run time."""
 
@@ -57,10 +72,10 @@ class Answers:
     def __init__(self, view: View, settings: Skewed) -> None:
         """Shape the objects of ``view``."""
         self._view = view
-        self._settings = settings
+        self.settings = settings
 
     def _at(self, at: float) -> str:
-        return instant(at, self._settings.skew_seconds)
+        return instant(at, self.settings.skew_seconds)
 
     def _known(self, **instants: float | None) -> Json:
         return {name: self._at(at) for name, at in instants.items() if at is not None}
@@ -96,38 +111,9 @@ class Answers:
             "allow_hipaa_projects": False,
         }
 
-    def members(self) -> list[Json]:
-        """Two members by role, one without MFA."""
-        org = self._view.org_id
-        return [
-            {
-                "member": {
-                    "id": _uuid("member", org, role),
-                    "user_id": _uuid("user", org, role),
-                    "org_id": org,
-                    "role": role,
-                    "joined_at": self._at(self._view.created_at),
-                },
-                "user": {"email": f"{role}@twin.invalid", "has_mfa": role == "admin"},
-            }
-            for role in ("admin", "member")
-        ]
-
-    def api_key(self, number: int, name: str, project_id: str, last_used: float | None) -> Json:
-        """One key of the organisation, never its secret."""
-        creator = {"id": _uuid("user", self._view.org_id), "name": "Owner", "image": ""}
-        return {
-            "id": number,
-            "name": name,
-            "created_at": self._at(self._view.created_at),
-            "created_by": creator,
-            "last_used_at": None if last_used is None else self._at(last_used),
-            "last_used_from_addr": "" if last_used is None else "127.0.0.1",
-            **({"project_id": project_id} if project_id else {}),
-        }
-
     def _project(self, project: TwinProject, active: float | None) -> Json:
         where = project.region_id.partition("-")
+        access = self._view.security.access.get(project.id, TwinAccess())
         return {
             "id": project.id,
             "platform_id": where[0],
@@ -136,19 +122,15 @@ class Answers:
             "provisioner": "k8s-neonvm",
             "default_endpoint_settings": {"autoscaling_limit_min_cu": 0.25, "autoscaling_limit_max_cu": 2},
             "settings": {
-                "allowed_ips": {"ips": [], "protected_branches_only": False},
                 "enable_logical_replication": project.enable_logical_replication,
                 "maintenance_window": {"weekdays": [5], "start_time": "07:00", "end_time": "08:00"},
-                "block_public_connections": False,
-                "block_vpc_connections": False,
-                "audit_log_level": "base",
-                "hipaa": False,
+                **access_json(access),
             },
             "pg_version": project.pg_version,
             "proxy_host": f"{where[2]}.{where[0]}.neon.tech",
             "branch_logical_size_limit": 0,
             "branch_logical_size_limit_bytes": 0,
-            "store_passwords": True,
+            "store_passwords": access.store_passwords,
             "cpu_used_sec": 0,
             "creation_source": "console",
             "history_retention_seconds": project.history_retention_seconds,
@@ -163,7 +145,7 @@ class Answers:
 
     def project_detail(self, project: TwinProject, active: float | None, used: Mapping[str, int]) -> Json:
         """One project with its owner; ``used`` is what this month's meter says."""
-        now = datetime.fromtimestamp(self._view.now() + self._settings.skew_seconds, UTC)
+        now = datetime.fromtimestamp(self._view.now() + self.settings.skew_seconds, UTC)
         month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         after = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
         storage = used.get("root_branch_bytes_month", 0) + used.get("child_branch_bytes_month", 0)
@@ -186,7 +168,8 @@ class Answers:
 
     def branch(self, branch: TwinBranch, used: Mapping[str, int]) -> Json:
         """One branch; ``used`` is what this month's meter says, ``written_data_bytes`` its WAL."""
-        parent = {"parent_id": branch.parent_id, "parent_lsn": "0/1E88E60"} if branch.parent_id else {}
+        child = bool(branch.parent_id) and not branch.schema_only
+        parent = {"parent_id": branch.parent_id, "parent_lsn": "0/1E88E60"} if child else {}
         return {
             "id": branch.id,
             "project_id": branch.project_id,
@@ -203,14 +186,15 @@ class Answers:
             "active_time_seconds": 0,
             "written_data_bytes": branch.wal_bytes,
             "data_transfer_bytes": used.get("public_network_transfer_bytes", 0),
-            "init_source": "parent-data",
+            "init_source": "schema-only" if branch.schema_only else "parent-data",
             "created_by": {"name": "Owner", "image": ""},
             **self._known(
                 state_changed_at=branch.created_at,
                 created_at=branch.created_at,
                 updated_at=branch.updated_at,
                 expires_at=branch.expires_at,
-                parent_timestamp=branch.created_at if branch.parent_id else None,
+                last_reset_at=branch.last_reset_at,
+                parent_timestamp=branch.created_at if child else None,
             ),
         }
 
@@ -234,7 +218,7 @@ class Answers:
             "pooler_enabled": False,
             "pooler_mode": "transaction",
             "disabled": endpoint.disabled,
-            "passwordless_access": True,
+            "passwordless_access": endpoint.passwordless_access,
             "creation_source": "console",
             "proxy_host": f"{where[2]}.{where[0]}.neon.tech",
             "suspend_timeout_seconds": endpoint.suspend_timeout_seconds,
@@ -281,7 +265,7 @@ class Answers:
             "name": role.name,
             "password": "never-keep-this",
             "protected": role.protected,
-            "authentication_method": "password",
+            "authentication_method": role.authentication_method,
             **self._known(created_at=role.created_at, updated_at=role.updated_at),
         }
 

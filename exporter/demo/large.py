@@ -13,6 +13,7 @@ from functools import lru_cache
 from random import Random
 
 from exporter.demo.answers import REGIONS
+from exporter.demo.security import TwinSecurity
 from exporter.demo.view import BRANCH_METRICS, PROJECT_METRICS, Frame, Period
 from exporter.demo.world import (
     Clock,
@@ -99,6 +100,7 @@ class LargeWorld:
         self.org_name = f"Large {projects}x{branches}"
         self.plan = _PLANS[-1][0]
         self.spending_limit_cents: int | None = None
+        self.security = TwinSecurity()
         self.created_at = float(ORIGIN)
         self._projects = projects
         self._branches = branches

@@ -11,6 +11,8 @@ from exporter.demo.answers import REGIONS, Answers, Json, region
 from exporter.demo.consumption import allow, pagination, usage_of
 from exporter.demo.lastactive import LastActive
 from exporter.demo.request import ApiError, Key, Request, page
+from exporter.demo.security import TwinApiKey
+from exporter.demo.security_answers import SecurityAnswers
 from exporter.demo.view import Usage, View
 from exporter.demo.world import TwinBranch, TwinEndpoint, TwinProject
 
@@ -25,6 +27,7 @@ class Plane:
         self._view = view
         self._usage = usage
         self._answers = answers
+        self._security = SecurityAnswers(view, answers.settings)
         self._active = active
         self._keys = keys
         self._routes = [(re.compile(_pattern(path)), path, route) for path, route in self._table()]
@@ -34,6 +37,7 @@ class Plane:
         return [
             ("/users/me", self._user),
             ("/users/me/organizations", self._organizations),
+            ("/api_keys", self._personal_keys),
             ("/organizations/{org_id}", self._organization),
             ("/organizations/{org_id}/members", self._members),
             ("/organizations/{org_id}/api_keys", self._api_keys),
@@ -50,6 +54,7 @@ class Plane:
             (f"{branch}/backup_schedule", self._backup_schedule),
             (f"{branch}/masking_rules", self._masking_rules),
             (f"{branch}/anonymized_status", self._anonymized_status),
+            (f"{branch}/credentials", self._credentials),
             (f"{project}/endpoints", self._endpoints),
             (f"{project}/endpoints/{{endpoint_id}}", self._endpoint),
             (f"{project}/operations", self._operations),
@@ -105,17 +110,27 @@ class Plane:
 
     def _members(self, request: Request, org_id: str) -> Json:
         self._same_org(request, org_id)
-        return {"members": self._answers.members()}
+        request.number("limit", 500, 1, 500)
+        return {"members": self._security.members()}
 
     def _api_keys(self, request: Request, org_id: str) -> Any:
         self._same_org(request, org_id)
-        owned = [key for key in self._keys.values() if key.kind != "personal"]
+        return self._security.keys(self._opening("org", "project"), personal=False)
+
+    def _personal_keys(self, request: Request) -> Any:
+        if request.key.kind != "personal":
+            raise ApiError(404, "user not found: this key belongs to an organization")
+        return self._security.keys(self._opening("personal"), personal=True)
+
+    def _opening(self, *kinds: str) -> list[TwinApiKey]:
+        """The keys that open this control plane; the first of them is in use now."""
+        mine = [key for key in self._keys.values() if key.kind in kinds]
+        began, now = self._view.created_at, self._view.now()
         return [
-            self._answers.api_key(
-                number, key.name or key.kind, key.project_id, self._view.now() if number == 1 else None
-            )
-            for number, key in enumerate(owned, 1)
-        ]
+            TwinApiKey(key.name or key.kind, began, None if number else now, "" if number else "127.0.0.1",
+                       key.project_id)
+            for number, key in enumerate(mine)
+        ]  # fmt: skip
 
     def _spending_limit(self, request: Request, org_id: str) -> Json:
         self._same_org(request, org_id)
@@ -228,11 +243,15 @@ class Plane:
 
     def _masking_rules(self, request: Request, project_id: str, branch_id: str) -> Json:
         self._one_branch(request, project_id, branch_id)
-        return {"masking_rules": []}
+        return self._security.masking_rules(branch_id)
 
     def _anonymized_status(self, request: Request, project_id: str, branch_id: str) -> Json:
         self._one_branch(request, project_id, branch_id)
-        raise ApiError(404, "branch is not anonymized")
+        return self._security.anonymized_status(project_id, branch_id)
+
+    def _credentials(self, request: Request, project_id: str, branch_id: str) -> Json:
+        self._one_branch(request, project_id, branch_id)
+        return self._security.credentials(branch_id)
 
     # Computes and what is beside them.
 
@@ -265,11 +284,11 @@ class Plane:
 
     def _permissions(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
-        return {"project_permissions": []}
+        return self._security.permissions(project_id)
 
     def _jwks(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
-        return {"jwks": []}
+        return self._security.jwks(project_id)
 
     def _vpc(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)

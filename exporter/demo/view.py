@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from exporter.demo.security import TwinSecurity
 from exporter.demo.world import (
     TwinBranch,
     TwinDatabase,
@@ -70,6 +71,7 @@ class View(Protocol):
     plan: str
     created_at: float
     spending_limit_cents: int | None
+    security: TwinSecurity
 
     def now(self) -> float:
         """Unix seconds."""
@@ -111,6 +113,7 @@ class LiveView:
         self.org_id = world.org_id
         self.org_name = world.org_name
         self.spending_limit_cents = world.spending_limit_cents
+        self.security = world.security
         self.created_at = min((each.created_at for each in world.projects.values()), default=world.clock())
 
     @property

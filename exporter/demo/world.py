@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from exporter.demo.security import TwinSecurity
+
 Clock = Callable[[], float]
 
 
@@ -41,6 +43,9 @@ class TwinBranch:
     created_at: float = 0.0
     updated_at: float = 0.0
     expires_at: float | None = None
+    last_reset_at: float | None = None
+    schema_only: bool = False
+    """Made of its parent's schema alone: the API shows it as a root."""
     logical_size: int = 0
     """Bytes of all databases."""
     wal_bytes: int = 0
@@ -63,6 +68,7 @@ class TwinEndpoint:
     current_state: str = "idle"
     pending_state: str = ""
     disabled: bool = False
+    passwordless_access: bool = True
     created_at: float = 0.0
     updated_at: float = 0.0
     last_active: float | None = None
@@ -108,6 +114,7 @@ class TwinRole:
     protected: bool = False
     created_at: float = 0.0
     updated_at: float = 0.0
+    authentication_method: str = "password"
 
 
 @dataclass(slots=True)
@@ -144,6 +151,7 @@ class World:
     snapshots: dict[str, TwinSnapshot] = field(default_factory=dict)
     backup_frequency: dict[str, str] = field(default_factory=dict)
     """By branch id: daily, weekly, monthly. A branch that is not here has no schedule."""
+    security: TwinSecurity = field(default_factory=TwinSecurity)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def record(self, endpoint: TwinEndpoint, action: str, at: float, duration_seconds: float) -> None:

@@ -19,9 +19,32 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from exporter.compute.tenants import FIELDS
-from exporter.demo.world import Clock, TwinBranch, TwinDatabase, TwinEndpoint, TwinProject, TwinRole, World
+from exporter.demo.security_spec import (
+    DAY,
+    AccessSpec,
+    CredentialSpec,
+    Days,
+    JwksSpec,
+    KeySpec,
+    MaskingSpec,
+    MemberSpec,
+    ShareSpec,
+    SnapshotSpec,
+)
+from exporter.demo.world import (
+    Clock,
+    TwinBranch,
+    TwinDatabase,
+    TwinEndpoint,
+    TwinProject,
+    TwinRole,
+    TwinSnapshot,
+    World,
+)
 
 _CLOSED = ConfigDict(extra="forbid")
+BUILT_IN = ("small", "posture")
+"""Worlds that come with the twin: a bookshop at work, and the good and bad states of security (no tenants)."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
 WorkKind = Literal["reader", "writer", "mixed", "batch", "heavy"]
@@ -56,6 +79,7 @@ class EndpointSpec:
     suspend_timeout: Annotated[int, Field(ge=-1, le=604800)] = 60
     type: Literal["read_write", "read_only"] = "read_write"
     disabled: bool = False
+    passwordless: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,15 @@ class BranchSpec:
     """Runs once in the user database after the tenants' schemas exist, before any drift."""
     logical_size: Annotated[int, Field(ge=0)] = 30_000_000
     """Bytes to report until a real cluster says better."""
+    backup: Literal["hourly", "daily", "weekly", "monthly"] | None = None
+    snapshots: list[SnapshotSpec] = field(default_factory=list)
+    masking: MaskingSpec | None = None
+    credentials: list[CredentialSpec] = field(default_factory=list)
+    password_days_ago: Days = 0
+    """When the owner's password was changed last."""
+    expires_in_days: Days | None = None
+    schema_only: bool = False
+    """Made of its parent's schema, without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +127,9 @@ class ProjectSpec:
     branches: Annotated[list[BranchSpec], Field(min_length=1)]
     pg_version: Annotated[int, Field(ge=14, le=18)] = 18
     history_retention_seconds: Annotated[int, Field(ge=0, le=2592000)] = 86400
+    access: AccessSpec = field(default_factory=AccessSpec)
+    shares: list[ShareSpec] = field(default_factory=list)
+    jwks: list[JwksSpec] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +143,21 @@ class WorldSpec:
     plan: str = "launch_v3"
     spending_limit_cents: Annotated[int, Field(ge=1)] | None = None
     seed: int = 1
+    members: list[MemberSpec] = field(default_factory=list)
+    api_keys: list[KeySpec] = field(default_factory=list)
     tenancy: list[dict[str, str]] = field(default_factory=list)
     """The rules that a demo's agent knows the tenants by, as in its settings; without any, one for each role."""
 
 
 def load(source: str | Path) -> WorldSpec:
-    """Read a world: ``small`` (built in) or the path of a YAML or JSON file.
+    """Read a world: ``small`` or ``posture`` (built in), or the path of a YAML or JSON file.
 
     Raises:
         WorldFileError: it cannot be read, is malformed, or names something that is not there.
     """
-    if source == "small":
-        text, where = resources.files("exporter.demo").joinpath("worlds", "small.yaml").read_text("utf-8"), "small"
+    if source in BUILT_IN:
+        text = resources.files("exporter.demo").joinpath("worlds", f"{source}.yaml").read_text("utf-8")
+        where = str(source)
     else:
         where = str(source)
         try:
@@ -159,6 +198,10 @@ def _dangling(spec: WorldSpec) -> Iterator[str]:
         for key in sorted(rule.keys() - {"tenant", *FIELDS}):
             yield f"tenancy[{number}].{key}: unknown; a rule has tenant, {', '.join(FIELDS)}"
     seen_projects: set[str] = set()
+    names = {project.name for project in spec.projects}
+    for number, each in enumerate(spec.api_keys):
+        if each.project is not None and each.project not in names:
+            yield f"api_keys[{number}].project: there is no project {each.project!r}"
     for number, project in enumerate(spec.projects):
         at = f"projects[{number}]"
         if project.name in seen_projects:
@@ -236,6 +279,12 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
         )
         for branch in project.branches:
             _add_branch(world, project, branch, now)
+        world.security.access[pid] = project.access.made()
+        world.security.shares[pid] = [each.made(now) for each in project.shares]
+        world.security.jwks[pid] = [each.made(now) for each in project.jwks]
+    ids = {project.name: project_id(project) for project in spec.projects}
+    world.security.members = [each.made(now) for each in spec.members]
+    world.security.keys = [each.made(now, ids.get(each.project or "", "")) for each in spec.api_keys]
     return world
 
 
@@ -251,9 +300,13 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
         created_at=now,
         updated_at=now,
         logical_size=branch.logical_size,
+        schema_only=branch.schema_only,
+        expires_at=None if branch.expires_in_days is None else now + branch.expires_in_days * DAY,
     )
     world.databases[bid] = [TwinDatabase(branch.database, branch.owner, now)]
-    world.roles[bid] = [TwinRole(branch.owner, created_at=now, updated_at=now)]
+    changed = now - branch.password_days_ago * DAY
+    world.roles[bid] = [TwinRole(branch.owner, created_at=changed, updated_at=changed)]
+    _secure_branch(world, branch, pid, bid, now)
     if branch.endpoint is not None:
         eid = endpoint_id(project, branch.name)
         world.endpoints[eid] = TwinEndpoint(
@@ -265,6 +318,20 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
             max_cu=branch.endpoint.max_cu,
             suspend_timeout_seconds=branch.endpoint.suspend_timeout,
             disabled=branch.endpoint.disabled,
+            passwordless_access=branch.endpoint.passwordless,
             created_at=now,
             updated_at=now,
         )
+
+
+def _secure_branch(world: World, branch: BranchSpec, pid: str, bid: str, now: float) -> None:
+    if branch.backup is not None:
+        world.backup_frequency[bid] = branch.backup
+    for each in branch.snapshots:
+        made = now - each.days_ago * DAY
+        ends = None if each.keep_days is None else made + each.keep_days * DAY
+        sid = twin_id("snap", bid, each.name)
+        world.snapshots[sid] = TwinSnapshot(sid, pid, bid, each.name, made, each.full_size, ends, each.manual)
+    if branch.masking is not None:
+        world.security.masking[bid] = branch.masking.made(now, branch.database)
+    world.security.credentials[bid] = [each.made(now) for each in branch.credentials]
