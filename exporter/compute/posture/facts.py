@@ -120,6 +120,9 @@ class AgentRole:
     attributes: tuple[str, ...] = ()
     """Its own and those of roles that it can become, and ``neon_superuser``."""
     memberships: tuple[str, ...] = ()
+    readable: int = 0
+    """User tables of the databases read of which it could read a row."""
+    readable_sample: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

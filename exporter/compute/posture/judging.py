@@ -120,3 +120,35 @@ def names(found: Sequence[str], most: int = 5) -> str:
     """The first of several names."""
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more
+
+
+def graded(
+    control: str,
+    facts: DatabaseFacts,
+    checks: tuple[str, str],
+    *,
+    says: str,
+    half: str,
+    otherwise: str,
+    severity: Severity = Severity.LOW,
+) -> Iterator[Finding]:
+    """What a login can do now, and apart, with a lower severity, where only half of it is there.
+
+    ``checks`` are the names of the two; ``says`` and ``half`` are sentences over ``{tenant} {other} {detail}``.
+    """
+    where = place(facts)
+    live, latent = (facts.check(check) for check in checks)
+    if live or not latent or isinstance(latent, Unread):
+        yield from of_groups(control, where, live, says=told(says), otherwise=otherwise)
+    if latent and not isinstance(latent, Unread):
+        apart = object_id(where, "latent")
+        yield from of_groups(control, apart, latent, says=told(half), otherwise=otherwise, severity=severity)
+
+
+def told(sentence: str) -> Callable[[Group], str]:
+    """Fills the group's words into a sentence."""
+
+    def say(group: Group) -> str:
+        return sentence.format(tenant=group.tenant, other=group.other, detail=group.detail)
+
+    return say

@@ -1,1 +1,202 @@
-"""Controls to come."""
+"""Row security, and what goes round it: owners, policies, views, definer functions (P11-P23)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from exporter.compute.posture.facts import DatabaseFacts, ServerFacts
+from exporter.compute.posture.finding import Finding, Severity, Unread, object_id
+from exporter.compute.posture.judging import (
+    Context,
+    Judges,
+    absent,
+    failed,
+    graded,
+    of_groups,
+    place,
+    told,
+    unread,
+    verdict,
+)
+from exporter.compute.posture.policy import listed
+
+
+def rls_off(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P11: a shared table with a tenant column has no row security."""
+    if not facts.tenant_tables and not isinstance(facts.check("rls_off"), Unread):
+        return (absent("P11", place(facts), "no shared table has a tenant column"),)
+    return graded(
+        "P11",
+        facts,
+        ("rls_off", "rls_off_latent"),
+        says="has {detail} and no row security: whoever may read it reads every tenant's rows",
+        half="has {detail} and no row security; nobody but its owner may read it today",
+        otherwise="row security is on wherever a shared table has a tenant column",
+    )
+
+
+def rls_not_forced(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P12: row security does not bind the owner, and a login uses the owner."""
+    if not facts.tenant_tables and not isinstance(facts.check("rls_not_forced"), Unread):
+        return (absent("P12", place(facts), "no shared table has a tenant column"),)
+    says = "row security does not bind its owner {other}, and a login is, or can act as, that owner"
+    found = facts.check("rls_not_forced")
+    otherwise = "row security is forced wherever a login uses the owner"
+    return of_groups("P12", place(facts), found, says=told(says), otherwise=otherwise)
+
+
+def rls_no_policy(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P13: row security without a policy shows nobody anything: an outage, no leak."""
+    says = "row security is on and there is no policy: only the owner sees rows"
+    found = facts.check("rls_no_policy")
+    return of_groups("P13", place(facts), found, says=told(says), otherwise="row security comes with policies")
+
+
+def policy_rls_off(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P14: policies are written, and row security is off: they do nothing."""
+    return graded(
+        "P14",
+        facts,
+        ("policy_rls_off", "policy_rls_off_latent"),
+        says="has policies that do nothing, because row security is off",
+        half="has policies that do nothing; nobody but its owner may read it today",
+        otherwise="row security is on wherever there are policies",
+    )
+
+
+def policy_true(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P15: a permissive policy lets everything through; reading what is no tenant's weighs less."""
+    return graded(
+        "P15",
+        facts,
+        ("policy_true", "policy_true_read"),
+        says="lets every row through ({detail})",
+        half="lets everybody read every row of a table without a tenant column",
+        otherwise="no policy lets everything through",
+        severity=Severity.MEDIUM,
+    )
+
+
+def policy_no_tenant_ref(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P16: a permissive policy of a shared table never names its tenant column."""
+    says = "never names the tenant column of its table"
+    found = facts.check("policy_no_tenant_ref")
+    return of_groups("P16", place(facts), found, says=told(says), otherwise="every policy names the tenant column")
+
+
+def policy_guc_missing_ok(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P17: where the setting is missing the policy compares with NULL: rows vanish without an error."""
+    says = "reads a setting that may be missing, without saying what then holds"
+    found = facts.check("policy_guc_missing_ok")
+    return of_groups("P17", place(facts), found, says=told(says), otherwise="no policy reads an optional setting bare")
+
+
+def view_definer(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P18: a view reads a table with row security as its owner, whom that does not bind."""
+    return graded(
+        "P18",
+        facts,
+        ("view_definer", "view_definer_latent"),
+        says="reads {detail} as its owner, whom row security does not bind",
+        half="reads {detail} as its owner; row security holds only as long as it binds the owner",
+        otherwise="views over row security read as who asks",
+    )
+
+
+def matview_over_rls(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P19: a materialized view holds the rows of a table with row security, and has none itself."""
+    return graded(
+        "P19",
+        facts,
+        ("matview_over_rls", "matview_over_rls_latent"),
+        says="holds rows of {detail} without row security, and is granted to others",
+        half="holds rows of {detail} without row security; nobody but its owner may read it today",
+        otherwise="no materialized view holds rows that row security guards",
+    )
+
+
+def secdef_search_path(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
+    """P20: a SECURITY DEFINER function looks names up where its caller says."""
+    where = place(facts)
+    yield from graded(
+        "P20",
+        facts,
+        ("secdef_search_path", "secdef_search_path_latent"),
+        says="{detail} and looks names up where its caller says",
+        half="{detail} and looks names up where its caller says; nobody but its owner may call it today",
+        otherwise="every SECURITY DEFINER function has its own search_path",
+    )
+    temp = facts.check("secdef_temp_path")
+    if temp and not isinstance(temp, Unread):
+        says = told("{detail} does not end in pg_temp: a caller's temporary table is found first")
+        apart = object_id(where, "temp")
+        yield from of_groups("P20", apart, temp, says=says, otherwise="", severity=Severity.LOW)
+
+
+def secdef_public_exec(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
+    """P21: everybody may call a SECURITY DEFINER function (the default, when nothing was granted or revoked)."""
+    return graded(
+        "P21",
+        facts,
+        ("secdef_public_exec", "secdef_public_latent"),
+        says="{detail} and everybody may call it",
+        half="{detail} and everybody may call it, once they get into the schema",
+        otherwise="no SECURITY DEFINER function is for everybody",
+    )
+
+
+def bypassrls_login(facts: ServerFacts, context: Context) -> Iterator[Finding]:
+    """P22: a login outside the list goes round row security, itself or after SET ROLE."""
+    where = place(facts)
+    if isinstance(facts.roles, Unread):
+        yield unread("P22", where, facts.roles)
+        return
+    allowed = context.policy.privileged_roles
+    yield from verdict(
+        "P22",
+        where,
+        (
+            failed(
+                "P22",
+                object_id(where, role.name),
+                f"{role.name} logs in and has BYPASSRLS" + ("" if "bypassrls" in role.attributes else " by SET ROLE"),
+                tenant=role.tenant,
+            )
+            for role in facts.roles
+            if role.login
+            and "bypassrls" in (*role.attributes, *role.borrowed)
+            and "superuser" not in role.attributes
+            and (role.tenant or not listed(role.name, allowed))
+        ),
+        "no login outside the list goes round row security",
+    )
+
+
+def row_security_off(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
+    """P23: row_security is off for a role or a database: queries fail instead of being filtered, and dumps differ."""
+    where = place(facts)
+    if isinstance(facts.row_security_off, Unread):
+        yield unread("P23", where, facts.row_security_off)
+        return
+    yield from verdict(
+        "P23",
+        where,
+        (failed("P23", object_id(where, name), f"row_security is off for {name}") for name in facts.row_security_off),
+        "row_security is on for everybody",
+    )
+
+
+DATABASE: Judges[DatabaseFacts] = {
+    "P11": rls_off,
+    "P12": rls_not_forced,
+    "P13": rls_no_policy,
+    "P14": policy_rls_off,
+    "P15": policy_true,
+    "P16": policy_no_tenant_ref,
+    "P17": policy_guc_missing_ok,
+    "P18": view_definer,
+    "P19": matview_over_rls,
+    "P20": secdef_search_path,
+    "P21": secdef_public_exec,
+}
+SERVER: Judges[ServerFacts] = {"P22": bypassrls_login, "P23": row_security_off}
