@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from exporter.demo.answers import Answers
 from exporter.demo.control import Control
@@ -32,6 +32,8 @@ from exporter.demo.world import Clock, World
 from exporter.demo.worldfile import build_world, load
 
 PREFIX = "/api/v2"
+WRITE_KEY = "twin-write-key"
+"""The default key that may write, where there is a writer."""
 ORG_KEY = "twin-org-key"
 """The default key of the organisation; it opens nothing outside this process."""
 PERSONAL_KEY = "twin-personal-key"
@@ -40,6 +42,17 @@ PERSONAL_KEY = "twin-personal-key"
 
 class ListenError(ValueError):
     """The address to listen on is malformed, or not on loopback: the twin's keys are no secrets."""
+
+
+class Writer(Protocol):
+    """Answers what is no GET."""
+
+    def write(self, method: str, request: Request, sent: bytes, plane: Plane) -> tuple[int, Any]:
+        """Status and body.
+
+        Raises:
+            ApiError: it is refused.
+        """
 
 
 @dataclass(slots=True)
@@ -65,6 +78,9 @@ class TwinApiSettings:
     seed: int = 1
     extra: dict[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
     """More paths under /_twin: each takes the JSON of the request and returns JSON."""
+    write_key: str = WRITE_KEY
+    writer: Writer | None = None
+    """Without one, whatever is no GET is answered with 405."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,8 @@ class TwinApi:
             settings.personal_key: Key("personal", name="personal"),
             settings.project_key: Key("project", first, "project"),
         }
+        if settings.writer is not None:
+            self.keys[settings.write_key] = Key("org", name="drill", writes=True)
         self.plane = Plane(view, usage, Answers(view, settings), self.last_active, self.keys)
         self.control = Control(self)
         self._lock = threading.Lock()
@@ -169,13 +187,31 @@ class TwinApi:
         Raises:
             ApiError: anything but a 200.
         """
-        key = self.keys.get(secret) if secret else None
-        if key is None:
-            raise ApiError(401, "authentication required" if not secret else "supplied credentials do not pass")
+        key = self._key(secret)
         if path.startswith("/consumption_history/"):
             self._spend("consumption", self.settings.consumption_per_minute)
         self._spend("all", self.settings.requests_per_minute)
         return self.plane.answer(Request.parse(target, key))
+
+    def write(self, method: str, target: str, secret: str, sent: bytes) -> tuple[int, Any]:
+        """Status and JSON of what is no GET.
+
+        Raises:
+            ApiError: it is refused.
+        """
+        if self.settings.writer is None:
+            raise ApiError(405, "method not allowed: the twin answers GET only")
+        key = self._key(secret)
+        if not key.writes:
+            raise ApiError(403, "this key may read only")
+        self._spend("all", self.settings.requests_per_minute)
+        return self.settings.writer.write(method, Request.parse(target, key), sent, self.plane)
+
+    def _key(self, secret: str) -> Key:
+        key = self.keys.get(secret) if secret else None
+        if key is None:
+            raise ApiError(401, "authentication required" if not secret else "supplied credentials do not pass")
+        return key
 
     def _spend(self, bucket: str, per_minute: int) -> None:
         if not per_minute:
@@ -250,11 +286,11 @@ class _Handler(BaseHTTPRequestHandler):
             status, body = self.server.api.control.answer(self.command, path, sent)
             self._send(status, json.dumps(body).encode())
         else:
-            self._neon(path.removeprefix(PREFIX), path.startswith(PREFIX + "/"))
+            self._neon(path.removeprefix(PREFIX), path.startswith(PREFIX + "/"), sent)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _any  # noqa: N815
 
-    def _neon(self, path: str, ours: bool) -> None:
+    def _neon(self, path: str, ours: bool, sent: bytes) -> None:
         api = self.server.api
         route = api.plane.route_of(path) if ours else ""
         target = self.path.removeprefix(PREFIX)
@@ -267,27 +303,30 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, body, headers = 200, None, {}
         try:
-            body = api.faults.bend(self._body(target, path, ours, fired), fired, self._param("cursor"))
+            status, body = self._answer(target, path, ours, fired, sent)
+            body = api.faults.bend(body, fired, self._param("cursor"))
         except ApiError as problem:
             status, headers = problem.status, _headers(problem, fired)
             body = {"request_id": str(uuid.uuid4()), "code": problem.code, "message": problem.message}
         api.count(self.command, route, target, status)
         self._send(status, api.faults.encode(body, fired), headers, cut="cut" in fired)
 
-    def _body(self, target: str, path: str, ours: bool, fired: Mapping[str, Fault]) -> Any:
+    def _answer(self, target: str, path: str, ours: bool, fired: Mapping[str, Fault], sent: bytes) -> tuple[int, Any]:
         if "status" in fired:
             raise ApiError(fired["status"].status, "this fault was asked for")
         if not ours:
             raise ApiError(404, "this route does not exist")
-        if self.command != "GET":
-            raise ApiError(405, "method not allowed: the twin answers GET only")
         kind, _, secret = (self.headers.get("Authorization") or "").partition(" ")
-        return self.server.api.respond(target, secret.strip() if kind.lower() == "bearer" else "", path)
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        if self.command != "GET":
+            return self.server.api.write(self.command, target, secret, sent)
+        return 200, self.server.api.respond(target, secret, path)
 
     def _param(self, name: str) -> str:
         return Request.parse(self.path, Key("org")).text(name)
 
     def _send(self, status: int, body: bytes, headers: Mapping[str, str] | None = None, *, cut: bool = False) -> None:
+        body = b"" if status == 204 else body
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -102,6 +102,12 @@ class Front:
         """
         return self._run(self._listen(behind, host, port))
 
+    def shut(self, port: int) -> None:
+        """Close one door; connections through it end with their server."""
+        for server in [each for each in self._servers if each.sockets and each.sockets[0].getsockname()[1] == port]:
+            self._servers.remove(server)
+            self._loop.call_soon_threadsafe(server.close)
+
     def stop(self) -> None:
         """Close every door and every connection through them."""
         if self._loop.is_closed():

@@ -27,16 +27,17 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key opens: ``personal``, ``org``, or ``project`` (then only ``project_id``)."""
+    """What a key opens: ``personal``, ``org``, or ``project`` (then only ``project_id``); reading unless ``writes``."""
 
     kind: str
     project_id: str = ""
     name: str = ""
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A GET under /api/v2, its path without that prefix."""
+    """A request under /api/v2, its path without that prefix."""
 
     path: str
     query: dict[str, list[str]] = field(default_factory=dict)

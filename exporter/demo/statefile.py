@@ -21,6 +21,8 @@ from exporter.demo.world import Clock, TwinOperation, World
 from exporter.demo.worldfile import WorldSpec, build_world
 
 _FORMAT = 1
+MADE = "made-"
+"""In the ids of branches and computes that were made over the API, after their prefix: they end with the twin."""
 # The history is written every second and only grows: rows, not objects.
 _OPERATION = attrgetter(*(each.name for each in fields(TwinOperation)))
 
@@ -102,10 +104,14 @@ def world_to_json(world: World) -> dict[str, Any]:
             "created_at": min(each.created_at for each in world.projects.values()),
             "plan": world.plan,
             "projects": [asdict(each) for each in world.projects.values()],
-            "branches": [asdict(each) for each in world.branches.values()],
-            "endpoints": [asdict(each) for each in world.endpoints.values()],
+            "branches": [asdict(each) for each in world.branches.values() if not _made(each.id)],
+            "endpoints": [asdict(each) for each in world.endpoints.values() if not _made(each.id)],
             "operations": [_OPERATION(each) for each in world.operations],
         }
+
+
+def _made(identifier: str) -> bool:
+    return identifier[3:].startswith(MADE)
 
 
 def restore_world(spec: WorldSpec, data: Mapping[str, Any], clock: Clock) -> World:

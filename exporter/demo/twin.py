@@ -18,9 +18,11 @@ from typing import Any, Self
 
 from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.api import TwinApi, TwinApiSettings, serve
+from exporter.demo.branching import Branching, Ground, clear_made
 from exporter.demo.clusters import Clusters
 from exporter.demo.compute import Compute, forget_statistics, wait_until_gone
 from exporter.demo.front import Front
+from exporter.demo.history import KEEP, History
 from exporter.demo.life import Life
 from exporter.demo.meter import Meter
 from exporter.demo.postgres import wheel_bin_dir
@@ -46,6 +48,8 @@ class TwinSettings:
     """Let the tenants work."""
     consumers: bool = True
     """Consume the slots (which keeps their computes awake)."""
+    history: bool = False
+    """Keep what every branch was since the start, and let the write key make branches of the past."""
     poolers: bool = True
     """Start the PgBouncers."""
 
@@ -212,7 +216,9 @@ class Twin:
         else:
             self._restore(state, bin_dir)
         self._stack.callback(self._save)
-        self._open_doors(Front(keeper))
+        front = Front(keeper)
+        self._open_doors(front)
+        self._branching(front, keeper, bin_dir)
         self.api = self._serve()
         self._stack.callback(self.api.stop)
         self._save()
@@ -236,7 +242,7 @@ class Twin:
             bin_dir=bin_dir,
             password=self._state.password,
             monitor_password=self._state.monitor_password,
-            settings=dict(self.settings.postgres),
+            settings={**(KEEP if self.settings.history else {}), **self.settings.postgres},
         )
 
     def _make(self, bin_dir: Path) -> None:
@@ -287,9 +293,23 @@ class Twin:
                 self.notes.append(f"{compute.endpoint.id}: port {before} is taken, its door is at {port} now")
             compute.endpoint.host = f"127.0.0.1:{port}"
 
+    def _branching(self, front: Front, keeper: ThreadPoolExecutor, bin_dir: Path) -> None:
+        clusters = self._clusters(bin_dir)
+        clear_made(clusters.folder)
+        self._writer = None
+        if not self.settings.history:
+            return
+        histories = {}
+        for compute in self.computes.values():
+            branch = compute.endpoint.branch_id
+            histories[branch] = History(compute.cluster, self.state_dir / "history" / branch)
+            histories[branch].begin(self._clock())
+        self._writer = Branching(Ground(self.world, self.meter, front, keeper, clusters.cluster, histories))
+        self._stack.callback(self._writer.stop)
+
     def _serve(self) -> TwinApi:
         api = self.settings.api or TwinApiSettings(org_key=self._state.api_key)
-        api = replace(api, extra={**self.truth.paths(), **api.extra})
+        api = replace(api, extra={**self.truth.paths(), **api.extra}, writer=api.writer or self._writer)
         host, _, port = self._listen.rpartition(":")
         if port == "0" and "api" in self._state.ports:
             with contextlib.suppress(OSError):  # Taken meanwhile: then a new one.
