@@ -1,0 +1,85 @@
+"""Where good ends: the limits that tiles, tables and alerts share, so that a red tile and a page mean the same.
+
+A tile turns amber at ``warning`` and red at ``critical``; the alert rules compare with the same two numbers, and a test
+holds them to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+GB = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Two numbers in the base unit of the metric; ``worse`` says which way is bad."""
+
+    warning: float
+    critical: float
+    worse: str = "up"
+
+    def __post_init__(self) -> None:
+        """Refuse limits in the wrong order.
+
+        Raises:
+            ValueError: critical is on the good side of warning.
+        """
+        if (self.critical > self.warning) != (self.worse == "up"):
+            raise ValueError(f"{self}: critical must lie beyond warning")
+
+
+# Availability: computes that the control plane says are active, and that did not answer our last visit.
+COMPUTES_SILENT = Limit(1, 3)
+
+# Performance
+TRANSACTION_AGE = Limit(15 * MINUTE, HOUR)
+IDLE_IN_TRANSACTION = Limit(5 * MINUTE, 30 * MINUTE)
+LOCK_WAIT = Limit(MINUTE, 5 * MINUTE)
+LOCKS_WAITING = Limit(1, 10)
+CONNECTIONS_USED = Limit(0.8, 0.9)
+XID_AGE = Limit(500e6, 1.5e9)
+POOL_WAIT = Limit(1, 10)
+COLD_START = Limit(3, 10)
+STATEMENTS_TRACKED = Limit(0.9, 0.99)
+
+# Change data capture. Neon drops a logical slot after about 40 hours without a consumer.
+SLOT_RETAINED = Limit(5 * GB, 20 * GB)
+SLOT_LAG = Limit(1 * GB, 10 * GB)
+SLOT_UNREAD = Limit(6 * HOUR, 30 * HOUR)
+SLOTS_LOST = Limit(0.5, 1)
+REPLICA_LAG = Limit(30, 5 * MINUTE)
+
+# FinOps. Ratios of 1; money never pages but for a runaway.
+BUDGET_FORECAST = Limit(1.0, 1.2)
+BUDGET_BURN = Limit(1.5, 3.0)
+ANOMALY_USD = Limit(5, 50)
+WASTE_RATIO = Limit(0.10, 0.25)
+UNALLOCATED_RATIO = Limit(0.10, 0.25)
+FORECAST_ERROR = Limit(0.12, 0.25)
+RATE_CARD_AGE = Limit(45 * DAY, 90 * DAY)
+BILLING_AGE = Limit(6 * HOUR, 24 * HOUR)
+AGENT_COST_RATIO = Limit(0.01, 0.02)
+
+# Drift and posture
+DRIFTED_DATABASES = Limit(1, 10)
+DRIFT_AGE = Limit(DAY, 7 * DAY)
+MIGRATIONS_FAILED = Limit(0.5, 1)
+MIGRATION_LOCK_AGE = Limit(10 * MINUTE, HOUR)
+SCAN_AGE = Limit(2 * DAY, 7 * DAY)
+POSTURE_FINDINGS = Limit(0.5, 1)
+POSTURE_SCORE = Limit(0.9, 0.7, worse="down")
+
+# The agent
+INVENTORY_AGE = Limit(15 * MINUTE, HOUR)
+VISIT_AGE = Limit(HOUR, 6 * HOUR)
+HEARTBEAT_AGE = Limit(2 * MINUTE, 5 * MINUTE)
+LOOP_LAG = Limit(1, 5)
+API_ERROR_RATIO = Limit(0.01, 0.05)
+ROUND_ERROR_RATIO = Limit(0.01, 0.05)
+CAUSED_WAKES = Limit(0.5, 1)
+BREAKERS_OPEN = Limit(1, 5)
+SERIES_TRUNCATED = Limit(1, 1000)
+CLOCK_SKEW = Limit(30, 5 * MINUTE)
+OPEN_FILES_RATIO = Limit(0.7, 0.9)
