@@ -189,11 +189,13 @@ class PostgresLedger(LedgerReading):
         return self._writing(lambda cursor: self._sum_up_in(cursor, day, metrics))
 
     def _sum_up_in(self, cursor: Cursor, day: int, metrics: tuple[str, ...]) -> int:
-        sums = [DaySum._make(row) for row in cursor.execute(self.queries.sums, (day, day + DAY))]
+        held = {row[0]: row[1:] for row in cursor.execute(sql.OF_DAY, (day, day + DAY))}
+        found = map(DaySum._make, cursor.execute(self.queries.sums, (day, day + DAY)).fetchall())
+        # A series whose every bucket moved to another plan has a sum of 0 left, and nothing behind it.
+        sums = [row for row in found if row.series in held]
         plan = plan_day(sums, day, metrics)
         if not plan.hourly:
             return 0
-        held = {row[0]: row[1:] for row in cursor.execute(sql.OF_DAY, (day, day + DAY))}
         self._learn(cursor, set(plan.values))
         gone = sorted(plan.replaced)
         cursor.execute(sql.DROP_DAY, (day, day + DAY, gone))

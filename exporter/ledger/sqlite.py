@@ -137,11 +137,13 @@ class SqliteLedger(LedgerReading):
     def _sum_up(self, day: int, metrics: tuple[str, ...]) -> int:
         """See :meth:`LedgerReading._sum_up`; one transaction, and values stay, so no revision moves."""
         with self._writing() as cursor:
-            sums = [DaySum._make(row) for row in cursor.execute(self.queries.sums, (day, day + DAY))]
+            held = {row[0]: row[1:] for row in cursor.execute(sql.OF_DAY, (day, day + DAY))}
+            found = map(DaySum._make, cursor.execute(self.queries.sums, (day, day + DAY)).fetchall())
+            # A series whose every bucket moved to another plan has a sum of 0 left, and nothing behind it.
+            sums = [row for row in found if row.series in held]
             plan = plan_day(sums, day, metrics)
             if not plan.hourly:
                 return 0
-            held = {row[0]: row[1:] for row in cursor.execute(sql.OF_DAY, (day, day + DAY))}
             gone = (day, day + DAY, json.dumps(sorted(plan.replaced)))
             cursor.execute(sql.DROP_DAY, gone)
             cursor.execute(sql.DROP_SUMS, gone)
