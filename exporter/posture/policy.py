@@ -1,0 +1,94 @@
+"""From the settings to the plain values that the controls measure by, for the branches that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collectors.neon.models import Branch, Project
+from exporter.compute.posture.policy import DAY, Policy
+from exporter.settings.dsn import matches
+from exporter.settings.posture import PostureSettings
+from exporter.settings.sections import ExpectedSlot
+
+_USUAL = Policy()
+_NONE = ("-",)
+"""Production branches where there are none: a glob that no ``project/branch`` is like."""
+
+
+def policy_of(
+    settings: PostureSettings,
+    *,
+    slots: tuple[str, ...] = (),
+    production: tuple[str, ...] = (),
+    agent_roles: tuple[str, ...] = (),
+) -> Policy:
+    """``production``: ``project/branch`` by ids; empty means that default and protected branches are."""
+    allow, limits, targets = settings.allow, settings.limits, settings.targets
+    return Policy(
+        tenant_columns=tuple(settings.tenant_columns),
+        privileged_roles=tuple(allow.privileged_roles),
+        migration_roles=tuple(allow.migration_roles),
+        replication_roles=tuple(allow.replication_roles),
+        extensions=tuple(allow.extensions),
+        regions=tuple(allow.regions),
+        storage_regions=tuple(allow.storage_regions),
+        production_branches=production,
+        ip_widest=limits.ip_prefix,
+        email_domains=tuple(allow.email_domains),
+        key_addresses=tuple(allow.key_addresses),
+        jwks_urls=tuple(allow.jwks_urls),
+        key_age_days=round(limits.api_key_days),
+        key_unused_days=round(limits.api_key_unused_days),
+        password_age_days=round(limits.password_days),
+        role_expires_days=round(limits.role_expires_days),
+        role_unused_days=round(limits.role_unused_days),
+        branch_idle_days=round(limits.branch_idle_days),
+        replica_lag_seconds=limits.replica_lag_seconds,
+        transit_key_age_days=round(limits.transit_key_days),
+        transit_versions=limits.transit_versions,
+        transit_key=settings.vaults[0].key if settings.vaults else _USUAL.transit_key,
+        history_seconds=targets.history_seconds,
+        snapshot_age_seconds=round(targets.snapshot_hours * 3600),
+        snapshot_keep_seconds=round(targets.snapshot_keep_days * DAY),
+        offsite_age_seconds=round(min((each.max_age_hours for each in settings.s3), default=26) * 3600),
+        drill_age_days=round(targets.drill_days),
+        rto_seconds=targets.rto_seconds,
+        rpo_seconds=targets.rpo_seconds,
+        certificate_days=round(limits.certificate_days),
+        encrypted_columns=tuple(settings.encrypted_columns),
+        classified_columns=settings.classified_columns,
+        expected_slots=slots,
+        server_minors=dict(limits.server_minors),
+        pgbouncer_least=limits.pgbouncer,
+        agent_roles=agent_roles,
+    )
+
+
+def production_branches(
+    settings: PostureSettings, projects: Mapping[str, Project], branches: Mapping[str, Branch]
+) -> tuple[str, ...]:
+    """``project/branch`` by ids of what holds production data, by the profiles and otherwise by protection."""
+    if not settings.profiles:
+        return ()
+    found = []
+    for branch in branches.values():
+        project = projects.get(branch.project_id)
+        if project is not None and _is_production(settings, project, branch):
+            found.append(f"{project.id}/{branch.id}")
+    return tuple(sorted(found)) or _NONE
+
+
+def _is_production(settings: PostureSettings, project: Project, branch: Branch) -> bool:
+    for each in settings.profiles:
+        if matches(each.project, project.id, project.name) and matches(each.branch, branch.id, branch.name):
+            return each.profile == "production"
+    return branch.default or branch.protected
+
+
+def expected_slots(slots: list[ExpectedSlot], project: Project, branch: Branch) -> tuple[str, ...]:
+    """The slots that one branch must have."""
+    return tuple(
+        each.slot
+        for each in slots
+        if matches(each.project, project.id, project.name) and matches(each.branch, branch.id, branch.name)
+    )

@@ -1,0 +1,117 @@
+"""Who the tenants are, and what each has: schemas, roles and keys against each other, in both directions.
+
+The tenant rules say whose a schema and a role is; a key is a tenant's by its name. A tenant that only one of them knows
+is half there: forgotten at deletion, or never finished.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from collectors.neon.models import Branch, Project
+from exporter.compute.allocate import SHARED
+from exporter.compute.posture.facts import RegistryFacts, TenantEntry
+from exporter.compute.posture.finding import NOT_ASKED, Known, Unread
+from exporter.compute.tenants import TenantRules
+
+TenantOf = Callable[[str], str]
+ACCOUNT = "__account__"
+"""In place of a project: what is of the whole account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What there is in one branch, as read."""
+
+    schemas: Known[Mapping[str, tuple[str, ...]]] = NOT_ASKED
+    """By database."""
+    roles: Known[tuple[str, ...]] = NOT_ASKED
+
+
+class Registry:
+    """The tenant rules asked about names; pure but for the rules' own memory."""
+
+    def __init__(self, rules: TenantRules, *, tenants: Iterable[str] = (), key: str = "tenant-{tenant}") -> None:
+        """``tenants``: those that there must be; empty: those that are found."""
+        self._rules = rules
+        self._tenants = tuple(sorted(set(tenants)))
+        before, _, after = key.partition("{tenant}")
+        self._key = re.compile(re.escape(before) + r"(?P<tenant>.+)" + re.escape(after) + r"\Z")
+
+    def of_schema(self, project: Project, branch: Branch, datname: str, schema: str) -> str:
+        """The tenant of a schema; empty when it is nobody's own."""
+        whole = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name),
+                                    database=datname)  # fmt: skip
+        found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name),
+                                    database=datname, schema=schema)  # fmt: skip
+        return "" if found in (whole, SHARED) or found.startswith("__") else found
+
+    def of_role(self, project: Project, branch: Branch, role: str) -> str:
+        """The tenant of a role; empty when it is nobody's own."""
+        whole = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name))
+        found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name), role=role)
+        return "" if found in (whole, SHARED) or found.startswith("__") else found
+
+    def of_key(self, key: str) -> str:
+        """The tenant of a key; empty when its name is no tenant's."""
+        found = self._key.match(key)
+        return found["tenant"] if found else ""
+
+    def facts(self, project: Project, branch: Branch, names: Names) -> RegistryFacts:
+        """One branch: everything that is some tenant's, who has what, and what is wanting.
+
+        What one tenant has of its own, each must have: a schema where tenants have schemas, a role where they have
+        roles.
+        """
+        by_schema: dict[str, str] = {}
+        databases: dict[str, set[str]] = {}
+        schemas, roles = names.schemas, names.roles
+        if not isinstance(schemas, Unread):
+            for datname, schema in ((datname, each) for datname, found in schemas.items() for each in found):
+                tenant = self.of_schema(project, branch, datname, schema)
+                if tenant:
+                    by_schema[schema] = tenant
+                    databases.setdefault(tenant, set()).add(datname)
+        by_role = {} if isinstance(roles, Unread) else _by(roles, lambda role: self.of_role(project, branch, role))
+        should = self._tenants or tuple(sorted({*by_schema.values(), *by_role.values()}))
+        return RegistryFacts(
+            project.id,
+            branch.id,
+            tenants=tuple(
+                TenantEntry(
+                    tenant,
+                    _wanted("schema", by_schema, tenant),
+                    _wanted("role", by_role, tenant),
+                    databases=tuple(sorted(databases.get(tenant, ()))),
+                )
+                for tenant in should
+            ),
+            schemas=schemas if isinstance(schemas, Unread) else tuple(sorted(by_schema)),
+            roles=roles if isinstance(roles, Unread) else tuple(sorted(by_role)),
+            schema_tenants=by_schema,
+        )
+
+    def keys(self, keys: Known[tuple[str, ...]], tenants: Iterable[str]) -> RegistryFacts:
+        """The key stores against all tenants that there are: a key without a tenant was forgotten."""
+        if isinstance(keys, Unread):
+            return RegistryFacts(ACCOUNT, "", tenants=keys, keys=keys)
+        by_key = _by(keys, self.of_key)
+        entries = tuple(TenantEntry(tenant, keys=_of(by_key, tenant)) for tenant in sorted({*tenants, *self._tenants}))
+        return RegistryFacts(ACCOUNT, "", tenants=entries, schemas=(), roles=(), keys=tuple(sorted(by_key)))
+
+
+def _by(names: Iterable[str], tenant_of: TenantOf) -> dict[str, str]:
+    found = {name: tenant_of(name) for name in names}
+    return {name: tenant for name, tenant in found.items() if tenant}
+
+
+def _wanted(kind: str, by_name: Mapping[str, str], tenant: str) -> tuple[str, ...]:
+    """The names that a tenant has; where it has none and others have, a word for the one that is missing."""
+    found = _of(by_name, tenant)
+    return found if found or not by_name else (f"no {kind} of {tenant}",)
+
+
+def _of(by_name: Mapping[str, str], tenant: str) -> tuple[str, ...]:
+    return tuple(sorted(name for name, owner in by_name.items() if owner == tenant))

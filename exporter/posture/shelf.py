@@ -1,0 +1,93 @@
+"""All facts in memory, written through to the disk; it knows whether anything in them moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from collectors.tenant_names import TenantNames
+from exporter.compute.posture.facts import DatabaseFacts, ServerFacts
+from exporter.compute.posture.facts_platform import (
+    BranchFacts,
+    BucketFacts,
+    DrillFacts,
+    HandshakeFacts,
+    OrganizationFacts,
+    PoolerFacts,
+    ProjectFacts,
+    VaultFacts,
+)
+from exporter.posture.book import Book, FactKey
+from exporter.storage.disk import Disk
+
+SOURCES: Mapping[str, type] = {
+    "database": DatabaseFacts,
+    "server": ServerFacts,
+    "names": TenantNames,
+    "organization": OrganizationFacts,
+    "project": ProjectFacts,
+    "branch": BranchFacts,
+    "vault": VaultFacts,
+    "s3": BucketFacts,
+    "tls": HandshakeFacts,
+    "pooler": PoolerFacts,
+    "drill": DrillFacts,
+}
+"""What is kept under which name. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
+Fact = TypeVar("Fact")
+Shelved = dict[FactKey, tuple[float, object]]
+
+
+def from_book(book: Book) -> Shelved:
+    """Everything on the disk that still fits; what does not is read again in its time."""
+    found: Shelved = {}
+    for key, kept in book.facts().items():
+        kind = SOURCES.get(key.source)
+        fact = kept.as_(kind) if kind is not None else None
+        if fact is not None:
+            found[key] = (kept.taken_at, fact)
+    return found
+
+
+class Shelf:
+    """Lives on the event loop."""
+
+    def __init__(self, book: Book, disk: Disk) -> None:
+        self._book = book
+        self._disk = disk
+        self._facts: Shelved | None = None
+        self.revision = 0
+        """Grows when the content of a fact changed; not when the same was read again."""
+
+    async def load(self) -> Shelved:
+        """Everything; read from the disk once."""
+        if self._facts is None:
+            self._facts = await self._disk.run(lambda: from_book(self._book))
+        return self._facts
+
+    def get(self, source: str, key: str, kind: type[Fact]) -> tuple[float, Fact] | None:
+        """One fact and when it was read; None before ``load`` or where there is none."""
+        found = (self._facts or {}).get(FactKey(source, key))
+        return found if found is not None and isinstance(found[1], kind) else None  # type: ignore[return-value]
+
+    async def put(self, source: str, facts: Mapping[str, object], at: float) -> None:
+        """Keep facts of one source, by key."""
+        known = await self.load()
+        new = {FactKey(source, key): (at, fact) for key, fact in facts.items()}
+        if any(key not in known or known[key][1] != fact for key, (_, fact) in new.items()):
+            self.revision += 1
+        known.update(new)
+        if new:
+            await self._disk.run(lambda: self._book.write(new))
+
+    async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
+        """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
+        known, wanted = await self.load(), set(keys)
+        gone = [
+            each for each in known if each.source == source and each.key.startswith(below) and each.key not in wanted
+        ]
+        for each in gone:
+            del known[each]
+        if gone:
+            self.revision += 1
+            await self._disk.run(lambda: self._book.forget(gone))

@@ -1,0 +1,115 @@
+"""Who answers for which failure until when. A waived failure is counted apart; an expired waiver waives nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from exporter.compute.posture.finding import Finding, Outcome
+from exporter.settings.posture import WaiverSettings
+
+
+class Standing(StrEnum):
+    """How a waiver stands."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    UNUSED = "unused"
+    """Nothing fails that it speaks of: it can go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """One entry of ``posture.waivers``."""
+
+    control: str
+    object: str
+    reason: str
+    approver: str
+    expires_at: float
+
+    @property
+    def expires(self) -> str:
+        """The day."""
+        return datetime.fromtimestamp(self.expires_at, UTC).strftime("%Y-%m-%d")
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether it speaks of a failure: ids match as they are written in the path."""
+        return finding.control == self.control and fnmatchcase(finding.object_id, self.object)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A finding with who answers for it."""
+
+    finding: Finding
+    waiver: Waiver | None = None
+    """The one that speaks of it: in force, or expired."""
+    waived: bool = False
+    since: float | None = None
+    """When we first saw the failure; None where it is none."""
+
+    @property
+    def open(self) -> bool:
+        """A failure that nobody answers for."""
+        return self.finding.outcome is Outcome.FAIL and not self.waived
+
+    @property
+    def expired(self) -> bool:
+        """A failure whose waiver is over."""
+        return self.open and self.waiver is not None
+
+    @property
+    def status(self) -> str:
+        """``waived``, or the outcome."""
+        return "waived" if self.waived else self.finding.outcome.value
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All findings, and how each waiver stands."""
+
+    judged: tuple[Judged, ...]
+    waivers: tuple[tuple[Waiver, Standing, int], ...]
+    """With how many failures it speaks of."""
+
+    @property
+    def waived_keys(self) -> frozenset[str]:
+        """Cache keys of the waived failures."""
+        return frozenset(each.finding.cache_key for each in self.judged if each.waived)
+
+
+def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
+    """Those of the settings, in their order."""
+    return tuple(Waiver(each.control, each.object_, each.reason, each.approver, each.expires_at) for each in settings)
+
+
+def judge(
+    findings: Iterable[Finding], waivers: Sequence[Waiver], now: float, since: Mapping[str, float] | None = None
+) -> Verdict:
+    """Put the waivers onto the failures. One in force wins over an expired one, then the first in the settings."""
+    by_control: dict[str, list[Waiver]] = {}
+    for waiver in sorted(waivers, key=lambda each: each.expires_at <= now):
+        by_control.setdefault(waiver.control, []).append(waiver)
+    used: dict[Waiver, int] = dict.fromkeys(waivers, 0)
+    began = since or {}
+    judged = []
+    for finding in findings:
+        if finding.outcome is not Outcome.FAIL:
+            judged.append(Judged(finding))
+            continue
+        found = next((each for each in by_control.get(finding.control, ()) if each.covers(finding)), None)
+        if found is not None:
+            used[found] += finding.count
+        waived = found is not None and now < found.expires_at
+        judged.append(Judged(finding, found, waived, began.get(finding.cache_key, now)))
+    return Verdict(tuple(judged), tuple((each, _standing(each, used[each], now), used[each]) for each in used))
+
+
+def _standing(waiver: Waiver, used: int, now: float) -> Standing:
+    if waiver.expires_at <= now:
+        return Standing.EXPIRED
+    return Standing.ACTIVE if used else Standing.UNUSED
