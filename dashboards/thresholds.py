@@ -1,134 +1,112 @@
-"""Where green ends: numbers that dashboards colour by and alerts fire at, once, with unit and reason.
+"""Where good ends: the limits that tiles, tables and alerts share, so that a red tile and a page mean the same.
 
-The alerts are plain YAML, so the numbers stand there again; tests/alerts/test_thresholds.py compares them.
+A tile turns amber at ``warning`` and red at ``critical``; the alert rules compare with the same two numbers, and a test
+holds them to it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+GB = 1e9
+
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """One limit: from ``value`` on (or below it, see ``below``) ``alert`` fires."""
+class Limit:
+    """Two numbers in the base unit of the metric; ``worse`` says which way is bad."""
 
-    value: float
-    unit: str
-    alert: str
-    why: str
-    below: bool = False
+    warning: float
+    critical: float
+    worse: str = "up"
+
+    def __post_init__(self) -> None:
+        """Refuse limits in the wrong order.
+
+        Raises:
+            ValueError: critical is on the good side of warning.
+        """
+        if (self.critical > self.warning) != (self.worse == "up"):
+            raise ValueError(f"{self}: critical must lie beyond warning")
 
 
-CONNECTIONS_WARNING = Threshold(
-    0.8, "ratio", "NeonConnectionsHigh", "a fifth left is one deployment with a second pool away from none"
-)
-CONNECTIONS_CRITICAL = Threshold(
-    0.9, "ratio", "NeonConnectionsNearlyExhausted", "the next connections are refused; reserved ones do not count"
-)
-DATABASE_CONNECTIONS_WARNING = Threshold(
-    0.9, "ratio", "NeonDatabaseConnectionLimitNear", "the limit of one database is set by a person, so closer is meant"
-)
-POOL_WAIT_SECONDS = Threshold(
-    5, "seconds", "NeonPoolerClientsWaiting", "a client that waits five seconds is a user who waits"
-)
-POOL_USE_WARNING = Threshold(0.9, "ratio", "NeonPoolerNearlyFull", "beyond it clients queue at every burst")
-COLD_START_SECONDS = Threshold(
-    5, "seconds", "NeonColdStartSlow", "Neon starts a compute in well under a second; clients give up at 5 to 10"
-)
-XID_AGE_WARNING = Threshold(
-    1_000_000_000, "transactions", "NeonTransactionIdAgeHigh", "half way to 2 billion, at which writes stop"
-)
-XID_AGE_CRITICAL = Threshold(
-    1_600_000_000, "transactions", "NeonTransactionIdWraparoundNear", "a fifth is left; a busy system uses it in days"
-)
+# Availability: computes that the control plane says are active, and that did not answer our last visit.
+COMPUTES_SILENT = Limit(1, 3)
 
-LOCK_WAIT_WARNING = Threshold(60, "seconds", "NeonLockWaitLong", "longer than any statement timeout worth having")
-LOCK_WAIT_CRITICAL = Threshold(
-    300, "seconds", "NeonLockQueueBlocked", "with ten sessions behind it the application stands still"
-)
-LOCK_QUEUE_SESSIONS = Threshold(10, "sessions", "NeonLockQueueBlocked", "a queue, not two sessions that meet")
-IDLE_IN_TRANSACTION_SECONDS = Threshold(
-    600, "seconds", "NeonIdleInTransaction", "nothing human or automatic should think for ten minutes with locks held"
-)
-TRANSACTION_SECONDS = Threshold(
-    3600, "seconds", "NeonLongTransaction", "vacuum cannot clean what died since; exports belong on a branch"
-)
-DEADLOCKS_PER_HOUR = Threshold(5, "deadlocks", "NeonDeadlocks", "one is bad luck, several are an order of locks")
-ROLLBACK_WARNING = Threshold(
-    0.2, "ratio", "NeonRollbackRatioHigh", "one transaction in five fails: an application that does not work"
-)
-CACHE_HIT_WARNING = Threshold(
-    0.9, "ratio", "NeonCacheHitLow", "one block in ten from below shared buffers, for an hour of work", below=True
-)
-TEMP_BYTES_PER_SECOND = Threshold(
-    10_000_000, "bytes/s", "NeonTempFilesHeavy", "sorts and hashes that do not fit work_mem; local disk is small"
-)
-XMIN_AGE_WARNING = Threshold(
-    10_000_000, "transactions", "NeonOldSnapshotHeld", "so many transactions' dead rows cannot be removed"
-)
-EVICTIONS_PER_HOUR = Threshold(
-    10, "evictions", "NeonStatementsEvicted", "what is evicted between two visits is missing from every total"
-)
+# Performance
+TRANSACTION_AGE = Limit(15 * MINUTE, HOUR)
+IDLE_IN_TRANSACTION = Limit(5 * MINUTE, 30 * MINUTE)
+LOCK_WAIT = Limit(MINUTE, 5 * MINUTE)
+LOCKS_WAITING = Limit(1, 10)
+CONNECTIONS_USED = Limit(0.8, 0.9)
+XID_AGE = Limit(500e6, 1.5e9)
+POOL_WAIT = Limit(1, 10)
+COLD_START = Limit(3, 10)
+STATEMENTS_TRACKED = Limit(0.9, 0.99)
 
-SLOT_LAG_BYTES = Threshold(
-    1_073_741_824, "bytes", "NeonReplicationLagGrowing", "1 GiB behind and growing: the consumer does not keep up"
-)
-SLOT_RETAINED_BYTES = Threshold(
-    5_368_709_120, "bytes", "NeonReplicationSlotRetainsWal", "5 GiB of WAL that a slot holds is billed and endangers it"
-)
-SLOTS_USED_WARNING = Threshold(0.9, "ratio", "NeonReplicationSlotsNearlyUsed", "the next connector cannot be created")
-SENDERS_USED_WARNING = Threshold(0.9, "ratio", "NeonWalsendersNearlyUsed", "the next consumer cannot connect")
+# Change data capture. Neon drops a logical slot after about 40 hours without a consumer.
+SLOT_RETAINED = Limit(5 * GB, 20 * GB)
+SLOT_LAG = Limit(1 * GB, 10 * GB)
+SLOT_UNREAD = Limit(6 * HOUR, 30 * HOUR)
+SLOTS_LOST = Limit(0.5, 1)
+REPLICA_LAG = Limit(30, 5 * MINUTE)
 
-BUDGET_BURN_FAST = Threshold(2, "ratio", "NeonBudgetBurnFast", "twice the even pace over six hours ...")
-BUDGET_BURN_SUSTAINED = Threshold(1.2, "ratio", "NeonBudgetBurnFast", "... and still over it in three days")
-RUNAWAY_FACTOR = Threshold(
-    3, "ratio", "NeonCostRunaway", "three times the week before: no growth, a loop or a compute that never ends"
-)
-RUNAWAY_USD_PER_HOUR = Threshold(2, "USD/hour", "NeonCostRunaway", "about $1,500 a month: worth waking somebody")
-KEPT_AWAKE_USD_PER_DAY = Threshold(
-    0.5, "USD/day", "NeonKeptAwakeForNothing", "$15 a month for nothing is worth a ticket"
-)
-WASTE_NEW_USD = Threshold(10, "USD/month", "NeonWasteNew", "below it the ticket costs more than the waste")
-VARIANCE_USD = Threshold(1, "USD", "NeonReconciliationVariance", "cents are rounding, a dollar has a reason")
-USAGE_AGE_SECONDS = Threshold(
-    21_600, "seconds", "NeonUsageDataStale", "Neon shows usage within the hour; six hours are an outage of the feed"
-)
-RATE_CARD_AGE_SECONDS = Threshold(7_776_000, "seconds", "NeonRateCardOld", "90 days without a look at the price list")
-UNALLOCATED_WARNING = Threshold(0.1, "ratio", "NeonCostUnallocated", "the target is 90 % with an owner")
-TRANSFER_LEFT_BYTES = Threshold(
-    10_000_000_000, "bytes", "NeonTransferAllowanceNearlyUsed", "10 GB are a day of a busy application", below=True
-)
+# FinOps. Ratios of 1; money never pages but for a runaway.
+BUDGET_FORECAST = Limit(1.0, 1.2)
+BUDGET_BURN = Limit(1.5, 3.0)
+ANOMALY_USD = Limit(5, 50)
+WASTE_RATIO = Limit(0.10, 0.25)
+UNALLOCATED_RATIO = Limit(0.10, 0.25)
+FORECAST_ERROR = Limit(0.12, 0.25)
+RATE_CARD_AGE = Limit(45 * DAY, 90 * DAY)
+BILLING_AGE = Limit(6 * HOUR, 24 * HOUR)
+AGENT_COST_RATIO = Limit(0.01, 0.02)
 
-MIGRATION_LOCK_SECONDS = Threshold(
-    1800, "seconds", "NeonMigrationLockStuck", "longer than migrations should take; a dead one holds it for ever"
-)
-SCAN_AGE_SECONDS = Threshold(
-    86_400, "seconds", "NeonSchemaScanStale", "a compute in use is scanned at least once a day"
-)
+# Drift and posture
+DRIFTED_DATABASES = Limit(1, 10)
+DRIFT_AGE = Limit(DAY, 7 * DAY)
+MIGRATIONS_FAILED = Limit(0.5, 1)
+MIGRATION_LOCK_AGE = Limit(10 * MINUTE, HOUR)
+SCAN_AGE = Limit(2 * DAY, 7 * DAY)
+POSTURE_FINDINGS = Limit(0.5, 1)
+POSTURE_SCORE = Limit(0.9, 0.7, worse="down")
 
-RESTORE_WINDOW_SECONDS = Threshold(
-    86_400, "seconds", "NeonRestoreWindowShort", "less than a day does not outlast a night", below=True
-)
+# The agent
+INVENTORY_AGE = Limit(15 * MINUTE, HOUR)
+VISIT_AGE = Limit(HOUR, 6 * HOUR)
+HEARTBEAT_AGE = Limit(2 * MINUTE, 5 * MINUTE)
+LOOP_LAG = Limit(1, 5)
+API_ERROR_RATIO = Limit(0.01, 0.05)
+ROUND_ERROR_RATIO = Limit(0.01, 0.05)
+CAUSED_WAKES = Limit(0.5, 1)
+BREAKERS_OPEN = Limit(1, 5)
+SERIES_TRUNCATED = Limit(1, 1000)
+CLOCK_SKEW = Limit(30, 5 * MINUTE)
+OPEN_FILES_RATIO = Limit(0.7, 0.9)
 
-PUBLISH_AGE_SECONDS = Threshold(
-    60, "seconds", "NeonmeterPublishSLOBurn", "four publishes missed: what is on /metrics is old"
-)
-PUBLISH_SLO = Threshold(0.995, "ratio", "NeonmeterPublishSLOBurn", "fresh data 99.5 % of the time", below=True)
-API_SLO = Threshold(0.99, "ratio", "NeonmeterApiSLOBurn", "99 % of requests to Neon answered well", below=True)
-VISIT_SLO = Threshold(0.99, "ratio", "NeonmeterVisitSLOBurn", "99 % of visits bring something home", below=True)
-ADDED_AWAKE_RATIO = Threshold(0.02, "ratio", "NeonmeterAddedAwakeTooMuch", "the promise of docs/observer-effect.md")
-INVENTORY_AGE_SECONDS = Threshold(
-    900, "seconds", "NeonmeterInventoryStale", "three rounds of the longest interval; states are unknown after it"
-)
-HEARTBEAT_AGE_SECONDS = Threshold(60, "seconds", "NeonmeterLoopStalled", "the loop turns every second")
-LOOP_LAG_SECONDS = Threshold(1, "seconds", "NeonmeterLoopLag", "deadlines of visits are a few seconds")
-CLOCK_SKEW_SECONDS = Threshold(
-    5, "seconds", "NeonmeterClockSkew", "the wake rules compare our clock with Neon's to some seconds"
-)
-OPEN_FDS_WARNING = Threshold(0.8, "ratio", "NeonmeterFileDescriptorsNearlyUsed", "then connects and answers fail")
-LEDGER_BYTES = Threshold(
-    10_737_418_240, "bytes", "NeonmeterLedgerLarge", "10 GiB: years of a large fleet; retention does not work"
-)
-
-ALL = tuple(each for each in dict(globals()).values() if isinstance(each, Threshold))
-"""Every threshold, for the test that compares them with the rules."""
+# What only alerts compare with: one number each.
+DATABASE_CONNECTIONS_USED = 0.9  # a person set this limit, so closer to it is meant
+POOL_USED = 0.9
+DEADLOCKS_PER_HOUR = 5.0  # one is bad luck, several are an order of locks
+ROLLBACK_RATIO = 0.2
+CACHE_HIT_RATIO = 0.9  # an hour of work with one block in ten from below shared buffers
+TEMP_BYTES_PER_SECOND = 10e6
+XMIN_AGE = 10e6
+EVICTIONS_PER_HOUR = 10.0  # what is evicted between two visits is missing from every total
+SLOTS_USED = 0.9
+BUDGET_BURN_SUSTAINED = 1.2  # over three days, beside BUDGET_BURN over six hours
+RUNAWAY_FACTOR = 3.0  # times the week before: no growth, but a loop or a compute that never ends
+RUNAWAY_USD_PER_HOUR = 2.0  # about $1,500 a month: worth waking somebody
+KEPT_AWAKE_USD_PER_DAY = 0.5  # $15 a month for nothing is worth a ticket
+WASTE_NEW_USD = 10.0  # a month; below it the ticket costs more
+VARIANCE_USD = 1.0  # cents are rounding, a dollar has a reason
+TRANSFER_LEFT = 10 * GB
+RESTORE_WINDOW = DAY  # less does not outlast a night
+PASSWORD_AGE = 180 * DAY
+KEY_AGE = 90 * DAY
+PUBLISH_AGE = MINUTE  # four publishes missed: what is on /metrics is old
+PUBLISH_SLO = 0.995
+API_SLO = 0.99
+VISIT_SLO = 0.99
+ADDED_AWAKE_RATIO = 0.02  # the promise of docs/observer-effect.md
+LEDGER_BYTES = 10 * GB
