@@ -10,10 +10,13 @@ PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus nodejs=node npm=npm
+TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus prometheus-alertmanager=amtool nodejs=node npm=npm \
+  sqitch=sqitch libdbd-pg-perl=psql postgresql-client=psql
+DRAWING_PACKAGES := chromium=chromium fonts-dejavu-core=fc-list
 BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
 
-.PHONY: demo test test-all bench bench-wake lint docs lock clean
+.PHONY: demo test test-all bench bench-wake bench-finops bench-forecast bench-drift bench-posture bench-kill \
+  dashboards alerts lint docs lock clean
 
 demo: $(VENV)/.demo
 	@.ci/packages pgbouncer=pgbouncer
@@ -36,6 +39,23 @@ bench: $(VENV)/.test
 bench-wake: $(VENV)/.test
 	@.ci/packages $(BENCH_PACKAGES)
 	@$(BIN)/python -m tests.bench wake $(ARGS)
+
+# The money at 10, 100, 1,000 and 10,000 branches; forecasts against their past; kills while usage is written.
+bench-finops bench-forecast bench-kill: $(VENV)/.test
+	@$(BIN)/python -m tests.bench $(@:bench-%=%) $(ARGS)
+
+# Scans of large databases beside pg_dump and a has_table_privilege cross join.
+bench-drift bench-posture: $(VENV)/.test tests/npm/node_modules
+	@$(BIN)/python -m tests.bench $(@:bench-%=%) $(ARGS)
+
+# The whole gate of each, and what it checked.
+dashboards: $(VENV)/.test
+	@.ci/packages $(TEST_PACKAGES) $(DRAWING_PACKAGES)
+	@$(BIN)/python -m tests.gates.dashboards $(ARGS)
+
+alerts: $(VENV)/.test
+	@.ci/packages $(TEST_PACKAGES)
+	@$(BIN)/python -m tests.gates.alerts $(ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
