@@ -6,9 +6,16 @@ import httpx
 import pytest
 
 from collectors.base import Status
+from collectors.neon import inventory
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import METRICS, Inventory, observe, refresh
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse, stamp
+
+
+@pytest.fixture(autouse=True)
+def a_large_organisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two projects stand for many here."""
+    monkeypatch.setattr(inventory, "READ_AT_EVERY_LOOK", 0)
 
 
 @pytest.fixture
@@ -34,6 +41,17 @@ async def test_first_look_reads_everything_once(plane: ControlPlane) -> None:
     assert inventory.server_now == NOW and inventory.skew == 0
     assert not inventory.notes and not inventory.unknown_project_ids
     assert inventory.requests == sum(plane.count().values()) == 1 + 2 + 3 * 2
+
+
+async def test_a_small_organisation_has_its_computes_read_at_every_look(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "READ_AT_EVERY_LOOK", 3)
+    first = await look(plane)
+    plane.count()
+    second = await look(plane, first)
+    assert plane.count() == {"/projects": 2, **{f"/projects/{name}/endpoints": 1 for name in first.projects}}
+    assert second.endpoints == first.endpoints
 
 
 async def test_a_quiet_round_costs_only_the_list(plane: ControlPlane) -> None:
