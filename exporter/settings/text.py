@@ -104,7 +104,7 @@ def _sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
         for inner, inner_field in model.model_fields.items():
             nested = _model(inner_field.annotation)
             if nested is not None:
-                yield f"{name}.{inner}", nested, True
+                yield f"{name}.{inner}", nested, _is_list(inner_field.annotation)
 
 
 def _doc(model: type[BaseModel]) -> str:
@@ -122,13 +122,17 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
     if isinstance(value, Path):
         return str(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _yaml(value: Any) -> str:
-    return "" if value is None else json.dumps(_plain(value))
+    if isinstance(value, BaseModel):
+        return "as below"
+    return "" if value is None else json.dumps(_plain(value), default=str)
 
 
 def _type(field: FieldInfo) -> str:
