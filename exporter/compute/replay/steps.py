@@ -1,7 +1,8 @@
 """The steps of a replay: what each setting would have changed in the stored buckets.
 
 A step answers twice, for the lowest and for the highest bill that the facts allow. CU-seconds stay whole numbers: what
-is saved is rounded down, what is added is rounded up.
+is saved is rounded down, what is added is rounded up. Sizes are fractions of whole numbers, and the arithmetic is done
+on those: there are as many hours as branches times 744.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from exporter.compute.cost import HOURLY, UsageFact
+from exporter.compute.cost import UsageFact
 from exporter.compute.rates import HOUR
+from exporter.compute.replay.scene import Changes, Scene, seconds_of, spread
 
 if TYPE_CHECKING:
-    from exporter.compute.replay.whatif import Life, Stored
+    from exporter.compute.replay.whatif import Stored
 
 MICRO = 10**6
 RESTORE = "instant_restore_bytes_month"
-BRANCH_HOURS = "extra_branches_month"
 Notes = dict[str, None]
+Hours = tuple[list[UsageFact], Changes]
+"""The hours as they would have been, and what that changes in the sums of the month."""
 
 
 class Side(Enum):
@@ -30,56 +33,23 @@ class Side(Enum):
     HIGH = 1
 
 
-class Delta(NamedTuple):
-    """How much more (or less) a bucket holds; the fact names it."""
-
-    fact: UsageFact
-    value: int
-
-
-def branch_ttl(
-    stored: Stored, hours: list[UsageFact], ttl: int, notes: Notes
-) -> tuple[list[Delta], list[UsageFact], str]:
+def branch_ttl(scene: Scene, hours: Sequence[UsageFact], ttl: int, notes: Notes) -> tuple[Hours, str]:
     """Branches end at an age: their usage after that hour is gone, and so are the branch-hours of that time."""
-    ends: dict[str, int] = {}
-    exact = "exact"
-    for branch in stored.ephemeral:
-        if stored.projects is not None and branch.project_id not in stored.projects:
-            continue
-        gone = max(stored.start, -(-(branch.created + ttl) // HOUR) * HOUR)
-        if gone < min(stored.end, branch.ended or stored.end):
-            ends[branch.id] = gone
-            if not branch.known:
-                exact = "estimated"
-                notes["deleted branches are as old as their first usage in the ledger"] = None
-    past = (fact for fact in stored.branch_usage if fact.start >= ends.get(fact.branch_id, fact.start + 1))
-    deltas = [*(Delta(fact, -fact.value) for fact in past), *_branch_hours(stored, ends)]
-    kept = [fact for fact in hours if fact.start < ends.get(fact.branch_id, fact.start + 1)]
-    notes[f"branches that end: {len(ends)}"] = None
-    return deltas, kept, exact
+    ended = scene.ended(ttl)
+    notes.update(dict.fromkeys(ended.notes))
+    ends = ended.ends
+    kept = [fact for fact in hours if fact.branch_id not in ends or fact.start < ends[fact.branch_id]]
+    return (kept, ended.changes), ended.exact
 
 
-def _branch_hours(stored: Stored, ends: Mapping[str, int]) -> Iterator[Delta]:
-    fewer: dict[tuple[str, int], int] = {}
-    for branch in stored.ephemeral:
-        if branch.id in ends:
-            last = (min(stored.end, branch.ended or stored.end)) // HOUR * HOUR
-            for hour in range(ends[branch.id], last, HOUR):
-                fewer[branch.project_id, hour] = fewer.get((branch.project_id, hour), 0) + 1
-    for fact in stored.facts:
-        if fact.metric == BRANCH_HOURS and fact.granularity == HOURLY:
-            count = fewer.get((fact.project_id, fact.start), 0)
-            if count:
-                yield Delta(fact, -min(count, fact.value))
-
-
-def suspend(stored: Stored, hours: list[UsageFact], after: int, side: Side, notes: Notes) -> list[UsageFact]:
+def suspend(scene: Scene, hours: list[UsageFact], after: int, side: Side, notes: Notes) -> Hours:
     """Another suspend timeout: the idle end of each time awake is shorter or longer.
 
     Shorter, the ends are cut for sure (the highest bill), and computes may also sleep in pauses that nobody stored: at
     the lowest bill they are awake only while they were measured busy. Longer, a compute stays up until its next wake at
     most, which its stored wakes tell.
     """
+    stored = scene.stored
     by_branch = _by_branch(stored, hours)
     changed: dict[tuple[str, int], int] = {}
     for branch, own in by_branch.items():
@@ -96,25 +66,27 @@ def suspend(stored: Stored, hours: list[UsageFact], after: int, side: Side, note
                 changed.update({(branch, hour): _busy(stored, branch, fact) for hour, fact in own.items()})
             continue
         if after < old:
-            changed.update(_shorter(stored, branch, own, old - after, side))
+            changed.update(_shorter(scene, branch, own, old - after, side))
         else:
-            changed.update(_longer(stored, branch, own, after - old, side))
-    return _rewritten(hours, by_branch, changed)
+            changed.update(_longer(scene, branch, own, after - old, side))
+    return _rewritten(scene, hours, by_branch, changed)
 
 
 def _shorter(
-    stored: Stored, branch: str, own: Mapping[int, UsageFact], less: int, side: Side
+    scene: Scene, branch: str, own: Mapping[int, UsageFact], less: int, side: Side
 ) -> Iterator[tuple[tuple[str, int], int]]:
-    computes = stored.computes[branch]
+    stored = scene.stored
+    computes, awake = stored.computes[branch], scene.awake(branch)
     lives = [life for each in computes.lives or () for life in each]
-    awake = _seconds(lives, stored.end)
-    tails = _seconds([life._replace(start=max(life.start, life.end - less)) for life in lives if life.end], stored.end)
+    tails = seconds_of([life._replace(start=max(life.start, life.end - less)) for life in lives if life.end], 0)
+    least = computes.least_cu or Fraction()
     for hour, fact in own.items():
-        tail = tails.get(hour, 0)
-        mean = Fraction(fact.value, awake[hour]) if awake.get(hour) else Fraction()
-        # An idle compute has scaled down: its end was no larger than the hour's mean.
-        saved = tail * (min(mean, computes.least_cu or Fraction()) if side is Side.HIGH else mean)
-        value = max(0, fact.value - int(saved))
+        tail, up = tails.get(hour, 0), awake.get(hour, 0)
+        saved = tail * fact.value // up if up else 0
+        if side is Side.HIGH:
+            # An idle compute has scaled down: its end was no larger than the hour's mean.
+            saved = min(saved, tail * least.numerator // least.denominator)
+        value = max(0, fact.value - saved)
         if side is Side.LOW:
             value = min(value, _busy(stored, branch, fact))
         if value != fact.value:
@@ -122,33 +94,37 @@ def _shorter(
 
 
 def _longer(
-    stored: Stored, branch: str, own: Mapping[int, UsageFact], more: int, side: Side
+    scene: Scene, branch: str, own: Mapping[int, UsageFact], more: int, side: Side
 ) -> Iterator[tuple[tuple[str, int], int]]:
-    least = stored.computes[branch].least_cu
-    added: dict[int, Fraction] = {}
-    for lives in stored.computes[branch].lives or ():
-        awake = _seconds(lives, stored.end)
+    end, least = scene.stored.end, scene.stored.computes[branch].least_cu
+    added: dict[int, dict[int, int]] = {}  # By hour and denominator of the size: CU-seconds times that.
+    for lives in scene.stored.computes[branch].lives or ():
+        awake = seconds_of(lives, end)
         for life, following in zip(lives, [*lives[1:], None], strict=True):
             if life.end is None:
                 continue
             hour = (life.end - 1) // HOUR * HOUR
             if hour not in own:  # Its usage is not stored: what is before the ledger stays out of it.
                 continue
-            mean = Fraction(own[hour].value, awake[hour]) if awake.get(hour) else Fraction()
-            cu = least if side is Side.LOW and least is not None else max(mean, least or Fraction())
-            for at, seconds in _spread(life.end, min(life.end + more, following.start if following else stored.end)):
-                added[at] = added.get(at, Fraction()) + seconds * cu
-    for at, extra in added.items():
+            cu = least
+            if side is Side.HIGH or cu is None:
+                cu = max(Fraction(own[hour].value, awake[hour]) if awake.get(hour) else Fraction(), cu or Fraction())
+            for at, seconds in spread(life.end, min(life.end + more, following.start if following else end)):
+                parts = added.setdefault(at, {})
+                parts[cu.denominator] = parts.get(cu.denominator, 0) + seconds * cu.numerator
+    for at, parts in added.items():
+        extra = sum((Fraction(part, below) for below, part in parts.items()), Fraction())
         before = own[at].value if at in own else 0
         yield (branch, at), before - int(-extra // 1)
 
 
-def min_cu(stored: Stored, hours: list[UsageFact], least: Fraction, side: Side, notes: Notes) -> list[UsageFact]:
+def min_cu(scene: Scene, hours: list[UsageFact], least: Fraction, side: Side, notes: Notes) -> Hours:
     """Another autoscaling minimum: hours at or below it follow.
 
     Lower, an hour at the old minimum shrinks to what it was measured to need, but not below the new one; unmeasured it
     shrinks fully at the lowest bill and not at all at the highest. Higher, all time awake is at least that large.
     """
+    stored = scene.stored
     by_branch = _by_branch(stored, hours)
     changed: dict[tuple[str, int], int] = {}
     for branch, own in by_branch.items():
@@ -159,35 +135,41 @@ def min_cu(stored: Stored, hours: list[UsageFact], least: Fraction, side: Side, 
             continue
         if old == least:
             continue
-        awake = _seconds([life for each in computes.lives or () for life in each], stored.end)
+        size, awake = Sizes(old, least), scene.awake(branch)
         for hour, fact in own.items():
-            # Without stored wakes: no longer than the hour, and no longer than its CU-seconds at the minimum.
-            most = Fraction(awake[hour]) if awake.get(hour) else min(Fraction(HOUR), fact.value / old)
-            if least > old:
-                value = _raised(fact.value, most, old, least, side)
-            else:
-                busy = stored.busy_us.get((branch, hour))
-                value = _lowered(fact.value, most, (old, least), busy, side)
+            busy = stored.busy_us.get((branch, hour))
+            value = size.of(fact.value, awake.get(hour, 0), busy, side)
             if value != fact.value:
                 changed[branch, hour] = value
-    return _rewritten(hours, by_branch, changed)
+    return _rewritten(scene, hours, by_branch, changed)
 
 
-def _raised(value: int, awake: Fraction, old: Fraction, least: Fraction, side: Side) -> int:
-    new = max(Fraction(value), awake * least) if side is Side.LOW else value + awake * (least - old)
-    return -(-new.numerator // new.denominator)
+class Sizes:
+    """An hour at another minimum, in whole CU-seconds, rounded up."""
 
+    def __init__(self, old: Fraction, least: Fraction) -> None:
+        """Both in CU, over 0 and not the same."""
+        self._below = old.denominator * least.denominator
+        self._old = old.numerator * least.denominator
+        self._least = least.numerator * old.denominator
 
-def _lowered(value: int, awake: Fraction, sizes: tuple[Fraction, Fraction], busy: int | None, side: Side) -> int:
-    old, least = sizes
-    at_least = value <= awake * old * Fraction(101, 100)
-    floor = value * least / old
-    new = Fraction(value)
-    if side is Side.LOW:
-        new = floor if at_least else max(floor, value - awake * (old - least))
-    elif at_least and busy is not None:
-        new = max(floor, min(Fraction(busy, MICRO), new))
-    return value - int(value - new)
+    def of(self, value: int, awake: int, busy: int | None, side: Side) -> int:
+        """``awake`` in seconds, 0 when it is not stored: then no longer than the hour, nor than its CU-seconds tell."""
+        old, least, below = self._old, self._least, self._below
+        up, per = awake, 1  # Seconds awake = up / per.
+        if not awake:
+            up, per = (HOUR, 1) if value * below >= HOUR * old else (value * below, old)
+        if least > old:
+            if side is Side.LOW:
+                return max(value, -(-up * least // (per * below)))
+            return value - -up * (least - old) // (per * below)
+        at_least = value * per * below * 100 <= up * old * 101
+        floor = -(-value * least // old)
+        if side is Side.LOW:
+            return floor if at_least else max(floor, value - up * (old - least) // (per * below))
+        if at_least and busy is not None:
+            return max(floor, min(-(-busy // MICRO), value))
+        return value
 
 
 def history(stored: Stored, facts: Sequence[UsageFact], window: int, notes: Notes) -> list[UsageFact]:
@@ -218,49 +200,34 @@ def _by_branch(stored: Stored, hours: Sequence[UsageFact]) -> dict[str, dict[int
 
 
 def _rewritten(
+    scene: Scene,
     hours: Sequence[UsageFact],
     by_branch: Mapping[str, Mapping[int, UsageFact]],
     changed: Mapping[tuple[str, int], int],
-) -> list[UsageFact]:
+) -> Hours:
     """The hours with their new values; new hours take the names of their branch's last one."""
     rest = dict(changed)
-    found = []
+    found: list[UsageFact] = []
+    changes: Changes = {}
     for fact in hours:
         key = (fact.branch_id, fact.start)
         if key not in changed:
             found.append(fact)
             continue
-        whole = by_branch[fact.branch_id][fact.start].value
-        target = rest.pop(key, None)
-        if target is None:  # The second half of an hour: its share went with the first.
-            found.append(fact._replace(value=0))
-        else:
-            found.append(fact._replace(value=target if whole else 0))
+        # Of the second half of an hour nothing is left: its share went with the first.
+        target = rest.pop(key, 0)
+        value = target if by_branch[fact.branch_id][fact.start].value else 0
+        found.append(fact._replace(value=value))
+        scene.add(changes, fact, value - fact.value)
     for (branch, hour), value in rest.items():
         own = by_branch[branch]
         if value and hour not in own:
-            like = own[max((at for at in own if at <= hour), default=min(own))]
-            found.append(like._replace(start=hour, value=value))
-    return found
+            like = own[max((at for at in own if at <= hour), default=min(own))]._replace(start=hour, value=value)
+            found.append(like)
+            scene.add(changes, like, value)
+    return found, changes
 
 
 def _busy(stored: Stored, branch: str, fact: UsageFact) -> int:
     """CU-seconds that the statements of an hour were measured busy; 0 where none were."""
     return min(fact.value, -(-stored.busy_us.get((branch, fact.start), 0) // MICRO))
-
-
-def _seconds(lives: Sequence[Life], end: int) -> dict[int, int]:
-    """Awake seconds by hour, over all computes."""
-    found: dict[int, int] = {}
-    for life in lives:
-        for hour, seconds in _spread(life.start, life.end if life.end is not None else end):
-            found[hour] = found.get(hour, 0) + seconds
-    return found
-
-
-def _spread(start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end:
-        hour = start // HOUR * HOUR
-        until = min(end, hour + HOUR)
-        yield hour, until - start
-        start = until

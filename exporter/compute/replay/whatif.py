@@ -7,16 +7,16 @@ holds the truth; nothing in the ledger changes. The same settings as now give th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.compute.cost import HOURLY, UsageFact, price
+from exporter.compute.cost import UsageFact, price
 from exporter.compute.rates import RateCard
-from exporter.compute.replay.steps import Delta, Side, branch_ttl, history, min_cu, suspend
+from exporter.compute.replay.scene import Change, Changes, Scene
+from exporter.compute.replay.steps import Hours, Side, branch_ttl, history, min_cu, suspend
 
 
 class Exactness(StrEnum):
@@ -128,8 +128,9 @@ def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = N
     """
     _check(knobs, card)
     before = price(stored.facts, card, plan=plan).total
-    effects = {name: _effect(stored, own, card, plan) for name, own in knobs.given().items()}
-    together = next(iter(effects.values())) if len(effects) == 1 else _effect(stored, knobs, card, plan)
+    scene = Scene(stored, card.boundaries)
+    effects = {name: _effect(scene, own, card, plan) for name, own in knobs.given().items()}
+    together = next(iter(effects.values())) if len(effects) == 1 else _effect(scene, knobs, card, plan)
     return WhatIf(before, effects, together)
 
 
@@ -143,22 +144,23 @@ def _check(knobs: Knobs, card: RateCard) -> None:
             raise ValueError(f"{name} is {value}: it must be more than 0")
 
 
-def _effect(stored: Stored, knobs: Knobs, card: RateCard, plan: str | None) -> Effect:
-    notes: dict[str, None] = {}
+def _effect(scene: Scene, knobs: Knobs, card: RateCard, plan: str | None) -> Effect:
+    stored, notes = scene.stored, dict[str, None]()
     totals = []
     unpriced: tuple[str, ...] = ()
     exactness = Exactness.EXACT
     # Only these two leave room: the rest is the same from both sides.
     sides = [Side.LOW, *([Side.HIGH] if knobs.suspend_after is not None or knobs.min_cu is not None else [])]
     for side in sides:
-        deltas: list[Delta] = []
+        changes: Changes = {}
         hours = list(stored.compute)
         for step in _steps(knobs):
-            changed = step(stored, hours, side, notes)
-            deltas += changed.deltas
-            hours = changed.hours
-            exactness = max(exactness, Exactness(changed.exactness), key=list(Exactness).index)
-        facts = _apply(stored.facts, deltas, card.boundaries)
+            (hours, changed), exact = step(scene, hours, side, notes)
+            for key, change in changed.items():
+                held = changes.setdefault(key, Change(change.like, 0))
+                held.value += change.value
+            exactness = max(exactness, Exactness(exact), key=list(Exactness).index)
+        facts = scene.changed(changes)
         if knobs.history is not None:
             facts = history(stored, facts, knobs.history, notes)
             exactness = max(exactness, Exactness.ESTIMATED, key=list(Exactness).index)
@@ -171,15 +173,7 @@ def _effect(stored: Stored, knobs: Knobs, card: RateCard, plan: str | None) -> E
     return Effect(low, high, exactness, tuple(notes), unpriced)
 
 
-class Changed(NamedTuple):
-    """What a step did."""
-
-    deltas: list[Delta]
-    hours: list[UsageFact]
-    exactness: str
-
-
-_Step = Callable[[Stored, list[UsageFact], Side, dict[str, None]], Changed]
+_Step = Callable[[Scene, list[UsageFact], Side, dict[str, None]], tuple[Hours, str]]
 
 
 def _steps(knobs: Knobs) -> list[_Step]:
@@ -187,21 +181,14 @@ def _steps(knobs: Knobs) -> list[_Step]:
     steps: list[_Step] = []
     if knobs.branch_ttl is not None:
         ttl = knobs.branch_ttl
-        steps.append(lambda stored, hours, _, notes: Changed(*branch_ttl(stored, hours, ttl, notes)))
+        steps.append(lambda scene, hours, _, notes: branch_ttl(scene, hours, ttl, notes))
     if knobs.suspend_after is not None:
         after = knobs.suspend_after
-        steps.append(lambda stored, hours, side, notes: _hourly(hours, suspend(stored, hours, after, side, notes)))
+        steps.append(lambda scene, hours, side, notes: (suspend(scene, hours, after, side, notes), Exactness.ESTIMATED))
     if knobs.min_cu is not None:
         least = knobs.min_cu
-        steps.append(lambda stored, hours, side, notes: _hourly(hours, min_cu(stored, hours, least, side, notes)))
+        steps.append(lambda scene, hours, side, notes: (min_cu(scene, hours, least, side, notes), Exactness.ESTIMATED))
     return steps
-
-
-def _hourly(before: Sequence[UsageFact], after: list[UsageFact]) -> Changed:
-    """The difference of two readings of the same hours; hours that only the second has are new."""
-    known = {fact[:7]: fact.value for fact in before}
-    deltas = [Delta(fact, fact.value - known.get(fact[:7], 0)) for fact in after]
-    return Changed([each for each in deltas if each.value], after, Exactness.ESTIMATED)
 
 
 def _priced(
@@ -218,34 +205,6 @@ def _priced(
         priced = price(facts, card, plan=plan)
     unknown = {f"{each.plan}: {each.component}: {each.why}" for each in priced.unknown}
     return priced.total, tuple(sorted(unknown))
-
-
-def _apply(facts: Sequence[UsageFact], deltas: Iterable[Delta], cuts: Sequence[int]) -> list[UsageFact]:
-    """Change sums by what changed in their hours, of the branch and of its project alike."""
-    changed = list(facts)
-    where: dict[tuple[object, ...], list[int]] = {}
-    for index, fact in enumerate(facts):
-        where.setdefault(_key(fact, fact.branch_id, cuts), []).append(index)
-    for fact, value in deltas:
-        for branch in {fact.branch_id, ""}:
-            places = where.setdefault(_key(fact, branch, cuts), [])
-            if not places and value > 0:
-                places.append(len(changed))
-                changed.append(fact._replace(branch_id=branch, value=0, granularity=HOURLY))
-            rest = value
-            for index in places:
-                moved = max(rest, -changed[index].value)
-                changed[index] = changed[index]._replace(value=changed[index].value + moved)
-                rest -= moved
-                if not rest:
-                    break
-    return changed
-
-
-def _key(fact: UsageFact, branch_id: str, cuts: Sequence[int]) -> tuple[object, ...]:
-    """Which sum an hour is in: one between two changes of a rate; branch-hours stay hours."""
-    at = fact.start if fact.metric == "extra_branches_month" else bisect_right(cuts, fact.start)
-    return (fact.project_id, branch_id, fact.plan, fact.metric, at)
 
 
 def within(stored: Stored, project_id: str) -> bool:
