@@ -20,6 +20,7 @@ from exporter.commands import (
     menu_finops,
     menu_outlook,
     menu_price,
+    menu_recovery,
     menu_report,
     menu_waste,
 )
@@ -83,7 +84,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"neonmeter {__version__}")
     commands = Commands(parser)
-    menus = (menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report, menu_drift)
+    menus = (
+        menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report, menu_drift,
+        menu_recovery,
+    )  # fmt: skip
     for menu in menus:
         menu.add(commands)
     return parser, commands

@@ -21,6 +21,8 @@ from exporter.settings.budgets import Budgets
 from exporter.settings.drift import DriftSettings
 from exporter.settings.finops import CostSettings, LedgerSettings
 from exporter.settings.outlook import AnomalySettings
+from exporter.settings.posture import PostureSettings
+from exporter.settings.recovery import RecoverySettings
 from exporter.settings.report import ReportSettings
 from exporter.settings.sections import (
     CollectorSettings,
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     waste: WasteSettings = WasteSettings()
     report: ReportSettings = ReportSettings()
     drift: DriftSettings = DriftSettings()
+    recovery: RecoverySettings = RecoverySettings()
+    posture: PostureSettings = PostureSettings()
     intervals: IntervalSettings = IntervalSettings()
     http: HttpSettings = HttpSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -159,7 +163,7 @@ def _plain_key_variables(tree: dict[str, Any]) -> None:
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    known = {*Settings.model_fields, "config"}
+    known = {*Settings.model_fields, "config", "drill_key"}
     for name in sorted(environ):
         if name.startswith(PREFIX) and (section := name.removeprefix(PREFIX).lower().split("__")[0]) not in known:
             yield f"{name}: unknown variable{_suggest(section, known)}"

@@ -1,0 +1,178 @@
+"""What a drill does at Neon, step by step: find the branch, wait for operations, find and remove what is left over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from collectors.neon.client import NeonClient
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Branch, BranchPage, Model
+from collectors.neon.operations import read_operations
+from exporter.recovery.book import Book, Drill
+from exporter.recovery.targets import earliest_restorable
+from exporter.recovery.writer import DrillWriter, began_at
+
+POLL_SECONDS = 1.0
+OVER_AFTER_SECONDS = 86_400.0
+"""A branch of a drill that nobody here knows is left alone for so long: the drill may run elsewhere."""
+_FINAL = frozenset({"finished", "skipped"})
+_FAILED = frozenset({"failed", "error", "cancelled"})
+
+
+class DrillError(Exception):
+    """The drill cannot go on: one line for a person."""
+
+
+class Database(Model):
+    """``Database`` of the API, as far as a drill reads it."""
+
+    name: str
+
+
+class DatabaseList(Model):
+    """GET /projects/{project_id}/branches/{branch_id}/databases."""
+
+    databases: tuple[Database, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The branch that a drill goes back in."""
+
+    project_id: str
+    project_name: str
+    branch_id: str
+    branch_name: str
+    host: str
+    """Of its compute; empty without one."""
+    earliest: float | None
+    """Earliest restorable instant; None when Neon does not tell the window."""
+
+
+def source_of(inventory: Inventory, text: str) -> Source:
+    """The branch of ``project/branch`` by ids or names.
+
+    Raises:
+        DrillError: there is none, or it cannot be told from others.
+    """
+    project_text, _, branch_text = text.partition("/")
+    if not project_text or not branch_text:
+        raise DrillError(f"{text!r}: write PROJECT/BRANCH, by names or ids")
+    projects = [each for each in inventory.projects.values() if project_text in (each.id, each.name)]
+    if len(projects) != 1:
+        known = ", ".join(sorted(each.name or each.id for each in inventory.projects.values())[:12]) or "none"
+        why = "several projects are called so: give the id" if projects else f"the key sees {known}"
+        raise DrillError(f"there is no one project {project_text!r}; {why}")
+    project = projects[0]
+    mine = [each for each in inventory.branches.values() if each.project_id == project.id]
+    branch = next((each for each in mine if branch_text in (each.id, each.name)), None)
+    if branch is None:
+        known = ", ".join(sorted(each.name for each in mine)[:12])
+        raise DrillError(f"{project.name} has no branch {branch_text!r}; there are {known}")
+    endpoints = [each for each in inventory.endpoints.values() if each.branch_id == branch.id]
+    writing = [each.host for each in endpoints if each.type == "read_write"]
+    retention = project.history_retention_seconds
+    earliest = (
+        None
+        if retention is None
+        else earliest_restorable(inventory.server_now, retention, branch.created_at, branch.last_reset_at)
+    )
+    return Source(project.id, project.name, branch.id, branch.name, next(iter(writing), ""), earliest)
+
+
+async def wait_for_operations(
+    client: NeonClient, project_id: str, branch_id: str, since: float, seconds: float
+) -> dict[str, float]:
+    """Wait until every operation on the branch has ended well; answers what each took, in seconds, by action.
+
+    Raises:
+        DrillError: one failed, or they take longer than ``seconds``.
+        NeonError: Neon does not answer.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        listed = await read_operations(client, project_id, since - 60)
+        mine = [each for each in listed if each.branch_id == branch_id]
+        failed = [f"{each.action} {each.status}" for each in mine if each.status in _FAILED]
+        if failed:
+            raise DrillError(f"Neon could not make the branch: {', '.join(failed)}")
+        if mine and all(each.status in _FINAL for each in mine):
+            return {each.action: each.total_duration_ms / 1000 for each in mine}
+        if time.monotonic() > deadline:
+            running = ", ".join(f"{each.action} {each.status}" for each in mine if each.status not in _FINAL) or "none"
+            raise DrillError(f"the branch was not ready after {seconds:.0f} s; operations: {running}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def databases_of(client: NeonClient, project_id: str, branch_id: str) -> list[str]:
+    """The databases that the control plane knows of a branch.
+
+    Raises:
+        NeonError: the list could not be read.
+    """
+    page, _ = await client.get(f"/projects/{project_id}/branches/{branch_id}/databases", None, DatabaseList)
+    return [each.name for each in page.databases]
+
+
+async def branches_of(client: NeonClient, project_id: str) -> tuple[Branch, ...]:
+    """The branches of a project as they are now.
+
+    Raises:
+        NeonError: the list could not be read.
+    """
+    return (await client.pages(f"/projects/{project_id}/branches", {}, BranchPage)).items
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """A branch of a drill that is over, or may be."""
+
+    branch: Branch
+    ours: Drill | None
+    """The drill of our ledger that made it."""
+    over: bool
+    """Whether that drill certainly is over."""
+
+
+def leftovers(branches: Iterable[Branch], book: Book, now: float) -> list[LeftOver]:
+    """Branches of drills among these. Call it inside ``Book.alone``: then no drill of our ledger runs.
+
+    Raises:
+        BookError: the ledger cannot be read.
+    """
+    ours = {each.copy_name: each for each in book.drills()}
+    found = []
+    for branch in branches:
+        began = began_at(branch.name)
+        if began is None or branch.default or branch.protected or not branch.parent_id:
+            continue
+        mine = ours.get(branch.name)
+        over = mine is not None or now - began > OVER_AFTER_SECONDS or (branch.expires_at or now) < now
+        found.append(LeftOver(branch, mine, over))
+    return found
+
+
+async def remove(client: NeonClient, writer: DrillWriter, branch: Branch, seconds: float) -> None:
+    """Delete a branch of a drill and see that it is gone.
+
+    Raises:
+        NeonError, DrillError: it is still there.
+    """
+    deadline = time.monotonic() + seconds
+    await writer.delete(branch)
+    while any(each.id == branch.id for each in await branches_of(client, branch.project_id)):
+        if time.monotonic() > deadline:
+            raise DrillError(f"{branch.name} was asked to go and is still there after {seconds:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def find_copy(client: NeonClient, project_id: str, name: str) -> Branch | None:
+    """The branch of a drill by its name; None when it was never made.
+
+    Raises:
+        NeonError: nobody knows.
+    """
+    return next((each for each in await branches_of(client, project_id) if each.name == name), None)
