@@ -8,7 +8,8 @@ weights; what has no measure at all by declared weights, else it is ``__shared__
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import inf
@@ -141,14 +142,17 @@ class _Splitting:
     ) -> dict[DayKey, Use]:
         self._look_at(hours)
         self._compute(compute, hours)
+        counted: list[UsageFact] = []
         for fact in usage:
             component = METRIC_COMPONENTS.get(fact.metric)
             if component is Component.EXTRA_BRANCHES:
-                self._extra_branches(fact)
+                counted.append(fact)
             elif component is Component.SNAPSHOT_STORAGE and not fact.branch_id:
                 self._snapshots(fact)
             elif component not in (None, Component.COMPUTE) and fact.branch_id:
                 self._use(fact, fact.branch_id, component).add(self._measured(fact, component))
+        for fact, times in self._alike(counted):
+            self._extra_branches(fact, times)
         for key, use in self._uses.items():
             self._place(key, use)
         self._share()
@@ -213,8 +217,30 @@ class _Splitting:
     def _whole(self, amount: int) -> Use:
         return self._by(amount, {}, Confidence.EXACT)
 
-    def _extra_branches(self, fact: UsageFact) -> None:
-        """What is past the allowance in this bucket goes by how long each child lived in it."""
+    def _alike(self, counted: Iterable[UsageFact]) -> Iterator[tuple[UsageFact, int]]:
+        """Buckets of branch-hours, and how many more there are in which the same children lived: those split alike.
+
+        A project has hundreds of children and 24 hours in a day, and in most of these none came or went.
+        """
+        edges: dict[str, list[int]] = {}
+        alike: dict[object, list[UsageFact]] = {}
+        for fact in counted:
+            project = fact.project_id
+            if project not in edges:
+                lives = self._weights.children.get(project, ())
+                edges[project] = sorted({at for life in lives for at in (life.start, life.end)})
+            end = fact.start + bucket_hours(fact.start, fact.granularity) * HOUR
+            same = bisect_right(edges[project], fact.start)
+            if bisect_left(edges[project], end) > same:  # Somebody came or went within it: like no other.
+                yield fact, 1
+            else:
+                key = (project, fact.plan, fact.granularity, end - fact.start, fact.value, same)
+                alike.setdefault(key, []).append(fact)
+        for facts in alike.values():
+            yield facts[0], len(facts)
+
+    def _extra_branches(self, fact: UsageFact, times: int = 1) -> None:
+        """What is past the allowance in this bucket, so many times, goes by how long each child lived in it."""
         hours = bucket_hours(fact.start, fact.granularity)
         billable = max(0, fact.value - self._weights.free_children(fact.plan) * hours) * MICRO
         if not billable:
@@ -227,12 +253,12 @@ class _Splitting:
                 lived[life.branch_id] = lived.get(life.branch_id, 0) + seconds
         known = sum(lived.values())
         if not known:
-            self._use(fact, PROJECT_LEVEL, Component.EXTRA_BRANCHES).add(self._whole(billable))
+            self._use(fact, PROJECT_LEVEL, Component.EXTRA_BRANCHES).add(self._whole(billable * times))
             return
         close = abs(known - fact.value * HOUR) <= CLOSE_ENOUGH * fact.value * HOUR
         confidence = Confidence.MEASURED if close else Confidence.ESTIMATED
         for branch, part in largest_remainder(billable, lived).items():
-            self._use(fact, branch, Component.EXTRA_BRANCHES).add(self._by(part, {SHARED: 1}, confidence))
+            self._use(fact, branch, Component.EXTRA_BRANCHES).add(self._by(part * times, {SHARED: 1}, confidence))
 
     def _snapshots(self, fact: UsageFact) -> None:
         """By the branch that each was taken of, size x time; then as the child storage of that branch."""

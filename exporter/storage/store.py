@@ -50,6 +50,10 @@ class StoreHeldError(StoreError):
     """An agent writes to the file; whoever only adds rows that no agent writes may use ``Store.open_beside``."""
 
 
+class StoreOldError(StoreError):
+    """Written by an older neonmeter: some part lacks tables that this program wants."""
+
+
 class Store:
     """The open file. Safe to share between threads; do not ``await`` inside a transaction or a snapshot."""
 
@@ -79,13 +83,31 @@ class Store:
     def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
         """Open the file, creating it (mode 0600) and bringing its tables up to date.
 
-        A reader (``read_only``) may open it beside the one writer, and changes nothing; ``beside`` is for
-        :meth:`open_beside`.
+        A reader (``read_only``) may open it beside the one writer, and changes nothing, but that it brings the tables of
+        an older neonmeter up to date where no agent holds them; ``beside`` is for :meth:`open_beside`.
 
         Raises:
             StoreHeldError: another agent writes to it.
             StoreError: it is damaged, foreign, newer than this program, or not accessible.
         """
+        if read_only:
+            try:
+                return cls._open(path, rooms, read_only=True)
+            except StoreOldError as old:
+                cls._update(path, rooms, old)
+        return cls._open(path, rooms, read_only=read_only, beside=beside)
+
+    @classmethod
+    def _update(cls, path: Path, rooms: Rooms, old: StoreOldError) -> None:
+        try:
+            cls._open(path, rooms).close()
+        except StoreHeldError as held:
+            raise StoreError(f"{old}; first stop the older one that still runs ({held})") from held
+        except StoreError as problem:
+            raise StoreError(f"{old}; here it failed: {problem}") from problem
+
+    @classmethod
+    def _open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
         wanted = {**_OWN_ROOMS, **rooms}
         guard = -1 if read_only or beside else _guard(path)
         connections: list[sqlite3.Connection] = []
@@ -272,7 +294,7 @@ def _check(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
     for name, migrations in rooms.items():
         version = found.get(name, 0)
         if version < len(migrations):
-            raise StoreError(
+            raise StoreOldError(
                 f"{path}: written by an older neonmeter (its part {name!r} has version {version}, this program wants "
                 f"{len(migrations)}); start `neonmeter run` once, it brings the file up to date"
             )

@@ -381,3 +381,15 @@ def test_a_tenant_that_does_more_never_pays_less(world: World, more_us: int, mor
     after = split(world)
     for component in (Component.COMPUTE, Component.INSTANT_RESTORE, Component.PUBLIC_TRANSFER):
         assert of_a(after, component) >= of_a(before, component) - 2
+
+
+@given(worlds())
+def test_hours_in_which_the_same_children_lived_split_as_each_alone(world: World) -> None:
+    world.weights = replace(world.weights, owner=lambda project, branch: None, declared=lambda *_: {})
+    world.policies = Policies()
+    together = {k: u for k, u in split(world).items() if k.component is Component.EXTRA_BRANCHES}
+    apart: dict[DayKey, Use] = {}
+    for one in [each for each in world.usage if each.metric == EXTRA]:
+        for name, use in split_day([one], [], [], world.weights, open_from=world.open_from).items():
+            apart.setdefault(name, Use()).add(use)
+    assert together == apart

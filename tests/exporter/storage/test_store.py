@@ -171,13 +171,25 @@ def test_a_newer_program_brings_the_tables_up_to_date(path: Path) -> None:
     store = Store.open(path, ONE)
     write(store, 1)
     store.close()
-    with pytest.raises(StoreError, match="written by an older neonmeter"):
-        Store.open(path, TWO, read_only=True)
     store = Store.open(path, TWO)
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO note VALUES (2, 'y', 'z')")
     assert count(store) == 2
     store.close()
+
+
+def test_a_reader_brings_them_up_to_date_unless_an_older_agent_runs(path: Path) -> None:
+    old = Store.open(path, ONE)
+    write(old, 1)
+    with pytest.raises(StoreError, match=rf"written by an older neonmeter .* stop .* \(process {os.getpid()}\)"):
+        Store.open(path, TWO, read_only=True)
+    old.close()
+    reader = Store.open(path, TWO, read_only=True)
+    assert count(reader) == 1
+    with pytest.raises(StoreError, match="reading only"):
+        write(reader, 2)
+    reader.close()
+    Store.open(path, TWO, read_only=True).close()
 
 
 @pytest.mark.parametrize("read_only", [False, True])
