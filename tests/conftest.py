@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.fix_twin",
     "tests.fix_twin_world",
     "tests.fix_agent",
+    "tests.fix_openbao",
 ]
