@@ -12,10 +12,14 @@ from collectors.metric import Metric
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the settings decide for one target: ``expected_slots`` of its branch, ``top`` series per kind of session."""
+    """What the settings decide for one target.
+
+    ``expected_slots`` of its branch, ``top`` series per kind of session, ``wanted_settings`` of the desired state.
+    """
 
     expected_slots: tuple[str, ...] = ()
     top: int = 20
+    wanted_settings: tuple[str, ...] = ()
 
 
 ALL: Mapping[str, Callable[[Options], SqlCollector]] = {
@@ -24,7 +28,7 @@ ALL: Mapping[str, Callable[[Options], SqlCollector]] = {
     "databases": lambda _: databases.DatabasesCollector(),
     "sizes": lambda _: sizes.SizesCollector(),
     "activity": lambda options: activity.ActivityCollector(options.top),
-    "settings": lambda _: settings.SettingsCollector(),
+    "settings": lambda options: settings.SettingsCollector(options.wanted_settings),
 }
 """Every collector that reads SQL, by name. A new one is its file, its SQL, a line here and a test."""
 

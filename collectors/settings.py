@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
 from collectors import query
 from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
@@ -50,6 +50,10 @@ FINGERPRINT = Metric(
     "altered one.", max_series=1,
 )  # fmt: skip
 
+MOST_ROLES: Final = 500
+_NAME = re.compile(r"[a-z_][a-z0-9_.]*\Z")
+_ON: Final = ("on", "true", "yes", "1")
+_OFF: Final = ("off", "false", "no", "0")
 METRICS: Final = (VALUE, INFO, PENDING, CHANGED, FINGERPRINT)
 
 _UNIT = re.compile(r"(?P<times>\d*)(?P<unit>B|kB|MB|GB|TB|us|ms|s|min|h|d)\Z")
@@ -60,26 +64,49 @@ _FACTOR: Final = {
 }  # fmt: skip
 
 
+class Setting(NamedTuple):
+    """One setting: its value only where it is listed, else the MD5 of it; both as PostgreSQL keeps it, in ``unit``."""
+
+    value: str | None
+    digest: str
+    unit: str | None
+    vartype: str
+    changed: bool
+    """It differs from the built-in default."""
+
+
 @dataclass(frozen=True, slots=True)
 class SettingsFacts:
-    """All settings that differ from the built-in default, as MD5 hashes of their values, and their fingerprint."""
+    """All settings that differ from the built-in default, as MD5 hashes of their values, and their fingerprint.
+
+    ``settings`` has these, and the listed and wanted ones; ``roles`` what each role may, None where they are too many.
+    """
 
     changed: Mapping[str, str]
     fingerprint: str
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    roles: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
 class SettingsCollector:
-    """Reads the listed settings and what was changed."""
+    """Reads the listed settings and what was changed; of ``wanted`` names, also what was not."""
 
+    wanted: tuple[str, ...] = ()
     name: str = "settings"
     interval: float = 900.0
     metrics: tuple[Metric, ...] = METRICS
     probes: tuple[str, ...] = ()
 
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """One statement; a listed setting that a version lacks has no row."""
-        return (Query("settings", query.load("settings", server.version_num // 10_000)),)
+        """The settings (a listed one that a version lacks has no row), and the roles."""
+        names = ",".join(name for name in self.wanted if _NAME.match(name))
+        major = server.version_num // 10_000
+        return (
+            Query("wanted", f"SELECT set_config('neonmeter.wanted', '{names}', true)"),
+            Query("settings", query.load("settings", major)),
+            Query("roles", query.load("settings_roles", major)),
+        )
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:  # noqa: ARG002 - the protocol's
         """Map the rows.
@@ -101,11 +128,45 @@ class SettingsCollector:
         families.set(INFO, tuple(words.values()), 1)
         families.set(PENDING, (), sum(1 for row in rows if row["pending_restart"]))
         changed = {row["name"]: row["hash"] or "" for row in rows if row["changed"] and not IDENTITY.match(row["name"])}
-        facts = SettingsFacts(changed, fingerprint(changed))
+        known = {
+            row["name"]: Setting(row["value"], row["hash"] or "", row["unit"], row["vartype"], bool(row["changed"]))
+            for row in rows
+            if not IDENTITY.match(row["name"])
+        }
+        facts = SettingsFacts(changed, fingerprint(changed), known, _roles(results.get("roles")))
         families.set(CHANGED, (), len(changed))
         # 52 bits: as much of the hash as a float carries exactly.
         families.set(FINGERPRINT, (), int(facts.fingerprint[:13], 16))
         return Reading(families, len(rows), facts)
+
+
+def _roles(result: Result | None) -> dict[str, str] | None:
+    found = {row["role"]: row["attributes"] for row in query.records(result)} if result is not None else {}
+    return found if 0 < len(found) <= MOST_ROLES else None
+
+
+def canonical(wanted: object, unit: str | None, vartype: str) -> str:
+    """A value as somebody writes it (8MB, 500ms, true), as PostgreSQL keeps it in ``unit``.
+
+    Raises:
+        ValueError: it is not of that kind.
+    """
+    text = str(wanted).strip()
+    if vartype == "bool":
+        word = text.lower()
+        if word not in (*_ON, *_OFF):
+            raise ValueError(f"{text!r} is neither on nor off")
+        return "on" if word in _ON else "off"
+    if vartype not in ("integer", "real"):
+        return text
+    match = re.fullmatch(r"(?P<number>-?[0-9.]+)\s*(?P<unit>B|kB|MB|GB|TB|us|ms|s|min|h|d)?", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a number with a unit")
+    number = Fraction(match["number"])
+    own = _UNIT.match(unit or "")
+    if match["unit"] and own:
+        number *= _FACTOR[match["unit"]] / (int(own["times"] or 1) * _FACTOR[own["unit"]])
+    return str(int(number)) if number.denominator == 1 else f"{float(number):g}"
 
 
 def base_value(value: str | None, unit: str | None, vartype: str) -> Value | None:

@@ -34,6 +34,8 @@ from exporter.drift.history_book import HistoryBook
 from exporter.drift.prints import DRIFT_SCHEMA, Prints
 from exporter.drift.rider import DriftRider
 from exporter.drift.service import DriftService
+from exporter.drift.settings_book import SettingsBook
+from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
 from exporter.durable.statements import ROOMS as DURABLE_ROOMS
 from exporter.durable.statements import Durable
 from exporter.durable.tenancy import ROOMS as TENANCY_ROOMS
@@ -174,7 +176,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     sizes = SchemaSizes(
         durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
     )  # fmt: skip
-    riding, drift = _drift(settings, kept, sizes, rules)
+    riding, drift = _drift(settings, kept, sizes, readings, rules=rules)
     riders: list[Rider] = [sizes, *([riding] if settings.drift.enabled else [])]
     users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
     visitor = Visitor(
@@ -213,8 +215,14 @@ def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rul
     )
 
 
-def _drift(settings: Settings, kept: Kept, sizes: SchemaSizes, rules: TenantRules) -> tuple[DriftRider, DriftService]:
+def _drift(
+    settings: Settings, kept: Kept, sizes: SchemaSizes, readings: Readings, *, rules: TenantRules
+) -> tuple[DriftRider, DriftService]:
     prints = Prints(kept.store)
+    judge, keeper = SettingsJudge(settings.drift), SettingsKeeper(SettingsBook(kept.store))
+    if settings.drift.enabled:
+        readings.on_settings = keeper.keep
+        readings.wanted_settings = judge.desired.names if judge.desired else ()
     rider = DriftRider(
         prints,
         kept.disk,
@@ -227,6 +235,8 @@ def _drift(settings: Settings, kept: Kept, sizes: SchemaSizes, rules: TenantRule
     service = DriftService(
         settings.drift,
         Comparer(settings.drift, prints, approvals_of(settings), rules),
+        judge=judge,
+        keeper=keeper,
         prints=prints,
         rider=rider,
         state=kept.state,

@@ -25,4 +25,5 @@ SELECT s.name,
   FROM pg_catalog.pg_settings AS s
   LEFT JOIN listed AS l ON l.name = s.name
  WHERE s.source <> 'client'
-   AND (l.name IS NOT NULL OR s.reset_val IS DISTINCT FROM s.boot_val OR s.pending_restart)
+   AND (l.name IS NOT NULL OR s.reset_val IS DISTINCT FROM s.boot_val OR s.pending_restart
+        OR s.name = ANY (string_to_array(current_setting('neonmeter.wanted', true), ',')))

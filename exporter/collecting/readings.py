@@ -11,6 +11,7 @@ from collectors import ALL, Options
 from collectors.base import Epoch, NoDataError, Observation, Reading, SqlCollector, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.session import Visit
+from collectors.settings import SettingsFacts
 from collectors.statements import StatementSample
 from collectors.wake import WakeState
 from exporter.collecting.places import Compute
@@ -46,6 +47,8 @@ RECALLED = "known from before the last start of neonmeter; it was not read since
 
 OnSizes = Callable[[Compute, Families, float], None]
 """Takes the sizes of databases read at a time (unix seconds); called on the disk's thread."""
+OnSettings = Callable[[Compute, SettingsFacts, float], None]
+"""The same with the settings of a server."""
 
 _log = logging.getLogger("neonmeter.visits")
 
@@ -63,6 +66,9 @@ class Readings:
         self._lives: dict[tuple[str, str], float | None] = {}
         """By collector and target: when the compute was started that was last read."""
         self.on_sizes: OnSizes | None = None
+        self.on_settings: OnSettings | None = None
+        self.wanted_settings: tuple[str, ...] = ()
+        """Settings that somebody holds against a desired state."""
         self._intervals = {name: self._interval(name) for name in ALL}
 
     def _interval(self, name: str) -> float:
@@ -75,7 +81,7 @@ class Readings:
         All of them in a new life of the compute: it forgot its statistics, and may be gone before the interval is over.
         The statements always, since each visit may be the last before a suspend loses what the tenants' shares rest on.
         """
-        options = Options(expected_slots=self._slots(compute.place), top=self._settings.top_statements)
+        options = Options(self._slots(compute.place), self._settings.top_statements, self.wanted_settings)
         due = []
         for name, build in ALL.items():
             chosen = self._settings.collectors.get(name)
@@ -129,6 +135,8 @@ class Readings:
             families = await self._disk.run(self._absorber(compute, epoch, reading))
             if collector.name == "sizes" and self.on_sizes is not None:
                 await self._disk.run(partial(self.on_sizes, compute, families, made.opened_at))
+            if isinstance(reading.facts, SettingsFacts) and self.on_settings is not None:
+                await self._disk.run(partial(self.on_settings, compute, reading.facts, made.opened_at))
         except NoDataError as nothing:
             return replace(blank, status=Status.NO_DATA, error=str(nothing))
         except Exception as problem:

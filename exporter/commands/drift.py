@@ -102,21 +102,25 @@ def _wanted(branch: str | None, desk: Desk, inventory: Inventory) -> Ids | None:
 def _show(
     options: argparse.Namespace, settings: Settings, desk: Desk, inventory: Inventory, only: Ids | None
 ) -> int:  # fmt: skip
-    from exporter.drift.judge import judge
+    from exporter.commands import drift_settings
+    from exporter.drift.judge import judge, judge_settings
 
     del settings
     now = time.time()
     found = list(judge(desk, inventory, now, only))
+    held_against = judge_settings(desk, inventory, now, only)
     if options.json:
-        print(json.dumps({"databases": [as_dict(each, details=only is not None) for each in found]}, indent=2))
+        databases = [as_dict(each, details=only is not None) for each in found]
+        print(json.dumps({"databases": databases, "settings": drift_settings.as_dict(held_against)}, indent=2))
     elif options.markdown:
-        print(_markdown(found), end="")
+        print(_markdown(found) + drift_settings.as_markdown(held_against), end="")
     elif only is not None:
-        print("\n".join(_one(each, now) for each in found))
-    elif found:
-        print(_overview(found, now), end="")
+        print("\n".join(_one(each, now) for each in found) + drift_settings.details(held_against), end="")
     else:
-        print("No database has been read yet: `neonmeter run` does, while somebody else works on a branch.")
+        unread = "No database has been read yet: `neonmeter run` does, while somebody else works on a branch.\n"
+        print((_overview(found, now) if found else unread) + drift_settings.overview(held_against), end="")
+    if desk.judge.problem:
+        print(desk.judge.problem, file=sys.stderr)
     return OK
 
 

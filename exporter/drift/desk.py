@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +13,8 @@ from exporter.drift.comparer import Comparer
 from exporter.drift.history_book import HistoryBook, KeptHistories
 from exporter.drift.names import Ids, of_store
 from exporter.drift.prints import Held, PrintKey, Prints
+from exporter.drift.settings_book import ComputeIds, KeptSettings, SettingsBook
+from exporter.drift.settings_drift import SettingsJudge
 from exporter.finops.desk import names_of
 from exporter.storage.store import Rooms, Store
 
@@ -32,6 +34,8 @@ class Desk:
     held: dict[PrintKey, Held]
     approved: dict[PrintKey, Approval]
     since: dict[PrintKey, tuple[str, float]]
+    settings: Mapping[ComputeIds, KeptSettings]
+    judge: SettingsJudge
     branches: dict[str, Ids]
     """Branches that were read, by ``project/branch``."""
 
@@ -63,6 +67,8 @@ def open_desk(settings: Settings, rooms: Rooms, rules: TenantRules) -> Iterator[
             held=held,
             approved=approvals.all(),
             since=prints.since(),
+            settings=SettingsBook(store).all(),
+            judge=SettingsJudge(settings.drift),
             branches=of_store(names_of(store), held),
         )
     finally:

@@ -12,6 +12,7 @@ from exporter.drift.comparer import Place, places
 from exporter.drift.desk import Desk
 from exporter.drift.names import Ids
 from exporter.drift.prints import Held, PrintKey
+from exporter.drift.settings_drift import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,16 @@ def judge(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None)
         since = desk.since.get(key)
         began = since[1] if since is not None and since[0] == baseline.policy and drift.changes else None
         yield Judged(key, place, there[key], baseline, drift, tenants, began)
+
+
+def judge_settings(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None) -> dict[str, Found]:
+    """Settings of every branch that is held against anything, by ``project/branch``."""
+    found = {
+        place.name: desk.judge.judge(place, inventory, desk.settings, desk.held, now)
+        for ids, place in places(inventory).items()
+        if only in (None, ids)
+    }
+    return {name: each for name, each in sorted(found.items()) if each}
 
 
 def names_of_places(inventory: Inventory) -> dict[str, Ids]:

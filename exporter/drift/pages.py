@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from exporter.compute.drift import ADDED, CHANGED, REMOVED, Change, Drift, TenantDrift
+from exporter.compute.desired import SettingsDrift
+from exporter.compute.drift import ADDED, CHANGED, REMOVED, Change, Drift, IgnoreRule, TenantDrift
 
 SIGNS = {ADDED: "+", REMOVED: "-", CHANGED: "~"}
 MOST_LINES = 60
@@ -84,6 +85,45 @@ def tenants_markdown(title: str, found: TenantDrift, *, most: int = 20) -> str:
     return "\n".join([*lines, ""])
 
 
+def rules(ignore: Iterable[IgnoreRule], now: float) -> list[dict[str, object]]:
+    """What is meant to differ, with the reason and until when."""
+    return [
+        {
+            "reason": rule.reason,
+            "kind": rule.kind,
+            "schema": rule.schema,
+            "identity": rule.identity,
+            "expires": rule.expires,
+            "in_force": rule.expires is None or now < rule.expires,
+        }
+        for rule in ignore
+    ]
+
+
+def rules_markdown(ignore: Sequence[IgnoreRule], now: float) -> str:
+    """The same as a list; nothing without rules."""
+    if not ignore:
+        return ""
+    lines = ["", heading("What is meant to differ", 3), ""]
+    for rule in ignore:
+        until = "" if rule.expires is None else f", until {day(rule.expires)}" + (" (over)" * (now >= rule.expires))
+        lines.append(f"- {rule.kind} `{rule.schema}.{rule.identity}`: {rule.reason}{until}")
+    return "\n".join([*lines, ""])
+
+
+def settings_markdown(found: Mapping[str, SettingsDrift]) -> str:
+    """Settings that differ, by what they were held against; nothing where there is nothing to say."""
+    parts = []
+    for what, drift in found.items():
+        title = "Settings, against the desired state" if what == "desired" else "Settings, against the parent"
+        lines = ["", heading(title, 3), ""]
+        lines += list(table(drift.changes)) if drift.changes else ["As they should be."]
+        if drift.unverified:
+            lines += ["", f"Not checked yet: {', '.join(drift.unverified)}."]
+        parts.append("\n".join([*lines, ""]))
+    return "".join(parts)
+
+
 def words(changes: Iterable[Change], most: int) -> Iterator[str]:
     """Changes in a few words each."""
     every = list(changes)
@@ -93,9 +133,9 @@ def words(changes: Iterable[Change], most: int) -> Iterator[str]:
         yield f"and {len(every) - most} more"
 
 
-def instant(at: float) -> str:
-    """A time for a person, in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def day(at: float) -> str:
+    """A day for a person, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
 def page_markdown(name: str, databases: Mapping[str, Mapping[str, object]], parts: Mapping[str, str]) -> str:

@@ -56,6 +56,8 @@ class Held:
     taken_at: float
     digests: Mapping[str, str]
     """By schema: what the server is told that we know (``Fingerprint.digests``)."""
+    extensions: Mapping[str, str]
+    """Version by name."""
 
 
 class Prints:
@@ -123,7 +125,12 @@ class Prints:
 
 def held_of(found: Fingerprint) -> Held:
     """What memory keeps of it."""
-    return Held(found.pg_major, found.digest, found.taken_at, found.digests())
+    extensions = {
+        key.identity: each.definition.partition(" in ")[0]
+        for key, each in found.objects.items()
+        if key.kind == "extension"
+    }
+    return Held(found.pg_major, found.digest, found.taken_at, found.digests(), extensions)
 
 
 def _packed(found: Fingerprint) -> bytes:

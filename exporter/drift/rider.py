@@ -77,7 +77,7 @@ class DriftRider:
         if self.held is None:
             self.histories = await self._disk.run(self._book.all)
             self.held = await self._disk.run(self._prints.held)
-            self.moved |= self.held.keys()
+            self.moved.update(self.held)
         return self.held
 
     def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
@@ -107,6 +107,8 @@ class DriftRider:
                 self.moved.add(key)
         else:
             status, why = failures.get(fingerprint.NAME, (Status.NO_DATA, "a lock stood in the way"))
+            if "(XX000)" in why:
+                status, why = Status.NO_DATA, f"a table was altered under the scan: {why}"
             self._note(key, status, why)
         told = readings.get(migrations.NAME)
         if told is not None and isinstance(told.facts, MigrationFacts):

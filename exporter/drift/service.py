@@ -7,6 +7,7 @@ A comparison is done again only when one of its two sides, or the rules, moved. 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from exporter.compute.drift import Drift, TenantDrift
-from exporter.drift import metrics, pages
+from exporter.drift import metrics, pages, settings_drift
 from exporter.drift.baselines import Baseline
 from exporter.drift.comparer import Comparer, Place, places
 from exporter.drift.histories import Histories
+from exporter.drift.names import Ids
 from exporter.drift.prints import Held, PrintKey, Prints
 from exporter.drift.rider import DriftRider, Scan
+from exporter.drift.settings_drift import Found, SettingsJudge, SettingsKeeper
 from exporter.serving.details import Details
 from exporter.settings.drift import DriftSettings
 from exporter.state import State
@@ -28,6 +31,7 @@ from exporter.state import State
 NAME = "drift"
 INTERVAL = 3600.0
 TENANTS_SHOWN = 200
+_log = logging.getLogger("neonmeter.drift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class DriftService:
         settings: DriftSettings,
         comparer: Comparer,
         *,
+        judge: SettingsJudge,
+        keeper: SettingsKeeper,
         prints: Prints,
         rider: DriftRider,
         state: State,
@@ -56,6 +62,8 @@ class DriftService:
     ) -> None:
         self._settings = settings
         self._comparer = comparer
+        self._judge = judge
+        self._keeper = keeper
         self._prints = prints
         self._rider = rider
         self._state = state
@@ -64,6 +72,9 @@ class DriftService:
         self._histories = Histories(settings)
         self._found: dict[PrintKey, tuple[object, Finding]] = {}
         self._kinds: dict[PrintKey, set[tuple[str, str]]] = {}
+        self._settings_seen: dict[Ids, set[tuple[str, str, str]]] = {}
+        self._said = ""
+        self._last: dict[Target, object] = {}
         self._shown: set[Target] = set()
         self._pages: dict[str, object] = {}
 
@@ -73,15 +84,26 @@ class DriftService:
             return
         known_places = places(inventory)
         held = {key: each for key, each in (await self._rider.load()).items() if key[:2] in known_places}
-        now = self._clock()
         approvals, since = await asyncio.to_thread(lambda: (self._comparer.approvals(), self._prints.since()))
-        by_branch: dict[tuple[str, str], dict[PrintKey, Finding]] = {}
+        settings = await asyncio.to_thread(self._look_at_settings, inventory, known_places, held)
+        by_branch: dict[Ids, dict[PrintKey, Finding]] = {ids: {} for ids in settings}
         for key in sorted(held):
             place = known_places[key.project_id, key.branch_id]
             baseline = self._comparer.baseline(key, place, held, approvals)
             found = await self._finding(key, held[key], baseline, place, since.get(key))
             by_branch.setdefault((key.project_id, key.branch_id), {})[key] = found
-        self._show(by_branch, held, known_places, now)
+        self._show(by_branch, held, known_places, settings)
+
+    def _look_at_settings(
+        self, inventory: Inventory, known_places: Mapping[Ids, Place], held: Mapping[PrintKey, Held]
+    ) -> dict[Ids, Found]:
+        self._judge.look()
+        kept, now = self._keeper.all(), self._clock()
+        found = {ids: self._judge.judge(place, inventory, kept, held, now) for ids, place in known_places.items()}
+        if self._judge.problem != self._said:
+            self._said = self._judge.problem
+            _log.warning("%s", self._said or "drift.desired: understood again")
+        return {ids: each for ids, each in found.items() if each}
 
     async def _finding(
         self, key: PrintKey, held: Held, baseline: Baseline, place: Place, since: tuple[str, float] | None
@@ -104,11 +126,12 @@ class DriftService:
 
     def _show(
         self,
-        by_branch: Mapping[tuple[str, str], Mapping[PrintKey, Finding]],
+        by_branch: Mapping[Ids, Mapping[PrintKey, Finding]],
         held: Mapping[PrintKey, Held],
-        known_places: Mapping[tuple[str, str], Place],
-        now: float,
+        known_places: Mapping[Ids, Place],
+        settings: Mapping[Ids, Found],
     ) -> None:
+        now = self._clock()
         shown: set[Target] = set()
         told: dict[str, object] = {}
         for names, findings in by_branch.items():
@@ -117,18 +140,32 @@ class DriftService:
             families = Families()
             for key, found in findings.items():
                 self._fill(families, key, held[key], found)
+            told_settings = settings.get(names, {})
+            settings_drift.fill(families, told_settings, self._settings_seen.setdefault(names, set()))
             histories = self._histories.fill(families, findings, self._rider.histories, place.project)
-            observation = Observation(NAME, target, Status.OK, now, families=families, rows=len(findings))
-            self._state.put(observation, interval=INTERVAL, forever=True)
+            self._put(target, families, len(findings))
             shown.add(target)
-            page = _page(place.name, findings, held, histories, self._rider.scans)
-            told["/".join(names)], told["/".join(names) + ".md"] = page
+            page, text = _page(place.name, findings, held, histories, self._rider.scans)
+            page |= {
+                "settings": dict(settings_drift.page(told_settings)),
+                "ignore": pages.rules(self._comparer.ignore, now),
+            }
+            text += pages.settings_markdown(told_settings) + pages.rules_markdown(self._comparer.ignore, now)
+            told["/".join(names)], told["/".join(names) + ".md"] = page, text
         for gone in self._shown - shown:
-            self._state.put(Observation(NAME, gone, Status.OK, now), interval=INTERVAL, forever=True)
+            self._put(gone, Families(), 0)
         self._shown = shown
         if told != self._pages:
             self._pages = told
             self._details.replace(NAME, {**told, "": _summary(by_branch, known_places)})
+
+    def _put(self, target: Target, families: Families, rows: int) -> None:
+        """Only what is new: most looks find everything as it was."""
+        plain = {metric: dict(series) for metric, series in families.items()}
+        if self._last.get(target) != plain:
+            self._last[target] = plain
+            observation = Observation(NAME, target, Status.OK, self._clock(), families=families, rows=rows)
+            self._state.put(observation, interval=INTERVAL, forever=True)
 
     def _fill(self, families: Families, key: PrintKey, held: Held, found: Finding) -> None:
         datname, policy = key.datname, found.baseline.policy
@@ -146,7 +183,7 @@ class DriftService:
                 families.set(metrics.SINCE, (datname, policy), found.since)
         counts = found.drift.counts()
         seen = self._kinds.setdefault(key, set())
-        seen |= counts.keys()
+        seen.update(counts)
         for kind, change in seen:
             families.set(metrics.OBJECTS, (datname, kind, change), counts.get((kind, change), 0))
         if found.tenants is not None:
@@ -207,7 +244,7 @@ def section(datname: str, found: Finding) -> str:
 
 
 def _summary(
-    by_branch: Mapping[tuple[str, str], Mapping[PrintKey, Finding]], known_places: Mapping[tuple[str, str], Place]
+    by_branch: Mapping[Ids, Mapping[PrintKey, Finding]], known_places: Mapping[Ids, Place]
 ) -> dict[str, object]:
     def rows() -> Iterable[dict[str, object]]:
         for names, findings in by_branch.items():

@@ -1,0 +1,149 @@
+"""Settings of a branch against its parent's and against the desired state; shared by the agent and the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from collectors.metric import Families
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Endpoint
+from collectors.settings import SettingsFacts
+from exporter.collecting.places import Compute
+from exporter.compute.desired import SettingsDrift, against, between
+from exporter.compute.drift import IgnoreRule
+from exporter.drift import metrics
+from exporter.drift.comparer import Place, rules_of_settings
+from exporter.drift.desired import Desired, DesiredError, platform_of
+from exporter.drift.names import Ids
+from exporter.drift.prints import Held, PrintKey
+from exporter.drift.settings_book import ComputeIds, KeptSettings, SettingsBook
+from exporter.settings.drift import DriftSettings
+
+Found = Mapping[str, SettingsDrift]
+"""What was found, by ``desired`` and ``parent``."""
+
+
+class SettingsKeeper:
+    """What the computes told last, in memory and on the disk; called on the disk's thread."""
+
+    def __init__(self, book: SettingsBook) -> None:
+        self._book = book
+        self._known: dict[ComputeIds, KeptSettings] | None = None
+
+    def all(self) -> Mapping[ComputeIds, KeptSettings]:
+        """Everything that is known."""
+        if self._known is None:
+            self._known = self._book.all()
+        return self._known
+
+    def keep(self, compute: Compute, facts: SettingsFacts, at: float) -> None:
+        """Take one reading in; on the disk only when something is new."""
+        ids = (compute.place.project_id, compute.place.branch_id, compute.endpoint.id)
+        before = self.all().get(ids)
+        if before is None or (before.settings, before.roles) != (facts.settings, facts.roles):
+            # A new mapping: whoever looks at the old one meanwhile sees a whole one.
+            self._known = {**self.all(), ids: self._book.write(ids, facts, at)}
+
+
+class SettingsJudge:
+    """Compares by the settings of drift."""
+
+    def __init__(self, settings: DriftSettings) -> None:
+        self._path = settings.desired
+        self._mark: tuple[int, int] | None = None
+        self._rules: tuple[IgnoreRule, ...] = rules_of_settings(settings)
+        self.desired: Desired | None = None
+        self.problem = ""
+        self.look()
+
+    def look(self) -> None:
+        """Read the file of the desired state again if it changed; one that is broken leaves the last good one."""
+        if self._path is None:
+            return
+        try:
+            stat = self._path.stat()
+            mark = (stat.st_mtime_ns, stat.st_size)
+            if mark != self._mark:
+                self._mark = mark
+                self.desired, self.problem = Desired.read(self._path), ""
+        except OSError as problem:
+            self.problem = f"drift.desired: {self._path}: {problem.strerror}"
+        except DesiredError as problem:
+            self.problem = str(problem)
+
+    def judge(
+        self,
+        place: Place,
+        inventory: Inventory,
+        kept: Mapping[ComputeIds, KeptSettings],
+        held: Mapping[PrintKey, Held],
+        now: float,
+    ) -> Found:
+        """One branch, by what it is held against; empty where there is nothing to hold it against."""
+        ids = (place.project.id, place.branch.id)
+        mine = _of_branch(kept, ids)
+        found: dict[str, SettingsDrift] = {}
+        if self.desired is not None:
+            try:
+                settings = mine.settings if mine else {}
+                wanted = self.desired.of(place.project, place.branch, settings)
+                platform = platform_of(place.project, _endpoint(inventory, ids))
+                drift = against(wanted, mine, platform, _extensions(held, ids))
+            except DesiredError as problem:
+                self.problem = str(problem)
+            else:
+                if wanted.settings or wanted.platform or wanted.extensions or wanted.roles:
+                    found["desired"] = self._kept(drift, now)
+        parent = _of_branch(kept, (place.project.id, place.branch.parent_id)) if place.branch.parent_id else None
+        if mine is not None and parent is not None:
+            found["parent"] = self._kept(between(parent, mine), now)
+        return found
+
+    def _kept(self, drift: SettingsDrift, now: float) -> SettingsDrift:
+        changes = tuple(each for each in drift.changes if not any(rule.covers(each, now) for rule in self._rules))
+        return replace(drift, changes=changes)
+
+
+def fill(families: Families, found: Found, seen: set[tuple[str, str, str]]) -> None:
+    """The series of one branch; a kind that differed once (``seen``) goes on as 0."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for what, drift in found.items():
+        families.set(metrics.SETTINGS_DETECTED, (what,), 1 if drift.changes else 0)
+        families.set(metrics.SETTINGS_UNVERIFIED, (what,), len(drift.unverified))
+        for change in drift.changes:
+            key = (what, change.kind, change.change)
+            counts[key] = counts.get(key, 0) + 1
+    seen.update(counts)
+    for key in seen:
+        families.set(metrics.SETTINGS_OBJECTS, key, counts.get(key, 0))
+
+
+def _of_branch(kept: Mapping[ComputeIds, KeptSettings], ids: Ids) -> KeptSettings | None:
+    """Of several computes of a branch, the one that was read last."""
+    mine = [each for key, each in kept.items() if key[:2] == ids]
+    return max(mine, key=lambda each: each.taken_at, default=None)
+
+
+def _endpoint(inventory: Inventory, ids: Ids) -> Endpoint | None:
+    mine = (each for each in inventory.endpoints.values() if (each.project_id, each.branch_id) == ids)
+    return min(mine, key=lambda each: (each.type != "read_write", each.id), default=None)
+
+
+def _extensions(held: Mapping[PrintKey, Held], ids: Ids) -> dict[str, str] | None:
+    """Of all databases that were read; None when none was."""
+    mine = [each.extensions for key, each in sorted(held.items()) if key[:2] == ids]
+    return {name: version for each in mine for name, version in each.items()} if mine else None
+
+
+def page(found: Found) -> Iterator[tuple[str, dict[str, object]]]:
+    """For programs."""
+    for what, drift in found.items():
+        yield (
+            what,
+            {
+                "drifted": bool(drift.changes),
+                "unverified": list(drift.unverified),
+                "changes": [{name: value for name, value in each._asdict().items() if value} for each in drift.changes],
+            },
+        )

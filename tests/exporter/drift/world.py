@@ -1,0 +1,150 @@
+"""A service of drift over a real store, without servers: two branches of one project, fed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from collectors.base import Reading, Status
+from collectors.fingerprint import NAME, FingerprintDelta
+from collectors.metric import Families
+from collectors.migrations import NAME as MIGRATIONS
+from collectors.migrations import History, MigrationFacts
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Branch, Endpoint, Project
+from collectors.settings import SettingsFacts
+from exporter.collecting.places import Compute, computes
+from exporter.compute.tenants import TenantRule, TenantRules
+from exporter.drift.approvals import Approvals
+from exporter.drift.comparer import Comparer
+from exporter.drift.history_book import HistoryBook
+from exporter.drift.prints import DRIFT_SCHEMA, PrintKey, Prints
+from exporter.drift.rider import DriftRider
+from exporter.drift.service import DriftService
+from exporter.drift.settings_book import SettingsBook
+from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
+from exporter.serving.details import Details
+from exporter.serving.snapshot import SnapshotBuilder
+from exporter.settings.drift import DriftSettings
+from exporter.state import State
+from exporter.storage.disk import Disk
+from exporter.storage.store import Store
+from tests.exporter.compute.test_drift import Objects, made
+
+MAIN, CHILD = PrintKey("p1", "br-main", "app"), PrintKey("p1", "br-child", "app")
+
+
+def inventory(**project: Any) -> Inventory:
+    """One project with main and its child, a compute each."""
+    shop = Project.model_validate({"id": "p1", "name": "shop", **project})
+    branches = [
+        Branch.model_validate({"id": "br-main", "project_id": "p1", "name": "main", "default": True}),
+        Branch.model_validate({"id": "br-child", "project_id": "p1", "name": "child", "parent_id": "br-main"}),
+    ]
+    endpoints = [
+        Endpoint.model_validate(
+            {"id": f"ep-{each.name}", "project_id": "p1", "branch_id": each.id, "host": "h.example",
+             "type": "read_write", "autoscaling_limit_max_cu": 2}
+        )
+        for each in branches
+    ]  # fmt: skip
+    return Inventory(
+        "org", "Org", "", {"p1": shop}, {each.id: each for each in branches}, {each.id: each for each in endpoints},
+        frozenset(), (), 0.0, 0.0, 0.0, 0,
+    )  # fmt: skip
+
+
+@dataclass
+class World:
+    """One life of the agent's drift."""
+
+    store: Store
+    folder: Path
+    settings: DriftSettings
+    now: float = 1000.0
+    details: Details = field(default_factory=Details)
+
+    def __post_init__(self) -> None:
+        self.disk = Disk()
+        self.state = State(SnapshotBuilder())
+        self.prints = Prints(self.store)
+        self.approvals = Approvals(self.folder / "approved")
+        rules = TenantRules([TenantRule(schema="t_(?P<tenant>.+)")])
+        self.keeper = SettingsKeeper(SettingsBook(self.store))
+        self.rider = DriftRider(
+            self.prints, self.disk, self.state, book=HistoryBook(self.store), clock=lambda: self.now
+        )  # fmt: skip
+        self.service = DriftService(
+            self.settings,
+            Comparer(self.settings, self.prints, self.approvals, rules),
+            judge=SettingsJudge(self.settings),
+            keeper=self.keeper,
+            prints=self.prints,
+            rider=self.rider,
+            state=self.state,
+            details=self.details,
+            clock=lambda: self.now,
+        )
+        self.inventory = inventory()
+
+    def compute(self, key: PrintKey) -> Compute:
+        return next(each for each in computes(self.inventory) if each.place.branch_id == key.branch_id)
+
+    async def read(self, key: PrintKey, objects: Objects) -> None:
+        """A ride that brought a fingerprint."""
+        found = made(objects)
+        delta = FingerprintDelta(18, key.datname, self.now, found.schemas, found.objects, 0.02)
+        await self.rider.take(self.compute(key), key.datname, {NAME: Reading(Families(), 1, delta)}, {})
+
+    async def missed(self, key: PrintKey, status: Status, why: str) -> None:
+        """A ride that brought none."""
+        await self.rider.take(self.compute(key), key.datname, {}, {NAME: (status, why)})
+
+    async def migrated(self, key: PrintKey, *histories: History) -> None:
+        """A ride that brought histories."""
+        facts = MigrationFacts(key.datname, histories, ())
+        await self.rider.take(self.compute(key), key.datname, {MIGRATIONS: Reading(Families(), 1, facts)}, {})
+        await self.rider.finish(self.compute(key), [key.datname], Status.OK, "", 0.1)
+
+    def told(self, key: PrintKey, facts: SettingsFacts) -> None:
+        self.keeper.keep(self.compute(key), facts, self.now)
+
+    async def look(self) -> None:
+        await self.service.look(self.inventory)
+
+    def series(self, name: str, collector: str = "drift") -> dict[tuple[str, ...], float]:
+        """By branch id and labels."""
+        return {
+            (target.labels[1], *labels): float(value)
+            for found, target, entry in self.state.entries()
+            if found == collector
+            for metric, each in entry.last.families.items()
+            if metric.name == name
+            for labels, value in each.items()
+        }
+
+    def page(self, key: PrintKey) -> dict[str, Any]:
+        detail = self.details.get(f"/api/v1/drift/{key.project_id}/{key.branch_id}")
+        assert detail is not None
+        found: dict[str, Any] = json.loads(detail.body)
+        return found
+
+    def markdown(self, key: PrintKey) -> str:
+        detail = self.details.get(f"/api/v1/drift/{key.project_id}/{key.branch_id}.md")
+        assert detail is not None
+        return detail.body.decode()
+
+
+@contextmanager
+def world(folder: Path, **settings: Any) -> Iterator[World]:
+    store = Store.open(folder / "neonmeter.db", {"drift": DRIFT_SCHEMA})
+    made_world = World(store, folder, DriftSettings.model_validate(settings))
+    try:
+        yield made_world
+    finally:
+        made_world.disk.close()
+        store.close()
