@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.fix_twin_world",
     "tests.fix_agent",
     "tests.fix_openbao",
+    "tests.fix_s3",
 ]
