@@ -47,6 +47,7 @@ from exporter.finops.desk import book_of
 from exporter.finops.outlook.forecast_book import OUTLOOK_SCHEMA
 from exporter.finops.rates import ratecard
 from exporter.ledger.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
+from exporter.recovery.service import RecoveryService
 from exporter.selfmetrics import SelfMetrics
 from exporter.serving.details import Details
 from exporter.settings import PoolerSettings, Settings
@@ -126,6 +127,7 @@ class Wiring:
     tenants: TenantReadings
     drift: DriftService
     kept: Kept
+    recovery: RecoveryService
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
         """One reading of one PgBouncer (of every address behind its name)."""
@@ -195,7 +197,8 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     kept.tenancy.use(rules)
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
-    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, kept)
+    recovery = RecoveryService(settings, kept.state)
+    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, kept, recovery)
 
 
 def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rules: TenantRules) -> Feeds:

@@ -114,6 +114,7 @@ class Rounds:
         await self.wiring.awake.look(found)
         await self.wiring.visitor.round(found)
         await self.wiring.drift.look(found)
+        await self.wiring.recovery.look(found, feeds.known.snapshots)
         if self._first:
             self._first = False
             await asyncio.gather(self._consume(), feeds.read_operations())

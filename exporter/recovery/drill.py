@@ -22,8 +22,9 @@ from collectors.neon.errors import NeonError
 from collectors.neon.models import Endpoint
 from exporter.recovery import checks
 from exporter.recovery.book import ABORTED, BEGAN, ENDED, FAILED, OK, Book, BookError, Check, Drill
+from exporter.recovery.drill_names import copy_name
 from exporter.recovery.steps import DrillError, Source, databases_of, find_copy, remove, wait_for_operations
-from exporter.recovery.writer import DrillWriter, Wanted, copy_name
+from exporter.recovery.writer import DrillWriter, Wanted
 from exporter.settings.dsn import DsnError
 from exporter.settings.recovery import Heartbeat, Marker, Sentinel
 from exporter.settings.secret import SecretError

@@ -12,8 +12,9 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, BranchPage, Model
 from collectors.neon.operations import read_operations
 from exporter.recovery.book import Book, Drill
+from exporter.recovery.drill_names import began_at
 from exporter.recovery.targets import earliest_restorable
-from exporter.recovery.writer import DrillWriter, began_at
+from exporter.recovery.writer import DrillWriter
 
 POLL_SECONDS = 1.0
 OVER_AFTER_SECONDS = 86_400.0

@@ -7,8 +7,6 @@ which a test of the architecture holds. It refuses to delete any branch whose na
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +19,8 @@ from pydantic import ValidationError
 from collectors.base import Status
 from collectors.neon.errors import NeonError, advice, one_line, retry_after
 from collectors.neon.models import Branch, Endpoint, ErrorAnswer, Model, Operation
+from exporter.recovery.drill_names import began_at
 
-_NAME = re.compile(r"neonmeter-drill-(\d{8}T\d{6})Z-[0-9a-f]{6}\Z")
 _PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 ANNOTATION = "neonmeter-drill"
@@ -45,17 +43,6 @@ class Wanted:
     at: float
     expires_at: float
     kind: str = "read_only"
-
-
-def copy_name(now: float) -> str:
-    """A name that says what the branch is for and since when, and that no other branch has."""
-    return f"neonmeter-drill-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}Z-{secrets.token_hex(3)}"
-
-
-def began_at(name: str) -> float | None:
-    """When the drill of a branch of this name began; None when it is not a drill's."""
-    found = _NAME.match(name)
-    return datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp() if found else None
 
 
 class DrillWriter:
