@@ -103,7 +103,8 @@ class RoleFound:
     predefined: tuple[str, ...]
     valid_until: float | None
     connections: int
-    seen: bool
+    seen: bool | None
+    """True: has a session now. That it has none now says nothing, so it is None and never False."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ def _roles(result: Result | None, *, asked: bool) -> tuple[tuple[RoleFound, ...]
     found = tuple(
         RoleFound(
             row["name"], row["login"], tuple(row["attributes"]), tuple(row["borrowed"]), row["acts_as_neon"],
-            tuple(row["predefined"]), row["valid_until"], int(row["connections"]), row["seen"],
+            tuple(row["predefined"]), row["valid_until"], int(row["connections"]), row["seen"] or None,
         )
         for row in rows
     )  # fmt: skip

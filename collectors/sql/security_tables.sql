@@ -76,12 +76,12 @@ WITH RECURSIVE given AS MATERIALIZED (
     FROM pg_catalog.pg_rewrite AS w JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
      AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> w.ev_class
     JOIN rel ON rel.oid = w.ev_class AND rel.relkind IN ('v', 'm')
-), through (view, oid) AS (
-  SELECT view, oid FROM uses
-  UNION SELECT t.view, u.oid FROM through AS t JOIN uses AS u ON u.view = t.oid
-    JOIN rel AS inner_view ON inner_view.oid = t.oid
-   WHERE inner_view.relkind = 'v' AND (inner_view.reloptions::text ~* 'security_invoker=(true|on|1|yes)'
-      OR EXISTS (SELECT 1 FROM rel AS m WHERE m.oid = t.view AND m.relkind = 'm'))
+), through (view, oid, acting) AS (
+  SELECT uses.view, uses.oid, rel.relowner FROM uses JOIN rel ON rel.oid = uses.view
+  UNION SELECT t.view, u.oid, CASE WHEN v.reloptions::text ~* 'security_invoker=(true|on|1|yes)' THEN t.acting
+                              ELSE v.relowner END
+    FROM through AS t JOIN rel AS m ON m.oid = t.view AND m.relkind = 'm'
+    JOIN rel AS v ON v.oid = t.oid AND v.relkind = 'v' JOIN uses AS u ON u.view = v.oid
 ), owns AS (
   SELECT rel.relowner AS oid, rel.relowner AS via FROM rel WHERE rel.relkind IN ('v', 'm')
   UNION SELECT owns.oid, m.roleid FROM owns JOIN pg_catalog.pg_auth_members AS m ON m.member = owns.via
@@ -111,9 +111,9 @@ WITH RECURSIVE given AS MATERIALIZED (
          || CASE WHEN bypasses.now AND EXISTS (SELECT 1 FROM granted WHERE granted.oid = view.oid) THEN '' ELSE '_latent' END,
          coalesce(barred.tenant, ''), '', view.object, barred.object
     FROM through JOIN rel AS view ON view.oid = through.view JOIN barred ON barred.oid = through.oid
-    JOIN pg_catalog.pg_roles AS owner ON owner.oid = view.relowner, LATERAL (
-      SELECT view.relkind = 'm' OR owner.rolsuper OR owner.rolbypassrls OR (NOT barred.relforcerowsecurity
-         AND EXISTS (SELECT 1 FROM owns WHERE owns.oid = view.relowner AND owns.via = barred.relowner)) AS now) AS bypasses
+    JOIN pg_catalog.pg_roles AS owner ON owner.oid = through.acting, LATERAL (
+      SELECT owner.rolsuper OR owner.rolbypassrls OR (NOT barred.relforcerowsecurity AND EXISTS (
+         SELECT 1 FROM owns WHERE owns.oid = through.acting AND owns.via = barred.relowner)) AS now) AS bypasses
    WHERE view.relkind = 'm' OR coalesce(view.reloptions::text, '') !~* 'security_invoker=(true|on|1|yes)'
   UNION ALL
   SELECT 'agent_reads', coalesce(rel.tenant, ''), '', rel.object, '' FROM rel

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from exporter.compute.posture import agent, cdc, isolation, keys, logging, masking, network, recovery, rls, roles
+from exporter.compute.posture import (
+    access,
+    agent,
+    cdc,
+    isolation,
+    keys,
+    logging,
+    masking,
+    network,
+    recovery,
+    rls,
+    roles,
+)
 from exporter.compute.posture.facts import Facts
 from exporter.compute.posture.finding import Finding
 from exporter.compute.posture.judging import Context, Judges, Subject
 from exporter.compute.posture.policy import Policy
 
-THEMES = (isolation, rls, roles, network, logging, agent, keys, masking, recovery, cdc)
+THEMES = (isolation, rls, roles, network, access, logging, agent, keys, masking, recovery, cdc)
 
 
 def evaluate(facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:

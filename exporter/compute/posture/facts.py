@@ -96,7 +96,7 @@ class Role:
     """rolconnlimit; -1 is without limit."""
     tenant: str = ""
     seen: bool | None = None
-    """Has a session or statements now; None: not told."""
+    """Used within ``Policy.role_unused_days``; None: nobody watched that long yet."""
 
 
 @dataclass(frozen=True, slots=True)

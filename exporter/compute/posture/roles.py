@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from exporter.compute.posture.facts import Role, ServerFacts
 from exporter.compute.posture.facts_platform import BranchFacts, ProjectFacts
 from exporter.compute.posture.finding import Finding, Unread, object_id
-from exporter.compute.posture.judging import Context, Judges, absent, days, failed, place, unclear, unread, verdict
+from exporter.compute.posture.judging import (
+    Context,
+    Judges,
+    absent,
+    days,
+    failed,
+    passed,
+    place,
+    unclear,
+    unread,
+    verdict,
+)
 from exporter.compute.posture.policy import DAY, listed
 
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
@@ -113,7 +124,7 @@ def password_age(facts: BranchFacts, context: Context) -> Iterator[Finding]:
 
 
 def role_unused(facts: ServerFacts, context: Context) -> Iterator[Finding]:
-    """P30: a tenant's login has neither a session nor a statement. Judged only where somebody told of it."""
+    """P30: a tenant's login was not seen for long. One look never says so: who watched that long has to tell it."""
     where = place(facts)
     if isinstance(facts.roles, Unread):
         yield unread("P30", where, facts.roles)
@@ -121,15 +132,16 @@ def role_unused(facts: ServerFacts, context: Context) -> Iterator[Finding]:
     tenants = [role for role in facts.roles if role.tenant and role.login]
     if not tenants:
         yield absent("P30", where, "no role here is a tenant's")
-    elif all(role.seen is None for role in tenants):
-        yield unclear("P30", where, "which roles were used is not known yet")
-    else:
-        unused = [role for role in tenants if role.seen is False]
-        text = f"not seen for {context.policy.role_unused_days} d"
-        found = (
-            failed("P30", object_id(where, role.name), f"{role.name} {text}", tenant=role.tenant) for role in unused
-        )
-        yield from verdict("P30", where, found, "every tenant's role is used")
+        return
+    text = f"was not seen for {context.policy.role_unused_days} d"
+    for role in tenants:
+        path = object_id(where, role.name)
+        if role.seen is False:
+            yield failed("P30", path, f"{role.name} {text}", tenant=role.tenant)
+        elif role.seen:
+            yield passed("P30", path, f"{role.name} is used", role.tenant)
+        else:
+            yield unclear("P30", path, f"{role.name} was not watched for {context.policy.role_unused_days} d yet")
 
 
 def passwordless(facts: BranchFacts, _context: Context) -> Iterator[Finding]:
