@@ -189,13 +189,16 @@ def _one(each: Judged, now: float) -> str:
 
 def changes(found: Sequence[Change]) -> str:
     """One object a row, with what it was and what it is."""
-    rows = [(_SIGNS[one.change], one.kind, one.name, _short(one.was) or None, _short(one.now) or None) for one in found]
+    rows = [(_SIGNS[one.change], one.kind, one.name, side(one.kind, one.was), side(one.kind, one.now)) for one in found]
     return table(("", "kind", "object", "baseline", "here"), rows)
 
 
-def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _SHORT else flat[: _SHORT - 3] + "..."
+def side(kind: str, definition: str) -> str | None:
+    """One side of a difference in one line; None where it is missing."""
+    from exporter.drift.pages import readable
+
+    flat = " ".join(readable(kind, definition).split())
+    return (flat if len(flat) <= _SHORT else flat[: _SHORT - 3] + "...") or None
 
 
 def _tenants(
@@ -216,14 +219,14 @@ def _tenants(
         judged = each.tenants
         if judged is None:
             continue
-        by = "which most are like" if judged.by_majority else "the template"
+        by = "which is like most" if judged.by_majority else "the template"
         print(
             f"{each.place.name}, database {each.key.datname}: {judged.alike} alike, "
             f"{len(judged.deviating)} deviating from {judged.reference} ({by})"
         )
         rows = [
-            (tenant, _SIGNS[one.change], one.kind, one.identity or one.schema, _short(one.was) or None,
-             _short(one.now) or None)
+            (tenant, _SIGNS[one.change], one.kind, one.identity or one.schema, side(one.kind, one.was),
+             side(one.kind, one.now))
             for tenant, mine in judged.deviating.items() for one in mine
         ]  # fmt: skip
         if rows:

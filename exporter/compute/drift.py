@@ -17,6 +17,7 @@ CHANGES = (ADDED, REMOVED, CHANGED)
 _OWNERS = frozenset({"table", "view", "matview"})
 _PARTS = frozenset({"column", "index", "constraint", "trigger", "policy", "rule"})
 _GRANTED = ("table ", "column ")
+_MOST_TIED = 20
 _ORDER = "order"
 """The order of a table's columns: compared only where both sides have it and the columns are the same."""
 
@@ -177,11 +178,21 @@ def compare_tenants(
 
 
 def _majority(current: Fingerprint, schemas: Iterable[str]) -> str | None:
-    """The first schema of the largest group that is alike; of equally large ones, the one with the smaller name."""
+    """The first schema of the largest group that is alike; of equally large ones, the one that is nearest to all."""
     groups: dict[str, list[str]] = {}
     for name in sorted(schemas):
         groups.setdefault(current.schemas[name].relative, []).append(name)
-    return min(groups.values(), key=lambda names: (-len(names), names[0]), default=[None])[0]
+    largest = max((len(names) for names in groups.values()), default=0)
+    tied = sorted(names[0] for names in groups.values() if len(names) == largest)
+    return _nearest(current, tied[:_MOST_TIED]) if len(tied) > 1 else next(iter(tied), None)
+
+
+def _nearest(current: Fingerprint, schemas: Sequence[str]) -> str:
+    parts: dict[str, set[tuple[str, str, str]]] = {name: set() for name in schemas}
+    for (kind, schema, identity), each in current.objects.items():
+        if schema in parts:
+            parts[schema].add((kind, _here(identity, schema), each.relative))
+    return min(schemas, key=lambda name: (sum(len(parts[name] ^ other) for other in parts.values()), name))
 
 
 def _here(identity: str, schema: str) -> str:

@@ -79,6 +79,7 @@ class Scene:
         for name, state in states.items():
             if self._states.get(name, state) != state:
                 yield f"{name} {_NEWS.get(state, f'is {state}')}"
+        yield from self._drifted(metrics)
         visits = {
             names.get(labels["endpoint_id"], labels["endpoint_id"]): at
             for labels, at in metrics.get("neonmeter_endpoint_last_visit_timestamp_seconds", [])
@@ -89,7 +90,6 @@ class Scene:
         elif not visits and not self._states:
             yield "waiting for somebody's activity"
         self._states, self._visits = states, visits
-        yield from self._drifted(metrics)
 
     def _drifted(self, metrics: Series) -> Iterator[str]:
         """Branches whose schemas differ in more objects, or in fewer, than at the line before."""

@@ -39,6 +39,28 @@ def tenants_as_dict(found: TenantDrift) -> dict[str, object]:
     }
 
 
+_TABLES = {"r": "table", "p": "partitioned table", "f": "foreign table"}
+_IDENTITY = {
+    "replica identity d": "",
+    "replica identity f": "replica identity full",
+    "replica identity n": "replica identity nothing",
+    "replica identity i": "replica identity index",
+}
+_LISTS = frozenset({"table", "column", "sequence", "type"})
+"""Kinds whose definition is a list of properties, not a statement."""
+
+
+def readable(kind: str, definition: str) -> str:
+    """A definition as a person reads it; the catalogue's letters are spelt out."""
+    if kind not in _LISTS or not definition:
+        return definition
+    parts = definition.split("|")
+    if kind == "table":
+        parts = [_TABLES.get(parts[0], parts[0]), "unlogged" if parts[1:2] == ["u"] else "", *parts[2:]]
+        parts = [_IDENTITY.get(part, part) for part in parts]
+    return ", ".join(part for part in parts if part)
+
+
 def heading(text: str, level: int = 2) -> str:
     """A Markdown heading."""
     return f"{'#' * level} {text}"
@@ -69,14 +91,15 @@ def table(changes: Sequence[Change], most: int = MOST_LINES) -> Iterator[str]:
     yield "| | kind | object | baseline | here |"
     yield "|---|---|---|---|---|"
     for each in changes[:most]:
-        yield f"| {SIGNS[each.change]} | {each.kind} | `{each.name}` | {_code(each.was)} | {_code(each.now)} |"
+        was, now = (_code(readable(each.kind, side)) for side in (each.was, each.now))
+        yield f"| {SIGNS[each.change]} | {each.kind} | `{each.name}` | {was} | {now} |"
     if len(changes) > most:
         yield f"| | | and {len(changes) - most} more | | |"
 
 
 def tenants_markdown(title: str, found: TenantDrift, *, most: int = 20) -> str:
     """Tenants that deviate, and in what."""
-    by = f"the schema `{found.reference}`" + (", which most are like" if found.by_majority else "")
+    by = f"the schema `{found.reference}`" + (", which is like most" if found.by_majority else ", the template")
     lines = [heading(title, 3), "", f"{found.alike} alike, {len(found.deviating)} deviating from {by}.", ""]
     for tenant, changes in list(found.deviating.items())[:most]:
         lines.append(f"- **{tenant}**: " + "; ".join(words(changes, 5)))

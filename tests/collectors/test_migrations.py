@@ -153,6 +153,21 @@ async def test_an_advisory_lock_is_held_only_while_it_is(postgres: Cluster, data
     assert facts.locks == ()
 
 
+async def test_a_lock_in_a_table_is_held_only_while_it_is(postgres: Cluster, database: str) -> None:
+    run(postgres, database, tables.LIQUIBASE.format(schema="public"))
+    _, facts, families = await look(postgres, database)
+    assert facts is not None
+    assert [lock.tool for lock in facts.locks] == ["liquibase"]
+    assert families[migrations.LOCK_HELD] == {(database, "liquibase"): 1}
+    release = "UPDATE databasechangeloglock SET locked = false, lockgranted = NULL, lockedby = NULL"
+    run(postgres, database, release)
+    _, facts, families = await look(postgres, database)
+    assert facts is not None
+    assert facts.locks == ()
+    assert families[migrations.LOCK_HELD] == {(database, "liquibase"): 0}
+    assert migrations.LOCK_AGE not in families
+
+
 def test_the_majority_is_the_most_common_digest() -> None:
     histories = [History("rails", f"t{n}", "x", digest=digest) for n, digest in enumerate("aabbbc")]
     assert majority(histories) == "b"

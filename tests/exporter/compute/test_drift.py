@@ -92,3 +92,12 @@ def test_tenants_against_the_majority_and_a_template() -> None:
     assert (template.reference, template.alike, set(template.deviating)) == (
         "t_3", 1, {"tenant0", "tenant1", "tenant2", "tenant4"}
     )  # fmt: skip
+
+
+def test_where_all_differ_the_reference_is_the_nearest_to_all() -> None:
+    objects: Objects = {}
+    for name in ("t_a", "t_b", "t_c"):
+        objects |= {("schema", name, ""): ""} | table(name, "orders", "id")
+    objects |= {("column", "t_a", "orders.x"): "int", ("column", "t_b", "orders.y"): "int"}
+    found = compare_tenants(made(objects), {"a": "t_a", "b": "t_b", "c": "t_c"})
+    assert (found.reference, set(found.deviating)) == ("t_c", {"a", "b"})
