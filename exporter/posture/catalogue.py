@@ -98,6 +98,11 @@ class Catalogue:
     controls: Mapping[str, Control]
     frameworks: Mapping[str, Framework]
 
+    @property
+    def severities(self) -> dict[str, Severity]:
+        """By control, where the file says another severity than ours: for ``Policy.severities``."""
+        return {id_: each.severity for id_, each in self.controls.items() if each.severity is not SEVERITIES[id_]}
+
     def clauses(self, control: str) -> dict[str, tuple[Clause, ...]]:
         """By framework: the clauses that a control serves."""
         found = {name: each.of(control) for name, each in self.frameworks.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from exporter.compute.posture import (
     access,
@@ -18,7 +19,7 @@ from exporter.compute.posture import (
     roles,
 )
 from exporter.compute.posture.facts import Facts
-from exporter.compute.posture.finding import Finding
+from exporter.compute.posture.finding import SEVERITIES, Finding
 from exporter.compute.posture.judging import Context, Judges, Subject
 from exporter.compute.posture.policy import Policy
 
@@ -31,8 +32,16 @@ def evaluate(facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
     An object of which nothing was read has its findings too, as unknown or error: what is not judged is never silent.
     """
     context = Context(facts, policy, now)
-    found = [finding for part in _parts(facts, context) for finding in part]
+    found = [_weighed(finding, policy) for part in _parts(facts, context) for finding in part]
     return tuple(sorted(found, key=lambda each: (each.control, each.object_id, each.outcome)))
+
+
+def _weighed(finding: Finding, policy: Policy) -> Finding:
+    """The severity of the policy, unless the control itself said a lower one than its own."""
+    wanted = policy.severities.get(finding.control)
+    if wanted is None or (finding.severity is not SEVERITIES[finding.control] and wanted.rank <= finding.severity.rank):
+        return finding
+    return replace(finding, severity=wanted)
 
 
 def _parts(facts: Facts, context: Context) -> Iterator[Iterator[Finding]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from exporter.compute.posture.finding import Severity
+
 EU_REGIONS = ("aws-eu-central-1", "azure-gwc")
 """Neon's regions in the European Union. No prefix tells: aws-eu-west-2 is London."""
 DAY = 86400
@@ -79,6 +81,8 @@ class Policy:
     pgbouncer_least: str = "1.25.2"
     agent_roles: tuple[str, ...] = ()
     """Roles that neonmeter logs in as, beside the one that it read with."""
+    severities: Mapping[str, Severity] = field(default_factory=dict, hash=False)
+    """By control: another severity than ours, for full failures."""
 
     def production(self, project: tuple[str, ...], branch: tuple[str, ...], *, protected: bool) -> bool:
         """Whether a branch, by ids or names, holds production data; ``protected``: it is that or the default."""
