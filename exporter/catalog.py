@@ -14,6 +14,7 @@ from exporter.finops.close import books
 from exporter.finops.costs import costs
 from exporter.finops.outlook import metrics as outlook_metrics
 from exporter.finops.savings import kpis, waste
+from exporter.posture import metrics as posture_metrics
 from exporter.recovery import metrics as recovery_metrics
 
 GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
@@ -30,6 +31,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Schemas", schemas.METRICS),
     ("Migrations", migrations.METRICS),
     ("Drift", drift_metrics.METRICS),
+    ("Posture", posture_metrics.METRICS),
     ("Recovery", recovery_metrics.METRICS),
     ("Statements, coverage", durable.METRICS),
     ("PgBouncer", pgbouncer.METRICS),

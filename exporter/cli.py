@@ -19,6 +19,7 @@ from exporter.commands import (
     menu_drift,
     menu_finops,
     menu_outlook,
+    menu_posture,
     menu_price,
     menu_recovery,
     menu_report,
@@ -86,7 +87,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     commands = Commands(parser)
     menus = (
         menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report, menu_drift,
-        menu_recovery,
+        menu_recovery, menu_posture,
     )  # fmt: skip
     for menu in menus:
         menu.add(commands)

@@ -27,6 +27,7 @@ _SOURCES = {
     "Schemas": "pg_class, pg_namespace of the user databases, rarely (rule R9)",
     "Migrations": "the history tables of thirteen tools in the user databases, pg_locks (rule R9)",
     "Drift": "the system catalogues of the user databases (rule R9), against parent, branch, git or approval",
+    "Posture": "the controls of docs/posture.md, over catalogues, Neon's API, key stores, buckets and handshakes",
     "Recovery": "Neon API: projects, branches, snapshots; the drills' ledger (`neonmeter drill`); the settings",
     "PgBouncer": "SHOW STATS, POOLS, DATABASES, LISTS, CONFIG, VERSION",
     "The agent itself": "this program",

@@ -47,6 +47,9 @@ from exporter.finops.desk import book_of
 from exporter.finops.outlook.forecast_book import OUTLOOK_SCHEMA
 from exporter.finops.rates import ratecard
 from exporter.ledger.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
+from exporter.posture.assemble import assemble
+from exporter.posture.book import POSTURE_SCHEMA
+from exporter.posture.service import PostureService
 from exporter.recovery.service import RecoveryService
 from exporter.selfmetrics import SelfMetrics
 from exporter.serving.details import Details
@@ -68,6 +71,7 @@ ROOMS = {
     "notebook": NOTEBOOK_SCHEMA,
     "outlook": OUTLOOK_SCHEMA,
     "drift": DRIFT_SCHEMA,
+    "posture": POSTURE_SCHEMA,
 }
 """Every room of the store."""
 
@@ -126,6 +130,7 @@ class Wiring:
     awake: AwakeRounds
     tenants: TenantReadings
     drift: DriftService
+    posture: PostureService
     kept: Kept
     recovery: RecoveryService
 
@@ -179,7 +184,10 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
         durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
     )  # fmt: skip
     riding, drift = _drift(settings, kept, sizes, readings, rules=rules)
-    riders: list[Rider] = [sizes, *([riding] if settings.drift.enabled else [])]
+    guard, posture = assemble(settings, kept, rules, client)
+    riders: list[Rider] = [sizes]
+    riders += [riding] if settings.drift.enabled else []
+    riders += [guard] if settings.posture.enabled else []
     users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
     visitor = Visitor(
         settings.sampling,
@@ -198,7 +206,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
     recovery = RecoveryService(settings, kept.state)
-    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, kept, recovery)
+    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, posture, kept, recovery)
 
 
 def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rules: TenantRules) -> Feeds:

@@ -25,6 +25,8 @@ from exporter.wiring import Wiring
 
 PINNED_SECONDS = 15.0
 """Computes that never suspend are looked at this often: watching keeps nothing awake there."""
+POSTURE_SECONDS = 10.0
+"""Whether a source of posture is due is asked this often; each has its own pace (posture.pace)."""
 PUBLISH_CHECK_SECONDS = 0.5
 _log = logging.getLogger("neonmeter.rounds")
 
@@ -86,6 +88,7 @@ class Rounds:
         every("pinned", PINNED_SECONDS, self._pinned, first_in=PINNED_SECONDS)
         every("consumption", intervals.consumption_seconds, self._consume, first_in=intervals.consumption_seconds)
         every("operations", intervals.operations_seconds, self._operations, first_in=intervals.operations_seconds)
+        every("posture", POSTURE_SECONDS, self._posture, first_in=POSTURE_SECONDS)
         for pooler in settings.pgbouncer:
             every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
         schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
@@ -115,6 +118,7 @@ class Rounds:
         await self.wiring.visitor.round(found)
         await self.wiring.drift.look(found)
         await self.wiring.recovery.look(found, feeds.known.snapshots)
+        await self.wiring.posture.look(found)
         if self._first:
             self._first = False
             await asyncio.gather(self._consume(), feeds.read_operations())
@@ -132,6 +136,9 @@ class Rounds:
 
     async def _operations(self) -> None:
         await self.wiring.feeds.read_operations()
+
+    async def _posture(self) -> None:
+        await self.wiring.posture.read(self.wiring.feeds.known.inventory)
 
     def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
         async def read() -> None:
@@ -159,7 +166,7 @@ class Rounds:
                 inventory=wiring.feeds.known.inventory,
                 plans=wiring.visitor.plans,
                 wake_states=wiring.kept.wake_states.all(),
-                notes=(*self._notes.values(), *wiring.feeds.notes()),
+                notes=(*self._notes.values(), *wiring.posture.notes(), *wiring.feeds.notes()),
                 next_round=self._schedule.next_due("round"),
                 refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
             )

@@ -25,9 +25,13 @@ from exporter.compute.posture.facts_platform import (
     ProjectFacts,
     VaultFacts,
 )
+from exporter.compute.posture.facts_platform import (
+    Compute as ComputeFacts,
+)
 from exporter.compute.posture.finding import NOT_ASKED, Known, Unread
 from exporter.compute.posture.policy import Policy
 from exporter.posture.book import FactKey
+from exporter.posture.platform import Snapshots
 from exporter.posture.registry import Names, Registry
 from exporter.posture.shelf import Shelved
 
@@ -47,7 +51,11 @@ class Gathered:
 
 def gather(inventory: Inventory, shelved: Shelved, registry: Registry, policy: Policy) -> Gathered:
     """Pure but for the registry's memory."""
-    branches = tuple(_branch(inventory, each, shelved) for each in _sorted(inventory.branches.values()))
+    personal = _personal(shelved)
+    branches = tuple(
+        replace(_branch(inventory, each, shelved), personal_columns=personal.get((each.project_id, each.id), NOT_ASKED))
+        for each in _sorted(inventory.branches.values())
+    )
     there = {(each.project_id, each.id) for each in branches}
     vaults = tuple(_all(shelved, "vault", VaultFacts))
     databases = _databases(shelved, branches, inventory, policy)
@@ -123,8 +131,14 @@ def _branch(inventory: Inventory, branch: Branch, shelved: Shelved) -> BranchFac
     project = inventory.projects.get(branch.project_id)
     computes = [each for each in inventory.endpoints.values() if each.branch_id == branch.id]
     active = [each.last_active for each in computes if each.last_active is not None]
+    snapshots = _one(shelved, "snapshots", branch.project_id, Snapshots) or Snapshots()
     return replace(
         known or BranchFacts(branch.project_id, branch.id),
+        snapshots=snapshots.of(branch.id),
+        computes=tuple(
+            ComputeFacts(each.id, each.type == "read_only", each.passwordless_access)
+            for each in sorted(computes, key=lambda each: each.id)
+        ),
         name=branch.name,
         project_name=project.name if project else "",
         parent_id=branch.parent_id,
@@ -137,6 +151,24 @@ def _branch(inventory: Inventory, branch: Branch, shelved: Shelved) -> BranchFac
         init_source=branch.init_source,
         logical_size=branch.logical_size,
     )
+
+
+_TOO_MANY = Unread(Status.NO_DATA, "more columns are named like personal data than the scan names one by one")
+
+
+def _personal(shelved: Shelved) -> dict[tuple[str, str], Known[tuple[str, ...]]]:
+    """Columns named like personal data, by branch; all of them or nothing, because a part would look like the whole."""
+    found: dict[tuple[str, str], Known[tuple[str, ...]]] = {}
+    for database in _all(shelved, "database", DatabaseFacts):
+        where = (database.project_id, database.branch_id)
+        groups, before = database.check("personal"), found.get(where, ())
+        if isinstance(before, Unread) or isinstance(groups, Unread):
+            found[where] = before if isinstance(before, Unread) else groups if isinstance(groups, Unread) else before
+        elif any(each.count > len(each.objects) for each in groups):
+            found[where] = _TOO_MANY
+        else:
+            found[where] = tuple(sorted({*before, *(name for each in groups for name in each.objects)}))
+    return found
 
 
 def _nonproduction(policy: Policy, branch: BranchFacts) -> bool:

@@ -1,4 +1,4 @@
-"""The metrics of posture; `exporter.posture.series` fills them. Counts and worst outcomes only: no object is a label."""
+"""The metrics of posture; `posture.series` fills them. Counts and worst outcomes only: no object is ever a label."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ CONTROL = Metric(
 )  # fmt: skip
 FINDINGS = Metric(
     "neon_posture_findings", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
-    "Objects that fail a control, by severity: fail (nobody answers for it), waived, expired (its waiver is over; these "
-    "are in fail too); and controls at an object that ended as error or unknown. Which ones: /api/v1/posture/PROJECT.",
+    "Objects that fail a control, by severity: fail (nobody answers for it), waived, expired (its waiver is over; "
+    "these are in fail too); and what ended as error or unknown. Which ones: /api/v1/posture/PROJECT.",
     ("severity", "status"), worse="up", max_series=40,
 )  # fmt: skip
 SCORE = Metric(
@@ -51,8 +51,8 @@ PASSWORD_AGE = Metric(
 )  # fmt: skip
 EXCESS = Metric(
     "neonmeter_excess_privilege", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
-    "1 where neonmeter's own role may do more than it needs (superuser, neon_superuser, BYPASSRLS, reading tables): make "
-    "it one by docs/permissions.sql. 0 where it was looked at and is well.",
+    "1 where neonmeter's own role may do more than it needs (superuser, neon_superuser, BYPASSRLS, reading tables): "
+    "make it one by docs/permissions.sql. 0 where it was looked at and is well.",
     worse="up", max_series=1,
 )  # fmt: skip
 KEY_AGE = Metric(

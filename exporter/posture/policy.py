@@ -8,6 +8,7 @@ from collectors.neon.models import Branch, Project
 from exporter.compute.posture.policy import DAY, Policy
 from exporter.settings.dsn import matches
 from exporter.settings.posture import PostureSettings
+from exporter.settings.recovery import RecoveryTarget
 from exporter.settings.sections import ExpectedSlot
 
 _USUAL = Policy()
@@ -52,8 +53,6 @@ def policy_of(
         snapshot_keep_seconds=round(targets.snapshot_keep_days * DAY),
         offsite_age_seconds=round(min((each.max_age_hours for each in settings.s3), default=26) * 3600),
         drill_age_days=round(targets.drill_days),
-        rto_seconds=targets.rto_seconds,
-        rpo_seconds=targets.rpo_seconds,
         certificate_days=round(limits.certificate_days),
         encrypted_columns=tuple(settings.encrypted_columns),
         classified_columns=settings.classified_columns,
@@ -83,6 +82,14 @@ def _is_production(settings: PostureSettings, project: Project, branch: Branch) 
         if matches(each.project, project.id, project.name) and matches(each.branch, branch.id, branch.name):
             return each.profile == "production"
     return branch.default or branch.protected
+
+
+def recovery_targets(targets: list[RecoveryTarget], project: Project) -> tuple[int, int] | None:
+    """RTO and RPO in seconds that are promised for a project: the strictest of its branches; None: none is."""
+    found = [each for each in targets if matches(each.project, project.id, project.name)]
+    if not found:
+        return None
+    return round(min(each.rto_seconds for each in found)), round(min(each.rpo_seconds for each in found))
 
 
 def expected_slots(slots: list[ExpectedSlot], project: Project, branch: Branch) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from collectors.tenant_names import TenantNames
@@ -18,6 +18,7 @@ from exporter.compute.posture.facts_platform import (
     VaultFacts,
 )
 from exporter.posture.book import Book, FactKey
+from exporter.posture.platform import Snapshots
 from exporter.storage.disk import Disk
 
 SOURCES: Mapping[str, type] = {
@@ -27,6 +28,7 @@ SOURCES: Mapping[str, type] = {
     "organization": OrganizationFacts,
     "project": ProjectFacts,
     "branch": BranchFacts,
+    "snapshots": Snapshots,
     "vault": VaultFacts,
     "s3": BucketFacts,
     "tls": HandshakeFacts,
@@ -35,6 +37,7 @@ SOURCES: Mapping[str, type] = {
 }
 """What is kept under which name. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
 Fact = TypeVar("Fact")
+Answer = TypeVar("Answer")
 Shelved = dict[FactKey, tuple[float, object]]
 
 
@@ -50,19 +53,20 @@ def from_book(book: Book) -> Shelved:
 
 
 class Shelf:
-    """Lives on the event loop."""
+    """Lives on the event loop. Without a book nothing is written: for one look beside a running agent."""
 
-    def __init__(self, book: Book, disk: Disk) -> None:
+    def __init__(self, book: Book | None = None, disk: Disk | None = None, facts: Shelved | None = None) -> None:
+        """``facts``: what is known already, in place of what the book has."""
         self._book = book
         self._disk = disk
-        self._facts: Shelved | None = None
+        self._facts = facts
         self.revision = 0
         """Grows when the content of a fact changed; not when the same was read again."""
 
     async def load(self) -> Shelved:
         """Everything; read from the disk once."""
         if self._facts is None:
-            self._facts = await self._disk.run(lambda: from_book(self._book))
+            self._facts = await self._run(from_book) or {}
         return self._facts
 
     def get(self, source: str, key: str, kind: type[Fact]) -> tuple[float, Fact] | None:
@@ -78,7 +82,7 @@ class Shelf:
             self.revision += 1
         known.update(new)
         if new:
-            await self._disk.run(lambda: self._book.write(new))
+            await self._run(lambda book: book.write(new))
 
     async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
         """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
@@ -90,4 +94,10 @@ class Shelf:
             del known[each]
         if gone:
             self.revision += 1
-            await self._disk.run(lambda: self._book.forget(gone))
+            await self._run(lambda book: book.forget(gone))
+
+    async def _run(self, act: Callable[[Book], Answer]) -> Answer | None:
+        book = self._book
+        if book is None or self._disk is None:
+            return None
+        return await self._disk.run(lambda: act(book))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -36,9 +36,10 @@ class Waiver:
         """The day."""
         return datetime.fromtimestamp(self.expires_at, UTC).strftime("%Y-%m-%d")
 
-    def covers(self, finding: Finding) -> bool:
-        """Whether it speaks of a failure: ids match as they are written in the path."""
-        return finding.control == self.control and fnmatchcase(finding.object_id, self.object)
+    def covers(self, finding: Finding, name: str = "") -> bool:
+        """Whether it speaks of a failure, by the path of ids or by ``name``, the same path with names in it."""
+        paths = (finding.object_id, name or finding.object_id)
+        return finding.control == self.control and any(fnmatchcase(path, self.object) for path in paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,17 @@ def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
 
 
 def judge(
-    findings: Iterable[Finding], waivers: Sequence[Waiver], now: float, since: Mapping[str, float] | None = None
+    findings: Iterable[Finding],
+    waivers: Sequence[Waiver],
+    now: float,
+    since: Mapping[str, float] | None = None,
+    *,
+    name_of: Callable[[str], str] = str,
 ) -> Verdict:
-    """Put the waivers onto the failures. One in force wins over an expired one, then the first in the settings."""
+    """Put the waivers onto the failures. One in force wins over an expired one, then the first in the settings.
+
+    ``name_of`` answers an object's path with names in place of ids.
+    """
     by_control: dict[str, list[Waiver]] = {}
     for waiver in sorted(waivers, key=lambda each: each.expires_at <= now):
         by_control.setdefault(waiver.control, []).append(waiver)
@@ -101,7 +110,9 @@ def judge(
         if finding.outcome is not Outcome.FAIL:
             judged.append(Judged(finding))
             continue
-        found = next((each for each in by_control.get(finding.control, ()) if each.covers(finding)), None)
+        known = by_control.get(finding.control, ())
+        name = name_of(finding.object_id) if known else ""
+        found = next((each for each in known if each.covers(finding, name)), None)
         if found is not None:
             used[found] += finding.count
         waived = found is not None and now < found.expires_at

@@ -120,10 +120,8 @@ class LimitSettings(Section):
 
 
 class TargetSettings(Section):
-    """What recovery must reach."""
+    """What there must be to recover from; RTO and RPO are in ``recovery.targets``."""
 
-    rpo_seconds: int = Field(_USUAL.rpo_seconds, gt=0, description="Recovery point objective: data that may be lost.")
-    rto_seconds: int = Field(_USUAL.rto_seconds, gt=0, description="Recovery time objective: until it works again.")
     history_seconds: int = Field(_USUAL.history_seconds, gt=0, description="Least restore window of production.")
     snapshot_hours: Hours = Field(_USUAL.snapshot_age_seconds / 3600, description="Oldest newest snapshot.")
     snapshot_keep_days: Days = Field(_USUAL.snapshot_keep_seconds / 86400, description="A snapshot must live so long.")
@@ -170,7 +168,7 @@ class WaiverSettings(Section):
 
     control: Annotated[str, AfterValidator(_control)] = Field(description="Id of the control, as P10.")
     object_: str = Field(
-        alias="object", min_length=1, description="Glob over the object: project/branch/database/object, by ids."
+        alias="object", min_length=1, description="Glob over project/branch/database/object, by ids or names."
     )
     reason: str = Field(min_length=3, description="Why it may be so.")
     approver: str = Field(min_length=2, description="Who answers for it.")

@@ -1,0 +1,109 @@
+"""The source of key stores: what OpenBao or Vault told, as the facts that are judged."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collectors import vault as reader
+from collectors.base import Status
+from collectors.neon.inventory import Inventory
+from collectors.security import NotRead
+from collectors.vault import VaultSecurity, VaultTarget, read_vault
+from exporter.compute.posture.facts_platform import StaticRole, TransitKey, VaultFacts
+from exporter.compute.posture.finding import Known, Unread
+from exporter.posture.shelf import Shelf
+from exporter.posture.sources import Outcome
+from exporter.settings.posture import VaultSettings
+from exporter.settings.secret import read_secret
+
+
+class KeyStores:
+    """All that the settings name."""
+
+    name = "vault"
+
+    def __init__(self, vaults: list[VaultSettings], every: float) -> None:
+        self._vaults = tuple(vaults)
+        self.every = every
+
+    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+        """Look at each."""
+        del inventory
+        found = await asyncio.gather(*(read_vault(target_of(each)) for each in self._vaults))
+        regions = {each.name: each.region for each in self._vaults}
+        await shelf.put("vault", {each.name: vault_facts(each, regions[each.name]) for each in found}, now)
+        await shelf.keep_only("vault", regions)
+        silent = [each for each in found if isinstance(each.key_names, NotRead) and isinstance(each.health, NotRead)]
+        if not silent:
+            return Outcome()
+        told = silent[0].health
+        why = told.why if isinstance(told, NotRead) else ""
+        return Outcome(Status.UNREACHABLE, f"{silent[0].name} could not be read: {why}")
+
+
+def target_of(settings: VaultSettings) -> VaultTarget:
+    """Where it is; the token is read at every look."""
+
+    async def token() -> str:
+        return read_secret(settings.token, settings.token_file) or ""
+
+    return VaultTarget(
+        settings.name,
+        settings.address,
+        token,
+        transit=settings.transit,
+        database=settings.database,
+        namespace=settings.namespace or "",
+        ca_file=settings.ca_file,
+    )
+
+
+def vault_facts(found: VaultSecurity, region: str) -> VaultFacts:
+    """One store; a key that could not be read stays in the list, unread."""
+    health = found.health
+    keys: Known[tuple[Known[TransitKey], ...]]
+    roles: Known[tuple[Known[StaticRole], ...]]
+    keys = _unread(found.keys) if isinstance(found.keys, NotRead) else tuple(_key(each) for each in found.keys)
+    roles = (
+        _unread(found.static_roles)
+        if isinstance(found.static_roles, NotRead)
+        else tuple(_role(each) for each in found.static_roles)
+    )
+    return VaultFacts(
+        found.name,
+        keys=keys,
+        key_names=_unread(found.key_names) if isinstance(found.key_names, NotRead) else found.key_names,
+        static_roles=roles,
+        audits=_unread(found.audits) if isinstance(found.audits, NotRead) else found.audits,
+        sealed=_unread(health) if isinstance(health, NotRead) else health.sealed,
+        standby=not isinstance(health, NotRead) and health.standby,
+        region=region,
+    )
+
+
+def _key(found: reader.TransitKey | NotRead) -> Known[TransitKey]:
+    if isinstance(found, NotRead):
+        return _unread(found)
+    return TransitKey(
+        found.name,
+        found.latest_version,
+        found.rotated_at,
+        min_decryption_version=found.min_decryption_version,
+        min_encryption_version=found.min_encryption_version,
+        auto_rotate_seconds=found.auto_rotate_seconds,
+        exportable=found.exportable,
+        plaintext_backup=found.plaintext_backup,
+        deletion_allowed=found.deletion_allowed,
+        imported=found.imported,
+        soft_deleted=found.soft_deleted,
+    )
+
+
+def _role(found: reader.StaticRole | NotRead) -> Known[StaticRole]:
+    if isinstance(found, NotRead):
+        return _unread(found)
+    return StaticRole(found.name, found.username, found.rotation_seconds, found.rotated_at, found.schedule)
+
+
+def _unread(found: NotRead) -> Unread:
+    return Unread(found.status, found.why)

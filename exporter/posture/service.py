@@ -1,0 +1,199 @@
+"""Posture of everything that is watched: judges when something moved, and makes series, pages and warnings of it.
+
+Judging is pure and runs in a thread. It is done again when facts moved, when the inventory did, and every ten minutes,
+because keys, passwords and waivers grow old by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Families, Scope
+from collectors.neon.inventory import Inventory
+from exporter.posture import metrics, pages
+from exporter.posture.book import Book
+from exporter.posture.catalogue import Catalogue, CatalogueError
+from exporter.posture.judgement import Judge, Judgement
+from exporter.posture.registry import ACCOUNT
+from exporter.posture.series import Seen, account_series, excess, project_series
+from exporter.posture.sources import Sources, forget_gone
+from exporter.serving.details import Details
+from exporter.state import State
+from exporter.storage.disk import Disk
+
+NAME = "posture"
+EXCESS = "posture_agent"
+INTERVAL = 600.0
+AGAIN_SECONDS = 600.0
+_AGENT = Target(Scope.AGENT, (), "posture")
+_log = logging.getLogger("neonmeter.posture")
+
+
+class Publisher(Protocol):
+    """Writes a judgement where people with SQL read it."""
+
+    def publish(self, judgement: Judgement, catalogue: Catalogue) -> None:
+        """At most so often as it wants; in a thread.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+
+
+class PostureService:
+    """Lives on the event loop; `look` is called after every round, `read` by a job of its own."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        sources: Sources,
+        *,
+        book: Book,
+        disk: Disk,
+        state: State,
+        details: Details,
+        publisher: Publisher | None = None,
+        enabled: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._judge = judge
+        self._sources = sources
+        self._shelf = sources.shelf
+        self._book = book
+        self._disk = disk
+        self._state = state
+        self._details = details
+        self._publisher = publisher
+        self._enabled = enabled
+        self._clock = clock
+        self._mark: object = None
+        self._at = 0.0
+        self._since: dict[str, float] | None = None
+        self._seen: dict[str, Seen] = {}
+        self._shown: set[tuple[str, Target]] = set()
+        self._excess: tuple[str, ...] = ()
+        self._trouble: tuple[str, ...] = ()
+        self.judgement: Judgement | None = None
+
+    async def read(self, inventory: Inventory | None) -> None:
+        """Look at the sources whose time has come."""
+        if self._enabled and inventory is not None:
+            await self._sources.look(inventory)
+
+    async def look(self, inventory: Inventory) -> None:
+        """Judge what moved, and show it.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        if not self._enabled:
+            return
+        await forget_gone(inventory, self._shelf)
+        shelved, now = dict(await self._shelf.load()), self._clock()
+        mark = (self._shelf.revision, _moved(inventory))
+        if mark == self._mark and now - self._at < AGAIN_SECONDS:
+            return
+        if self._since is None:
+            self._since = await self._disk.run(self._book.since)
+        since = dict(self._since)
+        try:
+            judgement = await asyncio.to_thread(self._judge.judge, inventory, shelved, since, now)
+        except (CatalogueError, OSError) as problem:
+            self._complain(problem)
+            return
+        self._mark, self._at, self._trouble = mark, now, ()
+        await self._remember(judgement)
+        self.judgement = judgement
+        self._show(judgement)
+        if self._publisher is not None:
+            await asyncio.to_thread(self._publisher.publish, judgement, self._judge.catalogue)
+
+    def notes(self) -> tuple[str, ...]:
+        """For the index page: what we may do too much, and which source does not answer."""
+        return (*self._excess, *self._trouble, *self._sources.notes())
+
+    def _complain(self, problem: CatalogueError | OSError) -> None:
+        told = tuple(f"posture: {line}" for line in str(problem).splitlines()[:5])
+        if told != self._trouble:
+            _log.error("%s", "; ".join(told))
+        self._trouble = told
+
+    async def _remember(self, judgement: Judgement) -> None:
+        """Since when each failure is there, and how it stands today."""
+        failures = {
+            each.finding.cache_key: each for each in judgement.verdict.judged if each.since is not None
+        }  # fmt: skip
+        known = self._since or {}
+        new = dict.fromkeys(failures.keys() - known.keys(), judgement.at)
+        gone = known.keys() - failures.keys()
+        if new or gone:
+            self._since = {key: at for key, at in (known | new).items() if key not in gone}
+            await self._disk.run(lambda: self._book.mark(new, gone))
+        today = {
+            key: (each.finding.control, each.finding.object_id, each.finding.evidence)
+            for key, each in failures.items()
+            if each.open
+        }
+        await self._disk.run(lambda: self._book.keep_day(judgement.at, today))
+
+    def _show(self, judgement: Judgement) -> None:
+        now, shown = judgement.at, set[tuple[str, Target]]()
+        projects = sorted({*judgement.projects, ACCOUNT})
+
+        def put(name: str, target: Target, families: Families) -> None:
+            shown.add((name, target))
+            self._state.put(
+                Observation(name, target, Status.OK, now, families=families), interval=INTERVAL, forever=True
+            )
+
+        for project in projects:
+            name = judgement.gathered.names.get(project, project)
+            seen = self._seen.setdefault(project, set())
+            put(NAME, Target(Scope.PROJECT, (project,), name), project_series(judgement, project, seen))
+        too_much = excess(judgement)
+        for (project, branch), told in sorted(too_much.items()):
+            families = Families()
+            families.set(metrics.EXCESS, (), int(bool(told)))
+            put(EXCESS, Target(Scope.BRANCH, (project, branch), judgement.path(f"{project}/{branch}")), families)
+        ups = {name: each.status is Status.OK for name, each in self._sources.outcomes().items()}
+        put(NAME, _AGENT, account_series(judgement, self._judge.registry, ups))
+        for name, target in self._shown - shown:
+            self._state.put(Observation(name, target, Status.OK, now), interval=INTERVAL, forever=True)
+        self._shown = shown
+        self._warn(judgement, too_much)
+        self._tell(judgement, projects)
+
+    def _warn(self, judgement: Judgement, too_much: Mapping[tuple[str, str], list[str]]) -> None:
+        """An agent that may do too much says so wherever somebody looks."""
+        notes = tuple(
+            f"neonmeter itself has too much privilege in {judgement.path('/'.join(place))}: {told[0]}"
+            f"{f' (and {len(told) - 1} more)' if len(told) > 1 else ''}; make its role by docs/permissions.sql"
+            for place, told in sorted(too_much.items())
+            if told
+        )
+        for note in notes:
+            if note not in self._excess:
+                _log.warning("%s", note)
+        self._excess = notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
+
+    def _tell(self, judgement: Judgement, projects: list[str]) -> None:
+        catalogue = self._judge.catalogue
+        told: dict[str, object] = {"": pages.index_page(judgement, projects), "tenants": pages.tenants_page(judgement)}
+        for project in projects:
+            told[project] = pages.project_page(judgement, project, catalogue)
+            told[f"{project}.md"] = pages.project_markdown(judgement, project, catalogue)
+        self._details.replace(NAME, told)
+
+
+def _moved(inventory: Inventory) -> object:
+    """What an inventory is remembered by: the same as long as nothing that we judge moved."""
+    return (
+        tuple((key, each.project.marks, each.branches_at) for key, each in sorted(inventory.holdings.items())),
+        frozenset(inventory.branches),
+        frozenset(inventory.endpoints),
+    )  # fmt: skip

@@ -1,0 +1,148 @@
+"""The readers beside the databases: Neon's API, key stores, buckets, handshakes, poolers; each at its own pace.
+
+One that fails keeps what it knew, and says so; nothing here opens a session in a user's database or wakes a compute.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from collectors.base import Status
+from collectors.neon.client import NeonClient
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Branch
+from collectors.neon.security import Key, read_security
+from exporter.posture.platform import branch_facts, organization_facts, project_facts, snapshots_of
+from exporter.posture.shelf import Shelf
+
+_log = logging.getLogger("neonmeter.posture")
+_API = ("organization", "project", "branch")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one look at a source ended. ``note`` is for a person, empty when all is well."""
+
+    status: Status = Status.OK
+    note: str = ""
+
+
+class Source(Protocol):
+    """One thing to read."""
+
+    @property
+    def name(self) -> str:
+        """``api``, ``vault``, ``s3``, ``tls``, ``pooler``."""
+
+    @property
+    def every(self) -> float:
+        """Seconds between two looks."""
+
+    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+        """Look, and put what was found on the shelf."""
+
+
+class NeonApi:
+    """Roles, keys, members, masks, schedules; a bounded number of requests in each pass, the longest ago first."""
+
+    name = "api"
+
+    def __init__(self, client: NeonClient, every: float) -> None:
+        """``every``: how old a fact may get before it is asked for again."""
+        self._client = client
+        self._fresh = every
+        self.every = min(every, 60.0)
+
+    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+        """What is due."""
+        known = await shelf.load()
+        read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
+        by_project: dict[str, list[Branch]] = {}
+        for branch in inventory.branches.values():
+            by_project.setdefault(branch.project_id, []).append(branch)
+        projects = [(each, by_project.get(each.id, [])) for _, each in sorted(inventory.projects.items())]
+        organizations = [inventory.org_id] if inventory.org_id else []
+        found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
+        await shelf.put(
+            "organization", {key: organization_facts(each) for key, each in found.organizations.items()}, now
+        )
+        await shelf.put("project", {key: project_facts(each) for key, each in found.projects.items()}, now)
+        await shelf.put("snapshots", {key: snapshots_of(each) for key, each in found.projects.items()}, now)
+        await shelf.put("branch", {key: branch_facts(each) for key, each in found.branches.items()}, now)
+        if found.stopped is not None:
+            left = f"the security of {found.left} things was not read: {found.stopped.why}"
+            return Outcome(found.stopped.status, left)
+        return Outcome()
+
+
+async def forget_gone(inventory: Inventory, shelf: Shelf) -> None:
+    """Drop the facts of projects and branches that are no more; not while Neon could not list all of them."""
+    if not inventory.projects or inventory.unknown_project_ids:
+        return
+    await shelf.keep_only("project", inventory.projects)
+    await shelf.keep_only("snapshots", inventory.projects)
+    branches = {f"{each.project_id}/{each.id}" for each in inventory.branches.values()}
+    for source in ("branch", "server"):
+        await shelf.keep_only(source, branches)
+    known = await shelf.load()
+    for source in ("database", "names"):
+        kept = [key.key for key in known if key.source == source and "/".join(key.key.split("/")[:2]) in branches]
+        await shelf.keep_only(source, kept)
+
+
+@dataclass(slots=True)
+class _Looked:
+    due: float = 0.0
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class Sources:
+    """All of them; ``look`` reads those whose time has come. Lives on the event loop, one call at a time."""
+
+    sources: tuple[Source, ...]
+    shelf: Shelf
+    clock: Callable[[], float] = time.time
+    _looked: dict[str, _Looked] = field(default_factory=dict)
+
+    async def look(self, inventory: Inventory) -> None:
+        """Read what is due. What a reader does not expect costs only its own reading."""
+        for source in self.sources:
+            looked = self._looked.setdefault(source.name, _Looked())
+            now = self.clock()
+            if now < looked.due:
+                continue
+            looked.due = now + source.every
+            outcome = await _guarded(source.name, lambda each=source, at=now: each.read(inventory, self.shelf, at))  # type: ignore[misc]
+            before = looked.outcome
+            if outcome.note and (before is None or before.note != outcome.note):
+                _log.warning("posture, %s: %s", source.name, outcome.note)
+            looked.outcome = outcome
+
+    def again(self) -> None:
+        """Let the next look read the API again at once: it does a bounded part of its work at each."""
+        self._looked.pop(NeonApi.name, None)
+
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """How the last look at each ended; those never looked at are not there."""
+        return {name: each.outcome for name, each in self._looked.items() if each.outcome is not None}
+
+    def notes(self) -> tuple[str, ...]:
+        """What does not work, a sentence each."""
+        return tuple(f"posture, {name}: {each.note}" for name, each in self.outcomes().items() if each.note)
+
+
+async def _guarded(name: str, read: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    from exporter.storage.store import StoreError  # noqa: PLC0415
+
+    try:
+        return await read()
+    except StoreError:
+        raise
+    except Exception as problem:
+        _log.exception("posture, %s", name)
+        return Outcome(Status.BUG, f"our bug: {type(problem).__name__}")
