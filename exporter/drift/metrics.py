@@ -102,17 +102,17 @@ SETTINGS_OBJECTS = Metric(
     "neon_settings_drift_objects", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
     "Settings that are not as in the parent branch, or as drift.desired says: of Postgres (guc), roles, extensions, of "
     "the compute (endpoint) and of the project. A kind that differed once goes on as 0.",
-    ("against", "kind", "change"), worse="up", max_series=30,
+    ("baseline", "kind", "change"), worse="up", max_series=30,
 )  # fmt: skip
 SETTINGS_DETECTED = Metric(
     "neon_settings_drift_detected", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
     "1 while any setting differs from the parent's or from the desired state; absent where there is none.",
-    ("against",), worse="up", max_series=2,
+    ("baseline",), worse="up", max_series=2,
 )  # fmt: skip
 SETTINGS_UNVERIFIED = Metric(
     "neon_settings_drift_unverified", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
     "Settings of the desired state that could not be looked at yet: the branch was not read since they are wanted.",
-    ("against",), worse="up", max_series=2,
+    ("baseline",), worse="up", max_series=2,
 )  # fmt: skip
 METRICS = (
     OBJECTS, DETECTED, SINCE, IGNORED, UNCOMPARED, INFO, SCANNED, STALE, DURATION, ERRORS,
