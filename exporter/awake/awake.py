@@ -95,6 +95,8 @@ class Awake:
         """By project and branch: CU-seconds and awake microseconds of the same hours."""
         self._plans: dict[str, str] = {}
         """The newest plan of each project in the ledger."""
+        self._orgs: dict[str, str] = {}
+        """The organisation of each project in the ledger."""
         self._metered_at = 0.0
         self._through = 0
         with store.snapshot() as cursor:
@@ -240,7 +242,11 @@ class Awake:
         least, most = Fraction(page.least_cu), Fraction(page.most_cu)
         metered, awake = self._metered.get((page.project_id, page.branch_id), (0, 0))
         mean = mean_cu(metered, awake, least, max(least, most))
-        rate = self._card.rate(self._plan or page.plan, Component.COMPUTE, int(now)) if self._card else None
+        rate = None
+        if self._card is not None:
+            org = self._orgs.get(page.project_id, "")
+            plan = self._plan or self._card.plan_of(page.plan, org, page.project_id, int(now))
+            rate = self._card.rate(plan, Component.COMPUTE, int(now))
         return Price(mean or least, LEDGER if mean else AUTOSCALING_MIN, rate.amount if rate else None)
 
     def meter(self, now: float) -> None:
@@ -268,7 +274,7 @@ class Awake:
             awake[branch] += sum(sum(parts.values()) for hour, parts in hours.items() if watched[branch] <= hour < end)
         metered = dict.fromkeys(watched, 0)
         for fact in self._ledger.hours("compute_unit_seconds", first, int(now) + 3600):
-            self._plans[fact.project_id] = fact.plan
+            self._plans[fact.project_id], self._orgs[fact.project_id] = fact.plan, fact.org_id
             branch = (fact.project_id, fact.branch_id)
             if watched.get(branch, end) <= fact.start < end:
                 metered[branch] += fact.value

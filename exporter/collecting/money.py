@@ -62,6 +62,7 @@ class Money:
             book=self._forecasts,
             policy=settings.anomalies.policy(),
             daily=daily,
+            measured=costs.tenant_hours,
         )
         others = Others(_tagged(settings, notebook), self._forecast_accuracy, self._anomaly_usd)
         self._savings = Savings(settings, store, costs, rules, others)

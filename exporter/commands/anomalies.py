@@ -32,6 +32,7 @@ class Told:
     through: int
     found: Sequence[tuple[Anomaly, Sequence[Cause]]]
     names: Mapping[str, str]
+    prices: str
 
 
 def anomalies_command(options: argparse.Namespace) -> int:
@@ -72,15 +73,17 @@ def _look(settings: Settings, since: int | None) -> Told | None:
     rules = rules_of(settings)
     with open_desk(settings, ROOMS, rules) as desk:
         policy = settings.anomalies.policy()
-        outlook = Outlook(desk.costs.ledger, desk.costs.card, plan=settings.cost.plan, policy=policy)
+        durable = Durable(desk.store, rules, settings.sampling.top_statements)
+        costs = desk.costs
+        outlook = Outlook(costs.ledger, costs.card, plan=costs.plan, policy=policy, measured=durable.tenant_hours)
         through = outlook.through()
         if not through:
             return None
         begin = through - _DAYS if since is None else since
         found = [each for each in outlook.anomalies(through) if each.end is None or each.end > begin]
         found.sort(key=lambda each: (-each.start, -each.usd))
-        durable = Durable(desk.store, rules, settings.sampling.top_statements)
-        return Told(through, [(each, tenants_behind(each, durable.tenant_hours)) for each in found], desk.names)
+        behind = [(each, tenants_behind(each, durable.tenant_hours)) for each in found]
+        return Told(through, behind, desk.names, desk.costs.card.prices)
 
 
 def _as_text(told: Told, since: int | None) -> str:
@@ -100,8 +103,8 @@ def _as_text(told: Told, since: int | None) -> str:
     head = ("from", "to", "kind", "branch", "of", "beyond usual", "why")
     lasting = sum(each.end is None for each, _ in told.found)
     return (
-        f"{len(told.found)} unusual {past}, {lasting} going on; {_usd(total)} beyond the usual at today's list prices, "
-        f"from whole days through {through}.\n\n{table(head, rows)}"
+        f"{len(told.found)} unusual {past}, {lasting} going on; {_usd(total)} beyond the usual at today's "
+        f"{told.prices}, from whole days through {through}.\n\n{table(head, rows)}"
     )
 
 

@@ -77,7 +77,7 @@ def _now(settings: Settings, options: argparse.Namespace) -> int:
         print(json.dumps([_as_dict(each) for each in states], indent=2))
     else:
         through = instant_text(month.through)
-        print(f"{day_text(month.month)[:7]}, list prices, estimated; data through {through}.\n")
+        print(f"{day_text(month.month)[:7]}, {month.prices}, estimated; data through {through}.\n")
         print(_table(states), end="")
         for each in states:
             if each.reached is not None:

@@ -75,7 +75,7 @@ def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str
 
 
 def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Mapping[str, str], by: str) -> str:
-    from exporter.compute.rates import day_text
+    from exporter.compute.rates import DAY, day_text
 
     rows: list[tuple[object, ...]] = []
     for scope, name, forecast in _rows(outlook, names, by):
@@ -88,12 +88,14 @@ def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Ma
     head = (by, "so far", "P10", "P50", "P90", "confidence", "past error", "in range", "first forecast")
     month = time.strftime("%B %Y", time.gmtime(outlook.month))
     through = day_text(outlook.through - 1)
-    text = f"{month}, list prices, estimated; from whole days through {through}.\n\n{table(head, rows)}"
+    text = f"{month}, {outlook.prices}, estimated; from whole days through {through}.\n\n{table(head, rows)}"
     if by == "org" and len(outlook.orgs) == 1:
         (only,) = outlook.orgs.values()
         text += f"\n{only.why[0].upper()}{only.why[1:]}.\n"
+    if not rows and outlook.month <= outlook.through - DAY:
+        return f"{month}: nothing in the ledger costs anything in it, from whole days through {through}.\n"
     if not rows:
-        return f"{month}: nothing in the ledger costs anything in it.\n"
+        return f"{month}: a forecast needs a whole day of usage, and the ledger has none of it yet.\n"
     if any(forecast.confidence != "exact" for _, _, forecast in _rows(outlook, names, by)):
         text += (
             "\nP10 to P90: 8 of 10 outcomes should lie between. Past error and in range: how forecasts over as many\n"

@@ -37,8 +37,6 @@ def report_command(options: argparse.Namespace) -> int:
         return _write(settings, day_seconds(f"{options.month}-01"), formats, options)
     except (StoreError, RateCardError) as error:
         return refuse(*str(error).splitlines())
-    except OSError as error:
-        return _say(f"--out: {options.out} cannot be written ({error.strerror})")
 
 
 def _wrong(month: str, formats: list[str]) -> str:
@@ -100,7 +98,10 @@ def _write(settings: Settings, month: int, formats: list[str], options: argparse
             from exporter.report.focus.parquet import parquet_files
 
             made |= parquet_files(facts, focus, party, versions)
-    _put(Path(options.out), made)
+    try:
+        _put(Path(options.out), made)
+    except OSError as error:
+        return _say(f"--out: {options.out} cannot be written ({error.strerror})")
     this = facts.this
     state = "closed" if this.closed else "estimated" if this.complete else "so far"
     print(f"{month_name(this.start)}: {money(cents(this.total))} ({state}), usage up to {instant(this.through)}")

@@ -105,7 +105,7 @@ def as_text(account: Account, findings: Findings, names: Mapping[str, str]) -> s
     part = f" ({float(findings.total / findings.cost):.0%})" if findings.cost else ""
     text = (
         f"{usd_text(findings.total)} of {usd_text(findings.cost)} a month{part} could be saved, "
-        f"at the pace of the last {span(account.window)}; list prices, estimated.\n"
+        f"at the pace of the last {span(account.window)}; {account.prices}, estimated.\n"
     )
     dear = [each for each in findings.found if each.usd_per_month >= _floor(findings)][:_SHOWN]
     rows = [(usd_text(each.usd_per_month), each.rule, _place(each, names), each.evidence) for each in dear]

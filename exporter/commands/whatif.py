@@ -213,7 +213,7 @@ _OPTION = {
 def _as_text(
     options: argparse.Namespace, month: int, found: WhatIf, warnings: list[str], where: list[str] | None
 ) -> str:
-    text = f"{day_text(month)[:7]} as it was billed so far, list prices: {_usd(found, found.before)}"
+    text = f"{day_text(month)[:7]} as it was billed so far, {found.prices}: {_usd(found, found.before)}"
     text += f"; changed for {', '.join(where)}.\n\n" if where else ".\n\n"
     rows = [
         (f"{_OPTION[name]} {getattr(options, _OPTION[name][2:].replace('-', '_'))}", *_cells(found, effect))

@@ -184,8 +184,10 @@ class RateCard:
         currency: str = "USD",
         origin: str = "",
         plan_history: Iterable[PlanSpan] = (),
+        own: bool = False,
     ) -> None:
-        """Take the plans; ``origin`` names the file(s) for messages."""
+        """Take the plans; ``origin`` names the file(s) for messages, ``own``: some prices are not from the list."""
+        self.own = own
         self.plans: Mapping[str, PlanCard] = {plan.name: plan for plan in plans}
         self.currency = currency
         self.origin = origin
@@ -251,6 +253,11 @@ class RateCard:
     def period(self, at: int) -> int:
         """Number of the stretch between two days on which any rate or allowance changes."""
         return bisect_right(self._boundaries, at)
+
+    @property
+    def prices(self) -> str:
+        """What the prices are, for a person."""
+        return "contract and list prices" if self.own else "list prices"
 
     @property
     def boundaries(self) -> tuple[int, ...]:

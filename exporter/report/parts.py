@@ -61,7 +61,8 @@ def add_forecasts(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewF
 def _outlook(sources: Sources) -> Outlook:
     """One for all parts of a review: it keeps the days that it has priced."""
     policy = sources.settings.anomalies.policy() if sources.settings is not None else Policy()
-    return Outlook(sources.ledger, sources.card, plan=sources.plan, policy=policy)
+    measured = sources.weights.tenant_hours
+    return Outlook(sources.ledger, sources.card, plan=sources.plan, policy=policy, measured=measured)
 
 
 def _ahead(outlook: Outlook, month: int, through: int) -> list[Forecast]:

@@ -58,7 +58,7 @@ class Review:
         this = self.facts.this
         if this.closed:
             return f"Closed: these figures no longer change. Usage up to {instant(this.through)}."
-        return f"Estimated at list prices from usage up to {instant(this.through)}; the invoice may differ."
+        return f"Estimated at {this.costs.prices} from usage up to {instant(this.through)}; the invoice may differ."
 
 
 def review_of(facts: ReviewFacts) -> Review:

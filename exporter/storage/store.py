@@ -83,8 +83,8 @@ class Store:
     def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
         """Open the file, creating it (mode 0600) and bringing its tables up to date.
 
-        A reader (``read_only``) may open it beside the one writer, and changes nothing, but that it brings the tables of
-        an older neonmeter up to date where no agent holds them; ``beside`` is for :meth:`open_beside`.
+        A reader (``read_only``) may open it beside the one writer, and changes nothing, but that it brings the tables
+        of an older neonmeter up to date where no agent holds them; ``beside`` is for :meth:`open_beside`.
 
         Raises:
             StoreHeldError: another agent writes to it.

@@ -96,10 +96,13 @@ def _anomaly(series: Watched, episode: Episode) -> Anomaly:
     kind = episode.kind
     start, stop = episode.start, episode.last + 1
     before: Sequence[AwakeDay | None] = ()
+    busy: Fraction | None = None
     # One day awake is a spike, unless it is today.
     if series.awake is not None and (kind == STEP or (kind == SPIKE and not episode.over)):
         before = series.awake(max(0, start - 28), start)
-        kind = STUCK_AWAKE if _stuck(before, series.awake(start, stop)) else kind
+        inside = series.awake(start, stop)
+        busy = _busy(inside)
+        kind = STUCK_AWAKE if _stuck(before, inside) else kind
     return Anomaly(
         kind,
         series.org_id,
@@ -112,7 +115,7 @@ def _anomaly(series: Watched, episode: Episode) -> Anomaly:
         episode.excess * series.unit,
         episode.newest * series.unit,
         episode.usual * series.unit,
-        _why(kind, series.unit, episode, before),
+        _why(kind, series.unit, episode, before, busy),
     )
 
 
@@ -122,26 +125,32 @@ def _stuck(before: Sequence[AwakeDay | None], now: Sequence[AwakeDay | None]) ->
     usual = _hours(before)
     if not inside or not usual:
         return False
-    busy = sorted(day.busy for day in inside if day.busy is not None)
-    if busy and busy[len(busy) // 2] > _LOAD:
+    busy = _busy(inside)
+    if busy is not None and busy > _LOAD:
         return False
     return median(_hours(inside)) >= 23 and median(day.flat for day in inside) >= 16 and median(usual) <= 20
+
+
+def _busy(days: Sequence[AwakeDay | None]) -> Fraction | None:
+    """The middle of what was measured; None where nobody looked."""
+    known = sorted(day.busy for day in days if day is not None and day.busy is not None)
+    return known[len(known) // 2] if known else None
 
 
 def _hours(days: Sequence[AwakeDay | None]) -> list[int]:
     return [day.hours for day in days if day is not None]
 
 
-def _why(kind: str, unit: Fraction, episode: Episode, before: Sequence[AwakeDay | None]) -> str:
+def _why(kind: str, unit: Fraction, episode: Episode, before: Sequence[AwakeDay | None], busy: Fraction | None) -> str:
     usual, newest = _usd(episode.usual * unit), _usd((episode.usual + episode.newest) * unit)
     days = episode.last + 1 - episode.start
     lasting = f"for {days} days" if days > 1 else "on one day"
     if kind == SLOW_LEAK:
         return f"grew faster than usual {lasting}: by now {_usd(episode.newest * unit)} a day more"
     if kind == STUCK_AWAKE:
-        return (
-            f"awake all day {lasting}, usually {median(_hours(before))} of 24 hours: {newest} instead of {usual} a day"
-        )
+        load = "" if busy is None else f", busy {min(1.0, float(busy)):.0%} of it"
+        normal = f"usually {median(_hours(before))} of 24 hours"
+        return f"awake all day {lasting}{load}, {normal}: {newest} instead of {usual} a day"
     return f"{newest} a day {lasting} instead of {usual}"
 
 

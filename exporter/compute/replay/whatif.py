@@ -118,6 +118,8 @@ class WhatIf:
     before: Fraction
     effects: Mapping[str, Effect]
     together: Effect
+    prices: str = "list prices"
+    """What the prices are, for a person."""
 
 
 def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = None) -> WhatIf:
@@ -131,7 +133,7 @@ def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = N
     scene = Scene(stored, card.boundaries)
     effects = {name: _effect(scene, own, card, plan) for name, own in knobs.given().items()}
     together = next(iter(effects.values())) if len(effects) == 1 else _effect(scene, knobs, card, plan)
-    return WhatIf(before, effects, together)
+    return WhatIf(before, effects, together, card.prices)
 
 
 def _check(knobs: Knobs, card: RateCard) -> None:

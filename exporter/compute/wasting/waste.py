@@ -202,6 +202,8 @@ class Account:
     costs: Mapping[Pool, Fraction]
     window: int = 0
     """Seconds of usage that the costs were projected from."""
+    prices: str = "list prices"
+    """What the prices are, for a person."""
 
     @property
     def cost(self) -> Fraction:

@@ -74,6 +74,8 @@ class MonthCosts:
     shares: tuple[Share, ...]
     through: int
     """The earliest data-through instant of the organisations (unix seconds); 0 without data."""
+    prices: str = "list prices"
+    """What the prices are, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,11 @@ class Costs:
         self._months: dict[int, tuple[object, MonthCosts]] = {}
         self._counted: dict[int, tuple[object, dict[CounterKey, Counted]]] = {}
 
+    @property
+    def tenant_hours(self) -> TenantHours:
+        """What tenants did, by the hour."""
+        return self._weights.tenant_hours
+
     def month(self, at: float, now: float) -> MonthCosts:
         """The costs of the calendar month that holds ``at``, from what is in the ledger.
 
@@ -135,7 +142,7 @@ class Costs:
         pricing = price(facts, self.card, plan=self.plan)
         uses = self._uses(start, revisions, now)
         shares = self._waiting(allocate(pricing.lines, uses, owner=self._weights.owner), through, end)
-        costs = MonthCosts(start, pricing, uses, tuple(shares), through)
+        costs = MonthCosts(start, pricing, uses, tuple(shares), through, self.card.prices)
         if now >= end + SETTLED:
             self._months[start] = (revisions, costs)
         return costs

@@ -64,7 +64,7 @@ def head(report: CostReport) -> str:
     if not through:
         return f"{month}: no consumption has been read yet.\n"
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(through))
-    return f"{month}, list prices, estimated; data through {until}; the invoice may differ.\n"
+    return f"{month}, {report.costs.prices}, estimated; data through {until}; the invoice may differ.\n"
 
 
 def _share(row: CostRow, total: Decimal) -> str:

@@ -11,7 +11,7 @@ allowance, which makes the days of a month sum to the month.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -19,6 +19,8 @@ from typing import NamedTuple
 from exporter.compute.cost import GB, MONTH_HOURS, CostLine, price
 from exporter.compute.outlook.anomaly import AwakeDay
 from exporter.compute.rates import DAY, HOUR, AllowanceScope, Component, RateCard, month_start
+from exporter.compute.tenants import AGENT
+from exporter.compute.use import MICRO, TenantHour
 from exporter.ledger.ledger import Ledger
 
 UNITS_PER = {
@@ -255,16 +257,28 @@ def _split(amount: int, weights: list[int]) -> Iterable[int]:
         yield part
 
 
-def awake_days(ledger: Ledger, day: int) -> dict[tuple[str, str], AwakeDay]:
-    """How each compute was awake on a day, by (project, branch); empty where only coarser facts than hours are left."""
+TenantHours = Callable[[int, int], Iterable[TenantHour]]
+"""Answers the tenant hours with ``start`` <= hour < ``end``."""
+
+
+def awake_days(ledger: Ledger, day: int, measured: TenantHours | None = None) -> dict[tuple[str, str], AwakeDay]:
+    """How each compute was awake on a day, by (project, branch); empty where only coarser facts than hours are left.
+
+    ``measured`` tells how busy it was, us left out; a day of which less than half was measured tells nothing.
+    """
     hours: dict[tuple[str, str], dict[int, int]] = {}
     for fact in ledger.hours("compute_unit_seconds", day, day + DAY):
         if fact.branch_id and fact.value:
             held = hours.setdefault((fact.project_id, fact.branch_id), {})
             held[fact.start // HOUR] = held.get(fact.start // HOUR, 0) + fact.value
+    busy: dict[tuple[str, str], dict[int, int]] = {}
+    for row in measured(day, day + DAY) if measured else ():
+        seen = busy.setdefault((row.project_id, row.branch_id), {})
+        seen[row.hour] = seen.get(row.hour, 0) + (0 if row.tenant == AGENT else row.busy_us)
     found = {}
     for branch, used in hours.items():
-        least = min(used.values())
+        least, whole, seen = min(used.values()), sum(used.values()), busy.get(branch, {})
         flat = sum(20 * value <= 21 * least for value in used.values())
-        found[branch] = AwakeDay(len(used), flat, sum(used.values()))
+        known = Fraction(sum(seen.values()), whole * MICRO) if 2 * len(seen) >= len(used) else None
+        found[branch] = AwakeDay(len(used), flat, whole, known)
     return found

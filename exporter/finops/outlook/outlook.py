@@ -17,7 +17,7 @@ from exporter.compute.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched,
 from exporter.compute.outlook.forecast import Forecast, Sight, look, told
 from exporter.compute.rates import DAY, HOUR, Component, RateCard, month_start, to_decimal
 from exporter.finops.outlook import metrics
-from exporter.finops.outlook.daily import Daily, DailyCosts, awake_days
+from exporter.finops.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
 from exporter.finops.outlook.forecast_book import ForecastBook
 from exporter.finops.outlook.leaves import LEVELS, groups, leaves
 from exporter.ledger.ledger import Ledger
@@ -39,6 +39,8 @@ class MonthOutlook:
     through: int
     orgs: dict[str, Forecast] = field(default_factory=dict)
     projects: dict[tuple[str, str], Forecast] = field(default_factory=dict)
+    prices: str = "list prices"
+    """What the prices are, for a person."""
 
 
 class Outlook:
@@ -53,16 +55,19 @@ class Outlook:
         book: ForecastBook | None = None,
         policy: Policy | None = None,
         daily: Daily | None = None,
+        measured: TenantHours | None = None,
     ) -> None:
         """``plan`` overrides the API's; ``book`` keeps each month's first forecast; ``policy`` says what is unusual.
 
-        ``daily`` are days that are priced already, by the same card and plan.
+        ``daily`` are days that are priced already, by the same card and plan; ``measured`` answers what statements did,
+        without which a compute that works is not told from one that is only kept awake.
         """
         self._ledger = ledger
         self._card = card
         self._daily = daily or Daily(ledger, card, plan=plan)
         self._book = book
         self._policy = policy or Policy()
+        self._measured = measured
         self._awake: dict[int, tuple[int, dict[tuple[str, str], AwakeDay]]] = {}
         self._held: tuple[object, int, list[Observation]] | None = None
         self.unusual: tuple[Anomaly, ...] = ()
@@ -87,7 +92,7 @@ class Outlook:
         sights: dict[tuple[str, str], list[Sight]] = {}
         for group, leaf in leaves(groups(daily, through), self._card, month, through):
             sights.setdefault((group.org_id, group.project_id), []).append(look(leaf, month, through))
-        outlook = MonthOutlook(month_start(month), through)
+        outlook = MonthOutlook(month_start(month), through, prices=self._card.prices)
         orgs: dict[str, list[Sight]] = {}
         for (org, project), parts in sorted(sights.items()):
             outlook.projects[org, project] = told(parts, month, through)
@@ -152,7 +157,7 @@ class Outlook:
         revision = self._ledger.revisions(day, day + DAY).get(day, 0)
         held = self._awake.get(day)
         if held is None or held[0] != revision:
-            held = self._awake[day] = (revision, awake_days(self._ledger, day))
+            held = self._awake[day] = (revision, awake_days(self._ledger, day, self._measured))
         if not held[1]:
             return None
         return held[1].get(branch, AwakeDay(0, 0, 0))

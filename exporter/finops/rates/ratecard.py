@@ -112,7 +112,8 @@ def merge(base: RateCard, over: RateCard) -> RateCard:
         )
     origin = f"{base.origin} with {over.origin}"
     history = (*base.plan_history, *over.plan_history)
-    return RateCard(plans.values(), currency=base.currency, origin=origin, plan_history=history)
+    own = base.own or any(plan.rates or plan.discounts for plan in over.plans.values())
+    return RateCard(plans.values(), currency=base.currency, origin=origin, plan_history=history, own=own)
 
 
 def _renamed(entries: tuple[Entry, ...], plan: str) -> tuple[Entry, ...]:

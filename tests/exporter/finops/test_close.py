@@ -17,8 +17,8 @@ from exporter.compute.cost import UsageFact
 from exporter.compute.extra import Base, Category, ExtraLine, Split
 from exporter.compute.rates import HOUR, Component, day_seconds
 from exporter.compute.reconcile import Context, InvoiceRow, reconcile
-from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
 from exporter.finops.close import reconciliation
+from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
 from exporter.finops.close.close import AlreadyBookedError, Closer, NotReadyError, closed
 from exporter.finops.costs.costs import Costs
 from exporter.finops.rates.ratecard import load

@@ -127,6 +127,20 @@ def test_nothing_without_data(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("busy", "tenant", "kind"),
+    [(36, "acme", "stuck_awake"), (3500, "acme", "step"), (3500, "__agent__", "stuck_awake")],
+)
+def test_a_compute_that_works_all_day_is_not_stuck(store: Store, busy: int, tenant: str, kind: str) -> None:
+    def measured(start: int, end: int) -> list[_Hour]:
+        return [_Hour("shop", "main", tenant, at, busy * 10**6) for at in range(start, end, HOUR)]
+
+    (found,) = Outlook(SqliteLedger(store), CARD, measured=measured).anomalies(THROUGH)
+    assert found.kind == kind
+    if kind == "stuck_awake":
+        assert f"busy {0 if tenant == '__agent__' else 1}% of it" in found.why
+
+
 class _Hour(NamedTuple):
     project_id: str
     branch_id: str
