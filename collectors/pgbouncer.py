@@ -64,6 +64,33 @@ class _Failure(Exception):  # noqa: N818 - an outcome with a status, caught wher
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an instance told nothing."""
+
+    status: Status
+    why: str
+
+
+async def ask(
+    target: PoolerTarget, shows: tuple[str, ...], *, deadline_seconds: float = 5.0
+) -> dict[str, Mapping[str, Result] | Refusal]:
+    """Some of the SHOWs of every instance behind the target, by the instance's label; one that is refused is absent."""
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            instances = await _instances(target)
+    except (_Failure, TimeoutError) as problem:
+        status = problem.status if isinstance(problem, _Failure) else Status.TIMEOUT
+        return {target.name: Refusal(status, str(problem) or f"{target.name}: the name did not resolve in time")}
+    found: dict[str, Mapping[str, Result] | Refusal] = {}
+    for instance in instances:
+        try:
+            found[instance.label], _ = await _visit(instance.conninfo, deadline_seconds, shows, shows)
+        except _Failure as problem:
+            found[instance.label] = Refusal(problem.status, str(problem))
+    return found
+
+
 async def observe(target: PoolerTarget, *, deadline_seconds: float = 5.0) -> list[Observation]:
     """Read every instance behind the target; one observation each, with the instance as label ``pooler``.
 
@@ -179,8 +206,16 @@ def _is_address(host: str) -> bool:
     return True
 
 
-async def _visit(conninfo: str, deadline_seconds: float) -> tuple[dict[str, Result], dict[str, str]]:
-    """All SHOWs over one connection: what was answered, and what was refused with its reason."""
+async def _visit(
+    conninfo: str,
+    deadline_seconds: float,
+    wanted: tuple[str, ...] = SHOWS,
+    telling: tuple[str, ...] = ("STATS", "POOLS"),
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """The SHOWs over one connection: what was answered, and what was refused with its reason.
+
+    Without one of the ``telling`` ones it is a failure.
+    """
     loop = asyncio.get_running_loop()
     ends = loop.time() + deadline_seconds
     late = f"no answer within {deadline_seconds:g} s: the process is frozen or overloaded, or a firewall drops packets"
@@ -196,20 +231,23 @@ async def _visit(conninfo: str, deadline_seconds: float) -> tuple[dict[str, Resu
     # Cancelling a query would wait for the answer that does not come, so the deadline closes the socket instead.
     guard = loop.call_at(ends, _shut_down, connection.pgconn.socket)
     try:
-        return await _read_shows(connection)
+        shows, refused = await _read_shows(connection, wanted)
     except psycopg.Error as problem:
         raise (_Failure(Status.TIMEOUT, late) if loop.time() >= ends else _refusal(problem)) from None
     finally:
         guard.cancel()
         await connection.close()
+    if not shows.keys() & set(telling):
+        raise _classify("; ".join(refused.values()))
+    return shows, refused
 
 
 async def _read_shows(
-    connection: psycopg.AsyncConnection[tuple[object, ...]],
+    connection: psycopg.AsyncConnection[tuple[object, ...]], wanted: tuple[str, ...]
 ) -> tuple[dict[str, Result], dict[str, str]]:
     shows: dict[str, Result] = {}
     refused: dict[str, str] = {}
-    for show in SHOWS:
+    for show in wanted:
         try:
             cursor = await connection.execute(f"SHOW {show}")
             rows = await cursor.fetchall() if cursor.description is not None else []
@@ -220,8 +258,6 @@ async def _read_shows(
             continue
         columns = tuple(column.name for column in cursor.description or ())
         shows[show] = Result(columns, rows)
-    if "STATS" not in shows and "POOLS" not in shows:
-        raise _classify("; ".join(refused.values()))
     return shows, refused
 
 
