@@ -1,4 +1,4 @@
-"""The names of schemas and roles of a database: tenant rules are asked about them, so that a scan knows whose each is.
+"""The schemas and roles of a database by name: tenant rules are asked about them, so that a scan knows whose each is.
 
 Source: pg_namespace, pg_roles; two small questions without a lock that anybody could wait for.
 """
@@ -13,7 +13,8 @@ from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
 from collectors.metric import Families, Metric
 
 NAME = "tenant_names"
-_SCHEMAS = """SELECT n.nspname::text AS name FROM pg_catalog.pg_namespace AS n
+_SCHEMAS = """SELECT n.nspname::text AS name, pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner
+    FROM pg_catalog.pg_namespace AS n
     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'neon', 'neon_migration') ORDER BY 1"""
 _ROLES = r"""SELECT r.rolname::text AS name FROM pg_catalog.pg_roles AS r
     WHERE r.rolname !~ '^pg_' ORDER BY 1 LIMIT 20000"""
@@ -23,7 +24,8 @@ _ROLES = r"""SELECT r.rolname::text AS name FROM pg_catalog.pg_roles AS r
 class TenantNames:
     """What one database told."""
 
-    schemas: tuple[str, ...]
+    schemas: Mapping[str, str]
+    """With the owner of each."""
     roles: tuple[str, ...]
 
 
@@ -50,7 +52,6 @@ class TenantNamesCollector:
         del epoch
         if results.keys() != {"schemas", "roles"}:
             raise NoDataError("the names of schemas and roles were not answered")
-        schemas, roles = (
-            tuple(str(row["name"]) for row in query.records(results[part])) for part in ("schemas", "roles")
-        )
+        schemas = {str(row["name"]): str(row["owner"]) for row in query.records(results["schemas"])}
+        roles = tuple(str(row["name"]) for row in query.records(results["roles"]))
         return Reading(Families(), len(schemas) + len(roles), TenantNames(schemas, roles))

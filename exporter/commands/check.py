@@ -21,6 +21,7 @@ from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
+from collectors.own_role import OwnRole, OwnRoleCollector
 from collectors.pgbouncer import PoolerTarget
 from collectors.session import Visit, visit
 from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
@@ -44,6 +45,7 @@ _REMEDIES = {
     Status.NO_PRIVILEGE: "; see docs/permissions.sql, or Neon's IP allow list",
 }
 """What to look at when a visit as a whole failed."""
+_OWN_ROLE = OwnRoleCollector()
 _RULE_REMEDY = "statements are told apart by project, branch, database and role (docs/tenancy.md)"
 
 
@@ -156,29 +158,49 @@ async def _computes(settings: Settings, found: Inventory, *, sql: bool) -> Async
         return
     every = sorted(computes(found), key=lambda each: each.target.name)
     for compute in every[:MOST_COMPUTES]:
-        yield await _compute(settings, compute, sql=sql)
+        for finding in await _compute(settings, compute, sql=sql):
+            yield finding
     if len(every) > MOST_COMPUTES:
         yield Finding("SQL", LEFT_OUT, f"{len(every) - MOST_COMPUTES} more computes were not tried")
 
 
-async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> Finding:
+async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> list[Finding]:
     what = f"SQL {compute.target.name}"
     try:
         where = conninfo(settings.postgres, compute.place)
     except (DsnError, SecretError) as problem:
-        return Finding(what, FAILS, str(problem))
+        return [Finding(what, FAILS, str(problem))]
     if where is None:
-        return Finding(what, LEFT_OUT, "switched off in postgres.overrides")
+        return [Finding(what, LEFT_OUT, "switched off in postgres.overrides")]
     facts = compute.facts
     if facts.disabled:
-        return Finding(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")
+        return [Finding(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")]
     if facts.current_state != "active" or facts.pending_state:
         state = facts.pending_state or facts.current_state
-        return Finding(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")
+        return [Finding(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")]
     if not sql:
-        return Finding(what, LEFT_OUT, "awake; not tried (--no-sql)")
-    collectors = [build(Options()) for build in ALL.values()]
-    return _judge(what, conninfo_to_dict(where), await visit(where, collectors, endpoint_id=compute.endpoint.id))
+        return [Finding(what, LEFT_OUT, "awake; not tried (--no-sql)")]
+    collectors = [*(build(Options()) for build in ALL.values()), _OWN_ROLE]
+    made = await visit(where, collectors, endpoint_id=compute.endpoint.id)
+    return [_judge(what, conninfo_to_dict(where), made), *_own_role(compute, made)]
+
+
+def _own_role(compute: Compute, made: Visit) -> list[Finding]:
+    """A monitoring role that may do too much is somebody's way in: it fails, however well everything works."""
+    results = made.results.get(_OWN_ROLE.name, {})
+    if made.epoch is None or not results:
+        return []
+    role = _OWN_ROLE.read(results, made.epoch).facts
+    if not isinstance(role, OwnRole) or not role.excess:
+        return []
+    return [
+        Finding(
+            f"privilege {compute.target.name}",
+            FAILS,
+            f"neonmeter logs in as {role.name}, which has too much: {', '.join(role.excess)}; make a role of its own "
+            "by docs/permissions.sql",
+        )
+    ]
 
 
 def _judge(what: str, to: Mapping[str, object], made: Visit) -> Finding:

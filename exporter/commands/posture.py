@@ -167,7 +167,9 @@ def _files(report: Report, formats: list[str]) -> Iterator[tuple[str, str]]:
     if "csv" in formats:
         yield "posture.csv", plain.as_csv(report)
     if "ocsf" in formats:
-        yield "posture.ocsf.jsonl", plain.as_ocsf(report)
+        from exporter.posture.report.ocsf import as_ocsf
+
+        yield "posture.ocsf.jsonl", as_ocsf(report)
     if "json" in formats:
         yield "posture.json", json.dumps(plain.as_json(report), indent=1, ensure_ascii=False) + "\n"
 

@@ -5,7 +5,7 @@ What was never asked stays "not asked", so that its controls are unknown and nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -227,7 +227,7 @@ def _without(
 def _registries(
     inventory: Inventory, shelved: Shelved, registry: Registry, vaults: tuple[VaultFacts, ...]
 ) -> Iterator[RegistryFacts]:
-    schemas: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+    schemas: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
     roles: dict[tuple[str, str], set[str]] = {}
     for key, (_, fact) in shelved.items():
         if key.source == "names" and isinstance(fact, TenantNames):

@@ -25,8 +25,8 @@ ACCOUNT = "__account__"
 class Names:
     """What there is in one branch, as read."""
 
-    schemas: Known[Mapping[str, tuple[str, ...]]] = NOT_ASKED
-    """By database."""
+    schemas: Known[Mapping[str, Mapping[str, str]]] = NOT_ASKED
+    """By database: each with its owner."""
     roles: Known[tuple[str, ...]] = NOT_ASKED
 
 
@@ -54,6 +54,28 @@ class Registry:
         found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name), role=role)
         return "" if found in (whole, SHARED) or found.startswith("__") else found
 
+    def of_roles(
+        self, project: Project, branch: Branch, roles: Iterable[str], schemas: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, str]:
+        """The tenant of each role that is one's: by the rules, or else because it owns schemas of one tenant alone.
+
+        ``schemas``: by database, each with its owner. What a role was granted says nothing of whose it is.
+        """
+        owned: dict[str, set[str]] = {}
+        for datname, found in schemas.items():
+            for schema, owner in found.items():
+                tenant = self.of_schema(project, branch, datname, schema)
+                if tenant:
+                    owned.setdefault(owner, set()).add(tenant)
+        told: dict[str, str] = {}
+        for role in roles:
+            tenant = self.of_role(project, branch, role)
+            if tenant:
+                told[role] = tenant
+            elif len(owned.get(role, ())) == 1:
+                told[role] = next(iter(owned[role]))
+        return told
+
     def of_key(self, key: str) -> str:
         """The tenant of a key; empty when its name is no tenant's."""
         found = self._key.match(key)
@@ -74,7 +96,9 @@ class Registry:
                 if tenant:
                     by_schema[schema] = tenant
                     databases.setdefault(tenant, set()).add(datname)
-        by_role = {} if isinstance(roles, Unread) else _by(roles, lambda role: self.of_role(project, branch, role))
+        by_role: dict[str, str] = {}
+        if not isinstance(roles, Unread):
+            by_role = self.of_roles(project, branch, roles, {} if isinstance(schemas, Unread) else schemas)
         should = self._tenants or tuple(sorted({*by_schema.values(), *by_role.values()}))
         return RegistryFacts(
             project.id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors import security, tenant_names
@@ -104,10 +104,9 @@ class PostureRider:
     async def _take_server(self, compute: Compute, key: PrintKey, found: SecurityFacts, now: float) -> None:
         where = "/".join(key[:2])
         known = self._shelf.get("server", where, ServerFacts)
-        project, branch = _place(compute)
-        server = server_facts(
-            key, found, known[1] if known else None, lambda role: self._registry.of_role(project, branch, role)
-        )
+        told = self._tenants(compute, key)
+        roles = told.roles if told is not None else {}
+        server = server_facts(key, found, known[1] if known else None, lambda role: roles.get(role, ""))
         if server is not None and (known is None or server != known[1]):
             await self._shelf.put("server", {where: server}, now)
 
@@ -119,23 +118,22 @@ class PostureRider:
             await self._shelf.keep_only(source, [below + name for name in names], below=below)
 
     def _tenants(self, compute: Compute, key: PrintKey) -> TenantMap | None:
+        """Whose each schema of the database and each role is; None before their names were read."""
         known = self._shelf.get("names", "/".join(key), TenantNames)
         if known is None:
             return None
         project, branch = _place(compute)
-        schemas = {each: self._registry.of_schema(project, branch, key.datname, each) for each in known[1].schemas}
-        roles = {each: self._registry.of_role(project, branch, each) for each in known[1].roles}
-        return TenantMap(_said(schemas), _said(roles))
+        names, where = known[1], "/".join(key[:2])
+        everywhere = {name: each.schemas for name, each in self._shelf.below("names", where, TenantNames)}
+        schemas = {each: self._registry.of_schema(project, branch, key.datname, each) for each in names.schemas}
+        roles = self._registry.of_roles(project, branch, names.roles, everywhere)
+        return TenantMap({name: tenant for name, tenant in schemas.items() if tenant}, roles)
 
     def _note(self, key: PrintKey, status: Status, why: str) -> None:
         before = self.scans.get(key)
         if status is not Status.OK and (before is None or before.status is not status):
             _log.info("%s/%s: security not read (%s: %s); what was known stays", *key[1:], status.value, why)
         self.scans[key] = Scan(self._clock(), status, why)
-
-
-def _said(by_name: Mapping[str, str]) -> dict[str, str]:
-    return {name: tenant for name, tenant in by_name.items() if tenant}
 
 
 def _place(compute: Compute) -> tuple[Project, Branch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from collectors.tenant_names import TenantNames
@@ -73,6 +73,12 @@ class Shelf:
         """One fact and when it was read; None before ``load`` or where there is none."""
         found = (self._facts or {}).get(FactKey(source, key))
         return found if found is not None and isinstance(found[1], kind) else None  # type: ignore[return-value]
+
+    def below(self, source: str, where: str, kind: type[Fact]) -> Iterator[tuple[str, Fact]]:
+        """The facts of a source whose key begins with ``where/``, by the rest of the key."""
+        for key, (_, fact) in (self._facts or {}).items():
+            if key.source == source and key.key.startswith(f"{where}/") and isinstance(fact, kind):
+                yield key.key.removeprefix(f"{where}/"), fact
 
     async def put(self, source: str, facts: Mapping[str, object], at: float) -> None:
         """Keep facts of one source, by key."""

@@ -18,6 +18,7 @@ from exporter.version import __version__
 MOST_ROWS = 12
 """Objects of one control on the page; the files beside it have all."""
 MOST_TENANTS = 40
+RESIDENCY = "P35"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,24 @@ def _count(number: int, name: str) -> str:
     return f"{number} {name}{'' if number == 1 else 's'}"
 
 
+def _outside(report: Report) -> tuple[int, str]:
+    """How many places data lie in that are not on the list, and what is under that figure."""
+    control = next((each for each in report.controls if each.control.id == RESIDENCY), None)
+    if control is None:
+        return 0, "not among these controls"
+    waived, unclear = control.counts["waived"], control.counts["unknown"] + control.counts["error"]
+    parts = ["places where data lie"]
+    parts += [f"{waived} waived"] if waived else []
+    parts += [f"{unclear} not known"] if unclear else []
+    return control.counts["fail"], ", ".join(parts)
+
+
 def _tiles(report: Report) -> list[tuple[str, str, str, str]]:
     """Title, figure, what is under it, and the tone."""
     score = report.score
     open_rows = report.rows("fail")
     critical = sum(row.count for row in open_rows if row.severity in ("critical", "high"))
-    residents = {row.project: row.status for each in report.controls if each.control.id == "P35" for row in each.rows}
-    outside = sum(status == "fail" for status in residents.values())
+    outside, where = _outside(report)
     changes = report.changes
     new = "no earlier report" if changes.since is None else f"since {instant(changes.since)[:10]}"
     figure = "\N{EN DASH}" if changes.since is None else f"+{len(changes.new)} \N{MINUS SIGN}{len(changes.resolved)}"
@@ -138,6 +150,6 @@ def _tiles(report: Report) -> list[tuple[str, str, str, str]]:
     return [
         ("Score", _percent(score.ratio), known, "bad" if score.failed else "good"),
         ("Critical and high", f"{critical:,}", "objects that fail", "bad" if critical else "good"),
-        ("Outside the regions", str(outside), "projects" if outside != 1 else "project", "bad" if outside else "good"),
+        ("Outside the regions", str(outside), where, "bad" if outside else "good"),
         ("Changes", figure, new, "none"),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def _lines(report: Report) -> Iterator[str]:
     owner = f" of {report.company or report.organization}" if report.company or report.organization else ""
     yield f"# Database security and compliance{owner}"
     yield ""
-    yield f"{report.scope}, as of {instant(report.at)}. {ADVICE}"
+    yield f"{report.scope[0].upper()}{report.scope[1:]}, as of {instant(report.at)}. {ADVICE}"
     yield ""
     yield from summary(report.score)
     yield ""

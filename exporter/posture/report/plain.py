@@ -1,25 +1,15 @@
-"""The report for programs: JSON with everything, CSV for a spreadsheet, and findings in the shape of OCSF.
-
-OCSF: class 2003 (Compliance Finding) of category 2 (Findings), one JSON object a line.
-"""
+"""The report for programs: JSON with everything, and CSV for a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from exporter.posture.pages import remedy_dict, score_dict, waiver_dict
 from exporter.posture.report.report import ControlRow, Report, Row
 from exporter.version import __version__
-
-_OCSF_SEVERITY = {"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
-_OCSF_COMPLIANCE = {"pass": (1, "Pass"), "fail": (3, "Fail"), "waived": (3, "Fail"), "error": (99, "Error"),
-                    "unknown": (0, "Unknown"), "manual": (2, "Warning")}  # fmt: skip
-_OCSF_STATE = {"fail": (1, "New"), "waived": (3, "Suppressed"), "error": (1, "New"), "unknown": (1, "New"),
-               "manual": (1, "New")}  # fmt: skip
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -147,65 +137,3 @@ def _cells(row: Row, control: ControlRow, clauses: str) -> list[object]:
 def _safe(value: object) -> object:
     """A text that a spreadsheet would run as a formula is kept a text."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def as_ocsf(report: Report) -> str:
-    """One Compliance Finding a line."""
-    return "".join(
-        json.dumps(_ocsf(report, control, row), ensure_ascii=False, sort_keys=True) + "\n"
-        for control in report.controls
-        for row in control.rows
-    )
-
-
-def _ocsf(report: Report, control: ControlRow, row: Row) -> dict[str, Any]:
-    compliance_id, compliance = _OCSF_COMPLIANCE[row.status]
-    status_id, status = _OCSF_STATE[row.status]
-    severity_id = _OCSF_SEVERITY[row.severity]
-    requirements = [f"{name} {each}" for name, clauses in control.clauses.items() for each in clauses]
-    first = row.since if row.since is not None else report.at
-    told: dict[str, Any] = {
-        "activity_id": 1,
-        "activity_name": "Create",
-        "category_uid": 2,
-        "category_name": "Findings",
-        "class_uid": 2003,
-        "class_name": "Compliance Finding",
-        "type_uid": 200301,
-        "type_name": "Compliance Finding: Create",
-        "time": round(report.at * 1000),
-        "severity_id": severity_id,
-        "severity": row.severity.capitalize().replace("Info", "Informational"),
-        "status_id": status_id,
-        "status": status,
-        "message": row.evidence,
-        "metadata": {
-            "version": "1.3.0",
-            "product": {"name": "neonmeter", "vendor_name": "neonmeter", "version": __version__},
-            "event_code": row.control,
-        },
-        "finding_info": {
-            "uid": row.cache_key,
-            "title": f"{row.control} {row.title}",
-            "desc": control.control.what,
-            "first_seen_time": round(first * 1000),
-            "last_seen_time": round(report.at * 1000),
-        },
-        "compliance": {
-            "control": row.control,
-            "requirements": requirements,
-            "standards": sorted(control.clauses),
-            "status_id": compliance_id,
-            "status": compliance,
-        },
-        "remediation": {"desc": control.control.remedy.text},
-        "resources": [{"uid": row.object, "name": row.name, "type": "database object", "cloud_partition": "neon"}],
-    }
-    if row.tenant:
-        told["resources"][0]["labels"] = [f"tenant:{row.tenant}"]
-    if row.waiver is not None:
-        told["comment"] = (
-            f"waiver of {row.waiver.approver} until {row.waiver.expires}"
-            f"{', expired' if row.expired else ''}: {row.waiver.reason}"
-        )
-    return told

@@ -183,7 +183,7 @@ def _in_scope(judgement: Judgement, each: Judged, project: str) -> bool:
 
 
 def _scope(catalogue: Catalogue, frameworks: Sequence[str], project: str) -> str:
-    titles = " and ".join(catalogue.frameworks[name].title for name in frameworks) or "All controls"
+    titles = " and ".join(catalogue.frameworks[name].title for name in frameworks) or "all controls"
     return titles if project == "*" else f"{titles}, projects {project}"
 
 

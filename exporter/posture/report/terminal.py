@@ -22,7 +22,7 @@ def _lines(report: Report) -> Iterator[str]:
     score = report.score
     ratio = "nothing could be judged" if score.ratio is None else f"score {float(score.ratio):.0%}"
     known = "" if score.known is None else f" ({float(score.known):.0%} of what applies is known)"
-    yield f"{report.organization or 'Posture'}, {report.scope.lower()}: {ratio}{known}."
+    yield f"{report.organization or 'Posture'}, {report.scope}: {ratio}{known}."
     yield (
         f"{score.failed} controls fail, {score.passed} hold, {score.waived} waived, {score.unknown} not known, "
         f"{score.manual} for a person, {score.not_applicable} not applicable."
