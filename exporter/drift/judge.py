@@ -46,12 +46,9 @@ def judge(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None)
 
 def judge_settings(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None) -> dict[str, Found]:
     """Settings of every branch that is held against anything, by ``project/branch``."""
-    found = {
-        place.name: desk.judge.judge(place, inventory, desk.settings, desk.held, now)
-        for ids, place in places(inventory).items()
-        if only in (None, ids)
-    }
-    return {name: each for name, each in sorted(found.items()) if each}
+    known = places(inventory)
+    found = desk.judge.judge(known, inventory, desk.settings, desk.held, now)
+    return dict(sorted((known[ids].name, each) for ids, each in found.items() if only in (None, ids)))
 
 
 def names_of_places(inventory: Inventory) -> dict[str, Ids]:

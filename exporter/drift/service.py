@@ -74,9 +74,9 @@ class DriftService:
         self._kinds: dict[PrintKey, set[tuple[str, str]]] = {}
         self._settings_seen: dict[Ids, set[tuple[str, str, str]]] = {}
         self._said = ""
-        self._last: dict[Target, object] = {}
+        self._marks: dict[Ids, object] = {}
         self._shown: set[Target] = set()
-        self._pages: dict[str, object] = {}
+        self._pages: dict[Ids, dict[str, object]] = {}
 
     async def look(self, inventory: Inventory) -> None:
         """Compare what moved, and show it."""
@@ -99,11 +99,11 @@ class DriftService:
     ) -> dict[Ids, Found]:
         self._judge.look()
         kept, now = self._keeper.all(), self._clock()
-        found = {ids: self._judge.judge(place, inventory, kept, held, now) for ids, place in known_places.items()}
+        found = self._judge.judge(known_places, inventory, kept, held, now)
         if self._judge.problem != self._said:
             self._said = self._judge.problem
             _log.warning("%s", self._said or "drift.desired: understood again")
-        return {ids: each for ids, each in found.items() if each}
+        return found
 
     async def _finding(
         self, key: PrintKey, held: Held, baseline: Baseline, place: Place, since: tuple[str, float] | None
@@ -131,41 +131,58 @@ class DriftService:
         known_places: Mapping[Ids, Place],
         settings: Mapping[Ids, Found],
     ) -> None:
-        now = self._clock()
-        shown: set[Target] = set()
-        told: dict[str, object] = {}
+        targets = {names: Target(Scope.BRANCH, names, known_places[names].name) for names in by_branch}
+        moved = self._shown != set(targets.values())
         for names, findings in by_branch.items():
-            place = known_places[names]
-            target = Target(Scope.BRANCH, names, place.name)
-            families = Families()
-            for key, found in findings.items():
-                self._fill(families, key, held[key], found)
-            told_settings = settings.get(names, {})
-            settings_drift.fill(families, told_settings, self._settings_seen.setdefault(names, set()))
-            histories = self._histories.fill(families, findings, self._rider.histories, place.project)
-            self._put(target, families, len(findings))
-            shown.add(target)
-            page, text = _page(place.name, findings, held, histories, self._rider.scans)
-            page |= {
-                "settings": dict(settings_drift.page(told_settings)),
-                "ignore": pages.rules(self._comparer.ignore, now),
+            mark = self._mark(findings, held, settings.get(names, {}), known_places[names])
+            if self._marks.get(names) != mark:
+                self._marks[names], moved = mark, True
+                self._show_branch(targets[names], known_places[names], findings, held, settings.get(names, {}))
+        for gone in self._shown - set(targets.values()):
+            self._marks.pop((gone.labels[0], gone.labels[1]), None)
+            self._pages.pop((gone.labels[0], gone.labels[1]), None)
+            self._state.put(Observation(NAME, gone, Status.OK, self._clock()), interval=INTERVAL, forever=True)
+        self._shown = set(targets.values())
+        if moved:
+            told = {
+                f"{'/'.join(names)}{end}": part for names, page in self._pages.items() for end, part in page.items()
             }
-            text += pages.settings_markdown(told_settings) + pages.rules_markdown(self._comparer.ignore, now)
-            told["/".join(names)], told["/".join(names) + ".md"] = page, text
-        for gone in self._shown - shown:
-            self._put(gone, Families(), 0)
-        self._shown = shown
-        if told != self._pages:
-            self._pages = told
             self._details.replace(NAME, {**told, "": _summary(by_branch, known_places)})
 
-    def _put(self, target: Target, families: Families, rows: int) -> None:
-        """Only what is new: most looks find everything as it was."""
-        plain = {metric: dict(series) for metric, series in families.items()}
-        if self._last.get(target) != plain:
-            self._last[target] = plain
-            observation = Observation(NAME, target, Status.OK, self._clock(), families=families, rows=rows)
-            self._state.put(observation, interval=INTERVAL, forever=True)
+    def _mark(
+        self, findings: Mapping[PrintKey, Finding], held: Mapping[PrintKey, Held], settings: Found, place: Place
+    ) -> object:
+        """Everything that a branch is shown by: while it is equal, nothing is worked out again."""
+        histories, scans = self._rider.histories, self._rider.scans
+        parts = [
+            (key, found, held[key], scans.get(key), histories.get(key),
+             histories.get(found.baseline.key) if found.baseline.key else None)
+            for key, found in findings.items()
+        ]  # fmt: skip
+        in_force = [rule for rule in self._comparer.ignore if rule.expires is None or self._clock() < rule.expires]
+        return (place.name, parts, dict(settings), in_force)
+
+    def _show_branch(
+        self,
+        target: Target,
+        place: Place,
+        findings: Mapping[PrintKey, Finding],
+        held: Mapping[PrintKey, Held],
+        settings: Found,
+    ) -> None:
+        names, now = (target.labels[0], target.labels[1]), self._clock()
+        families = Families()
+        for key, found in findings.items():
+            self._fill(families, key, held[key], found)
+        settings_drift.fill(families, settings, self._settings_seen.setdefault(names, set()))
+        histories = self._histories.fill(families, findings, self._rider.histories, place.project)
+        observation = Observation(NAME, target, Status.OK, now, families=families, rows=len(findings))
+        self._state.put(observation, interval=INTERVAL, forever=True)
+        page, text = _page(place.name, findings, held, histories, self._rider.scans)
+        ignore = self._comparer.ignore
+        page |= {"settings": dict(settings_drift.page(settings)), "ignore": pages.rules(ignore, now)}
+        text += pages.settings_markdown(settings) + pages.rules_markdown(ignore, now)
+        self._pages[names] = {"": page, ".md": text}
 
     def _fill(self, families: Families, key: PrintKey, held: Held, found: Finding) -> None:
         datname, policy = key.datname, found.baseline.policy

@@ -10,7 +10,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.settings import SettingsFacts
 from exporter.collecting.places import Compute
-from exporter.compute.desired import SettingsDrift, against, between
+from exporter.compute.desired import SettingsDrift, Wanted, against, between
 from exporter.compute.drift import IgnoreRule
 from exporter.drift import metrics
 from exporter.drift.comparer import Place, rules_of_settings
@@ -74,31 +74,45 @@ class SettingsJudge:
 
     def judge(
         self,
-        place: Place,
+        places: Mapping[Ids, Place],
         inventory: Inventory,
         kept: Mapping[ComputeIds, KeptSettings],
         held: Mapping[PrintKey, Held],
         now: float,
-    ) -> Found:
-        """One branch, by what it is held against; empty where there is nothing to hold it against."""
-        ids = (place.project.id, place.branch.id)
-        mine = _of_branch(kept, ids)
-        found: dict[str, SettingsDrift] = {}
-        if self.desired is not None:
-            try:
-                settings = mine.settings if mine else {}
-                wanted = self.desired.of(place.project, place.branch, settings)
-                platform = platform_of(place.project, _endpoint(inventory, ids))
-                drift = against(wanted, mine, platform, _extensions(held, ids))
-            except DesiredError as problem:
-                self.problem = str(problem)
-            else:
-                if wanted.settings or wanted.platform or wanted.extensions or wanted.roles:
-                    found["desired"] = self._kept(drift, now)
-        parent = _of_branch(kept, (place.project.id, place.branch.parent_id)) if place.branch.parent_id else None
-        if mine is not None and parent is not None:
-            found["parent"] = self._kept(between(parent, mine), now)
+    ) -> dict[Ids, Found]:
+        """Every branch by what it is held against; one that there is nothing to hold against is absent."""
+        servers: dict[Ids, KeptSettings] = {}
+        for key, each in kept.items():
+            before = servers.get(key[:2])
+            if before is None or each.taken_at > before.taken_at:  # Of several computes, the one that was read last.
+                servers[key[:2]] = each
+        endpoints = _endpoints(inventory)
+        extensions: dict[Ids, dict[str, str]] = {}
+        for database, print_ in held.items():
+            extensions.setdefault(database[:2], {}).update(print_.extensions)
+        found: dict[Ids, Found] = {}
+        for ids, place in places.items():
+            mine, sides = servers.get(ids), {}
+            wanted = self._wanted(place, mine)
+            if wanted is not None:
+                platform = platform_of(place.project, endpoints.get(ids))
+                sides["desired"] = self._kept(against(wanted, mine, platform, extensions.get(ids)), now)
+            parent = servers.get((ids[0], place.branch.parent_id)) if place.branch.parent_id else None
+            if mine is not None and parent is not None:
+                sides["parent"] = self._kept(between(parent, mine), now)
+            if sides:
+                found[ids] = sides
         return found
+
+    def _wanted(self, place: Place, mine: KeptSettings | None) -> Wanted | None:
+        if self.desired is None:
+            return None
+        try:
+            wanted = self.desired.of(place.project, place.branch, mine.settings if mine else {})
+        except DesiredError as problem:
+            self.problem = str(problem)
+            return None
+        return wanted if wanted != Wanted() else None
 
     def _kept(self, drift: SettingsDrift, now: float) -> SettingsDrift:
         changes = tuple(each for each in drift.changes if not any(rule.covers(each, now) for rule in self._rules))
@@ -119,21 +133,10 @@ def fill(families: Families, found: Found, seen: set[tuple[str, str, str]]) -> N
         families.set(metrics.SETTINGS_OBJECTS, key, counts.get(key, 0))
 
 
-def _of_branch(kept: Mapping[ComputeIds, KeptSettings], ids: Ids) -> KeptSettings | None:
-    """Of several computes of a branch, the one that was read last."""
-    mine = [each for key, each in kept.items() if key[:2] == ids]
-    return max(mine, key=lambda each: each.taken_at, default=None)
-
-
-def _endpoint(inventory: Inventory, ids: Ids) -> Endpoint | None:
-    mine = (each for each in inventory.endpoints.values() if (each.project_id, each.branch_id) == ids)
-    return min(mine, key=lambda each: (each.type != "read_write", each.id), default=None)
-
-
-def _extensions(held: Mapping[PrintKey, Held], ids: Ids) -> dict[str, str] | None:
-    """Of all databases that were read; None when none was."""
-    mine = [each.extensions for key, each in sorted(held.items()) if key[:2] == ids]
-    return {name: version for each in mine for name, version in each.items()} if mine else None
+def _endpoints(inventory: Inventory) -> dict[Ids, Endpoint]:
+    """The compute of each branch: the one that writes."""
+    order = sorted(inventory.endpoints.values(), key=lambda each: (each.type != "read_write", each.id), reverse=True)
+    return {(each.project_id, each.branch_id): each for each in order}
 
 
 def page(found: Found) -> Iterator[tuple[str, dict[str, object]]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from exporter.demo import drifting
@@ -37,14 +38,14 @@ def ask(agent: Agent, *arguments: str, code: int = 0) -> str:
 
 
 def work_until_read(twin: Twin, agent: Agent, *branches: str) -> None:
-    """Somebody works on the branches until a ride into the user databases of each has succeeded after now."""
+    """Somebody works on the branches until a ride into the user databases of each succeeded in this life of theirs."""
     computes = {branch: twin.compute("bookshop", branch) for branch in branches}
 
     def read(branch: str) -> float:
         wanted = {"branch_id": computes[branch].endpoint.branch_id, "datname": "app"}
         return agent.sum("neon_schema_scan_timestamp_seconds", **wanted)
 
-    before = {branch: read(branch) for branch in branches}
+    before = {branch: computes[branch].endpoint.started_at or 0.0 for branch in branches}
     waiting, until = set(branches), time.monotonic() + 60
     while waiting and time.monotonic() < until:
         for branch in waiting:
@@ -54,13 +55,26 @@ def work_until_read(twin: Twin, agent: Agent, *branches: str) -> None:
     assert not waiting, f"{waiting}: not read; {agent.log.read_text()[-2000:]}"
 
 
+def migrate(twin: Twin, branch: str, *heads: str) -> None:
+    """A tenant's own history, as Alembic keeps it, readable for the agent's role."""
+    host, _, port = twin.compute("bookshop", branch).endpoint.host.rpartition(":")
+    conninfo = f"host={host} port={port} dbname=app user=acme password={twin.password} sslmode=disable"
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t_acme.alembic_version (version_num varchar(32) PRIMARY KEY)")
+        connection.execute("GRANT USAGE ON SCHEMA t_acme TO monitor; GRANT SELECT ON t_acme.alembic_version TO monitor")
+        for head in heads:
+            connection.execute("INSERT INTO t_acme.alembic_version VALUES (%s)", [head])
+
+
 def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> None:
     rules = {"tenants": [{"schema": "t_(?P<tenant>[a-z]+)"}], "drift": {"templates": [{"schema": "t_cedar"}]}}
     agent = make_agent({**twin.agent_settings(), **rules}).start()
     staging = twin.compute("bookshop", "staging")
     branch_id = staging.endpoint.branch_id
-    time.sleep(FIRST_SIGHT_SECONDS)
     assert "No database has been read yet" in ask(agent, "drift")
+    migrate(twin, "main", "b2")
+    migrate(twin, "staging", "a1", "c3")
+    time.sleep(FIRST_SIGHT_SECONDS)
     work_until_read(twin, agent, "main", "staging")
 
     def differs(**labels: str) -> float:
@@ -68,6 +82,11 @@ def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> 
 
     agent.until(lambda _: differs() == 2, 10, "what the world's staging has beyond main")
     assert differs(kind="column", change="added") == differs(kind="index", change="added") == 1
+    assert agent.sum("neon_migrations_divergence", branch_id=branch_id, side="ahead") == 2
+    text = ask(agent, "drift", "migrations", "staging")
+    assert "alembic" in text
+    assert "1 behind, 2 ahead" in text
+    assert agent.sum("neon_settings_drift_detected", branch_id=branch_id, baseline="parent") == 0
     text = ask(agent, "drift", "approve", "bookshop/staging", "--database", "app", "--reason", "as planned")
     assert "approved by" in text
     agent.until(lambda _: differs() == 0, 10, "an approval clears the gauge at the next look")

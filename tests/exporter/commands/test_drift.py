@@ -89,6 +89,8 @@ def test_other_versions_and_broken_files_are_one_line(
         (["between", str(tmp_path / "gone.json"), str(file)], USAGE, "gone.json: No such file"),
         (["between", "shop/main", str(file)], USAGE, "is not there yet; `neonmeter run` fills it"),
         (["show"], USAGE, "neon.api_key_file: no API key"),
+        ([], USAGE, "neon.api_key_file: no API key"),
+        (["shop/main", "--markdown"], USAGE, "neon.api_key_file: no API key"),
         (["approve", "shop/main", "--reason", "as planned"], USAGE, "is not there yet"),
         (["approve", "shop/main", "--reason", "x"], USAGE, "--reason: say why"),
     ):
