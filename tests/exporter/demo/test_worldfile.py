@@ -118,3 +118,30 @@ def test_a_file_can_be_served(tmp_path: Path) -> None:
     with serve_named(str(path)) as api:
         assert len(api.view.project_ids()) == 1
         assert api.url.endswith("/api/v2")
+
+
+def test_the_world_of_posture_has_a_good_and_a_bad_state_of_everything() -> None:
+    now = 1e9
+    world = build_world(load("posture"), MovableClock(now))
+    regions = {each.region_id for each in world.projects.values()}
+    assert regions == {"aws-eu-central-1", "aws-eu-west-2", "azure-gwc"}
+    roots = [each for each in world.branches.values() if each.default]
+    assert {each.protected for each in roots} == {True, False}
+    assert {each.id in world.backup_frequency for each in roots} == {True, False}
+    windows = {each.history_retention_seconds for each in world.projects.values()}
+    assert min(windows) < 86400 and max(windows) >= 604800
+    security = world.security
+    assert {each.has_mfa for each in security.members} == {True, False}
+    assert any(now - each.created_at > 365 * 86400 and not each.project_id for each in security.keys)
+    assert {bool(each.allowed_ips) for each in security.access.values()} == {True, False}
+    assert {each.state for each in security.masking.values()} == {"anonymized", "error"}
+    copies = {each.id for each in world.branches.values() if each.parent_id and not each.schema_only}
+    assert security.masking.keys() < copies, "one copy is not masked"
+    assert len({share.email.rpartition("@")[2] for each in security.shares.values() for share in each}) == 2
+
+
+def test_security_that_names_nothing_is_refused() -> None:
+    with pytest.raises(WorldFileError, match=r"api_keys\[0\]\.project: there is no project 'gone'"):
+        parse(MINIMAL + "api_keys: [{name: k, days_ago: 1, project: gone}]\n")
+    with pytest.raises(WorldFileError, match=r"masking.rules"):
+        parse(MINIMAL.replace("max_cu: 1}", "max_cu: 1}, masking: {rules: {email: anon.fake_email()}}"))
