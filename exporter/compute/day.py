@@ -258,7 +258,9 @@ class _Splitting:
         close = abs(known - fact.value * HOUR) <= CLOSE_ENOUGH * fact.value * HOUR
         confidence = Confidence.MEASURED if close else Confidence.ESTIMATED
         for branch, part in largest_remainder(billable, lived).items():
-            self._use(fact, branch, Component.EXTRA_BRANCHES).add(self._by(part * times, {SHARED: 1}, confidence))
+            use = self._use(fact, branch, Component.EXTRA_BRANCHES)
+            use.total += part * times
+            use.give(SHARED, part * times, confidence)
 
     def _snapshots(self, fact: UsageFact) -> None:
         """By the branch that each was taken of, size x time; then as the child storage of that branch."""

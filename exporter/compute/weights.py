@@ -99,6 +99,8 @@ def largest_remainder(total: int, weights: Mapping[str, int | Fraction]) -> dict
         if total:
             raise ValueError(f"cannot split {total} over weights that are all 0")
         return dict.fromkeys(weights, 0)
+    if len(weights) == 1:
+        return dict.fromkeys(weights, total)
     parts: dict[str, int] = {}
     rests: list[tuple[Fraction | int, str]] = []
     for key, weight in weights.items():
