@@ -44,9 +44,9 @@ def plan_of(settings: Settings, options: argparse.Namespace, inventory: Inventor
     at = _instant(options, source, inventory.server_now, has_marker=marker is not None)
     if recovery.dsn is None and settings.postgres.dsn is None:
         raise PlanError("recovery.dsn: say how to read the restored branch, as postgresql://drill@{host}/app")
-    expires = age(options.expires, "--expires")
+    expires = None if options.expires == "never" else age(options.expires, "--expires")
     ready = age(options.ready, "--ready")
-    if expires <= ready:
+    if expires is not None and expires <= ready:
         raise PlanError("--expires: the branch would be gone before it must be ready (--ready)")
     return Plan(
         source=source,

@@ -27,7 +27,9 @@ def add(commands: Commands) -> None:
     run.add_argument(
         "--read-write", action="store_true", help="give the branch a read-write compute (default: read-only)"
     )
-    run.add_argument("--expires", default="2h", metavar="AGE", help="Neon deletes the branch itself then (default: 2h)")
+    run.add_argument(
+        "--expires", default="2h", metavar="AGE", help="when Neon deletes the branch itself (default: 2h; never)"
+    )
     run.add_argument("--ready", default="10m", metavar="AGE", help="longest wait until it can be read (default: 10m)")
     run.add_argument("--yes", action="store_true", help="do not ask")
     drill.add("list", "exporter.commands.drill:list_command", "past drills; removes what a killed one left", json=True)

@@ -26,12 +26,12 @@ from collectors import ALL
 from exporter.cli import OK, UPSTREAM, USAGE
 from exporter.commands.http_client import wait_until_ready
 from exporter.demo import drifting
-from exporter.demo.api import ListenError, serve_named
+from exporter.demo.api import WRITE_KEY, ListenError, serve_named
 from exporter.demo.large import LargeWorldError
 from exporter.demo.postgres import PostgresStartError, free_port
 from exporter.demo.scene import LEGEND, Scene
 from exporter.demo.statefile import StateError
-from exporter.demo.twin import Twin
+from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.waste import ABOUT, wasting
 from exporter.demo.worldfile import WorldFileError
 
@@ -136,10 +136,13 @@ def twin_command(options: argparse.Namespace) -> int:
                     return OK
             with _state_dir(options.state) as state, contextlib.ExitStack() as stack:
                 with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
-                    twin = stack.enter_context(Twin(options.world, state, listen=options.listen))
+                    settings = TwinSettings(history=options.history)
+                    twin = stack.enter_context(Twin(options.world, state, listen=options.listen, settings=settings))
                 print(twin.describe())
                 print(f"NEON_API_KEY={twin.api_key}\nneon.api_url: {twin.api_url}\npostgres.dsn: {twin.dsn_template}\n"
                       f"postgres.password: {twin.monitor_password}", flush=True)  # fmt: skip
+                if options.history:
+                    print(f"NEONMETER_DRILL_KEY={WRITE_KEY}\npassword of the applications: {twin.password}", flush=True)
                 stop.wait()
                 return OK
         except (WorldFileError, LargeWorldError, ListenError, StateError) as problem:

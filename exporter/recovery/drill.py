@@ -41,7 +41,8 @@ class Plan:
     source: Source
     at: float | None
     """The instant to go back to (unix seconds); None with a marker: right after its row."""
-    expires_seconds: float
+    expires_seconds: float | None
+    """None: Neon never deletes the branch by itself."""
     ready_seconds: float
     """Longest wait for the operations, and for the first connect."""
     dsn: Callable[[Endpoint], str]
@@ -160,7 +161,7 @@ class DrillRun:
     async def _prove(self) -> None:
         plan, source = self._plan, self._plan.source
         with self._step("branch"):
-            expires = self._clock() + plan.expires_seconds
+            expires = None if plan.expires_seconds is None else self._clock() + plan.expires_seconds
             wanted = Wanted(self.drill.copy_name, source.branch_id, self.drill.at, expires, plan.kind)
             made = await self._writer.create(source.project_id, wanted)
             self.drill = replace(self.drill, copy_id=made.branch.id)
@@ -209,5 +210,5 @@ class DrillRun:
                     await remove(self._client, self._writer, copy, CLEAN_SECONDS)
             self.drill = replace(self.drill, cleaned=True)
         except (NeonError, DrillError, ValueError) as problem:
-            left = f"the branch {self.drill.copy_name} is still there and expires by itself: {problem}"
+            left = f"the branch {self.drill.copy_name} is still there (`neonmeter drill list` deletes it): {problem}"
             self.drill = replace(self.drill, error="; ".join(filter(None, (self.drill.error, left))))

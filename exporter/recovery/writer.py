@@ -41,7 +41,7 @@ class Wanted:
     name: str
     parent_id: str
     at: float
-    expires_at: float
+    expires_at: float | None
     kind: str = "read_only"
 
 
@@ -79,7 +79,7 @@ class DrillWriter:
                 "name": wanted.name,
                 "parent_id": wanted.parent_id,
                 "parent_timestamp": rfc3339(wanted.at, "milliseconds"),
-                "expires_at": rfc3339(wanted.expires_at),
+                **({} if wanted.expires_at is None else {"expires_at": rfc3339(wanted.expires_at)}),
             },
             "endpoints": [{"type": wanted.kind}],
             "annotation_value": {ANNOTATION: wanted.name},
