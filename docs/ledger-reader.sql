@@ -20,5 +20,12 @@ GRANT SELECT ON
     neonmeter.finops_unattributed_month,
     neonmeter.finops_usage_daily,
     neonmeter.finops_usage_month,
-    neonmeter.finops_data_through
+    neonmeter.finops_data_through,
+    neonmeter.compliance_control_status,
+    neonmeter.compliance_clause_status,
+    neonmeter.compliance_waivers,
+    neonmeter.compliance_score_daily,
+    neonmeter.risk_open_findings,
+    neonmeter.risk_by_tenant,
+    neonmeter.risk_by_project
 TO neonmeter_finops_reader;

@@ -205,7 +205,7 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     kept.tenancy.use(rules)
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
-    recovery = RecoveryService(settings, kept.state)
+    recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
     return Wiring(settings, client, feeds, visitor, awake, tenants, drift, posture, kept, recovery)
 
 

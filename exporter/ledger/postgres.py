@@ -22,13 +22,18 @@ from exporter.ledger.finest import DaySum, plan_day
 from exporter.ledger.postgres_link import Cursor, Link
 from exporter.ledger.publish import publish
 from exporter.ledger.reading import Answer, LedgerReading, Select
+from exporter.posture.sql import POSTURE_POSTGRES
 from exporter.settings.secret import read_secret
 
 if TYPE_CHECKING:
     from exporter.finops.costs.costs import MonthCosts
     from exporter.settings.finops import LedgerSettings
 
-ROOMS: Mapping[str, Sequence[str]] = {"ledger": sql.POSTGRES_SCHEMA, "close": CLOSE_POSTGRES}
+ROOMS: Mapping[str, Sequence[str]] = {
+    "ledger": sql.POSTGRES_SCHEMA,
+    "close": CLOSE_POSTGRES,
+    "posture": POSTURE_POSTGRES,
+}
 """Tables of the PostgreSQL ledger, by part; each entry is a migration."""
 _BATCH = 20_000
 _Name = tuple[str, str, str, str, str, str]

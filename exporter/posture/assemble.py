@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING
 
 from collectors.neon.client import NeonClient
 from exporter.compute.tenants import TenantRules
+from exporter.ledger.ledger import KeptLedger
 from exporter.posture.book import Book
 from exporter.posture.judgement import Judge, registry_of
+from exporter.posture.keystores import KeyStores
+from exporter.posture.outside import Buckets, Handshakes, Poolers
+from exporter.posture.publish import PosturePublisher
 from exporter.posture.rider import PostureRider
 from exporter.posture.service import PostureService
 from exporter.posture.shelf import Shelf
 from exporter.posture.sources import NeonApi, Source, Sources
+from exporter.recovery.posture_source import DrillLedger
 from exporter.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,12 +37,32 @@ def assemble(
         disk=kept.disk,
         state=kept.state,
         details=kept.details,
+        publisher=_publisher(kept.ledger),
         enabled=settings.posture.enabled,
         clock=kept.clock,
     )
     return rider, service
 
 
+def _publisher(ledger: KeptLedger) -> PosturePublisher | None:
+    """Only a PostgreSQL ledger has readers with SQL."""
+    link = getattr(ledger, "link", None) if ledger.has_views else None
+    return PosturePublisher(link) if link is not None else None
+
+
 def sources_of(settings: Settings, client: NeonClient) -> tuple[Source, ...]:
     """Everything that the settings name."""
-    return (NeonApi(client, settings.posture.pace.api_seconds),)
+    from exporter.wiring import pooler_conninfo  # noqa: PLC0415 - wiring assembles us
+
+    posture, pace = settings.posture, settings.posture.pace
+    found: list[Source] = [NeonApi(client, pace.api_seconds)]
+    if posture.vaults:
+        found.append(KeyStores(posture.vaults, pace.vault_seconds))
+    if posture.s3:
+        found.append(Buckets(posture.s3, pace.s3_seconds))
+    if settings.pgbouncer:
+        found.append(Poolers(settings.pgbouncer, pooler_conninfo, pace.pooler_seconds))
+    if settings.recovery.enabled:
+        found.append(DrillLedger(settings))
+    found.append(Handshakes(posture.tls, settings.postgres.dsn, pace.tls_seconds))
+    return tuple(found)

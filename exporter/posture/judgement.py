@@ -9,19 +9,20 @@ from functools import cached_property
 from collectors.neon.inventory import Inventory
 from exporter.compute.posture.evaluate import evaluate
 from exporter.compute.posture.facts import Facts
-from exporter.compute.posture.finding import Finding, Outcome
+from exporter.compute.posture.finding import Finding, Outcome, object_id
 from exporter.compute.posture.policy import Policy
 from exporter.compute.posture.score import Score, scores, worst
 from exporter.compute.tenants import TenantRules
 from exporter.posture.catalogue import Catalogue, load_catalogue
 from exporter.posture.gather import Gathered, gather
+from exporter.posture.outside import bucket_age
 from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
 from exporter.posture.registry import ACCOUNT, Registry
 from exporter.posture.shelf import Shelved
 from exporter.posture.waivers import Judged, Verdict, judge, waivers_of
 from exporter.settings import Settings
 
-SLOTS, DRILLS = "P70", "P66"
+SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class Judge:
             if expected:
                 where = f"{server.project_id}/{server.branch_id}"
                 yield SLOTS, where, Facts(servers=(server,)), replace(policy, expected_slots=expected)
+        for bucket in facts.buckets:
+            hours = bucket_age(self._settings.posture.s3, bucket)
+            if hours is not None:
+                aged = replace(policy, offsite_age_seconds=round(hours * 3600))
+                yield COPIES, object_id("s3", bucket.name, bucket.prefix.strip("/")), Facts(buckets=(bucket,)), aged
         for owner in sorted({each.project_id for each in facts.drills} & inventory.projects.keys()):
             promised = recovery_targets(targets, inventory.projects[owner])
             if promised is not None:

@@ -8,7 +8,8 @@ from collectors import vault as reader
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
 from collectors.security import NotRead
-from collectors.vault import VaultSecurity, VaultTarget, read_vault
+from collectors.vault import Token, VaultSecurity, VaultTarget, read_vault
+from collectors.vault_login import approle, fixed, from_environment, kubernetes
 from exporter.compute.posture.facts_platform import StaticRole, TransitKey, VaultFacts
 from exporter.compute.posture.finding import Known, Unread
 from exporter.posture.shelf import Shelf
@@ -24,12 +25,13 @@ class KeyStores:
 
     def __init__(self, vaults: list[VaultSettings], every: float) -> None:
         self._vaults = tuple(vaults)
+        self._targets = tuple(target_of(each) for each in vaults)
         self.every = every
 
     async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
         """Look at each."""
         del inventory
-        found = await asyncio.gather(*(read_vault(target_of(each)) for each in self._vaults))
+        found = await asyncio.gather(*(read_vault(each) for each in self._targets))
         regions = {each.name: each.region for each in self._vaults}
         await shelf.put("vault", {each.name: vault_facts(each, regions[each.name]) for each in found}, now)
         await shelf.keep_only("vault", regions)
@@ -42,20 +44,29 @@ class KeyStores:
 
 
 def target_of(settings: VaultSettings) -> VaultTarget:
-    """Where it is; the token is read at every look."""
-
-    async def token() -> str:
-        return read_secret(settings.token, settings.token_file) or ""
-
+    """Where it is; tokens and credentials are read at every look."""
     return VaultTarget(
         settings.name,
         settings.address,
-        token,
+        _token(settings),
         transit=settings.transit,
         database=settings.database,
         namespace=settings.namespace or "",
         ca_file=settings.ca_file,
     )
+
+
+def _token(settings: VaultSettings) -> Token:
+    namespace = settings.namespace or ""
+    if settings.approle is not None:
+        secret = settings.secret_id_file
+        return approle(settings.address, settings.approle, lambda: read_secret(None, secret) or "",
+                       namespace=namespace, ca_file=settings.ca_file)  # fmt: skip
+    if settings.kubernetes is not None:
+        return kubernetes(settings.address, settings.kubernetes, namespace=namespace, ca_file=settings.ca_file)
+    if settings.token is None and settings.token_file is None:
+        return from_environment()
+    return fixed(lambda: read_secret(settings.token, settings.token_file) or "")
 
 
 def vault_facts(found: VaultSecurity, region: str) -> VaultFacts:

@@ -15,6 +15,7 @@ from typing import Protocol
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
+from exporter.compute.posture.finding import Unread
 from exporter.posture import metrics, pages
 from exporter.posture.book import Book
 from exporter.posture.catalogue import Catalogue, CatalogueError
@@ -25,6 +26,7 @@ from exporter.posture.sources import Sources, forget_gone
 from exporter.serving.details import Details
 from exporter.state import State
 from exporter.storage.disk import Disk
+from exporter.storage.store import StoreError
 
 NAME = "posture"
 EXCESS = "posture_agent"
@@ -111,13 +113,25 @@ class PostureService:
         self.judgement = judgement
         self._show(judgement)
         if self._publisher is not None:
-            await asyncio.to_thread(self._publisher.publish, judgement, self._judge.catalogue)
+            try:
+                await asyncio.to_thread(self._publisher.publish, judgement, self._judge.catalogue)
+            except StoreError as problem:  # the views grow old; what is served here does not
+                self._complain(problem)
+
+    def offsite(self) -> Mapping[str, float]:
+        """When the newest off-site copy of each project was taken, as far as it is known."""
+        facts = self.judgement.gathered.facts.buckets if self.judgement is not None else ()
+        taken: dict[str, float] = {}
+        for each in facts:
+            if each.project_id and not isinstance(each.newest, Unread) and each.newest:
+                taken[each.project_id] = max(each.newest[0].at, taken.get(each.project_id, 0.0))
+        return taken
 
     def notes(self) -> tuple[str, ...]:
         """For the index page: what we may do too much, and which source does not answer."""
         return (*self._excess, *self._trouble, *self._sources.notes())
 
-    def _complain(self, problem: CatalogueError | OSError) -> None:
+    def _complain(self, problem: Exception) -> None:
         told = tuple(f"posture: {line}" for line in str(problem).splitlines()[:5])
         if told != self._trouble:
             _log.error("%s", "; ".join(told))

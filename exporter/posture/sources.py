@@ -18,6 +18,7 @@ from collectors.neon.models import Branch
 from collectors.neon.security import Key, read_security
 from exporter.posture.platform import branch_facts, organization_facts, project_facts, snapshots_of
 from exporter.posture.shelf import Shelf
+from exporter.storage.store import StoreError
 
 _log = logging.getLogger("neonmeter.posture")
 _API = ("organization", "project", "branch")
@@ -137,8 +138,6 @@ class Sources:
 
 
 async def _guarded(name: str, read: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    from exporter.storage.store import StoreError  # noqa: PLC0415
-
     try:
         return await read()
     except StoreError:

@@ -133,8 +133,14 @@ class VaultSettings(Section):
 
     name: str = Field("vault", pattern=r"^[A-Za-z0-9_.-]+$", description="What you call it.")
     address: str = Field(description="As https://vault.example.com:8200.")
-    token: SecretStr | None = Field(None, description="The token itself; better by file.")
+    token: SecretStr | None = Field(
+        None,
+        description="The token itself; better by file. Without any way to log in: BAO_TOKEN or VAULT_TOKEN.",
+    )
     token_file: Path | None = Field(None, description="A file with the token, read again at every look.")
+    approle: str | None = Field(None, description="Role id of an AppRole to log in by; with secret_id_file.")
+    secret_id_file: Path | None = Field(None, description="A file with the secret id of the AppRole.")
+    kubernetes: str | None = Field(None, description="Role to log in as by the service account of the pod.")
     ca_file: Path | None = Field(None, description="The authority that signed its certificate; empty: the system's.")
     namespace: str | None = Field(None, description="Namespace, where it has them.")
     transit: str | None = Field("transit", description="Mount of the transit engine; null: none.")
@@ -148,6 +154,11 @@ class VaultSettings(Section):
     def _address_is_one(self) -> Self:
         if not re.match(r"https?://[^/\s]+", self.address):
             raise ValueError("address: write https://HOST:PORT")
+        if (self.approle is None) != (self.secret_id_file is None):
+            raise ValueError("approle and secret_id_file go together")
+        ways = [self.token or self.token_file, self.approle, self.kubernetes]
+        if sum(each is not None for each in ways) > 1:
+            raise ValueError("give one way to log in: token(_file), approle or kubernetes")
         return self
 
 
@@ -187,6 +198,7 @@ class PaceSettings(Section):
     api_seconds: float = Field(4 * 3600, ge=60, description="Neon API: roles, keys, members, masking.")
     vault_seconds: float = Field(900, ge=10, description="Vault or OpenBao.")
     s3_seconds: float = Field(3600, ge=60, description="Buckets.")
+    pooler_seconds: float = Field(3600, ge=10, description="SHOW CONFIG and VERSION of the PgBouncers.")
     tls_seconds: float = Field(6 * 3600, ge=60, description="TLS handshakes.")
 
 

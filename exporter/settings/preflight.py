@@ -13,6 +13,7 @@ from exporter.compute.tenants import TenantRule, check_rules
 from exporter.finops.costs import declared_weights
 from exporter.finops.rates.ratecard import RateCardError, load
 from exporter.settings.dsn import DsnError, Place, fill
+from exporter.settings.posture_problems import problems_of_posture
 from exporter.settings.secret import SecretError, read_secret
 from exporter.settings.sections import TenantRuleSettings
 from exporter.settings.tree import Settings
@@ -137,6 +138,7 @@ def _rest(settings: Settings) -> Iterator[str]:
     if not folder.is_dir():
         yield f"ledger.path: the folder {folder} does not exist; create it, or name another one"
     yield from _ledger_url(settings)
+    yield from problems_of_posture(settings.posture)
 
 
 def _ledger_url(settings: Settings) -> Iterator[str]:
