@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.bench import agent, drift, finops, forecast, kill, month, postgres_exporter, serving, sleep, wake
+from tests.bench import agent, drift, finops, forecast, kill, month, postgres_exporter, posture, serving, sleep, wake
 from tests.bench.measure import load
 
 COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
@@ -48,6 +48,7 @@ LONG = ("sleep",)
 """Only when named."""
 OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {
     "drift": drift.main,
+    "posture": posture.main,
     "wake": wake.main,
     "month": month.main,
     "forecast": forecast.main,

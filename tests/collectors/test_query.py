@@ -12,6 +12,7 @@ from collectors.fingerprint import FingerprintCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.migrations import MigrationsCollector
 from collectors.schemas import SchemasCollector, UserDatabaseNames
+from collectors.security import SecurityCollector
 
 EVERY = [(name, major) for name in query.names() for major in query.versions(name)]
 OLD = {
@@ -38,7 +39,8 @@ def test_only_the_statement_is_sent(name: str, major: int) -> None:
 
 def test_every_file_belongs_to_a_collector() -> None:
     collectors = [make(Options()) for make in ALL.values()]
-    riding = (SchemasCollector("app"), FingerprintCollector("app"), MigrationsCollector("app"))
+    posture = SecurityCollector("app")
+    riding = (SchemasCollector("app"), FingerprintCollector("app"), MigrationsCollector("app"), posture)
     used = {
         each.sql
         for collector in (*collectors, *riding, UserDatabaseNames())

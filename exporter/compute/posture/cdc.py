@@ -23,8 +23,10 @@ from exporter.compute.posture.judging import (
 
 def cdc_no_pk(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     """P68: a published table has no key to tell rows by: its UPDATE and DELETE fail."""
-    found = facts.check("cdc_no_pk")
-    if not isinstance(found, Unread) and not facts.check("published"):
+    found, published = facts.check("cdc_no_pk"), facts.check("published")
+    if isinstance(published, Unread):
+        return (unread("P68", place(facts), published),)
+    if not isinstance(found, Unread) and not published:
         return (absent("P68", place(facts), "nothing is published"),)
     says = told("is published ({detail}) and has no replica identity: UPDATE and DELETE on it fail")
     return of_groups("P68", place(facts), found, says=says, otherwise="every published table has a replica identity")

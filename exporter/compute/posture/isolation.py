@@ -9,6 +9,7 @@ from exporter.compute.posture.finding import Finding, Severity, Unread, object_i
 from exporter.compute.posture.judging import (
     Context,
     Judges,
+    Part,
     absent,
     failed,
     graded,
@@ -31,11 +32,16 @@ def xtenant_grant(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     return graded(
         "P01",
         facts,
-        ("xtenant_grant", "xtenant_latent"),
-        says="{other} has {detail}; it is {tenant}'s",
-        half="{other} has {detail} on what is {tenant}'s; to get in, or to read, something is not granted",
-        otherwise="no tenant's role has a privilege in another's schema",
-        severity=Severity.MEDIUM,
+        (
+            Part("xtenant_grant", "{other} has {detail}; it is {tenant}'s"),
+            Part(
+                "xtenant_latent",
+                "{other} has {detail} on what is {tenant}'s; to get in, or to read, something is not granted",
+                Severity.MEDIUM,
+                "latent",
+            ),
+        ),
+        "no tenant's role has a privilege in another's schema",
     )
 
 
@@ -141,10 +147,13 @@ def public_table_grant(facts: DatabaseFacts, _context: Context) -> Iterable[Find
     return graded(
         "P08",
         facts,
-        ("public_table_grant", "public_table_latent"),
-        says="everybody has {detail}",
-        half="everybody has {detail}, once they get into the schema",
-        otherwise="no table is granted to PUBLIC",
+        (
+            Part("public_table_grant", "everybody has {detail}"),
+            Part(
+                "public_table_latent", "everybody has {detail}, once they get into the schema", Severity.LOW, "latent"
+            ),
+        ),
+        "no table is granted to PUBLIC",
     )
 
 

@@ -122,27 +122,32 @@ def names(found: Sequence[str], most: int = 5) -> str:
     return ", ".join(found[:most]) + more
 
 
-def graded(
-    control: str,
-    facts: DatabaseFacts,
-    checks: tuple[str, str],
-    *,
-    says: str,
-    half: str,
-    otherwise: str,
-    severity: Severity = Severity.LOW,
-) -> Iterator[Finding]:
-    """What a login can do now, and apart, with a lower severity, where only half of it is there.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of a control's checks: a sentence over ``{tenant} {other} {detail}``; ``apart`` sets its paths off."""
 
-    ``checks`` are the names of the two; ``says`` and ``half`` are sentences over ``{tenant} {other} {detail}``.
+    check: str
+    says: str
+    severity: Severity | None = None
+    apart: str = ""
+
+
+def graded(control: str, facts: DatabaseFacts, parts: Sequence[Part], otherwise: str) -> Iterator[Finding]:
+    """What a login can do now, and apart, with a lower severity, what is only half of it.
+
+    It holds where every part was read and none of them found anything.
     """
     where = place(facts)
-    live, latent = (facts.check(check) for check in checks)
-    if live or not latent or isinstance(latent, Unread):
-        yield from of_groups(control, where, live, says=told(says), otherwise=otherwise)
-    if latent and not isinstance(latent, Unread):
-        apart = object_id(where, "latent")
-        yield from of_groups(control, apart, latent, says=told(half), otherwise=otherwise, severity=severity)
+    found = [(part, facts.check(part.check)) for part in parts]
+    missing = [groups for _, groups in found if isinstance(groups, Unread)]
+    if missing:
+        yield unread(control, where, missing[0])
+    for part, groups in found:
+        for group in () if isinstance(groups, Unread) else groups:
+            path = object_id(where, part.apart)
+            yield from of_group(control, path, group, says=told(part.says), severity=part.severity)
+    if not any(groups for _, groups in found):
+        yield passed(control, where, otherwise)
 
 
 def told(sentence: str) -> Callable[[Group], str]:

@@ -9,6 +9,7 @@ from exporter.compute.posture.finding import Finding, Severity, Unread, object_i
 from exporter.compute.posture.judging import (
     Context,
     Judges,
+    Part,
     absent,
     failed,
     graded,
@@ -28,10 +29,16 @@ def rls_off(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     return graded(
         "P11",
         facts,
-        ("rls_off", "rls_off_latent"),
-        says="has {detail} and no row security: whoever may read it reads every tenant's rows",
-        half="has {detail} and no row security; nobody but its owner may read it today",
-        otherwise="row security is on wherever a shared table has a tenant column",
+        (
+            Part("rls_off", "has {detail} and no row security: whoever may read it reads every tenant's rows"),
+            Part(
+                "rls_off_latent",
+                "has {detail} and no row security; nobody but its owner may read it today",
+                Severity.LOW,
+                "latent",
+            ),
+        ),
+        "row security is on wherever a shared table has a tenant column",
     )
 
 
@@ -57,10 +64,16 @@ def policy_rls_off(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]
     return graded(
         "P14",
         facts,
-        ("policy_rls_off", "policy_rls_off_latent"),
-        says="has policies that do nothing, because row security is off",
-        half="has policies that do nothing; nobody but its owner may read it today",
-        otherwise="row security is on wherever there are policies",
+        (
+            Part("policy_rls_off", "has policies that do nothing, because row security is off"),
+            Part(
+                "policy_rls_off_latent",
+                "has policies that do nothing; nobody but its owner may read it today",
+                Severity.LOW,
+                "latent",
+            ),
+        ),
+        "row security is on wherever there are policies",
     )
 
 
@@ -69,11 +82,16 @@ def policy_true(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     return graded(
         "P15",
         facts,
-        ("policy_true", "policy_true_read"),
-        says="lets every row through ({detail})",
-        half="lets everybody read every row of a table without a tenant column",
-        otherwise="no policy lets everything through",
-        severity=Severity.MEDIUM,
+        (
+            Part("policy_true", "lets every row through ({detail})"),
+            Part(
+                "policy_true_read",
+                "lets everybody read every row of a table without a tenant column",
+                Severity.MEDIUM,
+                "latent",
+            ),
+        ),
+        "no policy lets everything through",
     )
 
 
@@ -96,10 +114,16 @@ def view_definer(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     return graded(
         "P18",
         facts,
-        ("view_definer", "view_definer_latent"),
-        says="reads {detail} as its owner, whom row security does not bind",
-        half="reads {detail} as its owner; row security holds only as long as it binds the owner",
-        otherwise="views over row security read as who asks",
+        (
+            Part("view_definer", "reads {detail} as its owner, whom row security does not bind"),
+            Part(
+                "view_definer_latent",
+                "reads {detail} as its owner; row security holds only as long as it binds the owner",
+                Severity.LOW,
+                "latent",
+            ),
+        ),
+        "views over row security read as who asks",
     )
 
 
@@ -108,29 +132,29 @@ def matview_over_rls(facts: DatabaseFacts, _context: Context) -> Iterable[Findin
     return graded(
         "P19",
         facts,
-        ("matview_over_rls", "matview_over_rls_latent"),
-        says="holds rows of {detail} without row security, and is granted to others",
-        half="holds rows of {detail} without row security; nobody but its owner may read it today",
-        otherwise="no materialized view holds rows that row security guards",
+        (
+            Part("matview_over_rls", "holds rows of {detail} without row security, and is granted to others"),
+            Part(
+                "matview_over_rls_latent",
+                "holds rows of {detail} without row security; nobody but its owner may read it today",
+                Severity.LOW,
+                "latent",
+            ),
+        ),
+        "no materialized view holds rows that row security guards",
     )
 
 
-def secdef_search_path(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
+def secdef_search_path(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
     """P20: a SECURITY DEFINER function looks names up where its caller says."""
-    where = place(facts)
-    yield from graded(
-        "P20",
-        facts,
-        ("secdef_search_path", "secdef_search_path_latent"),
-        says="{detail} and looks names up where its caller says",
-        half="{detail} and looks names up where its caller says; nobody but its owner may call it today",
-        otherwise="every SECURITY DEFINER function has its own search_path",
+    says = "{detail} and looks names up where its caller says"
+    temp = "{detail} does not end in pg_temp: a caller's temporary table is found first"
+    parts = (
+        Part("secdef_search_path", says),
+        Part("secdef_search_path_latent", says + "; nobody but its owner may call it today", Severity.LOW, "latent"),
+        Part("secdef_temp_path", temp, Severity.LOW, "temp"),
     )
-    temp = facts.check("secdef_temp_path")
-    if temp and not isinstance(temp, Unread):
-        says = told("{detail} does not end in pg_temp: a caller's temporary table is found first")
-        apart = object_id(where, "temp")
-        yield from of_groups("P20", apart, temp, says=says, otherwise="", severity=Severity.LOW)
+    return graded("P20", facts, parts, "every SECURITY DEFINER function has its own search_path")
 
 
 def secdef_public_exec(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
@@ -138,10 +162,16 @@ def secdef_public_exec(facts: DatabaseFacts, _context: Context) -> Iterable[Find
     return graded(
         "P21",
         facts,
-        ("secdef_public_exec", "secdef_public_latent"),
-        says="{detail} and everybody may call it",
-        half="{detail} and everybody may call it, once they get into the schema",
-        otherwise="no SECURITY DEFINER function is for everybody",
+        (
+            Part("secdef_public_exec", "{detail} and everybody may call it"),
+            Part(
+                "secdef_public_latent",
+                "{detail} and everybody may call it, once they get into the schema",
+                Severity.LOW,
+                "latent",
+            ),
+        ),
+        "no SECURITY DEFINER function is for everybody",
     )
 
 
