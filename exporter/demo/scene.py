@@ -119,18 +119,23 @@ class Scene:
         wakes = _sum(metrics, "neonmeter_endpoint_caused_wakes_total")
         spent = _sum(metrics, "neonmeter_visit_seconds_total")
         return "\n".join((
-            "", self._asked("cost"), self._asked("awake"), self._asked("drift"),
+            "", *self._asked("cost", "awake", "drift"),
             table(("branch", "compute", "reading", "rule", "why"), rows),
             f"neonmeter itself: {_visits(metrics):.0f} visits, {spent:.2f}s of SQL sessions in all; at most "
             f"{seconds(added)} of awake time added; {wakes:.0f} computes woken.",
         ))  # fmt: skip
 
-    def _asked(self, command: str) -> str:
-        told = subprocess.run(
-            [sys.executable, "-m", "exporter", command, "--config", str(self._config)],
-            capture_output=True, text=True, check=False, start_new_session=True,
-        )  # fmt: skip
-        return told.stdout or told.stderr
+    def _asked(self, *commands: str) -> list[str]:
+        """What the commands print, all at the same time: each is a process of its own."""
+        begun = [
+            subprocess.Popen(
+                [sys.executable, "-m", "exporter", command, "--config", str(self._config)],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            )
+            for command in commands
+        ]  # fmt: skip
+        answers = [process.communicate() for process in begun]
+        return [told or problem for told, problem in answers]
 
 
 def _visits(metrics: Series) -> float:
