@@ -18,4 +18,10 @@ def add(commands: Commands) -> None:
         metavar="LIST",
         help="any of html,xlsx,csv,md,focus,parquet (default: %(default)s)",
     )
+    report.add_argument(
+        "--focus-granularity",
+        choices=("month", "day"),
+        default="month",
+        help="how long the charge period of a FOCUS row is at most (default: %(default)s)",
+    )
     report.add_argument("--focus-version", choices=("1.4", "1.2"), help="only this version of FOCUS (default: both)")

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from exporter.cli import OK, USAGE, load_settings, refuse
 
 if TYPE_CHECKING:
+    from exporter.report.facts import ReviewFacts
+    from exporter.report.focus.rows import Party
+    from exporter.report.gather import Sources
     from exporter.report.review import Review
     from exporter.settings import Settings
 
@@ -79,25 +82,13 @@ def _write(settings: Settings, month: int, formats: list[str], options: argparse
 
     with sources_of(settings) as (sources, party):
         facts = gather(sources, month, PARTS)
-        card = sources.card
+        made = _focus_files(facts, sources, party, formats, options) if set(formats) & {"focus", "parquet"} else {}
     if not facts.this.leaves:
         return _say(f"--month: there is no usage of {month_name(month)} in the ledger")
-    made: dict[str, bytes] = {}
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         from exporter.report.review import review_of
 
         made |= dict(_review_files(review_of(facts), formats, day_text(month)[:7]))
-    if set(formats) & {"focus", "parquet"}:
-        from exporter.report.focus.files import VERSIONS, focus_files, focus_of
-
-        focus = focus_of(facts, card, party)
-        versions = (options.focus_version,) if options.focus_version else VERSIONS
-        if "focus" in formats:
-            made |= {name: text.encode() for name, text in focus_files(facts, focus, party, versions).items()}
-        if "parquet" in formats:
-            from exporter.report.focus.parquet import parquet_files
-
-            made |= parquet_files(facts, focus, party, versions)
     try:
         _put(Path(options.out), made)
     except OSError as error:
@@ -111,6 +102,28 @@ def _write(settings: Settings, month: int, formats: list[str], options: argparse
         if finding.level == "bad":
             print(f"look: {finding.what} {finding.action}", file=sys.stderr)
     return OK
+
+
+def _focus_files(
+    facts: ReviewFacts, sources: Sources, party: Party, formats: list[str], options: argparse.Namespace
+) -> dict[str, bytes]:
+    from exporter.report.focus.days import daily_usage
+    from exporter.report.focus.files import VERSIONS, focus_files, focus_of
+
+    daily = None
+    if options.focus_granularity == "day":
+        span = (facts.this.start, facts.this.end)
+        daily = daily_usage(sources.ledger.priceable, span, sources.card, sources.plan)
+    focus = focus_of(facts, sources.card, party, daily)
+    versions = (options.focus_version,) if options.focus_version else VERSIONS
+    made: dict[str, bytes] = {}
+    if "focus" in formats:
+        made |= {name: text.encode() for name, text in focus_files(facts, focus, party, versions).items()}
+    if "parquet" in formats:
+        from exporter.report.focus.parquet import parquet_files
+
+        made |= parquet_files(facts, focus, party, versions)
+    return made
 
 
 def _review_files(review: Review, formats: list[str], month: str) -> Iterator[tuple[str, bytes]]:

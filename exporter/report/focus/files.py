@@ -12,6 +12,7 @@ from exporter.report.facts import ReviewFacts
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import charges
 from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14, as_12
+from exporter.report.focus.days import Weights, by_day
 from exporter.report.focus.declared import correction_rows, declared_rows, missing_rows
 from exporter.report.focus.rows import Party, Row, Rows
 from exporter.report.when import zulu
@@ -27,10 +28,12 @@ class Focus:
     period: Row
 
 
-def focus_of(facts: ReviewFacts, card: RateCard, party: Party) -> Focus:
-    """Make the rows of the month of these facts."""
+def focus_of(facts: ReviewFacts, card: RateCard, party: Party, daily: Weights | None = None) -> Focus:
+    """Make the rows of the month of these facts; with its daily usage, one a day."""
     this = facts.this
     metered = list(charges(this.costs.pricing.lines, this.costs.shares, card, this.through))
+    if daily is not None:
+        metered = list(by_day(metered, daily))
     billed = Billed(this.booked.lines if this.booked else None, metered)
     rows = [
         *Rows(facts, card, party).usage(metered, billed),

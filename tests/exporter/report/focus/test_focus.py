@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,7 @@ from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.report.cents import cents
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14
+from exporter.report.focus.days import daily_usage
 from exporter.report.focus.files import Focus, focus_files, focus_of
 from exporter.report.focus.rows import Party
 from exporter.report.gather import Sources, gather
@@ -220,6 +222,40 @@ def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
         return focus_of(gather(sources, may), card, Party())
     finally:
         store.close()
+
+
+def test_rows_by_the_day_are_the_same_money(
+    made: Focus, closed_made: Focus, facts: ReviewFacts, closed_facts: ReviewFacts, opened: tuple[Sources, Party]
+) -> None:
+    lint = pytest.importorskip("focus_data_toolkit.model.validator", reason="focus-data-toolkit is not installed")
+    sources, party = opened
+    usage = daily_usage(sources.ledger.priceable, (facts.this.start, facts.this.end), sources.card, sources.plan)
+    for whole, month in ((made, facts), (closed_made, closed_facts)):
+        daily = focus_of(month, sources.card, party, usage)
+        assert len(daily.rows) > 5 * len(whole.rows)
+        for column in ("BilledCost", "ListCost", "ContractedCost", "PricingQuantity", "ConsumedQuantity"):
+            assert _by_tenant(daily, column) == _by_tenant(whole, column)
+        of_usage = [row for row in daily.rows if row["ChargeCategory"] == "Usage" and not row["ChargeClass"]]
+        spans = {
+            datetime.fromisoformat(row["ChargePeriodEnd"]) - datetime.fromisoformat(row["ChargePeriodStart"])
+            for row in of_usage
+        }
+        assert max(spans) == timedelta(days=1)
+        assert lint.lint_focus_1_4_structure(
+            "Cost and Usage",
+            list(daily.rows),
+            supported_conditions=["SupportsMultiplePricingCategories", "SupportsUnitPricing"],
+        ).ok
+
+
+def _by_tenant(focus: Focus, column: str) -> dict[tuple[str, ...], Decimal]:
+    found: dict[tuple[str, ...], Decimal] = {}
+    for row in focus.rows:
+        if row[column]:
+            names = ("SubAccountId", "ResourceId", "SkuPriceId", "AllocatedResourceId", "ChargeDescription")
+            key = tuple(row[name] for name in names)
+            found[key] = found.get(key, Decimal()) + Decimal(row[column])
+    return {key: amount for key, amount in found.items() if amount}
 
 
 def test_the_toolkit_finds_nothing(made: Focus, closed_made: Focus) -> None:
