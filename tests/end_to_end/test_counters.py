@@ -25,6 +25,8 @@ ROOMY_SECONDS = 300
 """T of the quick test: the policy may visit up to 60 s after the work, so that no load of this machine is too much."""
 SLEEPY_SECONDS = 16
 """T of the longer test: over the 12 s within which the policy may still visit, and over the 15 s below."""
+SETTLED_SECONDS = 40
+"""T of the test that needs two visits in one life: a suspend of its own bears out what the API says, and comes soon."""
 APART_SECONDS = 18
 """Rules R6 and R4: what happens within eps (15 s) of the first sight or of a visit is no evidence of somebody else."""
 SERVER_SQL = """
@@ -43,6 +45,12 @@ def twin_of(folder: Path, suspend_seconds: int) -> Twin:
 @pytest.fixture(scope="module")
 def roomy_twin(open_state_dir: Path) -> Iterator[Twin]:
     with twin_of(open_state_dir / "roomy", ROOMY_SECONDS) as twin:
+        yield twin
+
+
+@pytest.fixture
+def settled_twin(open_state_dir: Path) -> Iterator[Twin]:
+    with twin_of(open_state_dir / "settled", SETTLED_SECONDS) as twin:
         yield twin
 
 
@@ -175,11 +183,17 @@ def test_calls_and_seconds_survive_suspends_a_kill_and_a_reset(roomy_twin: Twin,
 
 
 @pytest.mark.deep
-def test_a_reset_between_two_visits_counts_nothing_twice(roomy_twin: Twin, agent: Agent) -> None:
-    twin, compute = roomy_twin, roomy_twin.compute("bookshop", "main")
-    compute.suspend()
+def test_a_reset_between_two_visits_counts_nothing_twice(settled_twin: Twin, make_agent: AgentMaker) -> None:
+    twin, compute = settled_twin, settled_twin.compute("bookshop", "main")
+    settings = twin.agent_settings()
+    settings["sampling"]["collectors"] = {"statements": {"interval_seconds": 5}}
+    agent = make_agent(settings).start()
+    time.sleep(APART_SECONDS)
     work(twin, compute, calls=20)
     seen = see(twin, agent, compute, {})
+    assert wait_for(lambda: suspended(compute), SETTLED_SECONDS + 30), "it suspends by itself"
+    work(twin, compute, calls=20)
+    seen = see(twin, agent, compute, seen)
     for calls in (50, 5):  # More than was there before, and less.
         time.sleep(APART_SECONDS)
         reset(compute)
