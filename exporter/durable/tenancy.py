@@ -140,6 +140,7 @@ class Tenancy:
         self._projects = {life.project_id: life.project for life in self._lives.values()}
         self._present: set[str] = set()
         self._forgot = 0
+        self._settled = 0
 
     def use(self, rules: TenantRules) -> None:
         """Take new rules (a reload): they count from today on."""
@@ -167,6 +168,7 @@ class Tenancy:
         if self._forgot < int(at) // DAY:
             self._forgot = int(at) // DAY
             self.forget(int(at) - KEPT)
+            self._forget_lives()
 
     def absorb_snapshots(self, snapshots: Collection[SnapshotLife]) -> None:
         """Take in which snapshots exist; one that is not named any more was there when it was last seen."""
@@ -255,6 +257,17 @@ class Tenancy:
                     (before,),
                 ).rowcount
             )
+
+    def forget_lives(self, before: int) -> None:
+        """Let the next look at the branches drop those that are gone and were last seen before an instant."""
+        self._settled = before
+
+    def _forget_lives(self) -> None:
+        gone = [key for key, life in self._lives.items() if life.seen < self._settled and key not in self._present]
+        if gone:
+            with self._store.transaction() as cursor:
+                cursor.executemany("DELETE FROM branch_life WHERE branch_id = ?", [(key,) for key in gone])
+            self._lives = {key: life for key, life in self._lives.items() if key not in set(gone)}
 
     # -- sizes by tenant ------------------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""What a ledger needs beside new usage: old hours become days, and priced months become rows for people with SQL."""
+"""What a ledger needs beside new usage: old hours become days, and priced months become rows for people with SQL.
+
+What tenants did by the hour goes when its month is old and closed: the closed month has its rows.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ class Upkeep:
         self._keep = keep_hourly_days * DAY
         self._closed = closed or (lambda _: False)
         self._published: dict[int, tuple[object, float]] = {}
+        self._forgot = 0
 
     def run(self, now: float, names: Mapping[str, str]) -> None:
         """Compact and publish what is due; ``names`` are those of projects and branches by id.
@@ -37,9 +41,18 @@ class Upkeep:
         Raises:
             StoreError: the ledger cannot be read or written.
         """
-        self._ledger.compact(month_start(int(now) - self._keep), days=COMPACT_DAYS)
+        limit = month_start(int(now) - self._keep)
+        self._ledger.compact(limit, days=COMPACT_DAYS)
+        if self._forgot != int(now) // DAY:
+            self._forget(limit)
+            self._forgot = int(now) // DAY
         if self._ledger.has_views:
             self._publish(now, names)
+
+    def _forget(self, limit: int) -> None:
+        """What old months were split by is dropped up to the first that is not closed: that one may be split again."""
+        months = sorted({month_start(day) for day in self._ledger.revisions(0, limit)})
+        self._costs.forget_measures(next((month for month in months if not self._closed(month)), limit))
 
     def _publish(self, now: float, names: Mapping[str, str]) -> None:
         """The present and the last month once an hour, and one older month at a time that has changed."""

@@ -64,6 +64,9 @@ class Counting:
         self.policies = weights.policies
         self.calls: dict[tuple[int, str, str], int] = {}
 
+    def forget(self, before: int) -> None:
+        """Nothing: a review only reads."""
+
     def tenant_hours(self, start: int, end: int) -> Iterator[TenantHour]:
         """As the source answers them, counted."""
         month = month_start(start)

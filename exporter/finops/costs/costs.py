@@ -261,6 +261,14 @@ class Costs:
             counters.update(held[1])
         return counters
 
+    def forget_measures(self, before: int) -> None:
+        """Drop from the disk what months before an instant were split by: they are closed, and never split again.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        self._weights.forget(before)
+
     def forget(self, before: int) -> None:
         """Drop what is kept of days before an instant."""
         self._days = {day: kept for day, kept in self._days.items() if day >= before}

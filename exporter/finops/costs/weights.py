@@ -43,6 +43,10 @@ class WeightSource(Protocol):
         """The one tenant whose all of a branch is; of the project's own charges for an empty branch id."""
         ...
 
+    def forget(self, before: int) -> None:
+        """Drop what no split before an instant will ask for again."""
+        ...
+
 
 class HoursOnly:
     """A source that knows nothing but busy time."""
@@ -64,6 +68,9 @@ class HoursOnly:
         """See `WeightSource`."""
         del project_id, branch_id
         return None
+
+    def forget(self, before: int) -> None:
+        """See `WeightSource`: there is nothing of its own."""
 
 
 class TenantFacts:
@@ -102,6 +109,11 @@ class TenantFacts:
         if names not in self._owners:
             self._owners[names] = self._rules.owner(names[0], names[1] if branch_id else ())
         return self._owners[names]
+
+    def forget(self, before: int) -> None:
+        """See `WeightSource`. The WAL of the days before is still asked for."""
+        self._durable.forget_hours(before - (RESTORE_DAYS - 1) * DAY)
+        self._tenancy.forget_lives(before)
 
     def day(self, day: int) -> DayWeights:
         """See `WeightSource`."""
