@@ -10,7 +10,8 @@ from datetime import datetime
 from collectors.fingerprint import Fingerprint
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from exporter.drift.prints import PrintKey, Prints
+from exporter.commands.drill_text import instant
+from exporter.drift.prints import Prints
 from exporter.drift.scan import ScanError, scan
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of
@@ -84,8 +85,8 @@ def _instant(options: argparse.Namespace, source: Source, now: float, *, has_mar
             "--at: this instant is in the future" if options.at else "--minutes-ago: write a number above 0"
         )
     if source.earliest is not None and wanted < source.earliest:
-        earliest = datetime.fromtimestamp(source.earliest).astimezone().isoformat(timespec="seconds")
-        raise PlanError(f"{'--at' if options.at else '--minutes-ago'}: the branch can be restored from {earliest} on")
+        asked = "--at" if options.at else "--minutes-ago" if options.minutes_ago else "10 minutes ago (the default)"
+        raise PlanError(f"{asked}: the branch can be restored from {instant(source.earliest)} on, not earlier")
     return int(wanted * 1000) / 1000
 
 
@@ -139,11 +140,14 @@ def _marker_dsn(marker: Marker, source: Source) -> str:
         raise PlanError(f"recovery.markers: {problem}") from None
 
 
-def _expected(settings: Settings, how: str, source: Source) -> Callable[[str], Awaitable[Fingerprint | None]]:
+def _expected(settings: Settings, how: str, source: Source) -> Callable[[str], Awaitable[Fingerprint | None]] | None:
+    if how == "none":
+        return None
+    # Read before anything is made: a ledger that cannot be read must not cost a branch.
+    kept = _kept(settings, source) if how == "kept" else {}
+
     async def expected(database: str) -> Fingerprint | None:
-        if how == "live":
-            return await _live(settings, source, database)
-        return _kept(settings, PrintKey(source.project_id, source.branch_id, database)) if how == "kept" else None
+        return await _live(settings, source, database) if how == "live" else kept.get(database)
 
     return expected
 
@@ -157,16 +161,19 @@ async def _live(settings: Settings, source: Source, database: str) -> Fingerprin
         raise DrillError(f"the source cannot be read: {problem}") from None
 
 
-def _kept(settings: Settings, key: PrintKey) -> Fingerprint | None:
+def _kept(settings: Settings, source: Source) -> dict[str, Fingerprint]:
+    """What the agent last read of each database of the branch."""
     from exporter.wiring import ROOMS
 
     if not settings.ledger.path.exists():
-        return None
+        return {}
     try:
         store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+        try:
+            prints = Prints(store)
+            mine = [key for key in prints.held() if key[:2] == (source.project_id, source.branch_id)]
+            return {key.datname: found for key in mine if (found := prints.read(key)) is not None}
+        finally:
+            store.close()
     except StoreError as problem:
-        raise DrillError(str(problem)) from None
-    try:
-        return Prints(store).read(key)
-    finally:
-        store.close()
+        raise PlanError(f"--fingerprint kept: {problem}") from None

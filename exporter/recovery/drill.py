@@ -30,6 +30,10 @@ from exporter.settings.recovery import Heartbeat, Marker, Sentinel
 from exporter.settings.secret import SecretError
 
 CLEAN_SECONDS = 180.0
+_NOTHING = (
+    "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the agent "
+    "read the schema first"
+)
 _PAST_MARKER_SECONDS = 1.0
 """The instant lies so long after the marker's row, and the row that must be absent so long after the instant."""
 
@@ -47,8 +51,8 @@ class Plan:
     """Longest wait for the operations, and for the first connect."""
     dsn: Callable[[Endpoint], str]
     """The connection string of the restored branch, password included."""
-    expected: Callable[[str], Awaitable[Fingerprint | None]]
-    """What the schema should be: the fingerprint of a database of the source."""
+    expected: Callable[[str], Awaitable[Fingerprint | None]] | None
+    """What the schema should be: the fingerprint of a database of the source. None: it is not compared."""
     databases: tuple[str, ...] = ()
     """Empty: all that the control plane knows."""
     sql: str = ""
@@ -110,8 +114,10 @@ class DrillRun:
         self._book.write(BEGAN, self.drill, self._clock())
         try:
             await self._prove()
-            failed = [each for each in self._found if each.ok is False]
-            self._end(FAILED if failed else OK, "; ".join(f"{each.name}: {each.detail}" for each in failed))
+            failed = [f"{each.name}: {each.detail}" for each in self._found if each.ok is False]
+            if not failed and not any(each.ok for each in self._found):
+                failed = [_NOTHING]
+            self._end(FAILED if failed else OK, "; ".join(failed))
         except (DrillError, NeonError, ConnectionError, psycopg.Error, DsnError, SecretError, BookError) as problem:
             self._end(FAILED, " ".join(str(problem).split()))
         except asyncio.CancelledError:
@@ -183,7 +189,8 @@ class DrillRun:
     async def _check(self, dsn: str, databases: Sequence[str]) -> None:
         plan = self._plan
         for database in databases:
-            self._found.append(await checks.fingerprint(dsn, database, await plan.expected(database)))
+            if plan.expected is not None:
+                self._found.append(await checks.fingerprint(dsn, database, await plan.expected(database)))
             counted = [each for each in plan.sentinels if checks.is_for(each.database, database)]
             beats = [each for each in plan.heartbeats if checks.is_for(each.database, database)]
             if counted or beats:
