@@ -1,0 +1,1 @@
+"""Rules, routes and runbooks: what fires, what stays silent, and where it goes."""

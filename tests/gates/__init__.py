@@ -1,0 +1,1 @@
+"""What `make alerts` and `make dashboards` run, as programs that print what they checked."""
