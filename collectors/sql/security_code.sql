@@ -11,7 +11,10 @@ WITH given AS MATERIALIZED (
 ), ns AS MATERIALIZED (
   SELECT n.oid, n.nspname::text AS schema, it -> 'schemas' ->> n.nspname AS tenant,
          EXISTS (SELECT 1 FROM aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS x
-                  WHERE x.privilege_type = 'USAGE' AND x.grantee <> n.nspowner) AS opened
+                  WHERE x.privilege_type = 'USAGE' AND x.grantee <> n.nspowner AND (x.grantee = 0
+                     OR it -> 'schemas' ->> n.nspname IS NULL
+                     OR it -> 'roles' ->> pg_get_userbyid(x.grantee) IS DISTINCT FROM it -> 'schemas' ->> n.nspname)
+         ) AS opened
     FROM given, pg_catalog.pg_namespace AS n
    WHERE it IS NOT NULL AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'neon', 'neon_migration')
 ), ext AS MATERIALIZED (

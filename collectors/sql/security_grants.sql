@@ -119,7 +119,8 @@ WITH RECURSIVE given AS MATERIALIZED (
     FROM given, pg_catalog.pg_default_acl AS d LEFT JOIN ns ON ns.oid = d.defaclnamespace
     LEFT JOIN tmap AS made ON made.role = d.defaclrole, LATERAL aclexplode(d.defaclacl) AS x
    WHERE it IS NOT NULL AND ((x.grantee = 0 AND d.defaclobjtype IN ('r', 'S', 'n'))
-      OR EXISTS (SELECT 1 FROM who WHERE who.via = x.grantee AND who.tenant <> coalesce(ns.tenant, made.tenant)))
+      OR EXISTS (SELECT 1 FROM who WHERE who.via = x.grantee AND (who.tenant <> coalesce(ns.tenant, made.tenant)
+         OR (d.defaclnamespace = 0 AND made.tenant IS NULL AND it -> 'schemas' <> '{}'))))
   UNION ALL
   SELECT 'db_public_connect', '', 'PUBLIC', d.datname::text, CASE x.privilege_type WHEN 'TEMPORARY' THEN 'TEMPORARY'
          ELSE x.privilege_type END

@@ -176,6 +176,10 @@ ISOLATION = (
          "TABLES TO posture_a; GRANT USAGE ON SCHEMA t_b TO posture_a;", HIGH,
          (("admin", "SET ROLE migrator_posture; CREATE TABLE t_b.fresh AS SELECT 'secret of b'::text AS body"),
           ("a", "SELECT body FROM t_b.fresh"))),
+    leak("P09", "everywhere", "ALTER DEFAULT PRIVILEGES FOR ROLE migrator_posture GRANT SELECT ON TABLES TO posture_a; "
+         "GRANT USAGE ON SCHEMA t_b TO posture_a;", HIGH,
+         (("admin", "SET ROLE migrator_posture; CREATE TABLE t_b.fresh AS SELECT 'secret of b'::text AS body"),
+          ("a", "SELECT body FROM t_b.fresh"))),
     holds("P09", "own tenant", "ALTER DEFAULT PRIVILEGES FOR ROLE migrator_posture IN SCHEMA t_b GRANT "
           "SELECT ON TABLES TO posture_b;", _NEW_TABLE),
     Scene("P10", "default", "DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO PUBLIC', current_database()); "
@@ -235,6 +239,10 @@ RLS = (
     half("P20", "temporary first", _REPORT.format(path="SET search_path = app"), LOW, _PATH_HIJACK),
     holds("P20", "own path", _REPORT.format(path="SET search_path = app, pg_temp"), _PATH_HIJACK),
     leak("P21", "default", _ALL_ORDERS, HIGH, _CALL),
+    half("P21", "in b's own schema", _ALL_ORDERS + "ALTER FUNCTION app.all_orders() SET SCHEMA t_b;", LOW,
+         (("a", "SELECT t_b.all_orders()"),)),
+    leak("P21", "in b's schema opened", _ALL_ORDERS + "ALTER FUNCTION app.all_orders() SET SCHEMA t_b; "
+         "GRANT USAGE ON SCHEMA t_b TO posture_a;", HIGH, (("a", "SELECT t_b.all_orders()"),)),
     holds("P21", "revoked", _ALL_ORDERS + "REVOKE EXECUTE ON FUNCTION app.all_orders() FROM PUBLIC; "
           "GRANT EXECUTE ON FUNCTION app.all_orders() TO posture_b;", _CALL),
 )  # fmt: skip
