@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -78,6 +79,7 @@ def foreign_packages() -> str:
     )
 
 
+@functools.cache
 def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     """The parser, and every command by theme."""
     parser = argparse.ArgumentParser(

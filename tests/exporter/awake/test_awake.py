@@ -215,6 +215,16 @@ def test_without_a_price_there_are_no_dollars(store: Store) -> None:
     assert awake.added_usd() == 0
 
 
+def test_where_the_plan_has_no_prices_the_plan_history_says_which(store: Store, tmp_path: Path) -> None:
+    span = {"project": "p*", "plan": "scale", "valid_from": "2026-01-01", "source": "x", "source_date": "2026-01-01"}
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps({"format": 1, "currency": "USD", "plans": {}, "plan_history": [span]}))
+    awake = Awake(store)
+    awake.use(load(path), SqliteLedger(store), None)
+    look(awake, compute(T0), added=36.0)  # The organisation calls its plan "launch": the old one, without prices.
+    assert awake.added_usd() == Fraction(36, 3600) * Fraction(1, 4) * Fraction(222, 1000)
+
+
 def test_what_is_not_on_the_disk_is_not_shown(store: Store) -> None:
     awake = opened(store)
     look(awake, compute(T0))

@@ -97,6 +97,7 @@ def test_an_override_holds_from_its_first_day_on(tmp_path: Path) -> None:
     assert enterprise is not None
     assert enterprise.source.name == "contract 17"
     assert "no rate for root_storage" in card.why_unknown("direct_sales_v3", Component.ROOT_STORAGE, TODAY)
+    assert (load().prices, card.prices) == ("list prices", "contract and list prices")
 
 
 def broken(path: str, value: Any) -> str:
