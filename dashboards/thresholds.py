@@ -31,7 +31,7 @@ class Limit:
 
 
 # Availability: computes that the control plane says are active, and that did not answer our last visit.
-COMPUTES_SILENT = Limit(1, 3)
+COMPUTES_SILENT = Limit(0.5, 1)
 
 # Performance
 TRANSACTION_AGE = Limit(15 * MINUTE, HOUR)
@@ -41,6 +41,7 @@ LOCKS_WAITING = Limit(1, 10)
 CONNECTIONS_USED = Limit(0.8, 0.9)
 XID_AGE = Limit(500e6, 1.5e9)
 POOL_WAIT = Limit(1, 10)
+STATEMENT_MEAN = Limit(0.1, 1)
 COLD_START = Limit(3, 10)
 STATEMENTS_TRACKED = Limit(0.9, 0.99)
 
@@ -66,6 +67,8 @@ AGENT_COST_RATIO = Limit(0.01, 0.02)
 DRIFTED_DATABASES = Limit(1, 10)
 DRIFT_AGE = Limit(DAY, 7 * DAY)
 MIGRATIONS_FAILED = Limit(0.5, 1)
+MIGRATIONS_PENDING = Limit(1, 20)
+API_KEY_AGE = Limit(90 * DAY, 365 * DAY)
 MIGRATION_LOCK_AGE = Limit(10 * MINUTE, HOUR)
 SCAN_AGE = Limit(2 * DAY, 7 * DAY)
 POSTURE_FINDINGS = Limit(0.5, 1)

@@ -76,17 +76,29 @@ class Prometheus:
 @contextlib.contextmanager
 def prometheus(target: str, *, interval: str = "1s", path: str = "/metrics") -> Iterator[Prometheus]:
     """A server that scrapes ``target`` (HOST:PORT) until the block ends."""
-    program = binary("prometheus")
     where = Path(tempfile.mkdtemp(prefix="neonmeter-prometheus-"))
     job = {"job_name": "neonmeter", "metrics_path": path, "static_configs": [{"targets": [target]}]}
     config = {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": [job]}
+    try:
+        with serving(where, config) as server:
+            yield server
+    finally:
+        shutil.rmtree(where, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def serving(where: Path, config: dict[str, object], *options: str) -> Iterator[Prometheus]:
+    """A server with its data in ``where``/data; old blocks in there are served as long as the server lives."""
+    program = binary("prometheus")
     (where / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()
     arguments = [
         f"--config.file={where}/prometheus.yml",
         f"--storage.tsdb.path={where}/data",
+        "--storage.tsdb.retention.time=100y",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
+        *options,
     ]
     with (where / "log").open("wb") as log:
         process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=where)
@@ -110,7 +122,6 @@ def prometheus(target: str, *, interval: str = "1s", path: str = "/metrics") -> 
             process.wait(10)
         process.kill()
         process.wait()
-        shutil.rmtree(where, ignore_errors=True)
 
 
 PrometheusFactory = Callable[..., contextlib.AbstractContextManager[Prometheus]]

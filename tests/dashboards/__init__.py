@@ -1,0 +1,1 @@
+"""What holds of the dashboards: their rules, their queries on a real Prometheus, their pictures."""
