@@ -36,7 +36,7 @@ def project_series(judgement: Judgement, project: str, seen: Seen) -> Families:
         if score.known is not None:
             families.set(metrics.KNOWN, (), float(score.known))
     tenants = _tenants(judged)
-    seen |= tenants.keys()
+    seen.update(tenants)
     for key in sorted(seen)[:TENANTS_SHOWN]:
         families.set(metrics.TENANT_FINDINGS, key, tenants.get(key, 0))
     for tenant, ratio in _tenant_scores(judgement, project):

@@ -1,0 +1,126 @@
+"""A service of posture over the twin's control plane and a real store, without servers: the world ``posture``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from collectors.neon.client import NeonClient
+from collectors.neon.inventory import Inventory, refresh
+from exporter.demo.api import TwinApi, serve
+from exporter.demo.meter import Meter
+from exporter.demo.world import World
+from exporter.demo.worldfile import build_world, load
+from exporter.posture.book import POSTURE_SCHEMA, Book
+from exporter.posture.judgement import Judge, Judgement
+from exporter.posture.report.report import Report, report_of
+from exporter.posture.service import PostureService
+from exporter.posture.shelf import Shelf
+from exporter.posture.sources import NeonApi, Sources
+from exporter.serving.details import Details
+from exporter.serving.snapshot import SnapshotBuilder
+from exporter.settings import Settings
+from exporter.state import State
+from exporter.storage.disk import Disk
+from exporter.storage.store import Store
+from exporter.wiring import rules_of
+from tests.fix_twin import MovableClock
+
+NOW = 1_795_000_000.0
+Found = dict[tuple[str, str], set[str]]
+"""Statuses by control and the name of the object."""
+
+
+@dataclass
+class Platform:
+    """One life of the agent's posture."""
+
+    world: World
+    api: TwinApi
+    store: Store
+    settings: Settings
+    clock: MovableClock
+    client: NeonClient
+    details: Details = field(default_factory=Details)
+    inventory: Inventory | None = None
+
+    def __post_init__(self) -> None:
+        self.disk = Disk()
+        self.state = State(SnapshotBuilder())
+        self.shelf = Shelf(Book(self.store), self.disk)
+        self.judge = Judge(self.settings, rules_of(self.settings))
+        self.sources = Sources((NeonApi(self.client, self.settings.posture.pace.api_seconds),), self.shelf, self.clock)
+        self.service = PostureService(
+            self.judge,
+            self.sources,
+            book=Book(self.store),
+            disk=self.disk,
+            state=self.state,
+            details=self.details,
+            clock=self.clock,
+        )
+
+    async def look(self) -> Judgement:
+        """One round: the inventory, what is due, and the judgement."""
+        self.inventory = await refresh(self.client, None, clock=self.clock)
+        await self.service.read(self.inventory)
+        await self.service.look(self.inventory)
+        assert self.service.judgement is not None
+        return self.service.judgement
+
+    def found(self) -> Found:
+        judgement = self.service.judgement
+        assert judgement is not None
+        told: Found = {}
+        for each in judgement.verdict.judged:
+            told.setdefault((each.finding.control, judgement.path(each.finding.object_id)), set()).add(each.status)
+        return told
+
+    def series(self, name: str) -> dict[tuple[str, ...], float]:
+        """By the labels of target and metric."""
+        found: dict[tuple[str, ...], float] = {}
+        for _, target, entry in self.state.entries():
+            if entry.good is not None:
+                for metric, series in entry.good.families.items():
+                    if metric.name == name:
+                        found |= {(*target.labels, *labels): float(value) for labels, value in series.items()}
+        return found
+
+    def page(self, path: str) -> Any:
+        detail = self.details.get(f"/api/v1/posture{path}")
+        assert detail is not None
+        return json.loads(detail.body)
+
+    def report(self, **options: Any) -> Report:
+        assert self.service.judgement is not None
+        return report_of(self.service.judgement, self.judge.catalogue, organization="Posture", **options)
+
+    def id_of(self, project: str) -> str:
+        return next(each.id for each in self.world.projects.values() if each.name == project)
+
+
+async def _no_sleep(seconds: float) -> None:
+    """Pauses are not what is tested here."""
+
+
+@asynccontextmanager
+async def platform(folder: Path, *, now: float = NOW, **posture: Any) -> AsyncIterator[Platform]:
+    """The world, served, with settings of its own; entered again on the same folder it is the next life."""
+    clock = MovableClock(now)
+    world = build_world(load("posture"), clock)
+    store = Store.open(folder / "neonmeter.db", {"posture": POSTURE_SCHEMA})
+    with serve(world, Meter(world, refresh=0.0)) as api:
+        settings = Settings(posture=posture)
+        client = NeonClient(api.url, lambda: api.settings.org_key, requests_per_minute=60_000, burst=1000,
+                            consumption_per_minute=6000, sleep=_no_sleep)  # fmt: skip
+        async with client:
+            made = Platform(world, api, store, settings, clock, client)
+            try:
+                yield made
+            finally:
+                made.disk.close()
+                store.close()

@@ -1,0 +1,66 @@
+"""Waivers: what they cover, until when, and what becomes of a failure after that."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.compute.posture.finding import Finding, Outcome, Severity
+from exporter.posture.waivers import Standing, Waiver, judge
+
+NOW = 1_800_000_000.0
+
+
+def finding(object_id: str = "p1/br1/app/t.a", outcome: Outcome = Outcome.FAIL, control: str = "P11") -> Finding:
+    return Finding(control, object_id, outcome, Severity.CRITICAL, "acme", "evidence")
+
+
+def waiver(object_: str = "p1/*", expires: float = NOW + 1, control: str = "P11") -> Waiver:
+    return Waiver(control, object_, "reason", "approver", expires)
+
+
+@pytest.mark.parametrize(
+    ("glob", "covered"),
+    [("*", True), ("p1/*", True), ("p1/br1/app/t.a", True), ("p2/*", False), ("shop/main/*", True), ("shop", False),
+     ("p1/br1/app/t.A", False)],
+)  # fmt: skip
+def test_a_glob_is_matched_with_ids_and_with_names(glob: str, covered: bool) -> None:
+    found = judge([finding()], [waiver(glob)], NOW, name_of=lambda path: path.replace("p1/br1", "shop/main"))
+    assert found.judged[0].waived is covered
+
+
+def test_only_failures_are_waived() -> None:
+    for outcome in set(Outcome) - {Outcome.FAIL}:
+        (each,) = judge([finding(outcome=outcome)], [waiver("*")], NOW).judged
+        assert not each.waived
+        assert each.waiver is None
+        assert each.status == outcome.value
+
+
+@given(st.floats(min_value=NOW - 1e6, max_value=NOW + 1e6))
+def test_the_day_it_ends_it_fails_again_and_says_so(expires: float) -> None:
+    found = judge([finding()], [waiver(expires=expires)], NOW)
+    (each,) = found.judged
+    assert each.waiver is not None
+    assert each.waived == (expires > NOW)
+    assert each.open == each.expired == (expires <= NOW)
+    assert found.waivers[0][1] is (Standing.ACTIVE if expires > NOW else Standing.EXPIRED)
+
+
+def test_one_in_force_wins_over_one_that_is_over() -> None:
+    found = judge([finding()], [waiver(expires=NOW - 1), waiver("*")], NOW)
+    assert found.judged[0].waived
+    assert [standing for _, standing, _ in found.waivers] == [Standing.EXPIRED, Standing.ACTIVE]
+
+
+def test_another_controls_failure_is_not_covered_and_the_waiver_is_unused() -> None:
+    found = judge([finding(control="P12")], [waiver("*")], NOW)
+    assert found.judged[0].open
+    assert found.waivers == ((waiver("*"), Standing.UNUSED, 0),)
+
+
+def test_since_is_kept_for_known_failures_and_begins_now_for_new_ones() -> None:
+    old, new = finding(), finding("p1/br1/app/t.b")
+    found = judge([old, new], [], NOW, {old.cache_key: 5.0})
+    assert [each.since for each in found.judged] == [5.0, NOW]
