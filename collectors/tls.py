@@ -76,6 +76,7 @@ async def shake_hands(target: TlsTarget, *, old: bool = True, deadline_seconds: 
                 raise _FailedError(
                     Status.BUG, f"the CA file of {target.name} cannot be used ({one_line(str(problem), 120)})"
                 ) from None
+            trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT  # libpq is not that strict: no Python may say otherwise
             found = await _greet(target, trusting)
     except TimeoutError:
         return _failed(target, NotRead(Status.TIMEOUT, f"{target.name}: no handshake within {deadline_seconds:g} s"))

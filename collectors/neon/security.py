@@ -38,8 +38,9 @@ from collectors.neon.snapshots import Snapshot, SnapshotPage
 from collectors.security import NotRead
 
 EVERY_SECONDS = 4 * 3600.0
-REQUESTS = 400
-"""Of one pass, about: what is begun is ended."""
+REQUESTS = 150
+"""Of one pass, about (what is begun is ended): a quarter of what the client may send in a minute, so that the inventory
+is never kept waiting."""
 _FAN_OUT = 8
 _MEMBERS = 500
 _STOPS = frozenset({Status.AUTH, Status.RATE_LIMITED})

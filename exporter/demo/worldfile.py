@@ -112,6 +112,8 @@ class BranchSpec:
     credentials: list[CredentialSpec] = field(default_factory=list)
     password_days_ago: Days = 0
     """When the owner's password was changed last."""
+    days_ago: Days = 0
+    """When it was made; its use counts from the beginning of the world."""
     expires_in_days: Days | None = None
     schema_only: bool = False
     """Made of its parent's schema, without rows."""
@@ -297,8 +299,8 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
         parent_id=branch_id(project, branch.parent) if branch.parent else "",
         default=branch.parent is None,
         protected=branch.protected,
-        created_at=now,
-        updated_at=now,
+        created_at=now - branch.days_ago * DAY,
+        updated_at=now - branch.days_ago * DAY,
         logical_size=branch.logical_size,
         schema_only=branch.schema_only,
         expires_at=None if branch.expires_in_days is None else now + branch.expires_in_days * DAY,
