@@ -88,7 +88,11 @@ def totals(state: Path) -> dict[str, int]:
 
 def check_tables(said: str) -> None:
     """The ending: tenants with costs, branches with cost and state, and the agent's own account."""
-    for heading in (r"tenant +cost +share", r"branch +cost +confidence", r"branch +compute +reading +rule +why"):
+    for heading in (
+        r"tenant +cost +share",
+        r"branch +cost +busy +how its tenants are known",
+        r"branch +compute +reading +rule +why",
+    ):
         assert re.search(rf"^{heading}$", said, re.MULTILINE), heading
     assert re.search(r"^total +<?\$[\d.]+", said, re.MULTILINE)
     assert re.search(r"^bookshop/preview +asleep +asleep +R1 ", said, re.MULTILINE)
