@@ -94,11 +94,16 @@ class _Gathering:
                 hours = self._compute.setdefault(fact.branch_id, {})
                 hours[fact.start] = hours.get(fact.start, 0) + fact.value
         self._branches: dict[str, list[Branch]] = {}
+        self._children: dict[str, int] = {}
         for branch in inventory.branches.values():
             self._branches.setdefault(branch.project_id, []).append(branch)
+            if branch.parent_id:
+                self._children[branch.parent_id] = self._children.get(branch.parent_id, 0) + 1
         self._endpoints: dict[str, list[Endpoint]] = {}
+        self._computes: dict[str, list[Endpoint]] = {}
         for endpoint in inventory.endpoints.values():
             self._endpoints.setdefault(endpoint.project_id, []).append(endpoint)
+            self._computes.setdefault(endpoint.branch_id, []).append(endpoint)
         self._measured = self._measure(whole)
         self._transfers = self._transfer(whole)
 
@@ -149,7 +154,8 @@ class _Gathering:
         """Public transfer of this calendar month by project, with the GB that are expected past the allowance."""
         metric = "public_network_transfer_bytes"
         month = month_start(self._end)
-        used = _by_project(self._sources.ledger.window(month, whole), metric)
+        # By the sums of days, as nothing is there after now: hours of a whole month are a million rows.
+        used = _by_project(self._sources.ledger.priceable(month, -(-whole // DAY) * DAY), metric)
         pace = _by_project(self._facts, metric)
         rest = max(0, month + MONTH_HOURS * HOUR - self._end)
         expected = {
@@ -215,9 +221,9 @@ class _Gathering:
             project.name,
             project.id not in inventory.unknown_project_ids,
             project.history_retention_seconds,
-            tuple(self._branch(each, branches, endpoints) for each in branches),
-            tuple(self._computer(each, endpoints) for each in endpoints),
-            {each.id: self._hours(each, endpoints) for each in branches if each.id in self._compute},
+            tuple(self._branch(each) for each in branches),
+            tuple(self._computer(each) for each in endpoints),
+            {each.id: self._hours(each) for each in branches if each.id in self._compute},
             None if snapshots is None else tuple(_snapshot(each) for each in snapshots),
             rate.amount if rate else None,
             free.quantity if free else None,
@@ -225,8 +231,8 @@ class _Gathering:
             cheaper,
         )
 
-    def _branch(self, branch: Branch, siblings: Iterable[Branch], endpoints: Iterable[Endpoint]) -> BranchFacts:
-        signs = [each.last_active for each in endpoints if each.branch_id == branch.id]
+    def _branch(self, branch: Branch) -> BranchFacts:
+        signs = [each.last_active for each in self._computes.get(branch.id, ())]
         hours = [hour + HOUR for hour, value in self._compute.get(branch.id, {}).items() if value]
         known = [int(each) for each in (*signs, branch.created_at) if each is not None]
         stored = self._stored.get(branch.id, 0)
@@ -236,7 +242,7 @@ class _Gathering:
             bool(branch.parent_id),
             branch.default,
             branch.protected,
-            sum(each.parent_id == branch.id for each in siblings),
+            self._children.get(branch.id, 0),
             _whole(branch.created_at),
             _whole(branch.expires_at),
             max(known + ([] if any(signs) else hours), default=None),
@@ -244,10 +250,10 @@ class _Gathering:
             Fraction(stored * HOUR, self._span(branch.project_id, branch.id)),
         )
 
-    def _computer(self, endpoint: Endpoint, siblings: Iterable[Endpoint]) -> ComputeFacts:
+    def _computer(self, endpoint: Endpoint) -> ComputeFacts:
         awake = self._sources.awake
         window = awake.window(endpoint.id) if endpoint.id in awake.pages else None
-        own = [each.id for each in siblings if each.branch_id == endpoint.branch_id]
+        own = [each.id for each in self._computes[endpoint.branch_id]]
         share: Fraction | None = Fraction(1)
         if len(own) > 1:
             times = [awake.window(each).awake if each in awake.pages else None for each in own]
@@ -270,15 +276,17 @@ class _Gathering:
             measured.calls.get(endpoint.id) if measured else None,
         )
 
-    def _hours(self, branch: Branch, endpoints: Iterable[Endpoint]) -> ComputeHours:
-        sizes = [Fraction(str(e.autoscaling_limit_min_cu)) for e in endpoints if e.branch_id == branch.id]
+    def _hours(self, branch: Branch) -> ComputeHours:
+        sizes = [Fraction(str(each.autoscaling_limit_min_cu)) for each in self._computes.get(branch.id, ())]
         smallest, all_of_them = min(sizes, default=Fraction()), sum(sizes, Fraction())
         used = self._compute[branch.id]
         begin = self._end - self._span(branch.project_id, branch.id)
         full = range(-(-begin // HOUR) * HOUR, self._end // HOUR * HOUR, HOUR)
-        awake = sum(used.get(hour, 0) >= smallest * HOUR * Fraction(99, 100) for hour in full)
+        # Whole seconds: the least that is not below the limit, and the most that is not above it.
+        nearly, most = -(-smallest * HOUR * 99 // 100), all_of_them * HOUR // 1
+        awake = sum(used.get(hour, 0) >= nearly for hour in full)
         total = sum(used.values())
-        at_least = sum(value for value in used.values() if value <= all_of_them * HOUR)
+        at_least = sum(value for value in used.values() if value <= most)
         measured = self._measured.get(branch.id, _Measured()).busy_us
         both = [hour for hour in measured if used.get(hour)]
         awake_us = sum(used[hour] for hour in both) * MICRO
@@ -293,14 +301,15 @@ class _Gathering:
 
 def _busy_cu(busy_us: int, cu_seconds: int, least: Fraction) -> Fraction:
     """CU that an hour's statements kept busy while it was awake; a small hour was awake for a part of it only."""
-    awake = min(Fraction(HOUR), cu_seconds / least) if least else Fraction(HOUR)
-    return Fraction(busy_us, MICRO) / awake
+    if not least or cu_seconds * least.denominator >= HOUR * least.numerator:
+        return Fraction(busy_us, MICRO * HOUR)
+    return Fraction(busy_us * least.numerator, MICRO * cu_seconds * least.denominator)
 
 
 def _p95(values: list[Fraction]) -> Fraction | None:
     if len(values) < 24:
         return None
-    return sorted(values)[-(-len(values) * 95 // 100) - 1]
+    return sorted(values, key=float)[-(-len(values) * 95 // 100) - 1]
 
 
 def _by_project(facts: Iterable[UsageFact], metric: str) -> dict[str, int]:
