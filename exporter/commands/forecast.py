@@ -75,7 +75,7 @@ def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str
 
 
 def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Mapping[str, str], by: str) -> str:
-    from exporter.compute.rates import DAY, day_text
+    from exporter.compute.rates import DAY, day_text, next_month
 
     rows: list[tuple[object, ...]] = []
     for scope, name, forecast in _rows(outlook, names, by):
@@ -96,6 +96,8 @@ def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Ma
         return f"{month}: nothing in the ledger costs anything in it, from whole days through {through}.\n"
     if not rows:
         return f"{month}: a forecast needs a whole day of usage, and the ledger has none of it yet.\n"
+    if outlook.through < time.time() - 3 * DAY and outlook.through < next_month(outlook.month):
+        text += f"\nThe usage ends with {through}, {int(time.time() - outlook.through) // DAY} days ago.\n"
     if any(forecast.confidence != "exact" for _, _, forecast in _rows(outlook, names, by)):
         text += (
             "\nP10 to P90: 8 of 10 outcomes should lie between. Past error and in range: how forecasts over as many\n"

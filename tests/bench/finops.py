@@ -137,7 +137,8 @@ def run(sizes: Sequence[int], seed: int) -> None:
                 figures |= apart(step, path, branches, seed)
             found[branches] = figures
             path.unlink()
-            print(f"  {branches} branches: done", flush=True)
+            told = ", ".join(f"{name} {found[branches].get(name, 0):.1f} s" for name in STEPS)
+            print(f"  {branches} branches: {told}", flush=True)
     print(table(("CPU seconds, megabytes", *(f"{size:,} branches" for size in sizes)), _figures(found, sizes)))
     if len(sizes) > 1:
         heads = ("times the one before", *(f"{size:,} : {before:,}" for before, size in pairwise(sizes)))
