@@ -54,6 +54,18 @@ class Registry:
         found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name), role=role)
         return "" if found in (whole, SHARED) or found.startswith("__") else found
 
+    def of_schemas(self, project: Project, branch: Branch, datname: str, schemas: Mapping[str, str]) -> dict[str, str]:
+        """The tenant of each schema that is one's: by the rules, or else because a role that the rules name owns it.
+
+        ``schemas``: each with its owner.
+        """
+        told: dict[str, str] = {}
+        for schema, owner in schemas.items():
+            tenant = self.of_schema(project, branch, datname, schema) or self.of_role(project, branch, owner)
+            if tenant:
+                told[schema] = tenant
+        return told
+
     def of_roles(
         self, project: Project, branch: Branch, roles: Iterable[str], schemas: Mapping[str, Mapping[str, str]]
     ) -> dict[str, str]:
@@ -91,10 +103,10 @@ class Registry:
         databases: dict[str, set[str]] = {}
         schemas, roles = names.schemas, names.roles
         if not isinstance(schemas, Unread):
-            for datname, schema in ((datname, each) for datname, found in schemas.items() for each in found):
-                tenant = self.of_schema(project, branch, datname, schema)
-                if tenant:
-                    by_schema[schema] = tenant
+            for datname, found in schemas.items():
+                told = self.of_schemas(project, branch, datname, found)
+                by_schema |= told
+                for tenant in told.values():
                     databases.setdefault(tenant, set()).add(datname)
         by_role: dict[str, str] = {}
         if not isinstance(roles, Unread):

@@ -125,9 +125,9 @@ class PostureRider:
         project, branch = _place(compute)
         names, where = known[1], "/".join(key[:2])
         everywhere = {name: each.schemas for name, each in self._shelf.below("names", where, TenantNames)}
-        schemas = {each: self._registry.of_schema(project, branch, key.datname, each) for each in names.schemas}
+        schemas = self._registry.of_schemas(project, branch, key.datname, names.schemas)
         roles = self._registry.of_roles(project, branch, names.roles, everywhere)
-        return TenantMap({name: tenant for name, tenant in schemas.items() if tenant}, roles)
+        return TenantMap(schemas, roles)
 
     def _note(self, key: PrintKey, status: Status, why: str) -> None:
         before = self.scans.get(key)

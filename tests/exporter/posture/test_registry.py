@@ -45,6 +45,14 @@ def test_a_rule_over_roles_wins_over_what_a_role_owns() -> None:
     assert found == {"acme_app": "acme", "x": "elm"}
 
 
+def test_a_schema_is_the_tenants_whose_named_role_owns_it() -> None:
+    made = registry(TenantRule(role="(?P<tenant>acme|birch)"))
+    assert made.of_schemas(SHOP, MAIN, "app", {"a": "acme", "b": "birch", "public": "postgres"}) == {
+        "a": "acme",
+        "b": "birch",
+    }
+
+
 def test_in_order_nothing_fails() -> None:
     facts = registry().facts(SHOP, MAIN, names({"t_acme": "acme", "t_birch": "birch"}, "acme", "birch"))
     assert failures(facts) == []
