@@ -129,7 +129,7 @@ WITH given AS MATERIALIZED (
 SELECT 'state' AS chk, '' AS tenant, CASE WHEN it IS NULL THEN 'unprepared' WHEN now THEN 'quiet' ELSE 'busy' END AS other,
        0::int8 AS count, '{}'::text[] AS objects, '' AS detail FROM given, quiet
 UNION ALL
-SELECT chk, tenant, other, count, CASE WHEN place <= 50 AND chk NOT IN ('definers', 'published') THEN objects ELSE '{}' END,
+SELECT chk, tenant, other, count, CASE WHEN place <= 50 AND chk NOT IN ('definers', 'published', 'sealed') THEN objects ELSE '{}' END,
        left(detail, 300) FROM groups WHERE place <= 300
 UNION ALL
 SELECT chk, '', 'others', sum(count)::int8, '{}', '' FROM groups WHERE place > 300 GROUP BY chk
