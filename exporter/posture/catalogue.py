@@ -24,6 +24,8 @@ _REMEDY = {"text", "sql", "cli"}
 _FRAMEWORK = {"id", "title", "version", "about", "clauses"}
 _CLAUSE = {"id", "title", "controls"}
 _ID = re.compile(r"P\d{2}\Z")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: ten times as quick."""
 _SLUG = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -158,7 +160,7 @@ def _own(folder: Path, problems: list[str]) -> dict[str, str]:
 
 def _parsed(name: str, text: str, problems: list[str]) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

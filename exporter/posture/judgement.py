@@ -82,7 +82,7 @@ class Judge:
         """Everything; ``since`` is when each failure was first seen, by cache key."""
         settings = self._settings
         production = production_branches(settings.posture, inventory.projects, inventory.branches)
-        policy = policy_of(settings.posture, production=production)
+        policy = policy_of(settings.posture, production=production, severities=self.catalogue.severities)
         gathered = gather(inventory, shelved, self.registry, policy)
         findings = self._evaluated(inventory, gathered.facts, policy, now)
         findings = (*findings, *manual_findings(self.catalogue, findings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collectors.neon.models import Branch, Project
+from exporter.compute.posture.finding import Severity
 from exporter.compute.posture.policy import DAY, Policy
 from exporter.settings.dsn import matches
 from exporter.settings.posture import PostureSettings
@@ -22,8 +23,12 @@ def policy_of(
     slots: tuple[str, ...] = (),
     production: tuple[str, ...] = (),
     agent_roles: tuple[str, ...] = (),
+    severities: Mapping[str, Severity] | None = None,
 ) -> Policy:
-    """``production``: ``project/branch`` by ids; empty means that default and protected branches are."""
+    """``production``: ``project/branch`` by ids; empty means that default and protected branches are.
+
+    ``severities``: of controls for which a file of one's own says another than ours.
+    """
     allow, limits, targets = settings.allow, settings.limits, settings.targets
     return Policy(
         tenant_columns=tuple(settings.tenant_columns),
@@ -60,6 +65,7 @@ def policy_of(
         server_minors=dict(limits.server_minors),
         pgbouncer_least=limits.pgbouncer,
         agent_roles=agent_roles,
+        severities=severities or {},
     )
 
 
