@@ -31,8 +31,8 @@ from exporter.settings.secret import SecretError
 
 CLEAN_SECONDS = 180.0
 _NOTHING = (
-    "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the agent "
-    "read the schema first"
+    "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the "
+    "agent read the schema first"
 )
 _PAST_MARKER_SECONDS = 1.0
 """The instant lies so long after the marker's row, and the row that must be absent so long after the instant."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import threading
 import time
 import urllib.request
@@ -42,10 +43,16 @@ NOT_SHOWN = {
     "neon_cost_reconciliation_variance_usd": "no month was closed",
     "neon_tenant_schemas": "no rule of this world goes by schema",
     "neon_tenant_schema_drift_objects": "no rule of this world goes by schema",
+    "neon_offsite_backup_age_seconds": "no bucket is configured",
+    **{
+        name: "nothing was promised and nothing drilled" for name in CATALOG if re.match("neon_drill_(last|r.o)_", name)
+    },
     **{name: "no migration tool was at work here" for name in CATALOG if name.startswith("neon_migrations_")},
 }
 """Families that this world cannot show, and why: one that does appear must leave this list."""
 MAY_BE_SHOWN = {
+    "neon_branch_snapshots": "snapshots are read once an hour",
+    "neon_snapshot_age_seconds": "snapshots are read once an hour, and not every world has one",
     "neon_schema_scan_stale": "needs a scan that brought nothing",
     "neon_schema_scan_errors_total": "needs a scan that brought nothing",
     "neon_settings_drift_objects": "the branches have the same settings, unless another test changed one",
