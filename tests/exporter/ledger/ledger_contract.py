@@ -262,8 +262,18 @@ class LedgerContract:
         assert ledger.advance(month_start(T0 - 1), {key: 7})[key] == Counted(10**13 + 4 + 7, 4, first[key].series)
 
     @given(readings)
-    @settings(max_examples=40, suppress_health_check=_ALLOWED)
+    @settings(max_examples=15, suppress_health_check=_ALLOWED)
     def test_sums_tie_after_any_sequence_of_readings(self, fresh: object, batches: Batches) -> None:
+        self._sums_tie(fresh, batches)
+
+    @pytest.mark.deep
+    @given(readings)
+    @settings(max_examples=200, suppress_health_check=_ALLOWED)
+    def test_sums_tie_after_many_more_of_them(self, fresh: object, batches: Batches) -> None:
+        self._sums_tie(fresh, batches)
+
+    @staticmethod
+    def _sums_tie(fresh: object, batches: Batches) -> None:
         with fresh() as ledger:  # type: ignore[operator]
             for one in batches:
                 ledger.put(facts_of(one))
