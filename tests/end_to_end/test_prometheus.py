@@ -44,6 +44,7 @@ NOT_SHOWN = {
     "neon_tenant_schemas": "no rule of this world goes by schema",
     "neon_tenant_schema_drift_objects": "no rule of this world goes by schema",
     "neon_offsite_backup_age_seconds": "no bucket is configured",
+    "neon_tenant_key_age_seconds": "no key store is configured",
     **{
         name: "nothing was promised and nothing drilled" for name in CATALOG if re.match("neon_drill_(last|r.o)_", name)
     },
@@ -51,6 +52,9 @@ NOT_SHOWN = {
 }
 """Families that this world cannot show, and why: one that does appear must leave this list."""
 MAY_BE_SHOWN = {
+    "neon_tenant_posture_findings": "needs a second ride, which can tell the server whose each schema is",
+    "neon_tenant_posture_score_ratio": "needs a second ride, which can tell the server whose each schema is",
+    "neonmeter_excess_privilege": "needs a ride into the user databases",
     "neon_branch_snapshots": "snapshots are read once an hour",
     "neon_snapshot_age_seconds": "snapshots are read once an hour, and not every world has one",
     "neon_schema_scan_stale": "needs a scan that brought nothing",
