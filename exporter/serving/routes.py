@@ -13,6 +13,7 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from exporter.selfmetrics import SCRAPE_BYTES, SCRAPES, SelfMetrics
+from exporter.serving import runbooks
 from exporter.serving.details import PREFIX, Details
 from exporter.serving.http import Request, Response, text_response
 from exporter.serving.page import Overview, TargetRow, render_index, render_targets, target_as_dict
@@ -109,8 +110,11 @@ class Routes:
         handler = self._get.get(request.path)
         if handler is None and request.path.startswith(PREFIX):
             handler = self._detail
+        if handler is None and (request.path + "/").startswith(runbooks.PREFIX + "/"):
+            handler = _runbook
         if handler is None:
-            return text_response(404, "not found; there is / /metrics /targets /config /healthz /readyz /api/v1/")
+            known = "/ /metrics /targets /config /healthz /readyz /api/v1/ /runbooks/"
+            return text_response(404, f"not found; there is {known}")
         if request.method not in ("GET", "HEAD"):
             return text_response(405, "only GET and HEAD here", ("Allow", "GET, HEAD"))
         return handler(request)
@@ -179,6 +183,11 @@ def refuse_reload(request: Request, *, loopback: bool) -> str:
 def _verdict(verdict: tuple[bool, str]) -> Response:
     well, text = verdict
     return text_response(200 if well else 503, text, ("Cache-Control", "no-store"))
+
+
+def _runbook(request: Request) -> Response:
+    html = runbooks.page(request.path)
+    return text_response(404, f"no such runbook; {runbooks.PREFIX} lists all") if html is None else _page(html)
 
 
 def _page(html: str) -> Response:

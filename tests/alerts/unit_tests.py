@@ -1,8 +1,8 @@
 """From alerts/tests/*.cases.yml to promtool's unit tests: `python -m tests.alerts.unit_tests` writes *.test.yml.
 
 A case names only what matters: the series that make an alert fire, and those that must not. The world around it (one
-awake compute of an EU project) and the bookkeeping of promtool are added here. A test loads the rules of its own file and
-the recording rules, so a firing case also says that nothing else of its kind fires; the bad month says it of all.
+awake compute of an EU project) and the bookkeeping of promtool are added here. A test loads the rules of its own file
+and the recording rules, so a firing case also says that nothing else of its kind fires; the bad month says it of all.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def test_file(theme: str, found: dict[str, Any], step: str) -> str:
 
 
 def written() -> dict[Path, str]:
-    """Every test file with the text that it must have: minutes in one, five-minute steps (hours and days) in another."""
+    """Every test file with the text that it must have: minutes in one, steps of five (for days) in another."""
     made = {}
     for path in sorted(FOLDER.glob("*.cases.yml")):
         for step, suffix in (("1m", ".test.yml"), ("5m", ".long.test.yml")):
