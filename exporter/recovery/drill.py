@@ -30,6 +30,7 @@ from exporter.settings.recovery import Heartbeat, Marker, Sentinel
 from exporter.settings.secret import SecretError
 
 CLEAN_SECONDS = 180.0
+_LOOKS, _BETWEEN_LOOKS_SECONDS = 5, 2.0
 _NOTHING = (
     "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the "
     "agent read the schema first"
@@ -85,6 +86,8 @@ class DrillRun:
         self._clock = clock
         self._found: list[Check] = []
         self._newest: float | None = None
+        self._looks = 1
+        """How often to look for the branch before it counts as never made."""
         now, source = clock(), plan.source
         name = copy_name(now)
         self.drill = Drill(
@@ -169,7 +172,14 @@ class DrillRun:
         with self._step("branch"):
             expires = None if plan.expires_seconds is None else self._clock() + plan.expires_seconds
             wanted = Wanted(self.drill.copy_name, source.branch_id, self.drill.at, expires, plan.kind)
-            made = await self._writer.create(source.project_id, wanted)
+            self._looks = _LOOKS  # From here on it may exist, also when no answer comes.
+            try:
+                made = await self._writer.create(source.project_id, wanted)
+            except NeonError as problem:
+                if problem.http_status is not None and problem.http_status < 500:
+                    self._looks = 1  # Refused: there is none.
+                raise
+            self._looks = 1
             self.drill = replace(self.drill, copy_id=made.branch.id)
             self._book.write(BEGAN, self.drill, self._clock())
             if not made.endpoints:
@@ -213,6 +223,10 @@ class DrillRun:
         try:
             with self._step("delete"):
                 copy = await find_copy(self._client, source.project_id, self.drill.copy_name)
+                while copy is None and self._looks > 1:
+                    self._looks -= 1
+                    await asyncio.sleep(_BETWEEN_LOOKS_SECONDS)
+                    copy = await find_copy(self._client, source.project_id, self.drill.copy_name)
                 if copy is not None:
                     await remove(self._client, self._writer, copy, CLEAN_SECONDS)
             self.drill = replace(self.drill, cleaned=True)

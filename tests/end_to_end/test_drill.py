@@ -204,3 +204,23 @@ def test_only_its_own_key_will_do(desk: Desk) -> None:
     told = desk.run(PLACE, "--yes", "--minutes-ago", "0.01", "--json", code=1, key=personal)
     assert "HTTP 403" in json.loads(told)["error"]
     assert desk.copies() == []
+
+
+@pytest.mark.deep
+def test_a_branch_whose_answer_never_came_is_found_by_its_name(desk: Desk) -> None:
+    """The connection breaks after Neon made the branch: nobody knows its id."""
+    writer = desk.twin.api.settings.writer
+    assert writer is not None
+
+    class Mute:
+        def write(self, method: str, request: Any, sent: bytes, plane: Any) -> tuple[int, Any]:
+            told = writer.write(method, request, sent, plane)
+            return (200, {"lost": True}) if method == "POST" else told
+
+    desk.twin.api.settings.writer = Mute()
+    try:
+        found = desk.drill("--minutes-ago", "0.01", code=1)
+    finally:
+        desk.twin.api.settings.writer = writer
+    assert (found["result"], found["copy_id"], found["cleaned"]) == ("failed", "", True)
+    assert desk.copies() == []
