@@ -71,6 +71,8 @@ def _decode(kind: Any, plain: Any) -> Any:
         return tuple(_decode(inner, each) for each in plain)
     if origin is not None and issubclass(origin, Mapping):
         _, inner = typing.get_args(kind)
+        if not isinstance(plain, dict):
+            raise TypeError("no mapping")
         return {key: _decode(inner, each) for key, each in plain.items()}
     if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
         return float(plain)

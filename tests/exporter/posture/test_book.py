@@ -79,6 +79,11 @@ def test_what_does_not_fit_is_refused(plain: object) -> None:
         decode(DatabaseFacts, plain)
 
 
+def test_a_list_where_a_mapping_is_now_is_refused() -> None:
+    with pytest.raises(CodecError):
+        decode(TenantNames, {"schemas": ["public"], "roles": []})
+
+
 def test_a_field_of_a_newer_version_costs_nothing() -> None:
     plain = encode(DatabaseFacts("p", "b", "d")) | {"later": 1}
     assert decode(DatabaseFacts, plain) == DatabaseFacts("p", "b", "d")
