@@ -9,6 +9,7 @@ from dashboards.queries import Query, or_zero, per_second, ratio
 from dashboards.tables import Column, table_panel
 
 _AT = 'instance=~"$instance"'
+_NOT_WELL = 'status!="ok", '
 _NOT_OK = 'code!~"2..", '
 
 
@@ -74,12 +75,10 @@ def _tiles() -> Row:
 
 
 def _freshness() -> Row:
-    problem = looks.words({"1": ("now", looks.RED)})
     columns = (
         Column("target", "Target", width=220),
         Column("collector", "Collector", width=140),
         Column("status", "Status", width=130),
-        Column("Value #A", "Is so", looks.COUNT, width=80, words=(problem,)),
         Column("Value #B", "Last success ago", looks.SECONDS, thresholds.VISIT_AGE, decimals=0),
         Column("Value #C", "Took", looks.SECONDS, decimals=2),
     )
@@ -136,17 +135,19 @@ def _neon() -> Row:
 
 
 def _work() -> Row:
-    rounds = f"sum by (exported_job, status) ({_rate('neonmeter_rounds_total')})"
+    rounds = f"sum by (exported_job, status) ({_rate('neonmeter_rounds_total', _NOT_WELL)})"
     missed = f"sum by (exported_job) ({_rate('neonmeter_rounds_missed_total')})"
     targets = f"sum by (scope, state) ({_own('neonmeter_targets')})"
     return Row(8, [
         (lines_panel(
-            Say(30, "Rounds by outcome", About(
-                "Rounds of each job per second, by outcome, and those that were missed because one was still running.",
-                "ok only.", "failed: the log says why. missed: the round takes longer than its interval."),
-                "no rounds"),
-            [Query(rounds, "{{exported_job}} {{status}}"), Query(f"{missed} > 0", "{{exported_job}} missed")],
-            Style(looks.PER_SECOND)), 8),
+            Say(30, "Rounds that failed or were missed", About(
+                "Rounds per hour of each job that did not end ok, and those that were missed because one was still "
+                "running.",
+                "none.", "failed: the log says why. missed: the round takes longer than its interval."),
+                "every round ends ok"),
+            [Query(f"3600 * {rounds}", "{{exported_job}} {{status}}"),
+             Query(f"3600 * {missed}", "{{exported_job}} missed")],
+            Style(looks.COUNT, decimals=1)), 8),
         (lines_panel(
             Say(31, "Lag of the event loop", About(
                 "How late the loop woke up at its worst since the last publish.",
@@ -168,8 +169,8 @@ def _price() -> Row:
     cpu = f"sum by (instance) ({_rate('neonmeter_process_cpu_seconds_total')})"
     return Row(8, [
         (stat_panel(
-            Say(40, "What watching cost (estimated)", About(
-                "Upper bound of what the awake time cost that our visits added in the time shown, estimated at list "
+            Say(40, "Cost (estimated)", About(
+                "What watching cost in the time shown: at most the awake time that visits added, estimated at list "
                 "prices.",
                 "cents.", "See docs/observer-effect.md: the bound, and how to visit less."), empty="nothing"),
             Query(usd), Style(looks.USD, None, 4)), 4),
@@ -193,7 +194,7 @@ def _price() -> Row:
         (lines_panel(
             Say(44, "Series", About(
                 "Series in the snapshot.",
-                "flat while the fleet is.", "A jump: which family? topk(10, count by (__name__) ({job=\"neonmeter\"}))"),
+                "flat while the fleet is.", "A jump: which family? topk(10, count by (__name__) ({__name__=~'.+'}))"),
                 "no agent"),
             [Query(f"sum by (instance) ({_own('neonmeter_series')})", "{{instance}}")],
             Style(looks.COUNT, decimals=1)), 5),

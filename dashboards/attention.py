@@ -68,7 +68,9 @@ def _severity(problem: Problem) -> str:
 
 
 def _times(problem: Problem) -> str:
-    return f"(({problem.expr}) >= {_number(problem.limit.warning)}) / {_number(problem.limit.warning)}"
+    # A limit below one stands for "any at all", and one of them is once that limit.
+    least = max(1.0, problem.limit.warning)
+    return f"(({problem.expr}) >= {_number(problem.limit.warning)}) / {_number(least)}"
 
 
 def _all(problems: Sequence[Problem], *, times: bool) -> str:

@@ -49,7 +49,7 @@ def _tiles() -> Row:
             Query(f"min(neon_posture_score_ratio{{{PROJECT}}})"), Style(looks.RATIO, thresholds.POSTURE_SCORE, 0)),
         stat_panel(
             Say(6, "Oldest facts", About(
-                "Age of the oldest facts that posture is still judged by. A database that sleeps is not read, and ages.",
+                "Age of the oldest facts that posture is judged by. A database that sleeps is not read, and ages.",
                 "under two days.", "Bars below name the source; wake the database in working hours, or let it be."),
                 empty="no facts yet"),
             Query("max(neon_posture_facts_age_seconds)"), Style(looks.SECONDS, thresholds.SCAN_AGE, 1)),
@@ -69,10 +69,10 @@ def _drifted() -> Row:
         f"max by ({_KEYS}) (time() - neon_schema_drift_since_timestamp_seconds{{{BRANCH}}})",
     )
     columns = (
-        Column("branch", "Branch", width=150),
-        Column("project", "Project", width=130),
-        Column("datname", "Database", width=110),
-        Column("baseline", "Baseline", width=100),
+        Column("branch", "Branch", width=130),
+        Column("project", "Project", width=120),
+        Column("datname", "Database", width=100),
+        Column("baseline", "Baseline", width=90),
         Column("Value #F", "For", looks.SECONDS, thresholds.DRIFT_AGE, width=100, decimals=1, fill=True),
         Column("Value #B", "Objects", looks.COUNT, width=90),
         Column("Value #C", "Added", looks.COUNT, width=80),

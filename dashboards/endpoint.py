@@ -1,4 +1,4 @@
-"""Endpoint detail: why is this compute slow, awake or behind? Its states, sessions, statements, replication and pooler."""
+"""Endpoint detail: why is this compute slow, awake or behind? States, sessions, statements, replication, pooler."""
 
 from __future__ import annotations
 

@@ -63,18 +63,18 @@ def _budgets() -> Row:
         f"{by} ({ratio('neon_budget_forecast_usd', 'neon_budget_usd')}) {info}", f"{by} (neon_budget_usd)",
         f"{by} (neon_budget_spent_usd)", f"{by} (neon_budget_forecast_usd)",
         f'{by} (neon_budget_burn_rate_ratio{{window="1d"}})',
-        f"{by} (neon_budget_exhaustion_timestamp_seconds * 1000)",
+        f"{by} (neon_budget_exhaustion_timestamp_seconds - time())",
     )  # fmt: skip
     columns = (
         Column("budget", "Budget", width=160),
         Column("scope", "For", width=75),
-        Column("Value #A", "Forecast / budget", looks.RATIO, thresholds.BUDGET_FORECAST, width=140, decimals=0,
+        Column("Value #A", "Forecast / limit", looks.RATIO, thresholds.BUDGET_FORECAST, width=140, decimals=0,
                fill=True),
-        Column("Value #B", "Budget", looks.USD, width=90, decimals=2),
+        Column("Value #B", "Limit", looks.USD, width=90, decimals=2),
         Column("Value #C", "Spent", looks.USD, width=90, decimals=2),
         Column("Value #D", "Forecast", looks.USD, width=90, decimals=2),
         Column("Value #E", "Pace of a day", looks.RATIO, thresholds.BUDGET_BURN, width=120, decimals=0),
-        Column("Value #F", "Used up", looks.AGO, empty="lasts"),
+        Column("Value #F", "Used up in", looks.SECONDS, empty="lasts", decimals=0),
     )  # fmt: skip
     budgets = table_panel(
         Say(10, "Budgets (estimated)", About(
@@ -82,7 +82,7 @@ def _budgets() -> Row:
             f"day (100 % is exactly the budget). Estimated: {SMALL}.",
             "a forecast under 100 %.", "Over 120 %: find the cause below today; money spent does not come back."),
             "no budgets"),
-        [Query(each, table=True) for each in queries], columns, sort="Forecast / budget")  # fmt: skip
+        [Query(each, table=True) for each in queries], columns, sort="Forecast / limit")  # fmt: skip
     band = [
         Query(f'sum(neon_cost_forecast_usd{{percentile="{number}"}})', text)
         for number, text in (("10", "low (P10)"), ("50", "expected (P50)"), ("90", "high (P90)"))
@@ -99,14 +99,15 @@ def _budgets() -> Row:
         [*band, spent, limit], Style(looks.USD, None, 2),
         overrides=[named("budget", color={"mode": "fixed", "fixedColor": looks.RED},
                          custom__lineStyle={"fill": "dash", "dash": [10, 6]}, custom__fillOpacity=0),
-                   named("spent so far", color={"mode": "fixed", "fixedColor": looks.BLUE}, custom__lineWidth=3)])  # fmt: skip
+                   named("spent so far", color={"mode": "fixed", "fixedColor": looks.BLUE}, custom__lineWidth=3)],
+    )  # fmt: skip
     return Row(8, [(budgets, 14), (forecast, 10)], "Budgets and forecast")
 
 
 def _spending() -> tuple[Row, ...]:
     hourly = f"sum by (component) (increase(neon_cost_usd_total{{{BRANCH}}}[1d]))"
     project = paid_named(f"sum by (project_id) (neon_cost_hourly_run_rate_usd{{{BRANCH}}})", of="project")
-    tenants = f"topk(12, sum by (tenant) (neon_tenant_cost_month_to_date_usd{{{_TENANT}}}))"
+    tenants = f"topk(9, sum by (tenant) (neon_tenant_cost_month_to_date_usd{{{_TENANT}}}))"
     return (
         Row(8, [
             (lines_panel(
@@ -145,8 +146,8 @@ def _branches() -> model.Panel:
         f'{by} (neon_waste_usd{{{BRANCH}}})',
     )  # fmt: skip
     columns = (
-        Column("branch", "Branch", width=170),
-        Column("project", "Project", width=150),
+        Column("branch", "Branch", width=150),
+        Column("project", "Project", width=130),
         Column("Value #A", "This month", looks.USD, decimals=2),
         Column("Value #B", "A day now", looks.USD, decimals=2),
         Column("Value #C", "Cause known", looks.RATIO, decimals=0),

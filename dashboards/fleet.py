@@ -98,7 +98,7 @@ def _attention() -> Row:
     say = Say(10, "What needs attention now", About(
         "Every limit that is passed at this moment, with the same numbers that the alerts use. 'Times its limit' is "
         "the value over the limit at which it became a warning.",
-        "empty.", "Begin with the first row: its name leads to the endpoint."), empty="nothing needs attention")  # fmt: skip
+        "empty.", "Begin with the first row: its name leads to the endpoint."), "nothing needs attention")  # fmt: skip
     columns = (
         Column("problem", "Problem", width=330),
         Column("Value #A", "Severity", looks.COUNT, width=110, words=(severity,), fill=True),
@@ -108,9 +108,9 @@ def _attention() -> Row:
         Column("Value #B", "Times its limit", looks.COUNT, width=140, decimals=1),
     )
     queries = (Query(attention(), table=True), Query(attention(times=True), table=True))
+    fields = {"project_id": "project_id", "branch_id": "branch_id", "endpoint_id": "Endpoint"}
     made = table_panel(say, queries, columns, sort="Severity", hidden=("project_id", "branch_id"),
-                       links=(looks.link("Open the endpoint", "neonmeter-endpoint", {
-                           "project_id": "project_id", "branch_id": "branch_id", "endpoint_id": "Endpoint"}),))  # fmt: skip
+                       links=(looks.link("Open the endpoint", "neonmeter-endpoint", fields),))  # fmt: skip
     return Row(8, [(made, 24)])
 
 

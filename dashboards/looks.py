@@ -21,7 +21,7 @@ COUNT, SECONDS, BYTES, RATIO, USD, TIMES, TEXT = (
     "none",
     "string",
 )
-BYTES_PER_SECOND, PER_SECOND, AGO = "Bps", "cps", "dateTimeFromNow"
+PER_SECOND = "cps"
 GREEN, AMBER, RED, BLUE, ASLEEP = "green", "orange", "red", "blue", "#6E7B91"
 """ASLEEP is the one colour of suspended time, everywhere."""
 

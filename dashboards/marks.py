@@ -1,4 +1,4 @@
-"""What happened, drawn over every line: wakes, suspends, changes of plan or price, restarts of the agent, approved drift.
+"""What happened, drawn over every line: wakes, suspends, changes of plan or price, restarts, approved drift.
 
 Where a metric is the instant itself, Grafana is told to take its value as the time (``useValueForTime``): the mark then
 stands where the event was, not where it was scraped.

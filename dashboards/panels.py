@@ -1,4 +1,4 @@
-"""The four kinds of panel that we draw, each with what the rules ask of it: a description, a unit, limits, an empty text.
+"""The four kinds of panel that we draw, each with what the rules ask: a description, a unit, limits, an empty text.
 
 Stat, bars, lines and tables only: these are the kinds that Grafana's own components can draw in our tests.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
 from grafana_foundation_sdk.builders import dashboard as build
@@ -84,8 +84,8 @@ def bars_panel(say: Say, query: Query, style: Style, *, most: float | None = Non
     )  # fmt: skip
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel = panel.value_mode(shape.BarGaugeValueMode.COLOR).show_unfilled(True).min(0)
-    panel = panel.name_placement(shape.BarGaugeNamePlacement.TOP).sizing(shape.BarGaugeSizing.AUTO)
-    panel = panel.text(common.VizTextDisplayOptions().title_size(13).value_size(15))
+    panel = panel.name_placement(shape.BarGaugeNamePlacement.LEFT).sizing(shape.BarGaugeSizing.AUTO)
+    panel = panel.text(common.VizTextDisplayOptions().title_size(12).value_size(14))
     panel = panel if most is None else panel.max(most)
     return dressed(panel.with_target(target(query, "A", instant=True)), say, style)
 
@@ -146,6 +146,7 @@ def _asleep() -> Override:
 
 
 def target(query: Query, letter: str, *, instant: bool = False) -> prometheus.Dataquery:
+    """A query as a target of a panel; rows and tiles need one instant only."""
     made = prometheus.Dataquery().expr(query.expr).ref_id(letter).datasource(SOURCE).legend_format(query.legend)
     made = made.format(PromQueryFormat.TABLE if query.table else PromQueryFormat.TIME_SERIES)
     return made.instant() if query.table or query.instant or instant else made.range()
@@ -175,5 +176,6 @@ def dressed(panel: _Dressable, say: Say, style: Style) -> model.Panel:
         panel = panel.decimals(style.decimals)
     made = panel.build()
     if style.links and made.field_config:
-        made.field_config.defaults.links = [*style.links]
+        links: Any = [*style.links]  # The SDK's class is for links of dashboards and writes more than a data link has.
+        made.field_config.defaults.links = links
     return made

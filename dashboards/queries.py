@@ -1,4 +1,4 @@
-"""Pieces of PromQL that the dashboards share: what the variables select, ids to names, ratios that survive an idle fleet.
+"""PromQL that the dashboards share: what the variables select, ids to names, ratios that survive an idle fleet.
 
 Every helper takes and gives text. Names come by joins, because hot series carry ids only.
 """
@@ -43,7 +43,7 @@ def endpoint_named(expr: str) -> str:
 
 
 def paid_named(expr: str, *, of: str = "branch") -> str:
-    """As ``branch_named`` (or ``project_named``), but nothing that cost money is lost: what is gone is shown by its id."""
+    """As ``branch_named`` (or ``project_named``), but nothing is lost: what is gone is shown by its id."""
     keys, named = ("project_id", project_named(expr)) if of == "project" else (
         "project_id, branch_id", branch_named(expr)
     )  # fmt: skip

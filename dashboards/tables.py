@@ -34,7 +34,7 @@ class Column:
     links: Sequence[dict[str, object]] = ()
     decimals: int | None = None
     fill: bool = False
-    empty: str = "–"
+    empty: str = "-"
 
 
 def table_panel(

@@ -1,4 +1,4 @@
-"""The variables: the datasource first, then tenant, region, project, branch, endpoint, each narrowed by those before it.
+"""The variables: the datasource, then tenant, region, project, branch, endpoint, each narrowed by those before it.
 
 They are multi-valued, and "All" is the regular expression ``.+``. Names are shown, ids are what they hold.
 """

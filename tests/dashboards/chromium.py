@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+PAINT_SECONDS = 0.6
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
@@ -109,11 +110,12 @@ class Page:
             time.sleep(0.2)
         raise PageFailedError(f"{expression} did not come true; the page said {self._browser.console[-3:]}")
 
-    def picture(self, height: int) -> bytes:
-        """A PNG of the whole page."""
-        clip = {"x": 0, "y": 0, "width": self.evaluate("window.innerWidth"), "height": height, "scale": 1}
-        taken = self._browser.call("Page.captureScreenshot", self._session, format="png", clip=clip,
-                                   captureBeyondViewport=True)  # fmt: skip
+    def picture(self, width: int, height: int) -> bytes:
+        """A PNG of the whole page: what lies below the window is not painted, so the window is made as high."""
+        self._browser.call("Emulation.setDeviceMetricsOverride", self._session, width=width, height=height,
+                           deviceScaleFactor=1, mobile=False)  # fmt: skip
+        time.sleep(PAINT_SECONDS)
+        taken = self._browser.call("Page.captureScreenshot", self._session, format="png")
         return base64.b64decode(taken["data"])
 
 

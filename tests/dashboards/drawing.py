@@ -1,4 +1,4 @@
-"""Draws the dashboards with Grafana's own panel components: bundles the page, serves it beside Prometheus, takes PNGs."""
+"""Draws the dashboards by Grafana's own panel components: bundles the page, serves it beside Prometheus, takes PNGs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ import httpx
 
 from tests.dashboards.chromium import Browser
 from tests.dashboards.seeded.exposition import END, SCRAPE_SECONDS
+from tests.dashboards.seeded.places import PLACES
 
 ROOT = Path(__file__).parents[2]
 PANELS = ROOT / "tests" / "panels"
 BOARDS = ROOT / "dashboards"
+THEMES = ("dark", "light")
 WIDTH = 1600
+CHOSEN = {
+    "neonmeter-endpoint": {
+        "project_id": PLACES[0].project_id,
+        "branch_id": PLACES[0].branch_id,
+        "endpoint_id": PLACES[0].endpoint_id,
+    }
+}
+"""What is chosen on a dashboard that one comes to by a link; everything on the others."""
 DRAW_SECONDS = 120.0
 PAGE = b"""<!doctype html><html><head><meta charset="utf-8"><link rel="stylesheet" href="/main.css"></head>
 <body style="margin:0"><div id="root"></div><script src="/main.js"></script></body></html>"""
@@ -56,7 +66,9 @@ def why_not() -> str:
 
 def bundle(out: Path) -> Path:
     """Bundle the page into a folder."""
-    done = subprocess.run(["node", "build.mjs", str(out)], cwd=PANELS, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        ["node", "build.mjs", str(out)], cwd=PANELS, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     return out
 
@@ -112,11 +124,17 @@ def serving_page(out: Path, prometheus: str) -> Iterator[str]:
         thread.join()
 
 
-def draw(browser: Browser, url: str, board: str, theme: str, variables: Mapping[str, str] | None = None) -> Drawn:
-    """Draw one dashboard as it looks at the end of the seeded world."""
-    chosen = {f"var-{name}": value for name, value in (variables or {}).items()}
-    asked = urlencode({"board": board, "theme": theme, "to": END, "scrape": SCRAPE_SECONDS, **chosen})
-    with browser.page(f"{url}/?{asked}", WIDTH, 1000) as page:
+def draw(
+    browser: Browser, url: str, uid: str, theme: str, *, spoilt: Mapping[str, str] | None = None
+) -> Drawn:  # fmt: skip
+    """Draw one dashboard as it looks at the end of the seeded world, as after a click on what is worst there.
+
+    ``spoilt`` puts other queries in place of panels' first ones, to see that it is noticed.
+    """
+    name = uid.removeprefix("neonmeter-")
+    chosen = {f"var-{name}": value for name, value in CHOSEN.get(uid, {}).items()}
+    view = {"board": name, "theme": theme, "to": END, "scrape": SCRAPE_SECONDS}
+    with browser.page(f"{url}/?{urlencode({**view, **chosen, **(spoilt or {})})}", WIDTH, 1000) as page:
         panels = page.wait("window.__drawn", DRAW_SECONDS)
         height = page.evaluate("document.documentElement.scrollHeight")
-        return Drawn(board, theme, page.picture(height), panels)
+        return Drawn(uid, theme, page.picture(WIDTH, height), panels)

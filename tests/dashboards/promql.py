@@ -1,4 +1,4 @@
-"""Rules of the queries, by their syntax tree: what is named exists, counters are in rates, ratios survive an idle fleet."""
+"""Rules of the queries, by their syntax tree: names exist, counters are in rates, ratios survive an idle fleet."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.dashboards.seeded.exposition import END, Exposition, wave
-from tests.dashboards.seeded.places import HOUR, PLACES
+from tests.dashboards.seeded.places import PLACES
 
 RESTARTED = END - 64 * 60
 
@@ -12,7 +12,7 @@ def put_agent(out: Exposition) -> None:
     out.put("neonmeter_build_info", 1, {"version": "0.9.0", "python": "3.11.2"}, long=True)
     out.put("neonmeter_process_start_timestamp_seconds", lambda now: RESTARTED if now >= RESTARTED else END - 9 * 86400)
     out.put("neonmeter_process_cpu_seconds_total", wave(0.02, 0.5))
-    out.put("neonmeter_process_resident_memory_bytes", lambda now: wave(96e6, 0.04)(now))
+    out.put("neonmeter_process_resident_memory_bytes", wave(96e6, 0.04))
     out.put("neonmeter_process_open_fds", 41)
     out.put("neonmeter_process_max_fds", 1024)
     out.put("neonmeter_process_threads", 9)
@@ -56,7 +56,7 @@ def _put_work(out: Exposition) -> None:
         out.put("neonmeter_visits_total", wave(rate, 0.2), {"rule": rule, "status": status})
     for job, rate in (("inventory", 1 / 60), ("visits", 1 / 15), ("consumption", 1 / 900), ("publish", 1 / 15)):
         out.put("neonmeter_rounds_total", rate, {"job": job, "status": "ok"})
-        out.put("neonmeter_rounds_total", 0.00001, {"job": job, "status": "failed"})
+        out.put("neonmeter_rounds_total", wave(0.00008), {"job": job, "status": "store_error"})
         out.put("neonmeter_rounds_missed_total", 0, {"job": job})
     out.put("neonmeter_config_reloads_total", 0, {"status": "ok"})
 

@@ -1,4 +1,4 @@
-"""Inside the computes: sessions, locks, statements, slots. Of a compute that sleeps there is nothing but its counters."""
+"""Inside the computes: sessions, locks, statements, slots. Of one that sleeps there is nothing but its counters."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def _put_sessions(put: _Awake, place: Place) -> None:
         ("active", "app", "api", 0.3), ("idle", "app", "api", 1.0), ("idle in transaction", "batch", "nightly", 0.1),
         ("idle", "reporting", "metabase", 0.4),
     )):  # fmt: skip
-        put("pg_stat_activity_sessions", lambda now, share=share, index=index: round(wave(busy * share * 3, phase=index)(now)),
+        many = wave(busy * share * 3, phase=index)
+        put("pg_stat_activity_sessions", lambda now, many=many: round(many(now)),
             state=state, user=user, application_name=application)  # fmt: skip
     for event, share in (("none", 0.5), ("IO", 0.3), ("Lock", 0.1), ("Client", 0.2)):
         put("pg_stat_activity_waits", lambda now, share=share: round(wave(busy * share)(now)), wait_event_type=event)
@@ -121,8 +122,10 @@ def _put_statements(put: _Awake, place: Place) -> None:
             ("8231147766412", 0.5, 0.002), ("-441920077183", 0.3, 0.004), ("190022874410", 0.02, 0.11),
             ("other", 0.18, 0.002),
         )):  # fmt: skip
-            for name, each in {"calls": 1.0, "seconds": cost, "rows": 7.0, "wal_bytes": 500.0, "block_read_seconds":
-                               cost / 6, "block_write_seconds": cost / 40, "shared_blocks_read": 3.0}.items():  # fmt: skip
+            for name, each in {
+                "calls": 1.0, "seconds": cost, "rows": 7.0, "wal_bytes": 500.0, "block_read_seconds": cost / 6,
+                "block_write_seconds": cost / 40, "shared_blocks_read": 3.0,
+            }.items():  # fmt: skip
                 put(f"pg_stat_statements_{name}_total", wave(calls * share * each, hours=1.0, phase=number / 4),
                     tenant=tenant, datname="app", user=f"{tenant}_app", queryid=queryid)  # fmt: skip
     put("pg_stat_statements_tracked", 3100)

@@ -1,4 +1,4 @@
-"""What it costs: a week of cost by branch and tenant, budgets of which one is too small, a forecast, waste, key figures."""
+"""What it costs: a week of cost by branch and tenant, a budget that is too small, a forecast, waste, key figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ MONTH_BEGAN = 1_785_542_400  # 2026-08-01
 USD_PER_HOUR = {"compute": 0.16, "root_storage": 0.02, "child_storage": 0.01, "instant_restore": 0.015,
                 "public_transfer": 0.004}  # fmt: skip
 RUNAWAY_SINCE = END - 30 * HOUR
+REPRICED_AT = END - 2 * HOUR
 
 
 def _pace(place: Place, component: str, now: int) -> float:
@@ -58,35 +59,38 @@ def _put_cost(out: Exposition, place: Place, component: str) -> None:
 
 def _put_budgets(out: Exposition) -> None:
     for budget, scope, source, usd, spent, forecast in (
-        ("analytics", "project", "settings", 700.0, 688.0, 1080.0),
-        ("bookshop", "project", "settings", 600.0, 340.0, 540.0),
-        ("whole organisation", "org", "neon", 2500.0, 1320.0, 2210.0),
+        ("analytics", "project", "settings", 1500.0, 1290.0, 2310.0),
+        ("bookshop", "project", "settings", 1100.0, 630.0, 990.0),
+        ("whole organisation", "org", "neon", 4500.0, 2373.0, 4150.0),
     ):
         labels = {"budget": budget}
-        since = lambda now, amount: amount * (now - MONTH_BEGAN) / (END - MONTH_BEGAN)  # noqa: E731
+        so_far = lambda now, spent=spent: spent * (now - MONTH_BEGAN) / (END - MONTH_BEGAN)  # noqa: E731
+        even = lambda now, usd=usd: usd * (now - MONTH_BEGAN) / (31 * 86400)  # noqa: E731
         out.put("neon_budget_info", 1, {**labels, "scope": scope, "source": source}, long=True)
         out.put("neon_budget_usd", usd, labels, long=True)
-        out.put("neon_budget_spent_usd", lambda now, spent=spent: since(now, spent), labels)
-        out.put("neon_budget_expected_usd", lambda now, usd=usd: usd * (now - MONTH_BEGAN) / (31 * 86400), labels)  # fmt: skip
+        out.put("neon_budget_spent_usd", so_far, labels)
+        out.put("neon_budget_expected_usd", even, labels)
         out.put("neon_budget_forecast_usd", forecast, labels)
         for window, rate in (("1h", 2.9), ("6h", 2.6), ("1d", 2.4), ("3d", 1.4)):
             out.put("neon_budget_burn_rate_ratio", rate if budget == "analytics" else 0.9,
                     {**labels, "window": window})  # fmt: skip
-    out.put("neon_budget_exhaustion_timestamp_seconds", END + 9 * HOUR, {"budget": "analytics"})
+    out.put("neon_budget_exhaustion_timestamp_seconds", END + 47 * HOUR, {"budget": "analytics"})
 
 
 def _put_outlook(out: Exposition) -> None:
-    for percentile, usd in (("10", 1980.0), ("50", 2210.0), ("90", 2520.0)):
+    for percentile, usd in (("10", 3700.0), ("50", 4150.0), ("90", 4720.0)):
         out.put("neon_cost_forecast_usd", usd, {"org_id": ORG, "percentile": percentile}, long=True)
         for place in PROJECTS:
-            out.put("neon_project_cost_forecast_usd", usd * place.cu / 4, {**place.of_project, "percentile": percentile})  # fmt: skip
+            part = {**place.of_project, "percentile": percentile}
+            out.put("neon_project_cost_forecast_usd", usd * place.cu / 4, part)
     out.put("neon_cost_forecast_error_ratio", 0.09, {"org_id": ORG})
     out.put("neon_cost_forecast_coverage_ratio", 0.82, {"org_id": ORG})
     out.put("neon_cost_forecast_low_confidence", 0, {"org_id": ORG})
     for place in PROJECTS:
         unusual = place.project == "analytics"
         labels = {**place.of_project, "kind": "step", "component": "compute"}
-        out.put("neon_cost_anomaly_active", lambda now, unusual=unusual: float(unusual and now > RUNAWAY_SINCE), labels)  # fmt: skip
+        active = lambda now, unusual=unusual: float(unusual and now > RUNAWAY_SINCE)  # noqa: E731
+        out.put("neon_cost_anomaly_active", active, labels)
         out.put("neon_cost_anomaly_impact_usd", lambda now, unusual=unusual: unusual * max(0.0, (now - RUNAWAY_SINCE)
                 / HOUR * 2.1), labels)  # fmt: skip
 
@@ -119,6 +123,7 @@ def _put_figures(out: Exposition) -> None:
     out.put("neon_cost_closed_month_timestamp_seconds", MONTH_BEGAN)
     for component, usd in (("compute", 0.0), ("root_storage", -0.02), ("public_transfer", 1.1)):
         out.put("neon_cost_reconciliation_variance_usd", usd, {"org_id": ORG, "component": component})
-    for plan, since in (("scale_v3", "2026-03-20"),):
-        out.put("neon_rate_card_info", 1, {"plan": plan, "valid_from": since, "source": "pricing page"}, long=True)
-        out.put("neon_rate_card_age_seconds", 21 * 86400, {"plan": plan})
+    for valid_from, old in (("2026-03-20", True), ("2026-08-20", False)):
+        labels = {"plan": "scale_v3", "valid_from": valid_from, "source": "pricing page"}
+        out.put("neon_rate_card_info", lambda now, old=old: 1 if (now < REPRICED_AT) is old else None, labels)
+    out.put("neon_rate_card_age_seconds", 21 * 86400, {"plan": "scale_v3"})

@@ -79,7 +79,8 @@ def _put_posture(out: Exposition) -> None:
             out.put("neon_posture_control_status", 1,
                     {**place.of_project, "control": control, "severity": severity, "status": shown})  # fmt: skip
         for severity, status, count in (("critical", "fail", 2 * worst), ("high", "fail", 3), ("high", "waived", 1),
-                                        ("medium", "fail", 4), ("medium", "unknown", 1), ("low", "fail", 0)):  # fmt: skip
+                                        ("medium", "fail", 4), ("medium", "unknown", 1),
+                                        ("low", "fail", 0)):  # fmt: skip
             out.put("neon_posture_findings", count, {**place.of_project, "severity": severity, "status": status})
         out.put("neon_posture_score_ratio", 0.64 if worst else 0.93 - 0.02 * place.number, place.of_project)
         out.put("neon_posture_known_ratio", 0.9, place.of_project)

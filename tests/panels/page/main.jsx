@@ -1,4 +1,5 @@
 // Draws one dashboard's JSON: ?board=NAME&theme=dark|light&to=SECONDS&var-project_id=...
+// panel-ID=QUERY puts another query into a panel, to see that the tests notice.
 import React, { useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { MemoryRouter } from 'react-router-dom';
@@ -82,6 +83,12 @@ async function main() {
   await start();
   const asked = new URLSearchParams(window.location.search);
   const board = await (await fetch(`/boards/${asked.get('board')}.json`)).json();
+  for (const panel of board.panels) {
+    const spoilt = asked.get(`panel-${panel.id}`);
+    if (spoilt) {
+      panel.targets = [{ ...panel.targets[0], expr: spoilt }];
+    }
+  }
   const theme = createTheme({ colors: { mode: asked.get('theme') ?? 'dark' } });
   document.body.style.background = theme.colors.background.canvas;
   const view = viewOf(board, asked);

@@ -1,0 +1,95 @@
+"""Asks a Prometheus every query of every dashboard, as Grafana would with everything chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tests.dashboards import rules
+from tests.dashboards.rules import Board
+from tests.dashboards.seeded.exposition import END, SCRAPE_SECONDS
+
+SECONDS = {"m": 60, "h": 3600, "d": 86400}
+POINTS = 60
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query and how many series came back; ``error`` is what Prometheus said."""
+
+    board: str
+    panel: int
+    title: str
+    letter: str
+    expr: str
+    series: int
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.board} {self.panel}{self.letter} ({self.title})"
+
+
+def filled(expr: str, board: Board, span: int) -> str:
+    """The query with all variables at their value for all, and Grafana's own as they would be."""
+    step = max(SCRAPE_SECONDS, span // POINTS)
+    values = {each["name"]: each.get("allValue", "") for each in board["templating"]["list"]}
+    values |= {"__range": f"{span}s", "__interval": f"{step}s", "__rate_interval": f"{step + 4 * SCRAPE_SECONDS}s"}
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda found: values[found[1] or found[2]], expr)
+
+
+def ask(url: str, board: Board, *, end: float = END) -> Iterator[Asked]:
+    """Every target of a dashboard, in the time that it shows at first; then its annotations as panel 0."""
+    amount, unit = re.findall(r"now-(\d+)([mhd])", board["time"]["from"])[0]
+    span = int(amount) * SECONDS[unit]
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        for panel in rules.panels(board):
+            for target in panel["targets"]:
+                yield _asked(client, board, panel, target, span, end)
+        for number, each in enumerate(board["annotations"]["list"]):
+            mark = {"id": 0, "title": each["name"]}
+            yield _asked(client, board, mark, {"expr": each["expr"], "refId": f"mark{number}"}, span, end)
+
+
+def _asked(
+    client: httpx.Client, board: Board, panel: Mapping[str, Any], target: Mapping[str, Any], span: int, end: float
+) -> Asked:
+    expr = filled(target["expr"], board, span)
+    if target.get("instant"):
+        answer = client.post("/api/v1/query", data={"query": expr, "time": str(end)})
+    else:
+        when = {"start": str(end - span), "end": str(end), "step": str(_step(panel, span))}
+        answer = client.post("/api/v1/query_range", data={"query": expr, **when})
+    body = answer.json()
+    said = "" if body["status"] == "success" else body["error"]
+    series = 0 if said else len(body["data"]["result"])
+    return Asked(board["uid"], panel["id"], panel["title"], target["refId"], expr, series, said)
+
+
+def _step(panel: Mapping[str, Any], span: int) -> int:
+    """Grafana asks for annotations at their own step of a minute, whatever the width of the picture."""
+    return 60 if panel["id"] == 0 else max(SCRAPE_SECONDS, span // POINTS)
+
+
+def variables(url: str, board: Board, *, end: float = END) -> dict[str, int]:
+    """How many values each query variable has, and that its pattern takes text and value out of each answer."""
+    found: dict[str, int] = {}
+    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        for each in board["templating"]["list"]:
+            if each["type"] != "query":
+                continue
+            kind, inner = re.fullmatch(r"(label_values|query_result)\((.*)\)", each["definition"], re.DOTALL).groups()  # type: ignore[union-attr]
+            expr, label = inner.rsplit(", ", 1) if kind == "label_values" else (inner, "")
+            answer = client.post("/api/v1/query", data={"query": filled(expr, board, 3600), "time": str(end)})
+            series = [one["metric"] for one in answer.json()["data"]["result"]]
+            if label:
+                found[each["name"]] = len({one[label] for one in series})
+                continue
+            pattern = each["regex"].strip("/").replace("(?<", "(?P<")
+            texts = ["{" + ",".join(f'{key}="{value}"' for key, value in sorted(one.items())) + "}" for one in series]
+            found[each["name"]] = sum(1 for text in texts if re.search(pattern, text))
+    return found

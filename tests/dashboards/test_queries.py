@@ -1,0 +1,42 @@
+"""Every query of every dashboard returns data from a real Prometheus that holds the seeded world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.catalog import CATALOG
+from tests.dashboards import asking, promql, rules
+from tests.dashboards.seeded.world import exposition, seeded_prometheus
+from tests.fix_prometheus import Prometheus
+
+BOARDS = rules.boards()
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with seeded_prometheus(tmp_path_factory.mktemp("seeded")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_every_query_returns_data(seeded: Prometheus, uid: str) -> None:
+    allowed = rules.excused("returns data", uid)
+    asked = list(asking.ask(seeded.url, BOARDS[uid]))
+    assert [(each.name, each.error, each.expr) for each in asked if each.error] == []
+    empty = [each for each in asked if not each.series]
+    assert [each.name for each in empty if each.panel not in allowed] == []
+    assert allowed <= {each.panel for each in empty}, "it returns data: take it off the list of exceptions"
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_every_variable_has_values(seeded: Prometheus, uid: str) -> None:
+    found = asking.variables(seeded.url, BOARDS[uid])
+    assert all(found.values()), found
+
+
+def test_the_world_has_every_metric_that_is_drawn() -> None:
+    drawn = {name for board in BOARDS.values() for _, expr in rules.targets(board) for name in promql.metrics(expr)}
+    assert drawn - exposition().names == set()
+    assert drawn <= set(CATALOG)
