@@ -73,17 +73,17 @@ def _formats(options: argparse.Namespace) -> list[str]:
 
 
 def _report(settings: Settings, options: argparse.Namespace) -> Report:
+    from exporter.posture.catalogue import load_catalogue
     from exporter.posture.desk import kept
     from exporter.posture.report.report import report_of
     from exporter.wiring import ROOMS
 
+    catalogue = load_catalogue(settings.posture.catalogue)
+    frameworks = _chosen("--framework", options.framework, catalogue.frameworks)
+    _chosen("--control", options.control, catalogue.controls)
     known = kept(settings, ROOMS, time.time())
     before = _before(options) or known.before
     seen = asyncio.run(_look(settings, known))
-    catalogue = seen.judge.catalogue
-    frameworks = _chosen("--framework", options.framework, catalogue.frameworks)
-    if options.control:
-        _chosen("--control", options.control, catalogue.controls)
     report = report_of(
         seen.judgement,
         catalogue,

@@ -21,7 +21,7 @@ Hours = Annotated[float, Field(gt=0, le=87600)]
 
 def _control(text: str) -> str:
     if text not in SEVERITIES:
-        raise ValueError(f"{text} is no control; write one id, P01 to P{len(SEVERITIES):02d} (docs/posture.md)")
+        raise ValueError(f"there is no control {text}; write one id, P01 to P{len(SEVERITIES):02d} (docs/posture.md)")
     return text
 
 
