@@ -49,7 +49,4 @@ def _demo(commands: Commands) -> None:
     twin.add_argument(
         "--history", action="store_true", help="a key that may write makes branches of the past (to try `drill`)"
     )
-    twin.add_argument(
-        "--history", action="store_true", help="a key that may write makes branches of the past (to try `drill`)"
-    )
     twin.add_argument("--state", type=Path, metavar="DIR", help="keep clusters and history there between runs")
