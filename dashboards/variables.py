@@ -47,8 +47,8 @@ QUERIES = {
                  "project_id", "project"),
         Variable("branch_id", "Branch", _info("neon_branch_info", _PROJECT, "project_id, branch_id"),
                  "branch_id", "branch"),
-        Variable("endpoint_id", "Endpoint", _info("neon_endpoint_info", f'{_PROJECT}, branch_id=~"$branch_id"'),
-                 "endpoint_id", "endpoint"),
+        Variable("endpoint_id", "Endpoint", f'label_values(neon_endpoint_info{{{_PROJECT}, branch_id=~"$branch_id"}}, '
+                 "endpoint_id)", "endpoint_id"),  # Few endpoints have a name.
         Variable("pooler", "Pooler", "label_values(pgbouncer_version_info, pooler)", "pooler"),
         Variable("instance", "Agent", "label_values(neonmeter_build_info, instance)", "instance"),
     )

@@ -34,45 +34,52 @@ class Asked:
         return f"{self.board} {self.panel}{self.letter} ({self.title})"
 
 
-def filled(expr: str, board: Board, span: int) -> str:
+@dataclass(frozen=True)
+class Span:
+    """The time that is asked for, and how often it was scraped."""
+
+    end: float
+    seconds: int
+    scrape: int
+
+
+def filled(expr: str, board: Board, span: int, scrape: int = SCRAPE_SECONDS) -> str:
     """The query with all variables at their value for all, and Grafana's own as they would be."""
-    step = max(SCRAPE_SECONDS, span // POINTS)
+    step = max(scrape, span // POINTS)
     values = {each["name"]: each.get("allValue", "") for each in board["templating"]["list"]}
-    values |= {"__range": f"{span}s", "__interval": f"{step}s", "__rate_interval": f"{step + 4 * SCRAPE_SECONDS}s"}
+    values |= {"__range": f"{span}s", "__interval": f"{step}s", "__rate_interval": f"{step + 4 * scrape}s"}
     return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda found: values[found[1] or found[2]], expr)
 
 
-def ask(url: str, board: Board, *, end: float = END) -> Iterator[Asked]:
+def ask(url: str, board: Board, *, end: float = END, scrape: int = SCRAPE_SECONDS) -> Iterator[Asked]:
     """Every target of a dashboard, in the time that it shows at first; then its annotations as panel 0."""
     amount, unit = re.findall(r"now-(\d+)([mhd])", board["time"]["from"])[0]
     span = int(amount) * SECONDS[unit]
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         for panel in rules.panels(board):
             for target in panel["targets"]:
-                yield _asked(client, board, panel, target, span, end)
+                yield _asked(client, board, panel, target, Span(end, span, scrape))
         for number, each in enumerate(board["annotations"]["list"]):
             mark = {"id": 0, "title": each["name"]}
-            yield _asked(client, board, mark, {"expr": each["expr"], "refId": f"mark{number}"}, span, end)
+            wanted = {"expr": each["expr"], "refId": f"mark{number}"}
+            yield _asked(client, board, mark, wanted, Span(end, span, scrape))
 
 
 def _asked(
-    client: httpx.Client, board: Board, panel: Mapping[str, Any], target: Mapping[str, Any], span: int, end: float
-) -> Asked:
-    expr = filled(target["expr"], board, span)
+    client: httpx.Client, board: Board, panel: Mapping[str, Any], target: Mapping[str, Any], span: Span
+) -> Asked:  # fmt: skip
+    expr = filled(target["expr"], board, span.seconds, span.scrape)
     if target.get("instant"):
-        answer = client.post("/api/v1/query", data={"query": expr, "time": str(end)})
+        answer = client.post("/api/v1/query", data={"query": expr, "time": str(span.end)})
     else:
-        when = {"start": str(end - span), "end": str(end), "step": str(_step(panel, span))}
+        # Grafana asks for annotations at their own step of a minute, whatever the width of the picture.
+        step = 60 if panel["id"] == 0 else max(span.scrape, span.seconds // POINTS)
+        when = {"start": str(span.end - span.seconds), "end": str(span.end), "step": str(step)}
         answer = client.post("/api/v1/query_range", data={"query": expr, **when})
     body = answer.json()
     said = "" if body["status"] == "success" else body["error"]
     series = 0 if said else len(body["data"]["result"])
     return Asked(board["uid"], panel["id"], panel["title"], target["refId"], expr, series, said)
-
-
-def _step(panel: Mapping[str, Any], span: int) -> int:
-    """Grafana asks for annotations at their own step of a minute, whatever the width of the picture."""
-    return 60 if panel["id"] == 0 else max(SCRAPE_SECONDS, span // POINTS)
 
 
 def variables(url: str, board: Board, *, end: float = END) -> dict[str, int]:

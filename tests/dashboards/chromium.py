@@ -8,12 +8,22 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 PAINT_SECONDS = 0.6
+ON_3_AND_4 = """import os, sys
+reads, writes = os.dup(int(sys.argv[1])), os.dup(int(sys.argv[2]))
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.set_inheritable(3, True)
+os.set_inheritable(4, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads descriptor 3 and writes descriptor 4; a shell can only move descriptors below 10 there."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
@@ -38,6 +48,12 @@ class Browser:
         self._reader, self._writer = os.fdopen(reader, "rb"), os.fdopen(writer, "wb")
         self._number, self._rest = 0, b""
         self.console: list[str] = []
+
+    def close(self) -> None:
+        """Close both pipes; the browser takes that as its end."""
+        self._reader.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._writer.close()
 
     def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         """Send a command and wait for its answer; what the page says meanwhile is kept."""
@@ -125,17 +141,18 @@ def chromium(program: str) -> Iterator[Browser]:
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
     profile = tempfile.mkdtemp(prefix="neonmeter-chromium-")
-    # The browser reads descriptor 3 and writes descriptor 4: the shell puts ours there.
-    script = f'exec "$@" 3<&{to_read} 4>&{from_write}'
     process = subprocess.Popen(
-        ["/bin/sh", "-c", script, "sh", program, *SWITCHES, f"--user-data-dir={profile}"],
+        [sys.executable, "-c", ON_3_AND_4, str(to_read), str(from_write), program, *SWITCHES,
+         f"--user-data-dir={profile}"],
         pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(to_read)
     os.close(from_write)
+    browser = Browser(from_read, to_write)
     try:
-        yield Browser(from_read, to_write)
+        yield browser
     finally:
+        browser.close()
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(10)

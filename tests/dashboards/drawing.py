@@ -31,6 +31,7 @@ CHOSEN = {
     }
 }
 """What is chosen on a dashboard that one comes to by a link; everything on the others."""
+LINKS = """[...document.querySelectorAll('a[href*="/d/"]')].map((each) => each.getAttribute('href'))"""
 DRAW_SECONDS = 120.0
 PAGE = b"""<!doctype html><html><head><meta charset="utf-8"><link rel="stylesheet" href="/main.css"></head>
 <body style="margin:0"><div id="root"></div><script src="/main.js"></script></body></html>"""
@@ -45,6 +46,7 @@ class Drawn:
     theme: str
     png: bytes
     panels: Sequence[Mapping[str, str]]
+    links: Sequence[str] = ()
 
     def not_drawn(self) -> list[str]:
         """Panels that are not drawn, with the reason."""
@@ -137,4 +139,4 @@ def draw(
     with browser.page(f"{url}/?{urlencode({**view, **chosen, **(spoilt or {})})}", WIDTH, 1000) as page:
         panels = page.wait("window.__drawn", DRAW_SECONDS)
         height = page.evaluate("document.documentElement.scrollHeight")
-        return Drawn(uid, theme, page.picture(WIDTH, height), panels)
+        return Drawn(uid, theme, page.picture(WIDTH, height), panels, page.evaluate(LINKS))

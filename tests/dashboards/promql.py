@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import promql_parser as promql
@@ -19,6 +20,7 @@ COMPARISONS = (">", ">=", "<", "<=", "==", "!=")
 Rule = Callable[[str], Iterator[str]]
 
 
+@cache
 def parsed(expr: str) -> Any:
     """The syntax tree, with Grafana's own variables replaced."""
     for name, value in BUILT_IN.items():
@@ -48,9 +50,10 @@ def exposed(metric: str) -> set[str]:
     return {f"exported_{label}" if label in TARGET_LABELS else label for label in own} | TARGET_LABELS
 
 
-def metrics(expr: str) -> set[str]:
+@cache
+def metrics(expr: str) -> frozenset[str]:
     """The metrics that a query names."""
-    return {node.name for node, _ in selectors(parsed(expr))}
+    return frozenset(node.name for node, _ in selectors(parsed(expr)))
 
 
 def known(tree: Any) -> set[str]:
@@ -111,6 +114,18 @@ def ratios_guarded(expr: str) -> Iterator[str]:
             guarded = isinstance(below, promql.BinaryExpr) and str(below.op) in COMPARISONS
             if not guarded and not isinstance(below, promql.NumberLiteral):
                 yield "a division that is not guarded against 0/0"
+
+
+@cache
+def labels(expr: str) -> frozenset[str]:
+    """The labels that series of a query can have."""
+    return frozenset(known(parsed(expr)))
+
+
+@cache
+def found(rule: Rule, expr: str) -> tuple[str, ...]:
+    """What a rule finds in a query; the same queries are judged often."""
+    return tuple(rule(expr))
 
 
 RULES: dict[str, Rule] = {

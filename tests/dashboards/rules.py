@@ -208,10 +208,12 @@ def queries(rule: promql.Rule) -> Rule:
 
     def check(board: Board, _: Mapping[str, Board]) -> Problems:
         for panel, expr in targets(board):
-            yield from ((panel["id"], problem) for problem in rule(expr))
+            yield from ((panel["id"], problem) for problem in promql.found(rule, expr))
         if rule is promql.names_exist:
             for each in board["annotations"]["list"]:
-                yield from ((0, f"annotation {each['name']}: {problem}") for problem in rule(each["expr"]))
+                yield from (
+                    (0, f"annotation {each['name']}: {problem}") for problem in promql.found(rule, each["expr"])
+                )
 
     return check
 
@@ -221,7 +223,7 @@ def legends(board: Board, _: Mapping[str, Board]) -> Problems:
     for panel in panels(board):
         for target in panel["targets"]:
             for label in re.findall(r"\{\{\s*(\w+)\s*\}\}", target.get("legendFormat", "")):
-                if label not in promql.known(promql.parsed(target["expr"])):
+                if label not in promql.labels(target["expr"]):
                     yield panel["id"], f"no series has a label {label}"
 
 

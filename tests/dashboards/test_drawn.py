@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from tests.dashboards import drawing, rules
 from tests.dashboards.chromium import Browser, chromium, find_chromium
+from tests.dashboards.seeded.places import PLACES
 from tests.dashboards.seeded.world import seeded_prometheus
 
 pytestmark = pytest.mark.deep
@@ -48,3 +50,16 @@ def test_a_broken_and_an_empty_query_are_seen(browser: Browser, page: str, monke
     assert states["1"] == "error"
     assert states["2"] == "nodata"
     assert set(states.values()) == {"error", "nodata", "drawn"}
+
+
+def test_the_rows_lead_to_the_endpoint_that_they_are_about(browser: Browser, page: str) -> None:
+    links = drawing.draw(browser, page, "neonmeter-fleet", "light").links
+    assert len(links) > len(PLACES)
+    assert not [each for each in links if "$" in each]
+    chosen = [dict(parse_qsl(urlsplit(each).query)) for each in links]
+    known = {(each.project_id, each.branch_id, each.endpoint_id) for each in PLACES}
+    led = {(each["var-project_id"], each["var-branch_id"], each["var-endpoint_id"]) for each in chosen
+           if each.get("var-endpoint_id")}  # fmt: skip
+    assert known == led
+    assert {urlsplit(each).path for each in links} == {"/d/neonmeter-endpoint"}
+    assert all("from" in each and "to" in each and each["var-datasource"] for each in chosen)

@@ -108,7 +108,7 @@ def put_places(out: Exposition) -> None:
         out.put("neon_branch_info", 1, {**place.of_branch, **info})
         out.put("neon_branch_logical_size_bytes", 1e9 * (1 + place.number), place.of_branch)
     for place in PLACES:
-        info = {"endpoint": place.endpoint_id, "type": place.type, "compute_release_version": "17451"}
+        info = {"endpoint": "", "type": place.type, "compute_release_version": "17451"}
         out.put("neon_endpoint_info", 1, {**place.labels, **info})
         _put_state(out, place)
 

@@ -19,7 +19,8 @@ export function interpolator(chosen, builtIn) {
         return whole;
       }
       if (format === 'queryparam') {
-        const values = Array.isArray(chosen[name]) ? chosen[name] : ['$__all'];
+        const all = name === 'datasource' ? chosen[name] : '$__all';
+        const values = Array.isArray(chosen[name]) ? chosen[name] : [all];
         return values.map((value) => `var-${name}=${encodeURIComponent(value)}`).join('&');
       }
       return inQuery(name);
