@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -83,8 +83,10 @@ def routes(receiver: str) -> dict[str, Any]:
     """Our example of Alertmanager's settings, in a hurry, with every receiver a path of ``receiver``."""
     config: dict[str, Any] = yaml.safe_load((ALERTS / "alertmanager.example.yml").read_text())
 
+    # Longer than Prometheus needs to find Alertmanager: what comes later than its group's wait is sent at once, before
+    # whatever inhibits it has come.
     def hurry(route: dict[str, Any]) -> None:
-        route |= {"group_wait": "6s", "group_interval": "6s", "repeat_interval": "1h"}
+        route |= {"group_wait": "20s", "group_interval": "20s", "repeat_interval": "1h"}
         route.pop("active_time_intervals", None)
         for child in route.get("routes", ()):
             hurry(child)
@@ -141,8 +143,17 @@ def running(arguments: list[str], ready: str, folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def chain(pages: Mapping[str, Callable[[], bytes]], history: str = "") -> Iterator[tuple[Prometheus, Desk]]:
-    """All of it: ``pages`` are scraped as instances by name, ``history`` (OpenMetrics) lies before them."""
+def chain(
+    pages: Mapping[str, Callable[[], bytes]],
+    history: str = "",
+    *,
+    targets: Sequence[str] = (),
+    more: Sequence[Path] = (),
+) -> Iterator[tuple[Prometheus, Desk]]:
+    """All of it: ``pages`` are scraped as instances by name, ``history`` (OpenMetrics) lies before them.
+
+    ``targets`` (HOST:PORT) are agents to scrape as well, ``more`` are rule files to load as they are.
+    """
     programs = [binary(name) for name in ("prometheus", "prometheus-alertmanager", "promtool")]
     with tempfile.TemporaryDirectory(prefix="neonmeter-chain-") as temporary, desk() as board:
         folder = Path(temporary)
@@ -165,12 +176,13 @@ def chain(pages: Mapping[str, Callable[[], bytes]], history: str = "") -> Iterat
             }
             for name in pages
         ]
+        jobs.append({"job_name": "neonmeter", "static_configs": [{"targets": list(targets)}]})
         config = {
             "global": {
                 "scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s",
                 "external_labels": {"grafana_url": GRAFANA, "neonmeter_url": NEONMETER},
             },
-            "rule_files": hurried_rules(folder),
+            "rule_files": [*hurried_rules(folder), *(str(path) for path in more)],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
             "scrape_configs": jobs,
         }  # fmt: skip
