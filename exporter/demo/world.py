@@ -138,8 +138,8 @@ class World:
     org_id: str
     org_name: str
     plan: str = "launch_v3"
-    spending_limit_cents: int | None = None
     clock: Clock = time.time
+    spending_limit_cents: int | None = None
     projects: dict[str, TwinProject] = field(default_factory=dict)
     branches: dict[str, TwinBranch] = field(default_factory=dict)
     endpoints: dict[str, TwinEndpoint] = field(default_factory=dict)
