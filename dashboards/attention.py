@@ -51,6 +51,9 @@ ON_BRANCHES = (
 ON_PROJECTS = (
     Problem("Cost is unusual",
             'sum by (project_id) (neon_cost_anomaly_impact_usd{project_id=~"$project_id"})', limits.ANOMALY_USD),
+    Problem("A critical control fails",
+            'sum by (project_id) (neon_posture_findings{severity="critical", status="fail", '
+            'project_id=~"$project_id"})', limits.POSTURE_FINDINGS),
 )  # fmt: skip
 ON_BUDGETS = (
     Problem("A budget will be exceeded",
@@ -79,13 +82,24 @@ def _all(problems: Sequence[Problem], *, times: bool) -> str:
 
 
 def attention(*, times: bool = False) -> str:
-    """Every passed limit: 1 a warning, 2 critical; with ``times`` how many times its warning it is."""
+    """Every passed limit: 1 a warning, 2 critical; with ``times`` how many times its warning it is.
+
+    What is of a whole branch or project carries Grafana's word for all in place of the narrower ids, so that its link
+    leads somewhere.
+    """
+    endpoints = branch_named(_all(ON_ENDPOINTS, times=times))
     budgets = f'label_replace({_all(ON_BUDGETS, times=times)}, "project", "budget $1", "budget", "(.*)")'
     return " or ".join(
         (
-            branch_named(_all(ON_ENDPOINTS, times=times)),
-            branch_named(_all(ON_BRANCHES, times=times)),
-            project_named(_all(ON_PROJECTS, times=times)),
-            budgets,
+            f'label_replace({endpoints}, "compute", "$1", "endpoint_id", "(.*)")',
+            _of_all(branch_named(_all(ON_BRANCHES, times=times)), "endpoint_id"),
+            _of_all(project_named(_all(ON_PROJECTS, times=times)), "branch_id", "endpoint_id"),
+            _of_all(budgets, "project_id", "branch_id", "endpoint_id"),
         )
     )
+
+
+def _of_all(expr: str, *labels: str) -> str:
+    for label in labels:
+        expr = f'label_replace({expr}, "{label}", "$$__all", "", "")'
+    return expr

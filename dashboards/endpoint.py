@@ -44,8 +44,8 @@ def _tiles() -> Row:
             Say(3, "Open transaction", About(
                 "Age of the oldest open transaction: it keeps locks and holds back vacuum.",
                 "under 15 minutes.", "End the session: SELECT pg_terminate_backend(pid)."), empty=ASLEEP),
-            Query(f"max({_of('pg_stat_activity_longest_transaction_seconds')})"),
-            Style(looks.SECONDS, thresholds.TRANSACTION_AGE, 1)),
+            Query(f"max({_of('pg_stat_activity_longest_transaction_seconds')}) or 0 * max({_of('pg_up')} == 1)"),
+            Style(looks.SECONDS, thresholds.TRANSACTION_AGE, 1, (none,))),
         stat_panel(
             Say(4, "Lock wait", About(
                 "How long the first session of a lock queue has waited.",

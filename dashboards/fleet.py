@@ -104,12 +104,12 @@ def _attention() -> Row:
         Column("Value #A", "Severity", looks.COUNT, width=110, words=(severity,), fill=True),
         Column("project", "Project", width=200),
         Column("branch", "Branch", width=180),
-        Column("endpoint_id", "Endpoint"),
+        Column("compute", "Endpoint"),
         Column("Value #B", "Times its limit", looks.COUNT, width=140, decimals=1),
     )
     queries = (Query(attention(), table=True), Query(attention(times=True), table=True))
-    fields = {"project_id": "project_id", "branch_id": "branch_id", "endpoint_id": "Endpoint"}
-    made = table_panel(say, queries, columns, sort="Severity", hidden=("project_id", "branch_id"),
+    fields = {"project_id": "project_id", "branch_id": "branch_id", "endpoint_id": "endpoint_id"}
+    made = table_panel(say, queries, columns, sort="Severity", hidden=("project_id", "branch_id", "endpoint_id"),
                        links=(looks.link("Open the endpoint", "neonmeter-endpoint", fields),))  # fmt: skip
     return Row(8, [(made, 24)])
 

@@ -48,7 +48,7 @@ def filled(expr: str, board: Board, span: int, scrape: int = SCRAPE_SECONDS) -> 
     step = max(scrape, span // POINTS)
     values = {each["name"]: each.get("allValue", "") for each in board["templating"]["list"]}
     values |= {"__range": f"{span}s", "__interval": f"{step}s", "__rate_interval": f"{step + 4 * scrape}s"}
-    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda found: values[found[1] or found[2]], expr)
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda found: values.get(found[1] or found[2], found[0]), expr)
 
 
 def ask(url: str, board: Board, *, end: float = END, scrape: int = SCRAPE_SECONDS) -> Iterator[Asked]:
