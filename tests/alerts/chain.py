@@ -56,7 +56,8 @@ def desk() -> Iterator[Desk]:
             self.send_response(404 if page is None else 200)
             self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
             self.end_headers()
-            self.wfile.write(page() if page else b"")
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(page() if page else b"")
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,6 +114,31 @@ def hurried_rules(target: Path) -> list[str]:
     return made
 
 
+def scraping(pages: Sequence[str], desk: str, targets: Sequence[str], alertmanager: int) -> dict[str, Any]:
+    """Prometheus' settings: each page of the desk is an agent of the name of the page."""
+    relabel = [{"target_label": "job", "replacement": "neonmeter"}, {"target_label": "instance"}]
+    jobs: list[dict[str, Any]] = [
+        {
+            "job_name": f"neonmeter-{name}",
+            "metrics_path": f"/{name}",
+            "static_configs": [{"targets": [desk]}],
+            "relabel_configs": [relabel[0], relabel[1] | {"replacement": name}],
+        }
+        for name in pages
+    ]
+    jobs.append({"job_name": "neonmeter", "static_configs": [{"targets": list(targets)}]})
+    return {
+        "global": {
+            "scrape_interval": "2s",
+            "scrape_timeout": "2s",
+            "evaluation_interval": "2s",
+            "external_labels": {"grafana_url": GRAFANA, "neonmeter_url": NEONMETER},
+        },
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
+        "scrape_configs": jobs,
+    }
+
+
 @contextlib.contextmanager
 def running(arguments: list[str], ready: str, folder: Path) -> Iterator[None]:
     """A server that answers on ``ready``, stopped at the end of the block.
@@ -164,29 +190,9 @@ def chain(
             subprocess.run(blocks, cwd=folder, check=True, capture_output=True)
         alertmanager, server = free_port(), free_port()
         (folder / "alertmanager.yml").write_text(json.dumps(routes(board.url)))
-        jobs = [
-            {
-                "job_name": f"neonmeter-{name}",
-                "metrics_path": f"/{name}",
-                "static_configs": [{"targets": [board.url.removeprefix("http://")]}],
-                "relabel_configs": [
-                    {"target_label": "job", "replacement": "neonmeter"},
-                    {"target_label": "instance", "replacement": name},
-                ],
-            }
-            for name in pages
-        ]
-        jobs.append({"job_name": "neonmeter", "static_configs": [{"targets": list(targets)}]})
-        config = {
-            "global": {
-                "scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s",
-                "external_labels": {"grafana_url": GRAFANA, "neonmeter_url": NEONMETER},
-            },
-            "rule_files": [*hurried_rules(folder), *(str(path) for path in more)],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager}"]}]}]},
-            "scrape_configs": jobs,
-        }  # fmt: skip
-        (folder / "prometheus.yml").write_text(json.dumps(config))
+        rule_files = [*hurried_rules(folder), *(str(path) for path in more)]
+        config = scraping(list(pages), board.url.removeprefix("http://"), targets, alertmanager)
+        (folder / "prometheus.yml").write_text(json.dumps(config | {"rule_files": rule_files}))
         notify = [
             programs[1], "--config.file=alertmanager.yml", "--storage.path=alerts", "--cluster.listen-address=",
             f"--web.listen-address=127.0.0.1:{alertmanager}", "--log.level=warn",

@@ -47,7 +47,7 @@ series under the other name; load it beside the other rule files if you have das
 - Recorded counters are rates of ours: they survive suspends, where the exporter's begin anew.
 
 What works is compared by name: every metric and label that an expression uses, with the catalogue at each change, and
-with a scrape of a real agent in the long tests (tests/alerts/test_compatibility.py). Read were the alerts and dashboards
+with a scrape of a real agent in the long tests (tests/alerts/test_compatibility.py). Read were alerts and dashboards
 on statements, databases, connections, replication and locks. Their panels on tables, vacuum, checkpoints, WAL archiving
 and most settings ask for facts that neonmeter does not read: statistics by table need a session in every database.
 

@@ -88,6 +88,16 @@ def _compute(use: Use, rng: random.Random) -> Series:
         gauge("pg_replication_slots_confirmed_lag_bytes", lambda: rng.expovariate(1e-6), slot)
         gauge("pg_replication_slots_retained_bytes", lambda: rng.expovariate(1e-7), slot)
         gauge("neon_expected_slot_present", lambda: 1.0, slot)
+    _statistics(counter, rng)
+    made |= _wakes(endpoint, awake, rng)
+    made[f"neon_cost_hourly_run_rate_usd{{{branch}}}"] = [rng.uniform(0.9, 1.3) * 0.2 for _ in awake]
+    drift = [1.0 if step % 2000 in (700, 701, 702) else 0.0 for step in range(STEPS)]  # while a migration runs
+    made[f'neon_schema_drift_detected{{{branch},datname="app",baseline="approved"}}'] = list(drift)
+    return made
+
+
+def _statistics(counter: Callable[..., None], rng: random.Random) -> None:
+    """Counters of a database that works while its compute is awake."""
     database = ',datname="app"'
     counter("pg_stat_database_xact_commit_total", lambda: rng.uniform(10, 9000), database)
     counter("pg_stat_database_xact_rollback_total", lambda: rng.uniform(0, 60), database)
@@ -98,6 +108,10 @@ def _compute(use: Use, rng: random.Random) -> Series:
     counter("neon_endpoint_awake_seconds_total", lambda: float(STEP))
     counter("neonmeter_endpoint_added_awake_seconds_total", lambda: 0.3)
     counter("neonmeter_endpoint_caused_wakes_total", lambda: 0.0)
+
+
+def _wakes(endpoint: str, awake: list[bool], rng: random.Random) -> Series:
+    """Starts, and what they took."""
     wakes = [on and not before for before, on in zip([False, *awake], awake, strict=False)]
     total = seconds = 0.0
     counts, times = [], []
@@ -105,12 +119,10 @@ def _compute(use: Use, rng: random.Random) -> Series:
         total, seconds = total + wake, seconds + wake * rng.uniform(0.2, 0.9)
         counts.append(total)
         times.append(seconds)
-    made[f"neon_endpoint_wakes_total{{{endpoint}}}"] = list(counts)
-    made[f"neon_endpoint_wake_duration_seconds_total{{{endpoint}}}"] = list(times)
-    made[f"neon_cost_hourly_run_rate_usd{{{branch}}}"] = [rng.uniform(0.9, 1.3) * 0.2 for _ in awake]
-    drift = [1.0 if step % 2000 in (700, 701, 702) else 0.0 for step in range(STEPS)]  # while a migration runs
-    made[f'neon_schema_drift_detected{{{branch},datname="app",baseline="approved"}}'] = list(drift)
-    return made
+    return {
+        f"neon_endpoint_wakes_total{{{endpoint}}}": list(counts),
+        f"neon_endpoint_wake_duration_seconds_total{{{endpoint}}}": list(times),
+    }
 
 
 def _agent(rng: random.Random) -> Series:
@@ -181,4 +193,8 @@ def notation(points: list[float | None]) -> str:
             last, count = text, 1
         yield last, count
 
-    return " ".join(text if count == 1 else f"{text}x{count - (text != '_')}" for text, count in runs())
+    # A gap begins with a staleness marker, as when a scrape no longer has the series.
+    return " ".join(
+        f"stale _x{count - 1}" if text == "_" else text if count == 1 else f"{text}x{count - 1}"
+        for text, count in runs()
+    ).replace(" _x0", "")

@@ -25,9 +25,9 @@ Labels = dict[str, str]
 
 
 def values(text: str) -> Iterator[float | None]:
-    """promtool's notation: `1 2x3` is 1 2 2 2 2, `0+1x2` is 0 1 2, `_x3` is three gaps."""
+    """promtool's notation: `1 2x3` is 1 2 2 2 2, `0+1x2` is 0 1 2, `_x3` is three gaps, `stale` a gap too."""
     for word in text.split():
-        found = _RUN.match(word)
+        found = _RUN.match(word.replace("stale", "_"))
         assert found, word
         gap = found["first"] == "_"
         count = int(found["times"] or 0) + (0 if gap and found["times"] else 1)
