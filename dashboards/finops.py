@@ -99,7 +99,7 @@ def _budgets() -> Row:
         [*band, spent, limit], Style(looks.USD, None, 2),
         overrides=[named("budget", color={"mode": "fixed", "fixedColor": looks.RED},
                          custom__lineStyle={"fill": "dash", "dash": [10, 6]}, custom__fillOpacity=0),
-                   named("spent so far", color={"mode": "fixed", "fixedColor": looks.BLUE}, custom__lineWidth=3)],
+                   named("spent so far", color={"mode": "fixed", "fixedColor": "purple"}, custom__lineWidth=3)],
     )  # fmt: skip
     return Row(8, [(budgets, 14), (forecast, 10)], "Budgets and forecast")
 
