@@ -47,6 +47,10 @@ class Source(Protocol):
         """Look, and put what was found on the shelf."""
 
 
+AGAIN_SECONDS = 900.0
+"""What Neon refused is asked for again after so long: a refusal does not end within a minute."""
+
+
 class NeonApi:
     """Roles, keys, members, masks, schedules; a bounded number of requests in each pass, the longest ago first."""
 
@@ -57,11 +61,15 @@ class NeonApi:
         self._client = client
         self._fresh = every
         self.every = min(every, 60.0)
+        self._tried: dict[Key, float] = {}
+        """What could not be read, as if read so long ago that it is due again after AGAIN_SECONDS."""
 
     async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
         """What is due."""
         known = await shelf.load()
         read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
+        for key, at in self._tried.items():
+            read_at[key] = max(at, read_at.get(key, 0.0))
         by_project: dict[str, list[Branch]] = {}
         for branch in inventory.branches.values():
             by_project.setdefault(branch.project_id, []).append(branch)
@@ -74,6 +82,7 @@ class NeonApi:
         await shelf.put("project", {key: project_facts(each) for key, each in found.projects.items()}, now)
         await shelf.put("snapshots", {key: snapshots_of(each) for key, each in found.projects.items()}, now)
         await shelf.put("branch", {key: branch_facts(each) for key, each in found.branches.items()}, now)
+        self._tried |= dict.fromkeys(found.failed, now - self._fresh + AGAIN_SECONDS)
         if found.stopped is not None:
             left = f"the security of {found.left} things was not read: {found.stopped.why}"
             return Outcome(found.stopped.status, left)

@@ -37,7 +37,7 @@ class TargetRow:
     next_due: float | None = None
     breaker_until: float | None = None
     rule: str = ""
-    """The rule of the wake policy that kept us away, ``R1`` to ``R9``; empty when we are allowed in."""
+    """The rule of the wake policy that kept us away, ``R1`` to ``R10``; empty when we are allowed in."""
     why: str = ""
     """One sentence: why it is not sampled, or what went wrong."""
 

@@ -63,6 +63,9 @@ def handshake(facts: HandshakeFacts, context: Context) -> Iterator[Finding]:
         if isinstance(part, Unread):
             yield unread("P32", facts.name, part)
             return
+    if not facts.protocol:
+        yield failed("P32", object_id(facts.name, "protocol"), "it does not speak TLS")
+        return
     found = []
     if facts.protocol in _OLD_TLS:
         found.append(failed("P32", object_id(facts.name, "protocol"), f"the handshake ends in {facts.protocol}"))
