@@ -86,6 +86,9 @@ class NeonApi:
         if found.stopped is not None:
             left = f"the security of {found.left} things was not read: {found.stopped.why}"
             return Outcome(found.stopped.status, left)
+        if found.failed:
+            first = next(iter(found.failed.values()))
+            return Outcome(first.status, f"the security of {len(found.failed)} things was not read: {first.why}")
         return Outcome()
 
 

@@ -36,7 +36,6 @@ NOT_SHOWN = {
     "neon_branch_expires_timestamp_seconds": "no branch of the world expires",
     "neon_branch_last_reset_timestamp_seconds": "no branch of the world was reset to its parent",
     "neon_project_failed_operations_total": "every operation of the twin succeeds",
-    "neon_tenant_cost_adjustments_usd_total": "no later data moved a cost: everything is from this minute",
     "neon_pricing_unknown": "the rate card has a price for everything in the world",
     "neonmeter_series_truncated": "nothing has too many series",
     "neon_cost_closed_month_timestamp_seconds": "no month was closed",
@@ -52,6 +51,7 @@ NOT_SHOWN = {
 }
 """Families that this world cannot show, and why: one that does appear must leave this list."""
 MAY_BE_SHOWN = {
+    "neon_tenant_cost_adjustments_usd_total": "only when the growing hour moved a cost between tenants",
     "neon_tenant_posture_findings": "needs a second ride, which can tell the server whose each schema is",
     "neon_tenant_posture_score_ratio": "needs a second ride, which can tell the server whose each schema is",
     "neonmeter_excess_privilege": "needs a ride into the user databases",

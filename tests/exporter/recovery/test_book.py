@@ -80,7 +80,9 @@ def test_every_change_shows(whole: bytes, tmp_path_factory: pytest.TempPathFacto
         other = (at + 1) % len(lines)
         lines[at], lines[other] = lines[other], lines[at]
     book.path.write_bytes(b"".join(lines))
-    assert book.verify().problem
+    verdict = book.verify()
+    # A line that names another key is not ours to judge: it is counted as foreign, and shown as such.
+    assert verdict.problem or verdict.foreign
 
 
 def test_a_chain_made_anew_without_the_key_shows(tmp_path: Path) -> None:
