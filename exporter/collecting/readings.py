@@ -138,7 +138,8 @@ class Readings:
             if isinstance(reading.facts, SettingsFacts) and self.on_settings is not None:
                 await self._disk.run(partial(self.on_settings, compute, reading.facts, made.opened_at))
         except NoDataError as nothing:
-            return replace(blank, status=Status.NO_DATA, error=str(nothing))
+            # Nothing to tell because a query failed is that failure, not "no data".
+            return blank if failed else replace(blank, status=Status.NO_DATA, error=str(nothing))
         except Exception as problem:
             # One collector's bug must not cost the others their reading; it is logged whole and shown as ours.
             _log.exception("collector %s failed at %s; this is a bug in neonmeter", collector.name, compute.target.key)
