@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
+from collectors.neon.models import Endpoint
 from collectors.pgbouncer import PoolerTarget
 from collectors.pgbouncer_config import read_pooler
 from collectors.s3 import BucketSecurity, BucketTarget, read_bucket
@@ -51,7 +52,11 @@ class Buckets:
 
 
 class Handshakes:
-    """HOST:PORT of the settings, and a compute in each of Neon's regions; no start-up packet is sent, so none wakes."""
+    """HOST:PORT of the settings, and in each of Neon's regions a compute that is awake anyway.
+
+    No start-up packet is sent; but whether a greeting alone wakes a compute is not documented, so a sleeping one is
+    left alone, and what was last seen there stays.
+    """
 
     name = "tls"
 
@@ -65,15 +70,19 @@ class Handshakes:
         targets = [TlsTarget(each, *_host(each)) for each in self._hosts]
         regions: dict[str, TlsTarget] = {}
         for each in sorted(inventory.endpoints.values(), key=lambda each: each.id):
-            if each.host.endswith(NEON_HOSTS) and self._sslmode:
-                name = f"{each.project_id}/{each.branch_id}/{each.id}"
-                regions.setdefault(each.region_id, TlsTarget(name, each.host))
+            awake = each.current_state == "active" and not each.pending_state
+            if awake and each.host.endswith(NEON_HOSTS) and self._sslmode:
+                regions.setdefault(each.region_id, TlsTarget(_name(each), each.host))
         own = {each.name for each in regions.values()}
         found = await asyncio.gather(*(shake_hands(each) for each in [*targets, *regions.values()]))
         facts = {each.name: handshake_facts(each, self._sslmode if each.name in own else "") for each in found}
         await shelf.put("tls", facts, now)
-        await shelf.keep_only("tls", facts)
+        await shelf.keep_only("tls", {*facts, *map(_name, inventory.endpoints.values())})
         return _said([each.protocol for each in found], "a handshake failed")
+
+
+def _name(endpoint: Endpoint) -> str:
+    return f"{endpoint.project_id}/{endpoint.branch_id}/{endpoint.id}"
 
 
 class Poolers:
