@@ -64,7 +64,7 @@ lint: $(VENV)/.test
 
 # What is generated from the code: docs/metrics.md, docs/config.md, the README's tables. The tests compare them.
 docs: $(VENV)/.test
-	$(BIN)/python -m exporter.reference
+	$(BIN)/python -m exporter.app.reference
 
 # Locks carry names, versions and hashes, no addresses.
 lock: $(VENV)/.test

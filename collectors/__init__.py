@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from collectors import activity, databases, replication, settings, sizes, statements
 from collectors.base import SqlCollector
 from collectors.metric import Metric
+from collectors.postgres.cluster import activity, databases, replication, settings, sizes, statements
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What every collector shares: targets, statuses, observations, and the shape of a collector that reads SQL.
 
 A SQL collector never opens a connection. It names its queries for the server at hand and maps their rows to series;
-``collectors.session`` runs what is due, for all collectors, in one guarded visit. So a collector is SQL plus a pure
-function, and adding one needs no knowledge of deadlines, wake rules or serving.
+``collectors.postgres.session`` runs what is due, for all collectors, in one guarded visit. So a collector is SQL plus a
+pure function, and adding one needs no knowledge of deadlines, wake rules or serving.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a metric is: each one is declared once, beside the code that fills it, and everything else derives from that.
 
-A collector module carries ``METRICS``, a tuple of :class:`Metric`; ``collectors.CATALOG`` and ``exporter.catalog`` join
+A collector module carries ``METRICS``, a tuple of :class:`Metric`; ``exporter.app.catalog`` joins
 them explicitly. docs/metrics.md, the README's table and the tests of dashboards and alerts read the joined catalogue.
 """
 

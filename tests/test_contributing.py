@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from collectors import query
 from collectors.base import SqlCollector
 from collectors.metric import catalogue
-from exporter.catalog import CATALOG
+from collectors.postgres import query
+from exporter.app.catalog import CATALOG
 from exporter.demo.postgres import Cluster
 from tests.collectors.reading import read
 

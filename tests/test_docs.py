@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from collectors.metric import Kind, Metric, Scope, Unit
-from exporter import reference
-from exporter.catalog import CATALOG
+from exporter.app import reference
+from exporter.app.catalog import CATALOG
 from exporter.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -35,7 +35,7 @@ from collectors.neon.security_models import (
     SchedulePage,
 )
 from collectors.neon.snapshots import Snapshot, SnapshotPage
-from collectors.security import NotRead
+from collectors.postgres.database.security import NotRead
 
 EVERY_SECONDS = 4 * 3600.0
 REQUESTS = 150

@@ -1,7 +1,8 @@
 """Who keeps each compute awake, added up on the disk before anyone sees it, and what that costs.
 
-The control plane's looks say how long, the visits say who (`exporter.compute.awake`). What is exported was committed
-before, so no counter goes back after a kill. Every call may touch the disk: run it on the disk's thread.
+The control plane's looks say how long, the visits say who (`exporter.sampling.domain.awake_shares`). What is
+exported was committed before, so no counter goes back after a kill. Every call may touch the disk: run it on the
+disk's thread.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families
 from exporter.awake import metrics, tables
 from exporter.awake.tables import AWAKE_SCHEMA, Hours, Page, Totals
-from exporter.collecting.places import Compute
-from exporter.compute.awake import (
+from exporter.pricing.domain.rates import Component, RateCard, to_decimal
+from exporter.sampling.computes import Compute
+from exporter.sampling.domain.awake_shares import (
     HOUR,
     MICRO,
     NOBODY,
@@ -35,9 +37,8 @@ from exporter.compute.awake import (
     usd,
     usd_per_day,
 )
-from exporter.compute.rates import Component, RateCard, to_decimal
-from exporter.finops.costs.counters import PICO, pico
-from exporter.ledger.ledger import Ledger
+from exporter.storage.ledger.cost_counters import PICO, pico
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store, StoreError
 
 COLLECTOR: Final = "awake"

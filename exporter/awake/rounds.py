@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 
 from collectors.base import Observation
-from collectors.evidence import Evidence
 from collectors.neon.inventory import Inventory
-from collectors.wake import WakeState
-from exporter import selfmetrics
+from collectors.postgres.evidence import Evidence
+from collectors.wake.policy import WakeState
 from exporter.awake.awake import Awake
-from exporter.awake.keepers import sightings
-from exporter.collecting.places import Compute, computes
-from exporter.collecting.visits import WakeStates
-from exporter.selfmetrics import SelfMetrics
-from exporter.state import State
-from exporter.storage.disk import Disk
+from exporter.awake.holders import sightings
+from exporter.core import selfmetrics
+from exporter.core.selfmetrics import SelfMetrics
+from exporter.core.state import State
+from exporter.sampling.computes import Compute, computes
+from exporter.sampling.visits import WakeStates
+from exporter.storage.writer import Disk
 
 PACE_SECONDS = 60.0
 
@@ -62,7 +62,7 @@ class AwakeRounds:
     async def sample(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
     ) -> None:
-        """Take in what a visit saw (`exporter.collecting.visits.OnEvidence`).
+        """Take in what a visit saw (`exporter.sampling.visits.OnEvidence`).
 
         Raises:
             StoreError: the disk is full or the file damaged.

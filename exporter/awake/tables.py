@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
-from exporter.compute.awake import Book, Keeper
+from exporter.sampling.domain.awake_shares import Book, Keeper
 
 AWAKE_SCHEMA: Final = (
     """

@@ -14,9 +14,17 @@ from dataclasses import dataclass, field, replace
 from collectors.base import Status
 from collectors.neon.client import NeonClient
 from collectors.neon.models import Endpoint, EndpointPage
-from collectors.session import Visit
-from collectors.wake import EndpointFacts, WakePolicy, WakeState, after_visit, before_visit, bound_seconds, decide
-from exporter.collecting.places import Compute
+from collectors.postgres.session import Visit
+from collectors.wake.policy import (
+    EndpointFacts,
+    WakePolicy,
+    WakeState,
+    after_visit,
+    before_visit,
+    bound_seconds,
+    decide,
+)
+from exporter.sampling.computes import Compute
 
 SLACK = 2.0
 """Clocks are read in whole seconds, and Neon's monitor looks twice a second."""

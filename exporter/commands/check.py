@@ -15,23 +15,24 @@ from dataclasses import asdict, dataclass
 
 from psycopg.conninfo import conninfo_to_dict
 
-from collectors import ALL, Options, pgbouncer
+from collectors import ALL, Options
 from collectors.base import Status
 from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
-from collectors.own_role import OwnRole, OwnRoleCollector
-from collectors.pgbouncer import PoolerTarget
-from collectors.session import Visit, visit
-from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
-from exporter.collecting.places import Compute, computes
-from exporter.commands.table import counted, table
+from collectors.pgbouncer import console as pgbouncer
+from collectors.pgbouncer.console import PoolerTarget
+from collectors.postgres.own_role import OwnRole, OwnRoleCollector
+from collectors.postgres.session import Visit, visit
+from exporter.app.wiring import neon_client, pooler_conninfo, rules_of
+from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from exporter.documents.terminal import counted, table
+from exporter.sampling.computes import Compute, computes
 from exporter.settings import NeonSettings, Settings
 from exporter.settings.dsn import DsnError, conninfo
 from exporter.settings.preflight import problems_of
 from exporter.settings.secret import SecretError
-from exporter.wiring import neon_client, pooler_conninfo, rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
 CLOCK_SECONDS = 8.0

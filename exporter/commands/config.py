@@ -6,7 +6,7 @@ import argparse
 
 import yaml
 
-from exporter.cli import OK, USAGE, load_settings
+from exporter.commands.main import OK, USAGE, load_settings
 from exporter.settings import text as config_text
 from exporter.settings.preflight import problems_of
 

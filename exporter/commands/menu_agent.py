@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.commands.parser import Commands
+from exporter.core.command_line import Commands
 
 
 def add(commands: Commands) -> None:
     """Declare them, in the order of the help."""
-    commands.add("run", "exporter.app:run_command", "collect and serve until stopped (the default)")
+    commands.add("run", "exporter.app.agent:run_command", "collect and serve until stopped (the default)")
     check = commands.add(
         "check", "exporter.commands.check:check_command", "one pass: what works, what does not, and why", json=True
     )
@@ -25,14 +25,19 @@ def add(commands: Commands) -> None:
     _demo(commands)
     health = commands.add("healthcheck", "exporter.commands.reading:healthcheck_command", "exit 0 if the agent is well")
     health.add_argument("--url", metavar="URL", help="ask there instead of the configured http.listen")
-    commands.add("version", "exporter.cli:version_command", "print the version")
+    commands.add("version", "exporter.commands.main:version_command", "print the version")
 
 
 def _awake(commands: Commands) -> None:
     commands.add(
-        "awake", "exporter.commands.awake:awake_command", "who keeps computes awake, and what that costs", json=True
+        "awake",
+        "exporter.awake.commands.awake:awake_command",
+        "who keeps computes awake, and what that costs",
+        json=True,
     )
-    verify = commands.add("verify-wake", "exporter.commands.verify_wake:verify_command", "measure what watching costs")
+    verify = commands.add(
+        "verify-wake", "exporter.awake.commands.verify_wake:verify_command", "measure what watching costs"
+    )
     verify.add_argument("--endpoint", required=True, metavar="EP", help="endpoint id, or project/branch")
     verify.add_argument("--minutes", type=float, default=30.0, metavar="N", help="end after that time (default: 30)")
     verify.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="look that often (default: 5)")

@@ -10,17 +10,17 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from exporter.cli import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.commands.http_client import ask
-from exporter.commands.table import counted, seconds, size, table
+from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from exporter.documents.terminal import counted, seconds, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from collectors.neon.inventory import Inventory
     from collectors.neon.models import Branch
-    from exporter.finops.costs.explain import OwnUse
-    from exporter.finops.costs.rows import CostReport
+    from exporter.cost.allocation.explain import OwnUse
+    from exporter.cost.allocation.rows import CostReport
     from exporter.settings import Settings
 
 
@@ -49,7 +49,7 @@ def inventory_command(options: argparse.Namespace) -> int:
 
 async def _look(settings: Settings) -> Inventory:
     from collectors.neon.inventory import refresh
-    from exporter.wiring import neon_client
+    from exporter.app.wiring import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
@@ -113,7 +113,7 @@ def _inventory_json(found: Inventory) -> dict[str, object]:
 
 def metrics_command(options: argparse.Namespace) -> int:
     """Every metric that there is, with its meaning."""
-    from exporter.metric_docs import as_json, as_markdown
+    from exporter.app.metric_docs import as_json, as_markdown
 
     print(as_json() if options.format == "json" else as_markdown(), end="")
     return OK
@@ -121,8 +121,8 @@ def metrics_command(options: argparse.Namespace) -> int:
 
 def cost_command(options: argparse.Namespace) -> int:
     """What the ledger says of a month; works beside a running agent."""
-    from exporter.finops.costs.declared_weights import WeightsFileError
-    from exporter.finops.rates.ratecard import RateCardError
+    from exporter.cost.allocation.declared_weights import WeightsFileError
+    from exporter.pricing.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -139,15 +139,15 @@ def cost_command(options: argparse.Namespace) -> int:
         report, names, own = _report(settings, at)
     except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(*str(problem).splitlines())
-    from exporter.finops.close.declared import declared, extra_lines
+    from exporter.cost.closing.declared import declared, extra_lines
 
     problems = report.problems()
     extra = declared(extra_lines(settings.cost.extra_lines), report.costs)
     if options.json:
         print(json.dumps({**report.as_dict(), **extra.as_dict()}, indent=2))
     else:
-        from exporter.finops.costs.explain import Explanation
-        from exporter.finops.costs.text import summary
+        from exporter.cost.allocation.explain import Explanation
+        from exporter.cost.allocation.text import summary
 
         print(Explanation(report, names).text(own) if options.explain else summary(report, names), end="")
         print(extra.text(), end="")
@@ -163,11 +163,11 @@ def _month(text: str | None) -> float:
 
 
 def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], OwnUse]:
-    from exporter.finops.costs.explain import OwnUse
-    from exporter.finops.costs.rows import CostReport
-    from exporter.finops.desk import costs_of, names_of
+    from exporter.app.wiring import ROOMS, rules_of
+    from exporter.cost.allocation.explain import OwnUse
+    from exporter.cost.allocation.rows import CostReport
+    from exporter.cost.workspace import costs_of, names_of
     from exporter.storage.store import Store
-    from exporter.wiring import ROOMS, rules_of
 
     store = Store.open(settings.ledger.path, ROOMS, read_only=True)
     try:

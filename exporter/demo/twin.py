@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from exporter.compute.tenants import TenantRule, TenantRules
 from exporter.demo.api import TwinApi, TwinApiSettings, serve
 from exporter.demo.branching import Branching, Ground, clear_made
 from exporter.demo.clusters import Clusters
@@ -30,6 +29,7 @@ from exporter.demo.statefile import TwinState, load_state, only_twin, restore_wo
 from exporter.demo.truth import Truth
 from exporter.demo.world import Clock
 from exporter.demo.worldfile import WorldSpec, build_world, load
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
 
 HEARTBEAT_SECONDS = 1.0
 

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from exporter.compute.tenants import FIELDS
 from exporter.demo.security_spec import (
     DAY,
     AccessSpec,
@@ -41,6 +40,7 @@ from exporter.demo.world import (
     TwinSnapshot,
     World,
 )
+from exporter.tenancy.domain.rules import FIELDS
 
 _CLOSED = ConfigDict(extra="forbid")
 BUILT_IN = ("small", "posture")

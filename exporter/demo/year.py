@@ -15,11 +15,11 @@ from functools import cached_property, lru_cache
 from random import Random
 from typing import NamedTuple
 
-from exporter.compute.cost import HOURLY, UsageFact
-from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds, next_month
 from exporter.demo.year_faults import Fault, Planned, plan_faults
 from exporter.demo.year_use import BUSINESS, MEAN, alive, busy, measured, project_day, weekday
 from exporter.demo.year_world import YearBranch, YearProject, draw_orgs, draw_projects
+from exporter.pricing.domain.price import HOURLY, UsageFact
+from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds, next_month
 
 COMPUTE, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"
 RESTORE, SNAPSHOT, EXTRA = "instant_restore_bytes_month", "snapshot_storage_bytes_month", "extra_branches_month"
@@ -234,7 +234,7 @@ class Year:
 
     def _priced(self, fault: Planned) -> Fault:
         """A fault with its dollars, worked out from its use beyond the usual, hour by hour."""
-        from exporter.finops.rates import ratecard  # noqa: PLC0415 - only the truth needs prices
+        from exporter.pricing import ratecard  # noqa: PLC0415 - only the truth needs prices
 
         card = ratecard.load()
         org = self._orgs[fault.project.org_id]

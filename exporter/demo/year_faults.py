@@ -11,8 +11,8 @@ from fractions import Fraction
 from itertools import cycle
 from random import Random
 
-from exporter.compute.rates import DAY
 from exporter.demo.year_world import YearBranch, YearProject
+from exporter.pricing.domain.rates import DAY
 
 KINDS = ("spike", "step", "slow_leak", "stuck_awake")
 QUIET_DAYS = 45

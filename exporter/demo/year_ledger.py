@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from collectors.statements import STATEMENT_FIELDS
-from exporter.compute.accumulate import Life
-from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, Component
+from collectors.postgres.cluster.statements import STATEMENT_FIELDS
 from exporter.demo.year import Year, YearTenantHour
-from exporter.durable import tables
-from exporter.durable.tables import Place
-from exporter.ledger.ledger import Ledger
-from exporter.storage.notebook import Notebook
+from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, Component
+from exporter.sampling.counters import tables
+from exporter.sampling.counters.tables import Place
+from exporter.sampling.domain.accumulate import Life
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 
 if TYPE_CHECKING:
-    from exporter.compute.accumulate import Counters
+    from exporter.sampling.domain.accumulate import Counters
 
 Progress = Callable[[int], None]
 """Called with the end of each day that is written, in unix seconds."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from collectors.fingerprint import Fingerprint
-from exporter.drift.prints import PrintKey
+from collectors.postgres.database.fingerprint import Fingerprint
+from exporter.drift.fingerprint_store import PrintKey
 from exporter.settings import Settings
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collectors.fingerprint import Fingerprint
 from collectors.neon.models import Branch, Project
+from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals
-from exporter.drift.prints import Held, PrintKey, Prints
+from exporter.drift.fingerprint_store import Held, PrintKey, Prints
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 

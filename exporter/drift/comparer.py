@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
-from exporter.compute.drift import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
-from exporter.compute.tenants import TenantRules
 from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.baselines import Baseline, Baselines
-from exporter.drift.prints import Held, PrintKey, Prints
+from exporter.drift.domain.compare import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
+from exporter.drift.fingerprint_store import Held, PrintKey, Prints
 from exporter.drift.tenants import tenant_schemas
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
+from exporter.tenancy.domain.rules import TenantRules
 
 
 @dataclass(frozen=True, slots=True)

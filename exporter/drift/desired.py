@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.settings import Setting, canonical
-from exporter.compute.desired import ENDPOINT, PROJECT, Wanted
+from collectors.postgres.cluster.settings import Setting, canonical
+from exporter.drift.domain.desired import ENDPOINT, PROJECT, Wanted
 from exporter.settings.dsn import matches
 
 _CLOSED = ConfigDict(extra="forbid", hide_input_in_errors=True)

@@ -7,14 +7,14 @@ from typing import Protocol
 
 from collectors.base import Status
 from collectors.metric import Families
-from collectors.migrations import History, majority
 from collectors.neon.models import Project
-from exporter.compute.migrations import Manifest, Standing, behind, divergence, standing
+from collectors.postgres.database.migrations import History, majority
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
-from exporter.drift.history_book import KeptHistories
+from exporter.drift.domain.migrations import Manifest, Standing, behind, divergence, standing
+from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.history_store import KeptHistories
 from exporter.drift.manifests import ManifestError
-from exporter.drift.prints import PrintKey
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from exporter.compute.migrations import Expected, Manifest, ancestry
+from exporter.drift.domain.migrations import Expected, Manifest, ancestry
 
 
 class ManifestError(Exception):

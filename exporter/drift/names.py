@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from exporter.drift.prints import PrintKey
+from exporter.drift.fingerprint_store import PrintKey
 
 Ids = tuple[str, str]
 """Project id, branch id."""

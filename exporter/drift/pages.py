@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from exporter.compute.desired import SettingsDrift
-from exporter.compute.drift import ADDED, CHANGED, REMOVED, Change, Drift, IgnoreRule, TenantDrift
+from exporter.drift.domain.compare import ADDED, CHANGED, REMOVED, Change, Drift, IgnoreRule, TenantDrift
+from exporter.drift.domain.desired import SettingsDrift
 
 SIGNS = {ADDED: "+", REMOVED: "-", CHANGED: "~"}
 MOST_LINES = 60

@@ -8,8 +8,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collectors.base import NoDataError, Status
-from collectors.fingerprint import BusyError, Fingerprint, FingerprintCollector, FingerprintDelta
-from collectors.session import Deadlines, Visit, visit
+from collectors.postgres.database.fingerprint import BusyError, Fingerprint, FingerprintCollector, FingerprintDelta
+from collectors.postgres.session import Deadlines, Visit, visit
 
 DEADLINES = Deadlines(connect=10, session=120, statement=60, lock=0.3)
 """Wider than the agent's: somebody asked for it and waits, and 10,000 tables take two seconds."""

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from exporter.compute.drift import Drift, TenantDrift
+from exporter.core.api_pages import Details
+from exporter.core.state import State
 from exporter.drift import metrics, pages, settings_drift
 from exporter.drift.baselines import Baseline
 from exporter.drift.comparer import Comparer, Place, places
+from exporter.drift.domain.compare import Drift, TenantDrift
+from exporter.drift.fingerprint_store import Held, PrintKey, Prints
 from exporter.drift.histories import Histories
 from exporter.drift.names import Ids
-from exporter.drift.prints import Held, PrintKey, Prints
-from exporter.drift.rider import DriftRider, Scan
+from exporter.drift.scanner import DriftRider, Scan
 from exporter.drift.settings_drift import Found, SettingsJudge, SettingsKeeper
-from exporter.serving.details import Details
 from exporter.settings.drift import DriftSettings
-from exporter.state import State
 
 NAME = "drift"
 INTERVAL = 3600.0

@@ -8,16 +8,16 @@ from dataclasses import replace
 from collectors.metric import Families
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from collectors.settings import SettingsFacts
-from exporter.collecting.places import Compute
-from exporter.compute.desired import SettingsDrift, Wanted, against, between
-from exporter.compute.drift import IgnoreRule
+from collectors.postgres.cluster.settings import SettingsFacts
 from exporter.drift import metrics
 from exporter.drift.comparer import Place, rules_of_settings
 from exporter.drift.desired import Desired, DesiredError, platform_of
+from exporter.drift.domain.compare import IgnoreRule
+from exporter.drift.domain.desired import SettingsDrift, Wanted, against, between
+from exporter.drift.fingerprint_store import Held, PrintKey
 from exporter.drift.names import Ids
-from exporter.drift.prints import Held, PrintKey
-from exporter.drift.settings_book import ComputeIds, KeptSettings, SettingsBook
+from exporter.drift.settings_store import ComputeIds, KeptSettings, SettingsBook
+from exporter.sampling.computes import Compute
 from exporter.settings.drift import DriftSettings
 
 Found = Mapping[str, SettingsDrift]

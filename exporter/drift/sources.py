@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from collectors.fingerprint import Fingerprint
-from exporter.drift.desk import Desk
+from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.names import NoSuchBranchError, resolve
 from exporter.drift.scan import scan
+from exporter.drift.workspace import Desk
 
 Prints = Mapping[str, Fingerprint]
 """Fingerprints by database name."""

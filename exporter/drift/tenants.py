@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collectors.neon.models import Branch, Project
-from exporter.compute.allocate import SHARED
-from exporter.compute.tenants import TenantRules
+from exporter.cost.domain.allocate import SHARED
+from exporter.tenancy.domain.rules import TenantRules
 
 
 def tenant_schemas(

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.neon.client import NeonClient
-from exporter.compute.tenants import TenantRules
-from exporter.ledger.ledger import KeptLedger
-from exporter.posture.book import Book
-from exporter.posture.judgement import Judge, registry_of
+from exporter.posture.evaluation import Judge, registry_of
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.keystores import KeyStores
 from exporter.posture.outside import Buckets, Handshakes, Poolers
 from exporter.posture.publish import PosturePublisher
-from exporter.posture.rider import PostureRider
+from exporter.posture.scanner import PostureRider
 from exporter.posture.service import PostureService
-from exporter.posture.shelf import Shelf
 from exporter.posture.sources import NeonApi, Source, Sources
+from exporter.posture.store import Book
 from exporter.recovery.posture_source import DrillLedger
 from exporter.settings import Settings
+from exporter.storage.ledger.ledger import KeptLedger
+from exporter.tenancy.domain.rules import TenantRules
 
 if TYPE_CHECKING:
-    from exporter.wiring import Kept
+    from exporter.app.wiring import Kept
 
 
 def assemble(
@@ -52,7 +52,7 @@ def _publisher(ledger: KeptLedger) -> PosturePublisher | None:
 
 def sources_of(settings: Settings, client: NeonClient) -> tuple[Source, ...]:
     """Everything that the settings name."""
-    from exporter.wiring import pooler_conninfo  # noqa: PLC0415 - wiring assembles us
+    from exporter.app.wiring import pooler_conninfo  # noqa: PLC0415 - wiring assembles us
 
     posture, pace = settings.posture, settings.posture.pace
     found: list[Source] = [NeonApi(client, pace.api_seconds)]

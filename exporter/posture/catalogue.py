@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from exporter.compute.posture.finding import SEVERITIES, Severity
+from exporter.posture.domain.finding import SEVERITIES, Severity
 
 PROFILES = ("neon", "postgres", "pgbouncer", "vault", "s3", "api")
 EVALUATED = ("auto", "manual")

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, TypeVar, Union
 
 from collectors.base import Status
-from exporter.compute.posture.finding import Unread
+from exporter.posture.domain.finding import Unread
 
 _MARK = "unread"
 Fact = TypeVar("Fact")

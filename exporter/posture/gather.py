@@ -12,9 +12,9 @@ from typing import TypeVar
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
-from collectors.tenant_names import TenantNames
-from exporter.compute.posture.facts import DatabaseFacts, Facts, RegistryFacts, ServerFacts
-from exporter.compute.posture.facts_platform import (
+from collectors.postgres.database.tenant_names import TenantNames
+from exporter.posture.domain.facts import DatabaseFacts, Facts, RegistryFacts, ServerFacts
+from exporter.posture.domain.facts_platform import (
     Access,
     BranchFacts,
     BucketFacts,
@@ -25,15 +25,13 @@ from exporter.compute.posture.facts_platform import (
     ProjectFacts,
     VaultFacts,
 )
-from exporter.compute.posture.facts_platform import (
-    Compute as ComputeFacts,
-)
-from exporter.compute.posture.finding import NOT_ASKED, Known, Unread
-from exporter.compute.posture.policy import Policy
-from exporter.posture.book import FactKey
+from exporter.posture.domain.facts_platform import Compute as ComputeFacts
+from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
+from exporter.posture.domain.policy import Policy
+from exporter.posture.fact_cache import Shelved
 from exporter.posture.platform import Snapshots
 from exporter.posture.registry import Names, Registry
-from exporter.posture.shelf import Shelved
+from exporter.posture.store import FactKey
 
 Kind = TypeVar("Kind")
 

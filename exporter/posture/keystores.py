@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from collectors import vault as reader
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
-from collectors.security import NotRead
-from collectors.vault import Token, VaultSecurity, VaultTarget, read_vault
-from collectors.vault_login import approle, fixed, from_environment, kubernetes
-from exporter.compute.posture.facts_platform import StaticRole, TransitKey, VaultFacts
-from exporter.compute.posture.finding import Known, Unread
-from exporter.posture.shelf import Shelf
+from collectors.platforms import vault as reader
+from collectors.platforms.vault import Token, VaultSecurity, VaultTarget, read_vault
+from collectors.platforms.vault_login import approle, fixed, from_environment, kubernetes
+from collectors.postgres.database.security import NotRead
+from exporter.posture.domain.facts_platform import StaticRole, TransitKey, VaultFacts
+from exporter.posture.domain.finding import Known, Unread
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.sources import Outcome
 from exporter.settings.posture import VaultSettings
 from exporter.settings.secret import read_secret

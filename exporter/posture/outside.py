@@ -12,14 +12,14 @@ from psycopg.conninfo import conninfo_to_dict
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from collectors.pgbouncer import PoolerTarget
-from collectors.pgbouncer_config import read_pooler
-from collectors.s3 import BucketSecurity, BucketTarget, read_bucket
-from collectors.security import NotRead
-from collectors.tls import Handshake, TlsTarget, shake_hands
-from exporter.compute.posture.facts_platform import BucketFacts, HandshakeFacts, PoolerFacts, StoredObject
-from exporter.compute.posture.finding import Known, Unread
-from exporter.posture.shelf import Shelf
+from collectors.pgbouncer.config import read_pooler
+from collectors.pgbouncer.console import PoolerTarget
+from collectors.platforms.s3 import BucketSecurity, BucketTarget, read_bucket
+from collectors.platforms.tls import Handshake, TlsTarget, shake_hands
+from collectors.postgres.database.security import NotRead
+from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, PoolerFacts, StoredObject
+from exporter.posture.domain.finding import Known, Unread
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.sources import Outcome
 from exporter.settings.posture import BucketSettings
 from exporter.settings.sections import PoolerSettings

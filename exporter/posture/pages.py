@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from exporter.compute.posture.finding import Outcome
-from exporter.compute.posture.score import Score
 from exporter.posture.catalogue import Catalogue, Control
-from exporter.posture.judgement import Judgement
+from exporter.posture.domain.finding import Outcome
+from exporter.posture.domain.score import Score
+from exporter.posture.evaluation import Judgement
 from exporter.posture.waivers import Judged, Waiver
 
 MOST = 500

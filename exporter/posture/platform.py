@@ -10,8 +10,8 @@ from collectors.neon import security
 from collectors.neon.security import BranchSecurity, OrganizationSecurity, ProjectSecurity
 from collectors.neon.security_models import AnonymizedStatus, MaskingRule
 from collectors.neon.security_models import ApiKey as KeyRead
-from collectors.security import NotRead
-from exporter.compute.posture.facts_platform import (
+from collectors.postgres.database.security import NotRead
+from exporter.posture.domain.facts_platform import (
     ApiKey,
     ApiRole,
     BranchFacts,
@@ -24,7 +24,7 @@ from exporter.compute.posture.facts_platform import (
     ProjectFacts,
     Snapshot,
 )
-from exporter.compute.posture.finding import NOT_ASKED, Known, Unread
+from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
 
 CHANGED_SECONDS = 300.0
 """A status that was updated so long after its last run was changed since: the run itself updates it too."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from collectors.neon.models import Branch, Project
-from exporter.compute.posture.finding import Severity
-from exporter.compute.posture.policy import DAY, Policy
+from exporter.posture.domain.finding import Severity
+from exporter.posture.domain.policy import DAY, Policy
 from exporter.settings.dsn import matches
 from exporter.settings.posture import PostureSettings
 from exporter.settings.recovery import RecoveryTarget

@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from exporter.posture.catalogue import Catalogue
-from exporter.posture.judgement import Judgement, worst_by_control
+from exporter.posture.evaluation import Judgement, worst_by_control
 from exporter.posture.registry import ACCOUNT
 
 if TYPE_CHECKING:
-    from exporter.ledger.postgres_link import Cursor, Link
+    from exporter.storage.ledger.postgres_link import Cursor, Link
 
 PUBLISH_SECONDS = 3600.0
 _PLACES = 6

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from collectors.neon.models import Branch, Project
-from exporter.compute.allocate import SHARED
-from exporter.compute.posture.facts import RegistryFacts, TenantEntry
-from exporter.compute.posture.finding import NOT_ASKED, Known, Unread
-from exporter.compute.tenants import TenantRules
+from exporter.cost.domain.allocate import SHARED
+from exporter.posture.domain.facts import RegistryFacts, TenantEntry
+from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
+from exporter.tenancy.domain.rules import TenantRules
 
 TenantOf = Callable[[str], str]
 ACCOUNT = "__account__"

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from collectors.base import Status
-from collectors.security import GroupFound, NotRead, RoleFound, SecurityFacts, ServerFound
-from exporter.compute.posture.facts import AgentRole, DatabaseFacts, Extension, Group, Role, ServerFacts, Slot
-from exporter.compute.posture.finding import Known, Unread
-from exporter.drift.prints import PrintKey
+from collectors.postgres.database.security import GroupFound, NotRead, RoleFound, SecurityFacts, ServerFound
+from exporter.drift.fingerprint_store import PrintKey
+from exporter.posture.domain.facts import AgentRole, DatabaseFacts, Extension, Group, Role, ServerFacts, Slot
+from exporter.posture.domain.finding import Known, Unread
 
 _NO_VERSION = Unread(Status.NO_PRIVILEGE, "server_version_num was not among the settings")
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from collectors.metric import Families
-from exporter.compute.posture.facts import Facts
-from exporter.compute.posture.finding import Outcome, Unread
-from exporter.compute.posture.score import Score
 from exporter.posture import metrics
-from exporter.posture.judgement import Judgement, worst_by_control
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Outcome, Unread
+from exporter.posture.domain.score import Score
+from exporter.posture.evaluation import Judgement, worst_by_control
 from exporter.posture.registry import Registry
 from exporter.posture.waivers import Judged, Standing
 

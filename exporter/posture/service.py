@@ -15,18 +15,18 @@ from typing import Protocol
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from exporter.compute.posture.finding import Unread
+from exporter.core.api_pages import Details
+from exporter.core.state import State
 from exporter.posture import metrics, pages
-from exporter.posture.book import Book
 from exporter.posture.catalogue import Catalogue, CatalogueError
-from exporter.posture.judgement import Judge, Judgement
+from exporter.posture.domain.finding import Unread
+from exporter.posture.evaluation import Judge, Judgement
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.series import Seen, account_series, excess, project_series
 from exporter.posture.sources import Sources, forget_gone
-from exporter.serving.details import Details
-from exporter.state import State
-from exporter.storage.disk import Disk
+from exporter.posture.store import Book
 from exporter.storage.store import StoreError
+from exporter.storage.writer import Disk
 
 NAME = "posture"
 EXCESS = "posture_agent"

@@ -16,8 +16,8 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch
 from collectors.neon.security import Key, read_security
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.platform import branch_facts, organization_facts, project_facts, snapshots_of
-from exporter.posture.shelf import Shelf
 from exporter.storage.store import StoreError
 
 _log = logging.getLogger("neonmeter.posture")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from exporter.compute.posture.finding import Finding, Outcome
+from exporter.posture.domain.finding import Finding, Outcome
 from exporter.settings.posture import WaiverSettings
 
 

@@ -18,9 +18,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collectors.base import Epoch, NoDataError, Result, Server
-from collectors.fingerprint import Fingerprint, FingerprintCollector, FingerprintDelta
-from exporter.compute.drift import compare
-from exporter.recovery.book import Check
+from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector, FingerprintDelta
+from exporter.drift.domain.compare import compare
+from exporter.recovery.journal import Check
 from exporter.settings.recovery import Heartbeat, Sentinel
 
 STATEMENT_SECONDS = 120

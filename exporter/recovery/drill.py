@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from collectors.fingerprint import Fingerprint
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.models import Endpoint
+from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.recovery import checks
-from exporter.recovery.book import ABORTED, BEGAN, ENDED, FAILED, OK, Book, BookError, Check, Drill
 from exporter.recovery.drill_names import copy_name
+from exporter.recovery.journal import ABORTED, BEGAN, ENDED, FAILED, OK, Book, BookError, Check, Drill
 from exporter.recovery.steps import DrillError, Source, databases_of, find_copy, remove, wait_for_operations
 from exporter.recovery.writer import DrillWriter, Wanted
 from exporter.settings.dsn import DsnError

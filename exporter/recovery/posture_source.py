@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from collectors.base import Status
 from collectors.neon.inventory import Inventory
-from exporter.compute.posture.facts_platform import DrillFacts
-from exporter.compute.posture.finding import Unread
-from exporter.posture.shelf import Shelf
+from exporter.posture.domain.facts_platform import DrillFacts
+from exporter.posture.domain.finding import Unread
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.sources import Outcome
-from exporter.recovery.book import OK, Book, BookError, Drill, path_of
+from exporter.recovery.journal import OK, Book, BookError, Drill, path_of
 from exporter.settings import Settings
 from exporter.settings.dsn import matches
 

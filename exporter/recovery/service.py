@@ -15,13 +15,13 @@ from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
+from exporter.core.state import State
 from exporter.recovery import metrics
-from exporter.recovery.book import OK, Book, BookError, Drill, path_of
 from exporter.recovery.drill_names import began_at
+from exporter.recovery.journal import OK, Book, BookError, Drill, path_of
 from exporter.recovery.targets import earliest_restorable, target_of
 from exporter.settings import Settings
 from exporter.settings.recovery import RecoverySettings
-from exporter.state import State
 
 NAME = "recovery"
 INTERVAL = 60.0

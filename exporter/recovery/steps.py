@@ -11,8 +11,8 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, BranchPage, Model
 from collectors.neon.operations import read_operations
-from exporter.recovery.book import Book, Drill
 from exporter.recovery.drill_names import began_at
+from exporter.recovery.journal import Book, Drill
 from exporter.recovery.targets import earliest_restorable
 from exporter.recovery.writer import DrillWriter
 

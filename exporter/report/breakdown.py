@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from exporter.compute.close import USAGE
-from exporter.report.cents import cents_of_rows
+from exporter.cost.domain.close import USAGE
+from exporter.documents.cents import cents_of_rows
+from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
 from exporter.report.facts import NOT_TENANTS, LeafRow, ReviewFacts, tenant_name
-from exporter.report.tables import Cell, Column, Kind, Table, ratio, total_row
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.compute.bridge import EFFECTS, Move
-from exporter.compute.rates import DAY
-from exporter.report.cents import cents, cents_of_rows, money, percent
+from exporter.cost.domain.cost_variance import EFFECTS, Move
+from exporter.documents.cents import cents, cents_of_rows, money, percent
+from exporter.documents.tables import Cell, Column, Kind, Table, shown, total_row
+from exporter.documents.when import month_name
+from exporter.pricing.domain.rates import DAY
 from exporter.report.facts import ReviewFacts
-from exporter.report.tables import Cell, Column, Kind, Table, shown, total_row
-from exporter.report.when import month_name
 
 PLAIN: Mapping[str, str] = {
     "compute": "compute time",

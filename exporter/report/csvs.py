@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
-from exporter.compute.rates import decimal_text
+from exporter.documents.tables import Table, exact_rows
+from exporter.pricing.domain.rates import decimal_text
 from exporter.report.facts import ReviewFacts
 from exporter.report.review import Review
-from exporter.report.tables import Table, exact_rows
 
 LEAVES = ("org_id", "org", "project_id", "project", "branch_id", "branch", "tenant", "kind", "component", "cost_usd",
           "confidence")  # fmt: skip

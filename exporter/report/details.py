@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from exporter.compute.kpi import Counts
-from exporter.compute.kpi import unit_costs as compute_units
-from exporter.compute.rates import Component, day_text
-from exporter.report.cents import percent
+from exporter.cost.domain.kpi import Counts
+from exporter.cost.domain.kpi import unit_costs as compute_units
+from exporter.documents.cents import percent
+from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
+from exporter.pricing.domain.rates import Component, day_text
 from exporter.report.changes import PLAIN
 from exporter.report.facts import NOT_TENANTS, Month, ReviewFacts
-from exporter.report.tables import Cell, Column, Kind, Table, ratio, total_row
 
 _STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
 _STORAGE = (*_STORED, Component.INSTANT_RESTORE, Component.SNAPSHOT_STORAGE)

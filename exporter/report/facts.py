@@ -1,6 +1,6 @@
 """What the monthly review says, as frozen facts: exact amounts, no layout. Every file of it is made from these.
 
-Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.report.cents``).
+Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.documents.cents``).
 A part that there is no ground for (no budget, no forecast yet) is empty, and then no page has a section for it.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.compute.allocate import AGENT, IDLE, SHARED, Confidence
-from exporter.compute.bridge import Bridge
-from exporter.compute.close import Booking
-from exporter.compute.cost import UNATTRIBUTED
-from exporter.compute.kpi import Kpi
-from exporter.finops.close.close import ClosedMonth
-from exporter.finops.costs.costs import MonthCosts
-from exporter.finops.tags import Tagging
+from exporter.cost.allocation.costs import MonthCosts
+from exporter.cost.closing.close import ClosedMonth
+from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence
+from exporter.cost.domain.close import Booking
+from exporter.cost.domain.cost_variance import Bridge
+from exporter.cost.domain.kpi import Kpi
+from exporter.cost.tags import Tagging
+from exporter.pricing.domain.price import UNATTRIBUTED
 
 NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)
 CORRECTION = "Correction"

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from exporter.compute.bridge import bridge
-from exporter.compute.close import USAGE, Booking, Path
-from exporter.compute.cost import price
-from exporter.compute.day import DayWeights
-from exporter.compute.extra import ExtraLine, Leaves, extra_shares
-from exporter.compute.rates import DAY, RateCard, day_text, month_start, next_month
-from exporter.compute.tenants import AGENT
-from exporter.compute.use import TenantHour
-from exporter.finops.close.book import CloseBook
-from exporter.finops.close.close import ClosedMonth, closed
-from exporter.finops.costs.costs import SETTLED, Costs, MonthCosts
-from exporter.finops.costs.weights import WeightSource
-from exporter.finops.tags import Tagging
-from exporter.ledger.ledger import Ledger
+from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
+from exporter.cost.allocation.weights import WeightSource
+from exporter.cost.closing.close import ClosedMonth, closed
+from exporter.cost.closing.store import CloseBook
+from exporter.cost.domain.close import USAGE, Booking, Path
+from exporter.cost.domain.cost_variance import bridge
+from exporter.cost.domain.day import DayWeights
+from exporter.cost.domain.extra import ExtraLine, Leaves, extra_shares
+from exporter.cost.domain.use import TenantHour
+from exporter.cost.tags import Tagging
+from exporter.pricing.domain.price import price
+from exporter.pricing.domain.rates import DAY, RateCard, day_text, month_start, next_month
 from exporter.report.facts import CORRECTION, LeafRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
+from exporter.tenancy.domain.rules import AGENT
 
 if TYPE_CHECKING:
     from exporter.settings import Settings

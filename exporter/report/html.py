@@ -11,14 +11,14 @@ from fractions import Fraction
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from exporter.report.cents import cents, money
+from exporter.documents.cents import cents, money
+from exporter.documents.charts import Step, range_bar, sparkline, stacked_bars, waterfall
+from exporter.documents.tables import Cell, Kind, Table, shown
+from exporter.documents.when import month_name, month_short
 from exporter.report.changes import EFFECT_TITLES
-from exporter.report.charts import Step, range_bar, sparkline, stacked_bars, waterfall
 from exporter.report.facts import NOT_TENANTS, WORDS, Range, ReviewFacts
 from exporter.report.method import method
 from exporter.report.review import Review
-from exporter.report.tables import Cell, Kind, Table, shown
-from exporter.report.when import month_name, month_short
 from exporter.version import __version__
 
 if TYPE_CHECKING:

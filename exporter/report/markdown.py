@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from exporter.report.cents import cents, money
+from exporter.documents.cents import cents, money
+from exporter.documents.tables import shown
+from exporter.documents.when import month_name
 from exporter.report.review import Review, Todo
-from exporter.report.tables import shown
-from exporter.report.when import month_name
 
 MOST = 3900
 """Characters; chats cut at 4,000."""

@@ -11,20 +11,20 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-from exporter.compute.budget import Projection
-from exporter.compute.close import USAGE
-from exporter.compute.cost import GB
-from exporter.compute.kpi import Beside, Kpi, ratios
-from exporter.compute.outlook.anomaly import Anomaly, Policy
-from exporter.compute.outlook.forecast import Forecast
-from exporter.compute.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
-from exporter.finops.close.budget_spending import Scoping, projections
-from exporter.finops.close.budgets import budgets_of, judged, limits_of
-from exporter.finops.costs.costs import Costs
-from exporter.finops.outlook.daily import Daily
-from exporter.finops.outlook.forecast_book import KeptForecast, StoreForecasts
-from exporter.finops.outlook.outlook import HISTORY, Outlook, tenants_behind
-from exporter.finops.savings.waste_book import WasteBook
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budgets import budgets_of, judged, limits_of
+from exporter.cost.domain.budget import Projection
+from exporter.cost.domain.close import USAGE
+from exporter.cost.domain.kpi import Beside, Kpi, ratios
+from exporter.cost.domain.outlook.anomaly import Anomaly, Policy
+from exporter.cost.domain.outlook.forecast import Forecast
+from exporter.cost.outlook.daily import Daily
+from exporter.cost.outlook.outlook import HISTORY, Outlook, tenants_behind
+from exporter.cost.outlook.store import KeptForecast, StoreForecasts
+from exporter.cost.savings.store import WasteBook
+from exporter.pricing.domain.price import GB
+from exporter.pricing.domain.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
 from exporter.report.facts import (
     AnomalyRow,
     BudgetRow,
@@ -37,7 +37,7 @@ from exporter.report.facts import (
     WasteRow,
 )
 from exporter.report.gather import Part, Sources
-from exporter.storage.notebook import Notebook
+from exporter.storage.key_values import Notebook
 
 _ZERO = Fraction()
 _EXPLAINED = 10

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from exporter.compute.cost import UNATTRIBUTED
-from exporter.compute.rates import DAY, Component, day_text
-from exporter.finops.costs.rows import CostReport
-from exporter.finops.tags import Tagging
-from exporter.ledger.ledger import Ledger
-from exporter.report.cents import percent
+from exporter.cost.allocation.rows import CostReport
+from exporter.cost.tags import Tagging
+from exporter.documents.cents import percent
+from exporter.documents.when import instant
+from exporter.pricing.domain.price import UNATTRIBUTED
+from exporter.pricing.domain.rates import DAY, Component, day_text
 from exporter.report.facts import Finding, Month
-from exporter.report.when import instant
+from exporter.storage.ledger.ledger import Ledger
 
 
 def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...]) -> tuple[Finding, ...]:

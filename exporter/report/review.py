@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from exporter.compute.close import USAGE
+from exporter.cost.domain.close import USAGE
+from exporter.documents.cents import cents, money, percent
+from exporter.documents.tables import Table
+from exporter.documents.when import instant, month_name
 from exporter.report import breakdown, changes, details
-from exporter.report.cents import cents, money, percent
 from exporter.report.changes import Mover
 from exporter.report.facts import NOT_TENANTS, ReviewFacts
-from exporter.report.tables import Table
-from exporter.report.when import instant, month_name
 
 
 @dataclass(frozen=True, slots=True)

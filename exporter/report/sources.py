@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from exporter.durable.statements import Durable
-from exporter.durable.tenancy import Tenancy
-from exporter.finops.close.declared import extra_lines
-from exporter.finops.costs.weights import tenant_facts
-from exporter.finops.desk import book_of, names_of
-from exporter.finops.rates import ratecard
-from exporter.finops.tags import Tagging
-from exporter.ledger.ledger import open_ledger
-from exporter.ledger.postgres import PostgresLedger
+from exporter.app.wiring import ROOMS, rules_of
+from exporter.cost.allocation.weights import tenant_facts
+from exporter.cost.closing.declared import extra_lines
+from exporter.cost.tags import Tagging
+from exporter.cost.workspace import book_of, names_of
+from exporter.pricing import ratecard
 from exporter.report.focus.rows import Party
 from exporter.report.gather import Sources
+from exporter.sampling.counters.statements import Durable
 from exporter.settings import Settings
-from exporter.storage.notebook import Notebook
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import open_ledger
+from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS, rules_of
+from exporter.tenancy.store import Tenancy
 
 
 @contextmanager

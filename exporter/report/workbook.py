@@ -10,9 +10,9 @@ from decimal import Decimal
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from exporter.documents.tables import Kind, Table, cell_value, shown
+from exporter.documents.when import month_name
 from exporter.report.review import Review
-from exporter.report.tables import Kind, Table, cell_value, shown
-from exporter.report.when import month_name
 
 if TYPE_CHECKING:
     from xlsxwriter.worksheet import Worksheet  # type: ignore[import-untyped]

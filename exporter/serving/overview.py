@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from collectors import pgbouncer
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from collectors.pgbouncer_shows import MAXWAIT, POOLS, VERSION_INFO
-from collectors.wake import WakeState
-from exporter.collecting.places import Compute, computes
-from exporter.collecting.readings import NAME as VISIT
-from exporter.collecting.visits import Plan
-from exporter.finops.costs import costs
-from exporter.finops.costs import metrics as cost_metrics
+from collectors.pgbouncer import console as pgbouncer
+from collectors.pgbouncer.shows import MAXWAIT, POOLS, VERSION_INFO
+from collectors.wake.policy import WakeState
+from exporter.core.state import Entry, State
+from exporter.cost.allocation import costs
+from exporter.cost.allocation import metrics as cost_metrics
+from exporter.sampling.computes import Compute, computes
+from exporter.sampling.readings import NAME as VISIT
+from exporter.sampling.visits import Plan
 from exporter.serving.page import Overview, PoolerRow, TargetRow, TenantCostRow
 from exporter.serving.snapshot import Snapshot
-from exporter.state import Entry, State
 
 _ACTIVE = next(each.metric for each in POOLS if "cl_active" in each.names)
 _WAITING = next(each.metric for each in POOLS if "cl_waiting" in each.names)

@@ -14,16 +14,16 @@ import yaml
 
 from collectors.base import Target
 from collectors.metric import Families
-from exporter import selfmetrics
 from exporter.awake import awake
-from exporter.collecting.readings import WAKE
-from exporter.finops.costs import costs
-from exporter.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
+from exporter.core import selfmetrics
+from exporter.core.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
+from exporter.core.state import State
+from exporter.cost.allocation import costs
+from exporter.sampling.readings import WAKE
 from exporter.serving.overview import Sources, overview, target_rows
 from exporter.serving.page import Overview, TargetRow
 from exporter.serving.snapshot import Snapshot, SnapshotBuilder
 from exporter.settings import Settings
-from exporter.state import State
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
 LEDGER_FIGURES = frozenset({costs.COLLECTOR, awake.COLLECTOR, WAKE})

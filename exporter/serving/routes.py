@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from exporter.selfmetrics import SCRAPE_BYTES, SCRAPES, SelfMetrics
+from exporter.core.api_pages import PREFIX, Details
+from exporter.core.selfmetrics import SCRAPE_BYTES, SCRAPES, SelfMetrics
 from exporter.serving import runbooks
-from exporter.serving.details import PREFIX, Details
 from exporter.serving.http import Request, Response, text_response
 from exporter.serving.page import Overview, TargetRow, render_index, render_targets, target_as_dict
 from exporter.serving.snapshot import Snapshot

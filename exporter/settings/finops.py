@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from exporter.compute.rates import plan_named
+from exporter.pricing.domain.rates import plan_named
 from exporter.settings.budgets import ExtraLines
 from exporter.settings.section import Secret, Section
 

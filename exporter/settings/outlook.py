@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from exporter.compute.outlook.anomaly import Policy
+from exporter.cost.domain.outlook.anomaly import Policy
 from exporter.settings.section import Section
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from exporter.compute.posture.finding import SEVERITIES
-from exporter.compute.posture.policy import Policy
+from exporter.posture.domain.finding import SEVERITIES
+from exporter.posture.domain.policy import Policy
 from exporter.settings.section import Section
 
 _USUAL = Policy()

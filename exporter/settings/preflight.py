@@ -9,14 +9,14 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from collectors import ALL
-from exporter.compute.tenants import TenantRule, check_rules
-from exporter.finops.costs import declared_weights
-from exporter.finops.rates.ratecard import RateCardError, load
+from exporter.cost.allocation import declared_weights
+from exporter.pricing.ratecard import RateCardError, load
 from exporter.settings.dsn import DsnError, Place, fill
 from exporter.settings.posture_problems import problems_of_posture
 from exporter.settings.secret import SecretError, read_secret
 from exporter.settings.sections import TenantRuleSettings
 from exporter.settings.tree import Settings
+from exporter.tenancy.domain.rules import TenantRule, check_rules
 
 _PLACE = Place("ep-example", "ep-example.host", "project-id", "project", "branch-id", "branch")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from exporter.compute.wasting.waste import Policy
+from exporter.cost.domain.waste.waste import Policy
 from exporter.settings.section import Section
 
 Days = Annotated[float, Field(gt=0, le=3650)]

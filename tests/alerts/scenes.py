@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collectors.metric import Unit
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 from exporter.serving.render import escape_label, header
 from tests.alerts.rules import ALERTS, WATCHDOG, alerts, seconds
 from tests.alerts.unit_tests import WORLD, cases, expand

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 from exporter.demo.twin import Twin
 from tests.alerts.chain import chain
 from tests.alerts.mixins import ASKS, PAGE, Ask, page

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from dashboards import thresholds
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 from tests.alerts.rules import ALERTS, WATCHDOG, Rule, alerts, files, recorded, rules
 from tests.alerts.unit_tests import cases, written
 from tests.fix_prometheus import binary

@@ -10,7 +10,7 @@ import shlex
 
 import pytest
 
-from exporter.cli import build_parser
+from exporter.commands.main import build_parser
 from tests.alerts.rules import ALERTS, alerts
 from tests.alerts.test_rules import metrics_of, real
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from exporter.commands.http_client import ask
-from exporter.commands.table import table
 from exporter.demo.api import TwinApi, serve_named
+from exporter.documents.terminal import table
 from tests.bench.measure import Verdict, cpu_seconds, load, print_verdicts, rss_megabytes
 from tests.bench.serving import FORMS, Client, Times
 from tests.fix_agent import Agent

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.fingerprint import Fingerprint, FingerprintCollector
-from exporter.commands.table import table
-from exporter.compute.drift import compare_tenants
+from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector
 from exporter.demo.postgres import Cluster
+from exporter.documents.terminal import table
+from exporter.drift.domain.compare import compare_tenants
 from tests.bench.measure import cpu_seconds, rss_megabytes
 from tests.fix_postgres import bin_dir, cluster
 

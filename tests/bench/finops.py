@@ -19,20 +19,20 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from exporter.commands.table import table
-from exporter.compute.rates import DAY
-from exporter.compute.tenants import TenantRules
+from exporter.app.wiring import ROOMS
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.allocation.rows import CostReport
+from exporter.cost.allocation.weights import TenantFacts
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
-from exporter.durable.statements import Durable
-from exporter.durable.tenancy import Tenancy
-from exporter.finops.costs.costs import Costs
-from exporter.finops.costs.rows import CostReport
-from exporter.finops.costs.weights import TenantFacts
-from exporter.finops.rates import ratecard
-from exporter.ledger.ledger import SqliteLedger
+from exporter.documents.terminal import table
+from exporter.pricing import ratecard
+from exporter.pricing.domain.rates import DAY
+from exporter.sampling.counters.statements import Durable
+from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
+from exporter.tenancy.domain.rules import TenantRules
+from exporter.tenancy.store import Tenancy
 
 FIRST = "2026-07"
 """A month of 31 days: 744 hours."""

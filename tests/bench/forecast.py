@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from exporter.commands.table import table
-from exporter.compute.outlook.anomaly import KINDS, Anomaly, Policy
-from exporter.compute.rates import DAY, next_month
+from exporter.cost.domain.outlook.anomaly import KINDS, Anomaly, Policy
+from exporter.cost.outlook.daily import Daily, DailyCosts
+from exporter.cost.outlook.outlook import Outlook
 from exporter.demo.year import Year
 from exporter.demo.year_faults import Fault
-from exporter.finops.outlook.daily import Daily, DailyCosts
-from exporter.finops.outlook.outlook import Outlook
-from exporter.finops.rates import ratecard
+from exporter.documents.terminal import table
+from exporter.pricing import ratecard
+from exporter.pricing.domain.rates import DAY, next_month
 from tests.bench.year_days import YearLedger
 
 DAYS = (1, 10, 20)

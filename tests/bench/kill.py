@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from exporter.commands.table import table
-from tests.exporter.ledger_kills import Damage, kill
+from exporter.documents.terminal import table
+from tests.exporter.storage.ledger_kills import Damage, kill
 from tests.fix_postgres import PASSWORD, cluster
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.commands.table import table
+from exporter.documents.terminal import table
 
 _TICK = os.sysconf("SC_CLK_TCK")
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
-from exporter.commands.table import table
-from exporter.compute.rates import Component
-from exporter.demo.fleet import NOBODY, OBSERVERS, OURS, Fleet, Observer, Sum, simulate, totals
-from exporter.finops.rates import ratecard
+from exporter.documents.terminal import table
+from exporter.pricing import ratecard
+from exporter.pricing.domain.rates import Component
 from tests.bench.measure import Verdict, print_verdicts
+from tests.fleet.fleet import NOBODY, OBSERVERS, OURS, Fleet, Observer, Sum, simulate, totals
 
 CU = Fraction(1, 4)
 PLANS = {"Launch": "launch_v3", "Scale": "scale_v3"}

@@ -27,22 +27,22 @@ import psycopg
 
 from collectors.base import Server, Target
 from collectors.metric import Scope
-from collectors.session import visit
-from collectors.wake import EndpointFacts
-from exporter.app import tune_interpreter
-from exporter.collecting.places import Compute
-from exporter.collecting.readings import Readings
-from exporter.commands.table import table
-from exporter.compute.tenants import TenantRule, TenantRules
+from collectors.postgres.session import visit
+from collectors.wake.policy import EndpointFacts
+from exporter.app.agent import tune_interpreter
+from exporter.app.wiring import ROOMS
+from exporter.core.state import State
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
-from exporter.durable.statements import Durable
+from exporter.documents.terminal import table
+from exporter.sampling.computes import Compute
+from exporter.sampling.counters.statements import Durable
+from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import Place
-from exporter.state import State
-from exporter.storage.disk import Disk
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from tests.bench import many_statements
 from tests.bench.measure import Verdict, children, cpu_seconds, family_cpu_seconds, load, print_verdicts
 

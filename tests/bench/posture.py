@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
-from exporter.commands.table import table
-from exporter.compute.posture.evaluate import evaluate
-from exporter.compute.posture.facts import Facts
-from exporter.compute.posture.finding import Outcome
-from exporter.compute.posture.policy import Policy
-from exporter.drift.prints import PrintKey
+from collectors.postgres.database.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
+from exporter.documents.terminal import table
+from exporter.drift.fingerprint_store import PrintKey
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Outcome
+from exporter.posture.domain.policy import Policy
 from exporter.posture.scans import database_facts, server_facts
 from tests.bench.measure import cpu_seconds, load
 from tests.fix_postgres import cluster

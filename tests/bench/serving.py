@@ -320,7 +320,7 @@ def memory(targets: int) -> None:
     import pydantic_settings
     import yaml
 
-    from exporter.selfmetrics import AGENT, SelfMetrics
+    from exporter.core.selfmetrics import AGENT, SelfMetrics
 
     assert all((apscheduler, httpx, psycopg, pydantic_settings, yaml))
     metrics = SelfMetrics()

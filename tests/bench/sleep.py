@@ -21,12 +21,12 @@ from typing import Any
 
 import psycopg
 
-from collectors.evidence import APPLICATION_NAME
-from exporter.commands.table import table
+from collectors.postgres.evidence import APPLICATION_NAME
 from exporter.demo.compute import Compute
 from exporter.demo.postgres import PostgresStartError
 from exporter.demo.truth import awake_seconds
 from exporter.demo.twin import Twin, TwinSettings
+from exporter.documents.terminal import table
 from tests.bench.measure import Verdict, load, print_verdicts
 from tests.fix_agent import Agent
 

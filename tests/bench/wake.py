@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from collectors.wake import WakePolicy, bound_seconds
-from exporter.commands.table import table
-from exporter.compute.rates import Component
+from collectors.wake.policy import WakePolicy, bound_seconds
 from exporter.demo.compute import Compute
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import parse
-from exporter.finops.rates import ratecard
+from exporter.documents.terminal import table
+from exporter.pricing import ratecard
+from exporter.pricing.domain.rates import Component
 from tests.bench.measure import Verdict, load, print_verdicts
 from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, project, wake_world, watching
 from tests.bench.wake_trace import USER, Added, Player, Reasons, Span, added, awake_spans, seconds_of, trace

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from exporter.compute.cost import UsageFact
-from exporter.compute.rates import DAY
 from exporter.demo.year import Year
-from exporter.finops.costs.counters import Counted, CounterKey
-from exporter.ledger.ledger import Changes, Through
+from exporter.pricing.domain.price import UsageFact
+from exporter.pricing.domain.rates import DAY
+from exporter.storage.ledger.cost_counters import Counted, CounterKey
+from exporter.storage.ledger.ledger import Changes, Through
 
 
 class YearLedger:

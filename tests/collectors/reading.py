@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import psycopg
 
 from collectors.base import Epoch, Reading, Server, SqlCollector, Status
-from collectors.session import Deadlines, Visit, visit
+from collectors.postgres.session import Deadlines, Visit, visit
 from exporter.demo.postgres import Cluster
 
 EPOCH = Epoch("ep-test", 1_000.0, 2_000.0)

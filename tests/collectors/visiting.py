@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from collectors.session import Deadlines, Visit, visit
+from collectors.postgres.session import Deadlines, Visit, visit
 from exporter.demo.postgres import Cluster
 from tests.collectors.reading_fake import FakeCollector
 

@@ -10,7 +10,7 @@ from typing import Any
 import promql_parser as promql
 
 from collectors.metric import Kind
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 
 TARGET_LABELS = {"job", "instance"}
 RATES = {"rate", "irate", "increase"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 from tests.dashboards import asking, promql, rules
 from tests.dashboards.seeded.world import exposition, seeded_prometheus
 from tests.fix_prometheus import Prometheus

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 from exporter.demo.postgres import free_port
 from exporter.demo.twin import Twin
 from exporter.settings import load

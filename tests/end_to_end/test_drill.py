@@ -19,7 +19,7 @@ import yaml
 
 from exporter.demo.api import WRITE_KEY
 from exporter.demo.twin import Twin, TwinSettings
-from exporter.recovery.book import Book
+from exporter.recovery.journal import Book
 from tests.fix_agent import AgentMaker
 from tests.fix_twin_world import app_dsn, wait_for
 

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 import yaml
 
-from exporter.cli import FINDINGS, OK, USAGE, main
+from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
-from exporter.ledger.file import lines
-from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.file import lines
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
-from tests.exporter.ledger.test_ledger_postgres import emptied, opened
+from tests.exporter.storage.ledger.test_ledger_postgres import emptied, opened
 from tests.fix_agent import Agent, AgentMaker
 from tests.fix_postgres import PASSWORD, cluster
 from tests.fix_twin import Twin, TwinMaker

@@ -22,9 +22,10 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors import ALL, pgbouncer
+from collectors import ALL
 from collectors.metric import Kind
-from exporter.catalog import CATALOG
+from collectors.pgbouncer import console as pgbouncer
+from exporter.app.catalog import CATALOG
 from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.twin import Twin, TwinSettings
 from tests.fix_agent import Agent

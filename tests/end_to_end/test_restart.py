@@ -18,15 +18,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.metric import Kind, Scope
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
+from exporter.app.wiring import ROOMS
 from exporter.commands.http_client import ask, wait_until_ready
+from exporter.core.selfmetrics import ADDED_AWAKE
 from exporter.demo.postgres import free_port
 from exporter.demo.twin import Twin
 from exporter.demo.worldfile import parse
-from exporter.ledger.ledger import SqliteLedger
-from exporter.selfmetrics import ADDED_AWAKE
+from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
 from tests.end_to_end.pinned_world import ALONE, EAGER, wake_all
 from tests.fix_agent import Agent, AgentMaker, Samples
 from tests.fix_twin_world import wait_for

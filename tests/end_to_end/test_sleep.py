@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.evidence import APPLICATION_NAME
+from collectors.postgres.evidence import APPLICATION_NAME
 from tests.bench.sleep import ADDED_AT_MOST, AS_SHIPPED, TEN_MINUTES, USER, Night, Touches, print_night, watch
 
 ONCE: Touches = {("bookshop", "main"): (17,), ("bookshop", "staging"): ()}

@@ -16,18 +16,18 @@ from collectors import ALL
 from collectors.base import Status, Target
 from collectors.metric import Scope
 from collectors.neon.models import Endpoint
-from collectors.wake import EndpointFacts
-from exporter.collecting.places import Compute
-from exporter.collecting.readings import Readings
-from exporter.compute.tenants import TenantRule, TenantRules
+from collectors.wake.policy import EndpointFacts
+from exporter.core.state import State
 from exporter.demo.postgres import Cluster
-from exporter.durable.statements import ROOMS, Durable
+from exporter.sampling.computes import Compute
+from exporter.sampling.counters.statements import ROOMS, Durable
+from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import Place
-from exporter.state import State
-from exporter.storage.disk import Disk
 from exporter.storage.store import Store
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from tests.collectors.reading import visited
 from tests.fix_postgres import PASSWORD
 

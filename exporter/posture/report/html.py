@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from exporter.compute.posture.finding import Severity
+from exporter.posture.domain.finding import Severity
 from exporter.posture.pages import instant
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.report.report import ControlRow, Report, Row

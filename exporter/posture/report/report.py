@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from exporter.compute.posture.finding import Finding, Outcome
-from exporter.compute.posture.score import Score, scores, worst
 from exporter.posture.catalogue import Catalogue, Control, Framework
-from exporter.posture.judgement import Judgement
+from exporter.posture.domain.finding import Finding, Outcome
+from exporter.posture.domain.score import Score, scores, worst
+from exporter.posture.evaluation import Judgement
 from exporter.posture.pages import ordered
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.waivers import Judged, Standing, Waiver

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.commands.table import counted, table
-from exporter.compute.posture.finding import Severity
+from exporter.documents.terminal import counted, table
+from exporter.posture.domain.finding import Severity
 from exporter.posture.report.report import ControlRow, Report, Row
 from exporter.posture.report.words import WORDS
 

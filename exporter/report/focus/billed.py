@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
-from exporter.compute.close import USAGE, InvoiceLine, LineKey, Path
-from exporter.compute.weights import largest_remainder
+from exporter.cost.domain.close import USAGE, InvoiceLine, LineKey, Path
+from exporter.cost.domain.weights import largest_remainder
 from exporter.report.focus.charges import Charge, Part
 
 Slot = tuple[LineKey, Path]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.compute.allocate import Share
-from exporter.compute.cost import GB, MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
-from exporter.compute.rates import Component, Rate, RateCard, next_month
-from exporter.compute.weights import Confidence, largest_remainder
+from exporter.cost.domain.allocate import Share
+from exporter.cost.domain.weights import Confidence, largest_remainder
+from exporter.pricing.domain.price import GB, MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
+from exporter.pricing.domain.rates import Component, Rate, RateCard, next_month
 
 PLACES = 15
 """Decimals of a quantity: with a price of up to twelve, the cost still fits a 38-digit decimal."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.compute.cost import MONTHLY, UsageFact, bucket_hours
-from exporter.compute.rates import DAY, METRIC_COMPONENTS, Component, RateCard
-from exporter.compute.weights import largest_remainder
+from exporter.cost.domain.weights import largest_remainder
+from exporter.pricing.domain.price import MONTHLY, UsageFact, bucket_hours
+from exporter.pricing.domain.rates import DAY, METRIC_COMPONENTS, Component, RateCard
 from exporter.report.focus.charges import Charge
 
 

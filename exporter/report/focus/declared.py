@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from fractions import Fraction
 
-from exporter.compute.close import USAGE, Booking, InvoiceLine, LineKey, Path
-from exporter.compute.extra import Category
-from exporter.compute.rates import day_text, decimal_text, next_month
+from exporter.cost.domain.close import USAGE, Booking, InvoiceLine, LineKey, Path
+from exporter.cost.domain.extra import Category
+from exporter.documents.when import zulu
+from exporter.pricing.domain.rates import day_text, decimal_text, next_month
 from exporter.report.facts import CORRECTION, WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.charges import PLACES
 from exporter.report.focus.json_text import json_text
 from exporter.report.focus.rows import Party, Row, common
-from exporter.report.when import zulu
 
 _FREQUENCIES = {Category.PURCHASE: "Recurring", Category.TAX: "Recurring"}
 

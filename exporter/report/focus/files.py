@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from exporter.compute.rates import RateCard, day_text
+from exporter.documents.when import zulu
+from exporter.pricing.domain.rates import RateCard, day_text
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import charges
@@ -15,7 +16,6 @@ from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, 
 from exporter.report.focus.days import Weights, by_day
 from exporter.report.focus.declared import correction_rows, declared_rows, missing_rows
 from exporter.report.focus.rows import Party, Row, Rows
-from exporter.report.when import zulu
 
 VERSIONS = ("1.4", "1.2")
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 
-from exporter.compute.rates import METRIC_COMPONENTS, Component, RateCard, day_text, decimal_text, to_decimal
+from exporter.documents.when import zulu
+from exporter.pricing.domain.rates import METRIC_COMPONENTS, Component, RateCard, day_text, decimal_text, to_decimal
 from exporter.report.facts import WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import PLACES, RATIO_PLACES, Charge, Part
 from exporter.report.focus.json_text import json_text
-from exporter.report.when import zulu
 
 Row = dict[str, str]
 UNITS: Mapping[Component, str] = {

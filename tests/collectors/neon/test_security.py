@@ -12,7 +12,7 @@ from collectors.neon.inventory import refresh
 from collectors.neon.models import Branch, Project
 from collectors.neon.security import BranchSecurity, Masking, OrganizationSecurity, SecurityPass, read_security
 from collectors.neon.security_models import Jwks, Permission, Role
-from collectors.security import NotRead
+from collectors.postgres.database.security import NotRead
 from exporter.demo.api import TwinApi, serve
 from exporter.demo.meter import Meter
 from exporter.demo.world import World

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from collectors.metric import Kind
-from exporter.catalog import CATALOG
+from exporter.app.catalog import CATALOG
 
 END = 1_787_234_400  # 2026-08-20 14:00 UTC, a Thursday: the end of everything, and the time of every query.
 SCRAPE_SECONDS = 120

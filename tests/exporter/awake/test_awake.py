@@ -14,16 +14,16 @@ import pytest
 from collectors.base import Observation, Target
 from collectors.metric import Metric, Scope
 from collectors.neon.models import Endpoint
-from collectors.wake import EndpointFacts
+from collectors.wake.policy import EndpointFacts
+from exporter.app.wiring import ROOMS
 from exporter.awake.awake import AUTOSCALING_MIN, LEDGER, Awake, metrics
-from exporter.cli import main
-from exporter.collecting.places import Compute
-from exporter.compute.awake import Keeper, Sighting
-from exporter.finops.rates.ratecard import load
-from exporter.ledger.ledger import SqliteLedger, UsageFact
+from exporter.commands.main import main
+from exporter.pricing.ratecard import load
+from exporter.sampling.computes import Compute
+from exporter.sampling.domain.awake_shares import Keeper, Sighting
 from exporter.settings.dsn import Place
+from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store, StoreError
-from exporter.wiring import ROOMS
 
 HOUR = 3600
 T0 = 1_795_400_000 // HOUR * HOUR

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.compute.cost import GB
-from exporter.compute.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
+from exporter.app.wiring import ROOMS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
-from exporter.durable import tables
-from exporter.ledger.ledger import SqliteLedger
-from exporter.storage.notebook import Notebook
+from exporter.pricing.domain.price import GB
+from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
+from exporter.sampling.counters import tables
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
 
 SMALL = Year(branches=60)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from collectors.base import Status
-from collectors.migrations import History, Migration
-from collectors.settings import Setting, SettingsFacts
-from tests.exporter.compute.test_drift import ORDERS, made, table
+from collectors.postgres.cluster.settings import Setting, SettingsFacts
+from collectors.postgres.database.migrations import History, Migration
+from tests.exporter.drift.domain.test_compare import ORDERS, made, table
 from tests.exporter.drift.world import CHILD, MAIN, World, world
 
 WITH_COLUMN = ORDERS | {("column", "shop", "orders.tmp"): "int"}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.settings import SettingsCollector, SettingsFacts, canonical
-from exporter.compute.desired import against, between
+from collectors.postgres.cluster.settings import SettingsCollector, SettingsFacts, canonical
 from exporter.demo.postgres import Cluster
 from exporter.drift.desired import Desired, DesiredError, platform_of
+from exporter.drift.domain.desired import against, between
 from tests.collectors.reading import admin, read
 
 PROJECT = Project.model_validate(

@@ -10,30 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from collectors.base import Reading, Status
-from collectors.fingerprint import NAME, FingerprintDelta
 from collectors.metric import Families
-from collectors.migrations import NAME as MIGRATIONS
-from collectors.migrations import History, MigrationFacts
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.settings import SettingsFacts
-from exporter.collecting.places import Compute, computes
-from exporter.compute.tenants import TenantRule, TenantRules
+from collectors.postgres.cluster.settings import SettingsFacts
+from collectors.postgres.database.fingerprint import NAME, FingerprintDelta
+from collectors.postgres.database.migrations import NAME as MIGRATIONS
+from collectors.postgres.database.migrations import History, MigrationFacts
+from exporter.core.api_pages import Details
+from exporter.core.state import State
 from exporter.drift.approvals import Approvals
 from exporter.drift.comparer import Comparer
-from exporter.drift.history_book import HistoryBook
-from exporter.drift.prints import DRIFT_SCHEMA, PrintKey, Prints
-from exporter.drift.rider import DriftRider
+from exporter.drift.fingerprint_store import DRIFT_SCHEMA, PrintKey, Prints
+from exporter.drift.history_store import HistoryBook
+from exporter.drift.scanner import DriftRider
 from exporter.drift.service import DriftService
-from exporter.drift.settings_book import SettingsBook
 from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
-from exporter.serving.details import Details
+from exporter.drift.settings_store import SettingsBook
+from exporter.sampling.computes import Compute, computes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.drift import DriftSettings
-from exporter.state import State
-from exporter.storage.disk import Disk
 from exporter.storage.store import Store
-from tests.exporter.compute.test_drift import Objects, made
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
+from tests.exporter.drift.domain.test_compare import Objects, made
 
 MAIN, CHILD = PrintKey("p1", "br-main", "app"), PrintKey("p1", "br-child", "app")
 

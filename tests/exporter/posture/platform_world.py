@@ -11,23 +11,23 @@ from typing import Any
 
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory, refresh
+from exporter.app.wiring import rules_of
+from exporter.core.api_pages import Details
+from exporter.core.state import State
 from exporter.demo.api import TwinApi, serve
 from exporter.demo.meter import Meter
 from exporter.demo.world import World
 from exporter.demo.worldfile import build_world, load
-from exporter.posture.book import POSTURE_SCHEMA, Book
-from exporter.posture.judgement import Judge, Judgement
+from exporter.posture.evaluation import Judge, Judgement
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.report.report import Report, report_of
 from exporter.posture.service import PostureService
-from exporter.posture.shelf import Shelf
 from exporter.posture.sources import NeonApi, Sources
-from exporter.serving.details import Details
+from exporter.posture.store import POSTURE_SCHEMA, Book
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import Settings
-from exporter.state import State
-from exporter.storage.disk import Disk
 from exporter.storage.store import Store
-from exporter.wiring import rules_of
+from exporter.storage.writer import Disk
 from tests.fix_twin import MovableClock
 
 NOW = 1_795_000_000.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.compute.posture.finding import Severity
+from exporter.posture.domain.finding import Severity
 
 Steps = tuple[tuple[str, str], ...]
 """Who runs what: ``a`` and ``b`` log in, ``admin`` is a superuser. A leak: the last step shows b's secret."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
-from exporter.compute.posture.evaluate import evaluate
-from exporter.compute.posture.facts import Facts
-from exporter.compute.posture.finding import Finding, Outcome, Severity
-from exporter.compute.posture.policy import Policy
+from collectors.postgres.database.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
 from exporter.demo.postgres import Cluster
-from exporter.drift.prints import PrintKey
+from exporter.drift.fingerprint_store import PrintKey
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Finding, Outcome, Severity
+from exporter.posture.domain.policy import Policy
 from exporter.posture.scans import database_facts, server_facts
 from tests.exporter.posture.scene_world import MAKE_ROLES, ROLES, SCHEMAS, SECRET, TENANT_ROLES, WORLD
 from tests.exporter.posture.scenes import Scene, Steps

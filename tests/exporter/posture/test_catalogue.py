@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.compute.posture.evaluate import judged_controls
-from exporter.compute.posture.finding import SEVERITIES, Severity
 from exporter.posture.catalogue import _LOADER, Catalogue, CatalogueError, load_catalogue
+from exporter.posture.domain.evaluate import judged_controls
+from exporter.posture.domain.finding import SEVERITIES, Severity
 
 SHIPPED = Path(__file__).parents[3] / "exporter" / "posture"
 

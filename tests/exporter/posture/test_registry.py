@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collectors.base import Status
 from collectors.neon.models import Branch, Project
-from exporter.compute.posture.evaluate import evaluate
-from exporter.compute.posture.facts import Facts, RegistryFacts
-from exporter.compute.posture.finding import Outcome, Unread
-from exporter.compute.posture.policy import Policy
-from exporter.compute.tenants import TenantRule, TenantRules
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts, RegistryFacts
+from exporter.posture.domain.finding import Outcome, Unread
+from exporter.posture.domain.policy import Policy
 from exporter.posture.registry import Names, Registry
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
 
 SHOP = Project(id="p1", name="shop")
 MAIN = Branch(id="br1", project_id="p1", name="main")

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from exporter.posture.book import DAY
 from exporter.posture.report.html import html
 from exporter.posture.report.markdown import markdown
 from exporter.posture.report.ocsf import as_ocsf
 from exporter.posture.report.plain import as_csv, as_json, before_of
 from exporter.posture.report.report import Report
 from exporter.posture.report.terminal import as_text, one_control
+from exporter.posture.store import DAY
 from tests.exporter.posture.platform_world import Platform, platform
 from tests.exporter.posture.test_service import WAIVERS
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.compute.posture.evaluate import judged_controls
-from exporter.compute.posture.finding import Outcome, Severity
 from exporter.demo.postgres import Cluster
+from exporter.posture.domain.evaluate import judged_controls
+from exporter.posture.domain.finding import Outcome, Severity
 from tests.exporter.posture.scenes import SCENES, Scene
 from tests.exporter.posture.staging import Stage, about_us, stage, worst
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from collectors.security import SecurityCollector
-from exporter.compute.posture.finding import Finding, Outcome
-from exporter.compute.posture.policy import Policy
+from collectors.postgres.database.security import SecurityCollector
 from exporter.demo.postgres import Cluster, give_to_server
+from exporter.posture.domain.finding import Finding, Outcome
+from exporter.posture.domain.policy import Policy
 from tests.collectors.certificates import make
 from tests.exporter.posture.staging import POLICY, judged, scanned
 from tests.fix_postgres import ALL, QUICK, cluster

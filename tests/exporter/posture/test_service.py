@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.compute.posture.facts import AgentRole, DatabaseFacts, Group, ServerFacts
 from exporter.demo.faults import Fault
-from exporter.posture.book import DAY
+from exporter.posture.domain.facts import AgentRole, DatabaseFacts, Group, ServerFacts
+from exporter.posture.store import DAY
 from tests.exporter.posture.platform_world import NOW, Platform, platform
 
 WAIVERS = [

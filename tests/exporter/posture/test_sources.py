@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from collectors.neon.inventory import Inventory
-from exporter.compute.posture.evaluate import evaluate
-from exporter.compute.posture.facts import Facts, RegistryFacts, TenantEntry
-from exporter.compute.posture.facts_platform import BucketFacts, HandshakeFacts, VaultFacts
-from exporter.compute.posture.finding import Outcome
-from exporter.compute.posture.policy import Policy
 from exporter.demo.postgres import Cluster, free_port
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts, RegistryFacts, TenantEntry
+from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, VaultFacts
+from exporter.posture.domain.finding import Outcome
+from exporter.posture.domain.policy import Policy
+from exporter.posture.fact_cache import Shelf
 from exporter.posture.keystores import KeyStores
 from exporter.posture.outside import Buckets, Handshakes
-from exporter.posture.shelf import Shelf
 from exporter.posture.sources import Source, Sources
 from exporter.settings.posture import BucketSettings, VaultSettings
 from tests.exporter.drift.world import inventory

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 from exporter.demo.postgres import Cluster
-from exporter.ledger.postgres import PostgresLedger
 from exporter.posture.publish import PUBLISH_SECONDS, PosturePublisher
 from exporter.posture.sql import VIEW_NAMES
-from tests.exporter.ledger.test_ledger_postgres import maker
+from exporter.storage.ledger.postgres import PostgresLedger
 from tests.exporter.posture.platform_world import platform
 from tests.exporter.posture.test_service import WAIVERS
+from tests.exporter.storage.ledger.test_ledger_postgres import maker
 
 DOCS = Path(__file__).parents[3] / "docs"
 ROLE = "neonmeter_finops_reader"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.compute.posture.finding import Finding, Outcome, Severity
+from exporter.posture.domain.finding import Finding, Outcome, Severity
 from exporter.posture.waivers import Standing, Waiver, judge
 
 NOW = 1_800_000_000.0

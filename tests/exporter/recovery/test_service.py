@@ -13,16 +13,16 @@ from collectors.metric import Families, Metric, Series
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
+from exporter.core.state import State
 from exporter.recovery import metrics
-from exporter.recovery.book import BEGAN, ENDED, FAILED, OK, Book, Drill
 from exporter.recovery.drill_names import copy_name
+from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Book, Drill
 from exporter.recovery.posture_source import drill_facts
 from exporter.recovery.service import Known, RecoveryService, observe
 from exporter.recovery.targets import earliest_restorable
 from exporter.settings import Settings
 from exporter.settings.recovery import RecoverySettings, RecoveryTarget
-from exporter.state import State
-from tests.exporter.recovery.test_book import drill
+from tests.exporter.recovery.test_journal import drill
 
 NOW = 1_795_000_000.0
 HOUR, DAY = 3600.0, 86400.0

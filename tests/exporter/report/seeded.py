@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from exporter.app.wiring import ROOMS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.ledger.ledger import SqliteLedger
-from exporter.storage.notebook import Notebook
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
 
 MONTHS = 3
 """March to May 2026: the price of compute falls, snapshots begin to cost, an organisation changes its plan."""

@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from exporter.compute.rates import DAY, HOUR, day_seconds
-from exporter.compute.wasting.waste import Findings, Waste
-from exporter.compute.weights import Confidence
-from exporter.finops.close.close import ClosedMonth
-from exporter.finops.costs.costs import Costs
-from exporter.finops.costs.weights import HoursOnly
-from exporter.finops.rates.ratecard import load
-from exporter.finops.savings.waste_book import WasteBook
-from exporter.finops.tags import Tagging
-from exporter.ledger.ledger import SqliteLedger, UsageFact
+from exporter.app.wiring import ROOMS
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.allocation.weights import HoursOnly
+from exporter.cost.closing.close import ClosedMonth
+from exporter.cost.domain.waste.waste import Findings, Waste
+from exporter.cost.domain.weights import Confidence
+from exporter.cost.savings.store import WasteBook
+from exporter.cost.tags import Tagging
+from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.ratecard import load
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import Sources, gather
 from exporter.report.html import html
 from exporter.report.parts import add_anomalies, add_reconciliation, add_waste
 from exporter.report.review import review_of
-from exporter.storage.notebook import Notebook
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store
-from exporter.wiring import ROOMS
 
 MARCH = day_seconds("2026-03-01")
 

@@ -14,13 +14,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from exporter.cli import main
-from exporter.finops.costs.rows import CostReport
-from exporter.report.cents import cents, money
+from exporter.commands.main import main
+from exporter.cost.allocation.rows import CostReport
+from exporter.documents.cents import cents, money
+from exporter.documents.tables import Kind, shown
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import Sources
 from exporter.report.review import Review, review_of
-from exporter.report.tables import Kind, shown
 from tests.exporter.report.seeded import write_settings
 
 MONTH = "2026-05"
@@ -173,7 +173,7 @@ def test_what_cannot_be_done_is_one_clear_line(
 
 def test_an_open_month_says_so(config: Path, opened: tuple[Sources, object], tmp_path: Path) -> None:
 
-    from exporter.compute.rates import DAY
+    from exporter.pricing.domain.rates import DAY
     from exporter.report.gather import gather
     from exporter.report.html import html
     from exporter.report.parts import PARTS
@@ -226,8 +226,8 @@ def test_settings_of_the_report_are_checked(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_shorter_month_is_no_smaller_use(facts: ReviewFacts) -> None:
     """The same on each day: what changed is the calendar, and the mover says so."""
-    from exporter.compute.bridge import Bridge, Item, Move
-    from exporter.compute.rates import Component
+    from exporter.cost.domain.cost_variance import Bridge, Item, Move
+    from exporter.pricing.domain.rates import Component
     from exporter.report.changes import branch_movers
 
     assert facts.last is not None

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from exporter.serving.http import BadRequestError, HttpServer, Limits, Request, Response, parse_head, text_response
-from tests.exporter.served import TestView, endpoint, families, serving
+from tests.exporter.serving.served import TestView, endpoint, families, serving
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from exporter.serving.page import (
     span,
     usd,
 )
-from tests.exporter.served import overview
+from tests.exporter.serving.served import overview
 
 NOW = 1_795_000_000.0
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from collectors.base import Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit, Value
 from exporter.serving.render import Renderer, header, number, render
-from tests.exporter.served import COST, SIZE, endpoint
+from tests.exporter.serving.served import COST, SIZE, endpoint
 
 GAUGE = Metric("pg_test_thing", Kind.GAUGE, Unit.NONE, Scope.BRANCH, "A \\ thing.", ("datname", "user"), max_series=5)
 BRANCH = Target(Scope.BRANCH, ("p", "b"))

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from exporter.selfmetrics import AGENT, SCRAPES, SelfMetrics
+from exporter.core.selfmetrics import AGENT, SCRAPES, SelfMetrics
 from exporter.serving.http import Request
 from exporter.serving.routes import refuse_reload, takes_members
-from tests.exporter.served import TestView, endpoint, families, overview, plain, serving
+from tests.exporter.serving.served import TestView, endpoint, families, overview, plain, serving
 from tests.fix_prometheus import PrometheusFactory
 
 PACKED = {"Accept-Encoding": "gzip"}

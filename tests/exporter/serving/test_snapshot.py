@@ -13,7 +13,7 @@ from collectors.base import Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.serving.render import render
 from exporter.serving.snapshot import EMPTY, SLOTS, SnapshotBuilder
-from tests.exporter.served import CALLS, MARK, SIZE, endpoint, families, plain
+from tests.exporter.serving.served import CALLS, MARK, SIZE, endpoint, families, plain
 from tests.fix_prometheus import promtool_check
 
 

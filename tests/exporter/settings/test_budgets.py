@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.compute.extra import Base, Category, Split
-from exporter.compute.rates import day_seconds
-from exporter.finops.close.declared import extra_lines
+from exporter.cost.closing.declared import extra_lines
+from exporter.cost.domain.extra import Base, Category, Split
+from exporter.pricing.domain.rates import day_seconds
 from exporter.settings import SettingsError, load
 
 

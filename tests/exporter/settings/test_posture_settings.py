@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.compute.posture.policy import Policy
+from exporter.posture.domain.policy import Policy
 from exporter.posture.policy import policy_of
 from exporter.settings.posture import PostureSettings
 from exporter.settings.posture_problems import problems_of_posture

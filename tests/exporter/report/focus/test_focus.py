@@ -17,24 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from exporter.compute.close import Booking, InvoiceLine, Leaf, LineKey
-from exporter.compute.close import Path as LeafPath
-from exporter.compute.cost import UsageFact
-from exporter.compute.extra import Base, Category, ExtraLine
-from exporter.compute.rates import HOUR, RateCard
-from exporter.compute.weights import Confidence
-from exporter.finops.close.book import CLOSE_SCHEMA, sqlite_book
-from exporter.finops.close.close import Closer
-from exporter.finops.costs.costs import Costs
-from exporter.finops.rates.ratecard import load as load_card
-from exporter.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
-from exporter.report.cents import cents
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.closing.close import Closer
+from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
+from exporter.cost.domain.close import Booking, InvoiceLine, Leaf, LineKey
+from exporter.cost.domain.close import Path as LeafPath
+from exporter.cost.domain.extra import Base, Category, ExtraLine
+from exporter.cost.domain.weights import Confidence
+from exporter.documents.cents import cents
+from exporter.pricing.domain.price import UsageFact
+from exporter.pricing.domain.rates import HOUR, RateCard
+from exporter.pricing.ratecard import load as load_card
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14
 from exporter.report.focus.days import daily_usage
 from exporter.report.focus.files import Focus, focus_files, focus_of
 from exporter.report.focus.rows import Party
 from exporter.report.gather import Sources, gather
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
 from tests.exporter.report.seeded import year
 
@@ -69,7 +69,7 @@ def closed_store(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def _rooms() -> dict[str, tuple[str, ...]]:
-    from exporter.wiring import ROOMS
+    from exporter.app.wiring import ROOMS
 
     return dict(ROOMS)
 
@@ -209,8 +209,8 @@ def test_usage_without_a_price_is_left_out_not_shown_as_free(tmp_path: Path) -> 
 
 
 def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
-    from exporter.finops.costs.weights import HoursOnly
-    from exporter.finops.tags import Tagging
+    from exporter.cost.allocation.weights import HoursOnly
+    from exporter.cost.tags import Tagging
 
     store = Store.open(folder / "one.db", {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA})
     try:

@@ -1,0 +1,1 @@
+"""What stands beside the databases: key stores, buckets, TLS handshakes."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: one guarded session a visit, and what collectors read in it."""

@@ -1,0 +1,1 @@
+"""What one visit reads in database `postgres`: the whole cluster."""

@@ -1,0 +1,1 @@
+"""What scans read inside user databases."""

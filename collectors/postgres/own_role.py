@@ -1,0 +1,66 @@
+"""What our own role may do too much: for `neonmeter check`, before anything is set up.
+
+Source: pg_roles and pg_auth_members. Roles that it could become count, because SET ROLE is one statement away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.metric import Families, Metric
+from collectors.postgres import query
+
+NAME = "own_role"
+NEEDED = frozenset({"pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"})
+"""pg_monitor and what it brings."""
+_SQL = """WITH RECURSIVE mine (oid) AS (
+    SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
+    UNION SELECT m.roleid FROM mine JOIN pg_catalog.pg_auth_members AS m ON m.member = mine.oid
+)
+SELECT r.rolname::text AS name, r.rolname = current_user AS own, r.rolsuper AS superuser, r.rolcreaterole AS createrole,
+       r.rolcreatedb AS createdb, r.rolreplication AS replication, r.rolbypassrls AS bypassrls
+  FROM mine JOIN pg_catalog.pg_roles AS r ON r.oid = mine.oid ORDER BY own DESC, name"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRole:
+    """Our role, and what it has that it does not need, in words."""
+
+    name: str
+    excess: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRoleCollector:
+    """Reads it."""
+
+    name: str = NAME
+    interval: float = 3600.0
+    metrics: tuple[Metric, ...] = ()
+    probes: tuple[str, ...] = ()
+
+    def queries(self, server: Server) -> tuple[Query, ...]:
+        """One question."""
+        del server
+        return (Query("roles", _SQL),)
+
+    def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
+        """:class:`OwnRole`.
+
+        Raises:
+            NoDataError: it was not answered.
+        """
+        del epoch
+        rows = list(query.records(results.get("roles")))
+        if not rows:
+            raise NoDataError("our own role was not told")
+        told = []
+        for row in rows:
+            has = [name for name in ("superuser", "createrole", "createdb", "replication", "bypassrls") if row[name]]
+            if row["own"]:
+                told += has
+            elif row["name"] not in NEEDED:
+                told.append(f"member of {row['name']}" + (f" ({', '.join(has)})" if has else ""))
+        return Reading(Families(), len(rows), OwnRole(str(rows[0]["name"]), tuple(told)))

@@ -1,0 +1,1 @@
+"""May we connect now? Pure rules over state, evidence and time."""

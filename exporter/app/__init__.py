@@ -1,0 +1,1 @@
+"""The composition root: the list of features, start and stop, reload, schedule."""

@@ -1,0 +1,189 @@
+"""The jobs of a running agent: rounds over Neon and the computes, poolers, money, and publishing all of it.
+
+A round looks at Neon first and visits right after, because only fresh evidence may justify a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from collectors.base import Status
+from collectors.metric import Scope
+from exporter.app.schedule import Schedule
+from exporter.app.wiring import Wiring
+from exporter.core import selfmetrics
+from exporter.core.state import Entry, State
+from exporter.serving.http import HttpServer
+from exporter.serving.overview import Sources
+from exporter.serving.publisher import Publisher
+from exporter.settings import PoolerSettings
+from exporter.storage.store import StoreError
+
+PINNED_SECONDS = 15.0
+"""Computes that never suspend are looked at this often: watching keeps nothing awake there."""
+POSTURE_SECONDS = 10.0
+"""Whether a source of posture is due is asked this often; each has its own pace (posture.pace)."""
+PUBLISH_CHECK_SECONDS = 0.5
+_log = logging.getLogger("neonmeter.rounds")
+
+
+class Rounds:
+    """Runs one wiring's jobs; `swap` replaces it by another."""
+
+    def __init__(self, wiring: Wiring, publisher: Publisher, server: HttpServer) -> None:
+        self.wiring = wiring
+        self._publisher = publisher
+        self._server = server
+        self._metrics = wiring.kept.metrics
+        self._schedule = self._plan()
+        self._notes: dict[str, str] = {}
+        self._first = True
+
+    def start(self) -> None:
+        """Begin with the first round at once."""
+        self._schedule.start()
+
+    async def swap(self, wiring: Wiring) -> None:
+        """Run another wiring from now on. What Neon told is kept where it is still asked the same way."""
+        old = self.wiring
+        await self._schedule.stop(self._grace())
+        if old.settings.neon == wiring.settings.neon:
+            wiring.feeds.known = old.feeds.known
+        self.wiring = wiring
+        state = wiring.kept.state
+        wanted = {key for pooler in wiring.settings.pgbouncer for key in instances(state, pooler.name)}
+        self._forget_poolers({target.key for _, target, _ in state.entries()} - wanted)
+        self._first = True
+        self._schedule = self._plan()
+        self._schedule.start()
+        await old.close()
+
+    def _grace(self) -> float:
+        # A visit ends well within this. What takes longer waits for an API that does not answer; and a container that
+        # is still there after 10 seconds is killed.
+        return self.wiring.settings.sampling.session_seconds + 1
+
+    async def stop(self) -> None:
+        """Start nothing more, let what runs end, publish once more."""
+        await self._schedule.stop(self._grace())
+        self._publish()
+        await self.wiring.close()
+
+    def _plan(self) -> Schedule:
+        settings = self.wiring.settings
+        intervals, sampling = settings.intervals, settings.sampling
+        schedule = Schedule(
+            on_bug=lambda name: self._metrics.inc(selfmetrics.ROUNDS, (name, "bug")),
+            on_missed=lambda name: self._metrics.inc(selfmetrics.ROUNDS_MISSED, (name,)),
+        )
+
+        def every(name: str, seconds: float, job: Callable[[], Awaitable[None]], first_in: float = 0.0) -> None:
+            schedule.every(name, seconds, lambda: self._guarded(name, job), first_in=first_in)
+
+        every("round", min(intervals.inventory_seconds, sampling.tick_seconds), self._round)
+        every("pinned", PINNED_SECONDS, self._pinned, first_in=PINNED_SECONDS)
+        every("consumption", intervals.consumption_seconds, self._consume, first_in=intervals.consumption_seconds)
+        every("operations", intervals.operations_seconds, self._operations, first_in=intervals.operations_seconds)
+        every("posture", POSTURE_SECONDS, self._posture, first_in=POSTURE_SECONDS)
+        for pooler in settings.pgbouncer:
+            every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
+        schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
+        return schedule
+
+    async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """A full disk or a damaged file is told in one line and tried again; serving goes on with what there is."""
+        try:
+            await job()
+        except StoreError as problem:
+            self._metrics.inc(selfmetrics.ROUNDS, (name, "store_error"))
+            if self._notes.get("store") != str(problem):
+                _log.error("%s", problem)  # a person can act on the line, not on a traceback
+            self._notes["store"] = str(problem)
+            return
+        self._notes.pop("store", None)
+        self._metrics.inc(selfmetrics.ROUNDS, (name, "ok"))
+
+    async def _round(self) -> None:
+        feeds = self.wiring.feeds
+        found = await feeds.look()
+        if found is None:
+            return
+        self._publisher.seen_inventory = True
+        await self.wiring.tenants.look(found)
+        await self.wiring.awake.look(found)
+        await self.wiring.visitor.round(found)
+        await self.wiring.drift.look(found)
+        await self.wiring.recovery.look(found, feeds.known.snapshots)
+        await self.wiring.posture.look(found)
+        if self._first:
+            self._first = False
+            await asyncio.gather(self._consume(), feeds.read_operations())
+
+    async def _pinned(self) -> None:
+        found = self.wiring.feeds.known.inventory
+        if found is not None:
+            await self.wiring.visitor.round(found, only_pinned=True)
+
+    async def _consume(self) -> None:
+        feeds, tenants = self.wiring.feeds, self.wiring.tenants
+        await tenants.read_snapshots(feeds.known.inventory)
+        feeds.known.snapshots = tenants.snapshots
+        await feeds.consume()
+
+    async def _operations(self) -> None:
+        await self.wiring.feeds.read_operations()
+
+    async def _posture(self) -> None:
+        await self.wiring.posture.read(self.wiring.feeds.known.inventory)
+
+    def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
+        async def read() -> None:
+            began = time.time()
+            await self.wiring.read_pooler(pooler)
+            self._forget_poolers(gone_instances(self.wiring.kept.state, pooler.name, began))
+
+        return read
+
+    def _forget_poolers(self, gone: set[str]) -> None:
+        state = self.wiring.kept.state
+        state.forget(frozenset(target.key for _, target, _ in state.entries()) - gone, ("pooler:",))
+
+    async def _publish_if_due(self) -> None:
+        if self._publisher.due(self.wiring.settings.intervals.publish_seconds):
+            self._publish()
+
+    def _publish(self) -> None:
+        wiring = self.wiring
+        self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
+        with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
+            self._metrics.set(selfmetrics.LEDGER_BYTES, wiring.kept.store.path.stat().st_size)
+        self._publisher.publish(
+            Sources(
+                inventory=wiring.feeds.known.inventory,
+                plans=wiring.visitor.plans,
+                wake_states=wiring.kept.wake_states.all(),
+                notes=(*self._notes.values(), *wiring.posture.notes(), *wiring.feeds.notes()),
+                next_round=self._schedule.next_due("round"),
+                refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
+            )
+        )
+
+
+def instances(state: State, pooler: str) -> dict[str, Entry]:
+    """What is known of one PgBouncer, by target: a name with many addresses is ``name:address:port`` for each."""
+    return {
+        target.key: entry
+        for _, target, entry in state.entries()
+        if target.scope is Scope.POOLER and f"{target.labels[0]}:".startswith(f"{pooler}:")
+    }
+
+
+def gone_instances(state: State, pooler: str, began: float) -> set[str]:
+    """Those that a reading which began then did not meet: pods come and go. Without an answer, nobody knows which."""
+    known = instances(state, pooler)
+    met = {key for key, entry in known.items() if entry.last.at >= began}
+    return known.keys() - met if any(known[key].last.status is Status.OK for key in met) else set()

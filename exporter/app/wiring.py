@@ -1,0 +1,287 @@
+"""What depends on the settings, built as a whole: a reload builds a new one and swaps it, or keeps the old.
+
+The store, the state and the served snapshot outlive a reload; clients, rules, policies and the schedule do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from collectors.neon.client import NeonClient
+from collectors.pgbouncer import console as pgbouncer
+from collectors.pgbouncer.console import PoolerTarget
+from exporter.awake.awake import ROOMS as AWAKE_ROOMS
+from exporter.awake.awake import Awake
+from exporter.awake.rounds import AwakeRounds
+from exporter.core import selfmetrics, tracing
+from exporter.core.api_pages import Details
+from exporter.core.selfmetrics import SelfMetrics
+from exporter.core.state import State
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.allocation.weights import tenant_facts
+from exporter.cost.closing.store import CLOSE_SCHEMA
+from exporter.cost.cost_round import Money
+from exporter.cost.outlook.store import OUTLOOK_SCHEMA
+from exporter.cost.workspace import book_of
+from exporter.drift.approvals import approvals_of
+from exporter.drift.comparer import Comparer
+from exporter.drift.fingerprint_store import DRIFT_SCHEMA, Prints
+from exporter.drift.history_store import HistoryBook
+from exporter.drift.scanner import DriftRider
+from exporter.drift.service import DriftService
+from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
+from exporter.drift.settings_store import SettingsBook
+from exporter.posture.assemble import assemble
+from exporter.posture.service import PostureService
+from exporter.posture.store import POSTURE_SCHEMA
+from exporter.pricing import ratecard
+from exporter.recovery.service import RecoveryService
+from exporter.sampling.control_plane import Feeds
+from exporter.sampling.counters.statements import ROOMS as DURABLE_ROOMS
+from exporter.sampling.counters.statements import Durable
+from exporter.sampling.readings import Readings
+from exporter.sampling.scanner import Rider
+from exporter.sampling.schema_sizes import SchemaSizes
+from exporter.sampling.tenant_readings import TenantReadings
+from exporter.sampling.user_databases import UserDatabases
+from exporter.sampling.visits import OnEvidence, Visitor, WakeStates, policy_of
+from exporter.settings import PoolerSettings, Settings
+from exporter.settings.dsn import Place, conninfo
+from exporter.settings.preflight import tenant_rules
+from exporter.settings.secret import read_secret
+from exporter.storage.key_values import NOTEBOOK_SCHEMA, Notebook
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
+from exporter.storage.store import Store
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRules
+from exporter.tenancy.store import ROOMS as TENANCY_ROOMS
+from exporter.tenancy.store import Tenancy
+
+ROOMS = {
+    **DURABLE_ROOMS,
+    **TENANCY_ROOMS,
+    **AWAKE_ROOMS,
+    "ledger": LEDGER_SCHEMA,
+    "close": CLOSE_SCHEMA,
+    "notebook": NOTEBOOK_SCHEMA,
+    "outlook": OUTLOOK_SCHEMA,
+    "drift": DRIFT_SCHEMA,
+    "posture": POSTURE_SCHEMA,
+}
+"""Every room of the store."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What outlives a reload."""
+
+    store: Store
+    disk: Disk
+    state: State
+    metrics: SelfMetrics
+    durable: Durable
+    tenancy: Tenancy
+    ledger: KeptLedger
+    books: Disk
+    """Where the ledger's work is done: a database that is away holds up nobody else's."""
+    wake_states: WakeStates
+    awake: Awake
+    details: Details
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def open(cls, settings: Settings, state: State, metrics: SelfMetrics, details: Details | None = None) -> Kept:
+        """Open the store and everything that lives in it.
+
+        Raises:
+            StoreError: the ledger's file cannot be used.
+        """
+        store = Store.open(settings.ledger.path, ROOMS)
+        disk = Disk()
+        rules = rules_of(settings)
+        durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
+        wake_states, awake = WakeStates(store, disk), Awake(store)
+        ledger = open_ledger(settings, store)
+        books = disk if settings.ledger.url is None else Disk()
+        details = details or Details()
+        return cls(store, disk, state, metrics, durable, tenancy, ledger, books, wake_states, awake, details)
+
+    def close(self) -> None:
+        """Finish what is being written, then close the file."""
+        self.books.close()
+        self.disk.close()
+        self.ledger.close()
+        self.store.close()
+
+
+@dataclass(slots=True)
+class Wiring:
+    """One generation of everything that depends on the settings."""
+
+    settings: Settings
+    client: NeonClient
+    feeds: Feeds
+    visitor: Visitor
+    awake: AwakeRounds
+    tenants: TenantReadings
+    drift: DriftService
+    posture: PostureService
+    kept: Kept
+    recovery: RecoveryService
+
+    async def read_pooler(self, pooler: PoolerSettings) -> None:
+        """One reading of one PgBouncer (of every address behind its name)."""
+        target = PoolerTarget(pooler.name, lambda: pooler_conninfo(pooler))
+        deadline = self.settings.sampling.session_seconds
+        with tracing.span("pgbouncer", pooler=pooler.name):
+            for observation in await pgbouncer.observe(target, deadline_seconds=deadline):
+                self.kept.state.put(observation, interval=pooler.interval_seconds)
+
+    async def close(self) -> None:
+        """Close the connections to Neon."""
+        await self.client.aclose()
+
+
+def rules_of(settings: Settings) -> TenantRules:
+    """The tenants' rules; the role of our own DSN is the agent itself."""
+    templates = [settings.postgres.dsn, *(override.dsn for override in settings.postgres.overrides)]
+    own = {str(conninfo_to_dict(template).get("user") or "") for template in templates if template}
+    return TenantRules(tenant_rules(settings.tenants), own_roles=own - {""})
+
+
+def pooler_conninfo(pooler: PoolerSettings) -> str:
+    """The console's connection string, with the password as it is now."""
+    password = read_secret(pooler.password, pooler.password_file)
+    parameters = {key: str(value) for key, value in conninfo_to_dict(pooler.dsn).items() if value is not None}
+    return make_conninfo("", **(parameters | ({"password": password} if password is not None else {})))
+
+
+def wire(settings: Settings, kept: Kept) -> Wiring:
+    """Build a generation. Opens no connection.
+
+    Raises:
+        RateCardError: the rate card cannot be used.
+        TenantRulesError: a tenant rule cannot work.
+    """
+    card = ratecard.load(settings.cost.rate_card)
+    rules = rules_of(settings)
+    notebook = Notebook(kept.store)
+    client = neon_client(settings, kept.metrics)
+    facts = tenant_facts(settings, kept.durable, kept.tenancy, rules)
+    costs = Costs(kept.ledger, facts, card, plan=settings.cost.plan)
+    feeds = _feeds(settings, kept, client, costs, rules)
+
+    def reach(place: Place) -> str | None:
+        return conninfo(settings.postgres, place)
+
+    readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
+    sizes = SchemaSizes(
+        durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
+    )  # fmt: skip
+    riding, drift = _drift(settings, kept, sizes, readings, rules=rules)
+    guard, posture = assemble(settings, kept, rules, client)
+    riders: list[Rider] = [sizes]
+    riders += [riding] if settings.drift.enabled else []
+    riders += [guard] if settings.posture.enabled else []
+    users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
+    visitor = Visitor(
+        settings.sampling,
+        conninfo=reach,
+        readings=readings,
+        users=users,
+        states=kept.wake_states,
+        metrics=kept.metrics,
+        clock=kept.clock,
+    )
+    awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
+    tenants = TenantReadings(kept.tenancy, kept.disk, client)
+    visitor.on_evidence = _both(awake.sample, tenants.sample)
+    readings.on_sizes, sizes.on_reading, kept.awake.on_parts = tenants.databases, tenants.schemas, tenants.kept
+    kept.tenancy.use(rules)
+    kept.awake.use(card, kept.ledger, settings.cost.plan)
+    kept.durable.use(rules, settings.sampling.top_statements)
+    recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
+    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, posture, kept, recovery)
+
+
+def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rules: TenantRules) -> Feeds:
+    return Feeds(
+        settings,
+        client=client,
+        state=kept.state,
+        ledger=kept.ledger,
+        costs=costs,
+        money=Money(settings, costs, kept.ledger, kept.store, rules),
+        notebook=Notebook(kept.store),
+        metrics=kept.metrics,
+        disk=kept.disk,
+        books=kept.books,
+        closed=lambda month: bool(book_of(kept.ledger, kept.store).of(month)),
+        clock=kept.clock,
+    )
+
+
+def _drift(
+    settings: Settings, kept: Kept, sizes: SchemaSizes, readings: Readings, *, rules: TenantRules
+) -> tuple[DriftRider, DriftService]:
+    prints = Prints(kept.store)
+    judge, keeper = SettingsJudge(settings.drift), SettingsKeeper(SettingsBook(kept.store))
+    if settings.drift.enabled:
+        readings.on_settings = keeper.keep
+        readings.wanted_settings = judge.desired.names if judge.desired else ()
+    rider = DriftRider(
+        prints,
+        kept.disk,
+        kept.state,
+        book=HistoryBook(kept.store),
+        own_roles=sizes.own_roles,
+        column_order=settings.drift.column_order,
+        clock=kept.clock,
+    )
+    service = DriftService(
+        settings.drift,
+        Comparer(settings.drift, prints, approvals_of(settings), rules),
+        judge=judge,
+        keeper=keeper,
+        prints=prints,
+        rider=rider,
+        state=kept.state,
+        details=kept.details,
+        clock=kept.clock,
+    )
+    return rider, service
+
+
+def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:
+    async def tell(*seen: Any) -> None:
+        await first(*seen)
+        await second(*seen)
+
+    return tell
+
+
+def neon_client(settings: Settings, metrics: SelfMetrics | None = None) -> NeonClient:
+    """A client for the configured API; requests are counted in ``metrics``."""
+    neon = settings.neon
+
+    def on_request(route: str, status: int | None, seconds: float) -> None:
+        if metrics is not None:
+            metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
+            metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
+        now = time.time()
+        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
+
+    return NeonClient(
+        neon.api_url,
+        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
+        requests_per_minute=neon.requests_per_minute,
+        burst=neon.burst,
+        consumption_per_minute=neon.consumption_per_minute,
+        timeout=neon.timeout_seconds,
+        on_request=on_request,
+    )

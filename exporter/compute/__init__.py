@@ -1,1 +1,0 @@
-"""Pure computations: no await, no clock, no files, no float money."""

@@ -1,0 +1,1 @@
+"""What every room stands on: state, own metrics, tracing, errors."""

@@ -1,0 +1,1 @@
+"""What every branch and tenant costs, exactly, and what will be invoiced."""

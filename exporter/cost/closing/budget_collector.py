@@ -1,0 +1,103 @@
+"""The books of a running agent: budgets judged and closed months shown, at the pace at which costs are worked out.
+
+The agent reads the book of closed months and never writes it: a person closes a month. Neon's spending limit is read
+once an hour; where it cannot be read, the one that is known stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from collectors.base import Observation, Status, Target
+from collectors.neon.client import NeonClient
+from collectors.neon.spending_limit import read_spending_limit
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.closing import budgets as budget_series
+from exporter.cost.closing import reconciliation
+from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budgets import budgets_of, judged, limits_of, remember_limit
+from exporter.cost.closing.store import CloseBook
+from exporter.cost.domain.budget import Budget, Projection
+from exporter.cost.outlook.daily import Daily
+from exporter.cost.tags import Tagging
+from exporter.pricing.domain.rates import DAY, HOUR, month_start
+from exporter.storage.key_values import Notebook
+from exporter.storage.writer import Disk
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+METRICS = (*budget_series.METRICS, *reconciliation.METRICS)
+HISTORY = 92 * 24 * HOUR
+"""So many seconds of days are forecast from."""
+
+
+class Books:
+    """Budgets and closed months as series. ``observe`` runs in a thread, one call at a time."""
+
+    def __init__(
+        self, settings: Settings, costs: Costs, book: CloseBook, notebook: Notebook, *, daily: Daily | None = None
+    ) -> None:
+        """``daily`` may be shared with other forecasts; without, the books keep their own."""
+        self._settings = settings
+        self._costs = costs
+        self._book = book
+        self._notebook = notebook
+        self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
+        self._asked: dict[str, float] = {}
+        self._shown: set[tuple[str, Target]] = set()
+        self._held: tuple[object, Mapping[str, Projection]] | None = None
+
+    async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
+        """Read Neon's spending limit and remember it, at most once an hour.
+
+        Raises:
+            NeonError: Neon did not answer.
+            StoreError: the disk is full or the file damaged.
+        """
+        if now < self._asked.get(org_id, 0.0) + HOUR:
+            return
+        cents = await read_spending_limit(client, org_id)
+        self._asked[org_id] = now
+        await disk.run(lambda: remember_limit(self._notebook, org_id, cents, now))
+
+    def observe(self, now: float) -> list[Observation]:
+        """The series of the budgets and of the closed months.
+
+        Raises:
+            StoreError: the ledger or the book cannot be read.
+        """
+        found = [*self._budgets(now), *reconciliation.observe(self._book, now)]
+        shown = {(each.collector, each.target) for each in found}
+        # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
+        gone = sorted(self._shown - shown, key=str)
+        self._shown = shown
+        return found + [Observation(collector, target, Status.OK, now) for collector, target in gone]
+
+    def _budgets(self, now: float) -> list[Observation]:
+        limits = limits_of(self._notebook, self._costs.ledger.through().orgs)
+        budgets = budgets_of(self._settings.budgets, limits)
+        if not budgets:
+            return []
+        names = self._names()
+        scoping = Scoping(names, Tagging(self._settings.report.tags, names))
+        month = self._costs.month(now, now)
+        end = min(month.through, int(now))
+        ends = self._ends(budgets, scoping, (month.month, end // DAY * DAY))
+        states = judged(budgets, self._costs, month, scoping, ends=ends, plan=self._settings.cost.plan)
+        return budget_series.observe(states, now)
+
+    def _ends(self, budgets: tuple[Budget, ...], scoping: Scoping, at: tuple[int, int]) -> Mapping[str, Projection]:
+        """Forecasts are of whole days: they are made again when a day is over, or one before changed."""
+        month, end = at
+        start = max(0, end - HISTORY)
+        key = (budgets, at, self._costs.ledger.revisions(month_start(start), end))
+        if self._held is None or self._held[0] != key:
+            daily = self._daily.costs(start, end)
+            self._held = (key, projections(daily, month, end, budgets, scoping))
+        return self._held[1]
+
+    def _names(self) -> Mapping[str, str]:
+        page = self._notebook.read("names", "all") or {}
+        return {key: str(name) for key, name in page.items()}

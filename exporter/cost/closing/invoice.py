@@ -1,0 +1,197 @@
+"""Reads the lines of an invoice from a CSV that a person made or exported; headers may be named as they like.
+
+Every line that cannot be used is told with its number, what is wrong and what to write; a file with one is refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+from exporter.cost.domain.reconcile import STORAGE, InvoiceRow
+from exporter.pricing.domain.rates import METRIC_COMPONENTS, Component
+
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "component": ("component", "metric", "sku", "meter"),
+    "description": ("description", "item", "lineitem", "line", "product", "name", "charge"),
+    "quantity": ("quantity", "qty", "usage", "units", "billedquantity"),
+    "unit": ("unit", "uom", "unitofmeasure", "pricingunit"),
+    "amount": ("amount", "total", "cost", "amountusd", "totalusd", "costusd", "price", "subtotal", "linetotal"),
+    "project_id": ("projectid", "project"),
+    "org_id": ("orgid", "org", "organization", "organisation", "organizationid"),
+}
+_WORDS: tuple[tuple[str, tuple[Component, ...]], ...] = (
+    (r"instant.?restore|history|point.?in.?time|pitr|wal retention", (Component.INSTANT_RESTORE,)),
+    (r"snapshot|backup", (Component.SNAPSHOT_STORAGE,)),
+    (r"private.*(transfer|network|link)", (Component.PRIVATE_TRANSFER,)),
+    (r"(public|network|data).*(transfer|egress)|egress|\btransfer\b", (Component.PUBLIC_TRANSFER,)),
+    (r"(extra|additional).*branch|branch.?(month|hour)", (Component.EXTRA_BRANCHES,)),
+    (r"child.*storage|storage.*child", (Component.CHILD_STORAGE,)),
+    (r"root.*storage|storage.*root", (Component.ROOT_STORAGE,)),
+    (r"compute|cu.?hour", (Component.COMPUTE,)),
+    (r"\bstorage\b", STORAGE),
+)
+_UNITS: Mapping[str, Mapping[str, Fraction]] = {
+    "CU-hour": {"cuhour": Fraction(1), "cuh": Fraction(1), "hour": Fraction(1), "cusecond": Fraction(1, 3600)},
+    "GB-month": {"gbmonth": Fraction(1), "gbmo": Fraction(1), "gb": Fraction(1), "tbmonth": Fraction(1000),
+                 "gbhour": Fraction(1, 744), "bytehour": Fraction(1, 744 * 10**9)},
+    "branch-month": {"branchmonth": Fraction(1), "branch": Fraction(1), "branche": Fraction(1),
+                     "branchhour": Fraction(1, 744)},
+    "GB": {"gb": Fraction(1), "tb": Fraction(1000), "mb": Fraction(1, 1000), "byte": Fraction(1, 10**9)},
+}  # fmt: skip
+_OUR_UNIT = {
+    Component.COMPUTE: "CU-hour",
+    Component.EXTRA_BRANCHES: "branch-month",
+    Component.PUBLIC_TRANSFER: "GB",
+    Component.PRIVATE_TRANSFER: "GB",
+}
+_TOTALS = re.compile(r"\s*(sub.?total|total|amount due|balance due|grand total|total due)\b", re.IGNORECASE)
+_MAX_BYTES = 5_000_000
+
+
+class InvoiceError(Exception):
+    """The file cannot be used; ``problems`` has one line each."""
+
+    def __init__(self, origin: str, problems: list[str]) -> None:
+        """Name the file and list what is wrong with it."""
+        super().__init__("\n".join(f"{origin}: {problem}" for problem in problems))
+        self.problems = [f"{origin}: {problem}" for problem in problems]
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """The lines of an invoice, and what was noticed on the way."""
+
+    rows: tuple[InvoiceRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_invoice(path: Path) -> Invoice:
+    """The lines of a CSV file.
+
+    Raises:
+        InvoiceError: it cannot be read, has no amount column, or some line cannot be used.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InvoiceError(str(path), ["over 5 MB: that is no list of invoice lines"])
+        text = path.read_text("utf-8-sig")
+    except OSError as problem:
+        raise InvoiceError(str(path), [f"{problem.strerror}; name a CSV file with the lines of the invoice"]) from None
+    except UnicodeDecodeError:
+        raise InvoiceError(str(path), ["not UTF-8 text; save it as CSV (UTF-8)"]) from None
+    return parse_invoice(text, str(path))
+
+
+def parse_invoice(text: str, origin: str) -> Invoice:
+    """The lines of CSV text (comma, semicolon or tab).
+
+    Raises:
+        InvoiceError: with every problem that the text has.
+    """
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    lines = list(csv.reader(io.StringIO(text), delimiter=delimiter))
+    columns = _columns(lines[0] if lines else [])
+    if "amount" not in columns or not {"component", "description"} & columns.keys():
+        names = ", ".join(cell.strip() for cell in (lines[0] if lines else []) if cell.strip())
+        wants = "description (or component) and amount, and where there is one quantity, unit, project_id"
+        raise InvoiceError(origin, [f"the first line must name the columns: {wants}; it has {names or 'nothing'}"])
+    rows: list[InvoiceRow] = []
+    problems: list[str] = []
+    stated: Fraction | None = None
+    for number, cells in enumerate(lines[1:], 2):
+        if not any(cell.strip() for cell in cells):
+            continue
+        values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
+        try:
+            row = _row(number, values)
+        except ValueError as problem:
+            problems.append(f"line {number}: {problem}")
+            continue
+        if _TOTALS.match(row.description) and not row.components:
+            stated = row.amount
+        else:
+            rows.append(row)
+    if not problems and not rows:
+        problems.append("has no lines under its head")
+    if problems:
+        raise InvoiceError(origin, problems)
+    total = sum((row.amount for row in rows), Fraction())
+    notes = []
+    if stated is not None and stated != total:
+        notes.append(f"its total says {float(stated):.2f}, its lines sum to {float(total):.2f}")
+    return Invoice(tuple(rows), tuple(notes))
+
+
+def _columns(head: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    plain = [re.sub(r"[^a-z]", "", cell.lower()) for cell in head]
+    for name, words in _HEADERS.items():
+        for word in words:
+            if word in plain and name not in found and plain.index(word) not in found.values():
+                found[name] = plain.index(word)
+    return found
+
+
+def _row(number: int, values: Mapping[str, str]) -> InvoiceRow:
+    description = values.get("description") or values.get("component") or ""
+    if not description:
+        raise ValueError("has neither a description nor a component; say what the amount is for")
+    components = _components(values.get("component", ""), description)
+    amount = _amount("amount", values.get("amount", ""))
+    quantity: Fraction | None = None
+    if components and values.get("quantity"):
+        quantity = _amount("quantity", values["quantity"]) * _factor(components[0], values.get("unit", ""))
+    return InvoiceRow(
+        number, description, components, amount, quantity, values.get("org_id", ""), values.get("project_id", "")
+    )
+
+
+def _components(named: str, description: str) -> tuple[Component, ...]:
+    plain = named.strip().lower()
+    if plain in METRIC_COMPONENTS:
+        return (METRIC_COMPONENTS[plain],)
+    if plain.replace("-", "_").replace(" ", "_") in tuple(Component):
+        return (Component(plain.replace("-", "_").replace(" ", "_")),)
+    for text in (named, description):
+        slug = text.strip().lower()
+        for pattern, components in _WORDS:
+            if slug and re.search(pattern, slug.replace("_", " ")):
+                return components
+    return ()
+
+
+def _factor(component: Component, unit: str) -> Fraction:
+    ours = _OUR_UNIT.get(component, "GB-month")
+    if not unit:
+        return Fraction(1)
+    plain = re.sub(r"[^a-z]", "", unit.lower().replace("per", "")).rstrip("s")
+    factor = _UNITS[ours].get(plain.replace("hours", "hour").replace("months", "month"))
+    if factor is None:
+        raise ValueError(f"unit {unit!r} is none of {component.value}; write {ours}")
+    return factor
+
+
+def _amount(column: str, text: str) -> Fraction:
+    plain = re.sub(r"USD|US\$|[$\s]", "", text, flags=re.IGNORECASE)
+    if plain.startswith("(") and plain.endswith(")"):
+        plain = f"-{plain[1:-1]}"
+    plain = plain.replace("\u2212", "-")
+    if re.search(r"\.\d{3},\d|^-?\d+,\d{1,2}$", plain):
+        # Written with a decimal comma.
+        plain = plain.replace(".", "").replace(",", ".")
+    plain = plain.replace(",", "")
+    try:
+        amount = Decimal(plain)
+    except InvalidOperation:
+        raise ValueError(f"{column} {text!r} is no number; write it like 1234.56") from None
+    if not amount.is_finite() or abs(amount) > 10**15:
+        raise ValueError(f"{column} {text!r} is no number; write it like 1234.56")
+    return Fraction(amount)

@@ -1,0 +1,177 @@
+"""A closed month for the terminal and as JSON: the statement that finance files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+
+from exporter.cost.closing.close import ClosedMonth, instant_text
+from exporter.cost.domain.close import USAGE, Booking, Corrections, InvoiceLine
+from exporter.cost.domain.reconcile import Cause, Variance, cents_text
+from exporter.documents.terminal import table
+from exporter.pricing.domain.rates import day_text, decimal_text
+
+Names = Mapping[str, str]
+
+
+def dollars(cents: int) -> str:
+    """Whole cents for a person: ``-$1,234.50``."""
+    return f"{'-' if cents < 0 else ''}${abs(cents) // 100:,}.{abs(cents) % 100:02}"
+
+
+def statement(month: ClosedMonth, names: Names, pending: Corrections | None = None, *, drafted: bool = False) -> str:
+    """The lines, what is carried from earlier months, and the same money by project and by tenant."""
+    booking = month.booking
+    name = day_text(month.month)[:7]
+    state = "would be closed so" if drafted else f"closed {instant_text(booking.at)}"
+    state += f" by {booking.by}" if booking.by else ""
+    text = f"{name}, {state}; usage read through {instant_text(booking.through)}; rates: {booking.rate_card}\n"
+    if booking.forced:
+        text += f"FORCED: {booking.forced}\n"
+    text += "\n" + _line_table(booking.lines)
+    if month.carried:
+        text += "\nCorrections of earlier months in this statement:\n"
+        text += _line_table([line for each in month.carried for line in each.lines], list(month.carried))
+        text += f"statement total: {dollars(month.cents)}\n"
+    if len({line.key.org_id for line in booking.lines}) > 1:
+        text += "\n" + _by_org(booking.lines)
+    text += "\n" + _by(booking.lines, "project", lambda path: names.get(path[0], path[0]))
+    text += "\n" + _by(booking.lines, "tenant", lambda path: path[2])
+    for each in month.corrections:
+        text += f"\nCorrected on {day_text(each.at)}, in the statement of {day_text(each.booked_in)[:7]}:\n"
+        text += _line_table(each.lines)
+    return text + ("" if pending is None else pending_text(name, pending))
+
+
+def pending_text(name: str, pending: Corrections) -> str:
+    """What a closed month lacks, and how to book it."""
+    text = "".join(f"note: {each}\n" for each in pending.held)
+    if not pending.lines:
+        return text
+    text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not booked yet:\n"
+    return text + _line_table(pending.lines) + f"Book it with `neonmeter close {name} --corrections`.\n"
+
+
+def correction_text(booking: Booking) -> str:
+    """A correction that was booked."""
+    text = f"Booked correction {booking.sequence} of {day_text(booking.month)[:7]}: {dollars(booking.cents)}, "
+    text += f"in the statement of {day_text(booking.booked_in)[:7]}.\n\n"
+    return text + _line_table(booking.lines)
+
+
+def _line_table(lines: Sequence[InvoiceLine], bookings: Sequence[Booking] = ()) -> str:
+    orgs = len({line.key.org_id for line in lines}) > 1
+    months = [day_text(each.month)[:7] for each in bookings for _ in each.lines]
+    rows: list[tuple[object, ...]] = []
+    for number, line in enumerate(lines):
+        key, metered = line.key, line.key.kind == USAGE
+        quantity = f"{_rounded(line.quantity)}{'+' if line.lower_bound else ''}" if metered else ""
+        what = key.component if metered else f"{key.component} ({key.kind})"
+        cells = (what, key.plan, key.rate or ("no price" if metered else ""), quantity, line.unit, dollars(line.cents))
+        rows.append((*((months[number],) if months else ()), *((key.org_id,) if orgs else ()), *cells))
+    head = (*(("of",) if months else ()), *(("organisation",) if orgs else ()))
+    total = [""] * (len(head) + 6)
+    total[0], total[-1] = "total", dollars(sum(line.cents for line in lines))
+    text = table((*head, "line", "plan", "rate", "quantity", "unit", "amount"), [*rows, tuple(total)])
+    if any(line.lower_bound for line in lines):
+        text += "+ a lower bound: only daily counts were left of some days\n"
+    return text
+
+
+def _rounded(quantity: Fraction) -> str:
+    return f"{float(round(quantity, 4)):,.4f}"
+
+
+def _by_org(lines: Iterable[InvoiceLine]) -> str:
+    sums: dict[str, int] = {}
+    for line in lines:
+        sums[line.key.org_id] = sums.get(line.key.org_id, 0) + line.cents
+    return table(("organisation", "amount"), [(org, dollars(cents)) for org, cents in sums.items()])
+
+
+def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
+    sums: dict[str, int] = {}
+    for line in lines:
+        for leaf in line.leaves:
+            key = name(leaf.path)  # type: ignore[operator]
+            sums[key] = sums.get(key, 0) + leaf.cents
+    ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+    shown, rest = ordered[:20], ordered[20:]
+    rows = [(key, dollars(cents)) for key, cents in shown]
+    if rest:
+        rows.append((f"{len(rest)} more (--json has all)", dollars(sum(cents for _, cents in rest))))
+    return table((what, "amount"), [*rows, ("total", dollars(sum(sums.values())))])
+
+
+def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
+    """The statement against the invoice, and the causes below it."""
+    rows: list[tuple[object, ...]] = []
+    orgs = len({each.org_id for each in variances if each.org_id}) > 1
+    names = {}
+    for each in variances:
+        label = each.label + (f", {each.project_id}" if each.project_id else "")
+        label = names[each] = f"{each.org_id}: {label}" if orgs and each.org_id else label
+        percent = "" if each.ratio is None else f"{float(each.ratio):+.2%}"
+        cause = "" if each.cause is Cause.NONE else each.cause.value.replace("_", " ")
+        rows.append((label, dollars(each.ours), dollars(each.invoice), dollars(each.cents), percent, cause))
+    ours, invoice = sum(each.ours for each in variances), sum(each.invoice for each in variances)
+    ratio = f"{(invoice - ours) / ours:+.2%}" if ours else ""
+    rows.append(("total", dollars(ours), dollars(invoice), dollars(invoice - ours), ratio, ""))
+    text = "Against the invoice:\n" + table(("line", "ours", "invoice", "variance", "%", "likely cause"), rows)
+    differ = [each for each in variances if each.cause not in (Cause.NONE, Cause.ROUNDING)]
+    text += "".join(f"- {names[each]}: {each.why}\n" for each in differ)
+    text += "".join(f"note: {note}\n" for note in notes)
+    return text + ("" if differ else "Every line agrees to the cent of rounding.\n")
+
+
+def as_dict(month: ClosedMonth, pending: Corrections | None = None, *, drafted: bool = False) -> dict[str, object]:
+    """The whole of it for JSON: amounts are decimal strings, leaves are there."""
+    return {
+        "month": day_text(month.month)[:7],
+        "currency": "USD",
+        "closed": not drafted,
+        "total": cents_text(month.booking.cents),
+        "statement_total": cents_text(month.cents),
+        **_booking_dict(month.booking),
+        "carried": [_booking_dict(each) for each in month.carried],
+        "corrections": [_booking_dict(each) for each in month.corrections],
+        "pending": [line_dict(line) for line in pending.lines] if pending else [],
+        "notes": list(pending.held) if pending else [],
+        "reconciliation": month.statement,
+    }
+
+
+def _booking_dict(booking: Booking) -> dict[str, object]:
+    return {
+        "charge_month": day_text(booking.month)[:7],
+        "sequence": booking.sequence,
+        "booked_in": day_text(booking.booked_in)[:7],
+        "booked_at": booking.at,
+        "booked_by": booking.by,
+        "forced": booking.forced or None,
+        "data_through": booking.through or None,
+        "facts_sha256": booking.facts,
+        "rate_card": booking.rate_card,
+        "rounding": booking.rounding,
+        "lines": [line_dict(line) for line in booking.lines],
+    }
+
+
+def line_dict(line: InvoiceLine) -> dict[str, object]:
+    """One line with its leaves; quantity and exact cost unrounded, amounts in cents as dollars."""
+    return {
+        "org_id": line.key.org_id,
+        "kind": line.key.kind,
+        "component": line.key.component,
+        "plan": line.key.plan or None,
+        "rate": line.key.rate or None,
+        "unit": line.unit or None,
+        "quantity": decimal_text(line.quantity),
+        "cost": decimal_text(line.cost),
+        "amount": cents_text(line.cents),
+        "lower_bound": line.lower_bound,
+        "leaves": [
+            {**leaf.path._asdict(), "amount": cents_text(leaf.cents), "confidence": leaf.confidence.value}
+            for leaf in line.leaves
+        ],
+    }

@@ -1,0 +1,299 @@
+"""`neonmeter ledger`: is what we keep whole, what is missing, and how to take it elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from exporter.documents.terminal import counted, seconds, size, table
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+    from exporter.storage.ledger.base import Holdings
+    from exporter.storage.ledger.gaps import Gap
+    from exporter.storage.ledger.ledger import KeptLedger
+
+_GAPS_SHOWN = 20
+_BAD_SHOWN = 50
+
+
+@contextmanager
+def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
+    """The ledger alone: of the file only its own room, and no file at all where it is in PostgreSQL.
+
+    Raises:
+        StoreError: it is not there, or cannot be used.
+    """
+    from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+    from exporter.storage.store import Rooms, Store, StoreError
+
+    if settings.ledger.url is not None:
+        from exporter.storage.ledger.postgres import PostgresLedger
+
+        ledger = PostgresLedger.of(settings.ledger, read_only=not write)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+        return
+    if not write and not settings.ledger.path.exists():
+        raise StoreError(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    rooms: Rooms = {"ledger": LEDGER_SCHEMA}
+    if write:
+        from exporter.app.wiring import ROOMS
+
+        rooms = ROOMS  # so that a file that an import makes is one that every command can read
+    store = Store.open(settings.ledger.path, rooms, read_only=not write)
+    try:
+        yield SqliteLedger(store)
+    finally:
+        store.close()
+
+
+def verify_command(options: argparse.Namespace) -> int:
+    """Count everything, add everything up again, and look for holes."""
+    from exporter.storage.ledger.gaps import gaps
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    try:
+        with opened(settings) as ledger:
+            where, holdings, holes = ledger.where, ledger.holdings(), gaps(ledger.project_days())
+    except StoreError as problem:
+        return refuse(str(problem))
+    if options.json:
+        print(json.dumps(_as_json(where, holdings, holes), indent=2))
+    else:
+        print(_as_text(where, holdings, holes), end="")
+    return FINDINGS if holdings.mismatches or holdings.doubled or holdings.damage else OK
+
+
+def _as_json(where: str, holdings: Holdings, holes: list[Gap]) -> dict[str, object]:
+    return {
+        "ledger": where,
+        "buckets": dict(holdings.buckets),
+        "first": holdings.first,
+        "last": holdings.last,
+        "days_that_do_not_add_up": holdings.mismatches,
+        "doubled": holdings.doubled,
+        "damage": list(holdings.damage),
+        "gaps": [gap._asdict() for gap in holes],
+    }
+
+
+def _as_text(where: str, holdings: Holdings, holes: list[Gap]) -> str:
+    lines = [f"Ledger {where}\n"]
+    sizes = [(f"{name} buckets", f"{count:,}", "") for name, count in sorted(holdings.buckets.items())]
+    missing = sum(gap.hours for gap in holes)
+    holed = counted(len({gap.project_id for gap in holes}), "project")
+    checks = [
+        ("days that do not add up", holdings.mismatches, "ok" if not holdings.mismatches else "WRONG"),
+        ("doubled buckets", holdings.doubled, "ok" if not holdings.doubled else "WRONG"),
+        ("damage", len(holdings.damage), "ok" if not holdings.damage else "WRONG"),
+        ("missing hours", f"{missing:,}", "ok" if not missing else f"in {holed}"),
+    ]
+    lines.append(table(("what", "found", ""), [*sizes, *checks]))
+    if holdings.first is not None and holdings.last is not None:
+        lines.append(f"Usage from {_at(holdings.first)} to {_at(holdings.last)}.\n")
+    lines.extend(f"damage: {each}\n" for each in holdings.damage[:_GAPS_SHOWN])
+    if holes:
+        rows = [(gap.project_id, _at(gap.start)[:10], _at(gap.end - 1)[:10], gap.hours) for gap in holes[:_GAPS_SHOWN]]
+        lines.append("\n" + table(("project with a gap", "first day", "last day", "missing hours"), rows))
+        if len(holes) > _GAPS_SHOWN:
+            lines.append(f"... and {len(holes) - _GAPS_SHOWN} more (--json has all)\n")
+        lines.append("`neonmeter ledger backfill` reads days and months that Neon still has.\n")
+    return "".join(lines)
+
+
+def status_command(options: argparse.Namespace) -> int:
+    """What is in the ledger, without adding it up."""
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    try:
+        with opened(settings) as ledger:
+            where, through, tally = ledger.where, ledger.through(), ledger.tally()
+            days = sorted(ledger.revisions(0, 2**40))
+    except StoreError as problem:
+        return refuse(str(problem))
+    now = time.time()
+    if options.json:
+        found = {
+            "ledger": where, "facts": tally["facts"], "corrections": tally["corrections"], "days": len(days),
+            "first_day": days[0] if days else None, "last_day": days[-1] if days else None,
+            "data_through": dict(through.orgs), "keep_hourly_days": settings.ledger.keep_hourly_days,
+        }  # fmt: skip
+        print(json.dumps(found, indent=2))
+        return OK
+    rows = [("ledger", where)]
+    if settings.ledger.url is None:
+        rows.append(("size", size(settings.ledger.path.stat().st_size)))
+    rows.append(("facts ever", f"{tally['facts']:,}, {counted(tally['corrections'], 'correction')}"))
+    if days:
+        rows.append(("days with usage", f"{len(days):,}: {_at(days[0])[:10]} to {_at(days[-1])[:10]}"))
+    rows.append(("hours are kept", f"{settings.ledger.keep_hourly_days} days, then summed up to days"))
+    for org, at in sorted(through.orgs.items()):
+        rows.append(("data through", f"{_at(at)} ({org}), {seconds(max(0, now - at))} ago"))
+    print(table(("what", ""), rows), end="")
+    return OK
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Write every fact as a line of JSON."""
+    from exporter.storage.ledger.file import lines
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    count = 0
+    try:
+        with opened(settings) as ledger, _writing(options.file) as out:
+            for line in lines(ledger):
+                out.write(line + "\n")
+                count += 1
+    except StoreError as problem:
+        return refuse(str(problem))
+    except OSError as problem:
+        print(f"{options.file}: {problem.strerror}; nothing was written", file=sys.stderr)
+        return USAGE
+    print(f"{counted(count, 'line')} written to {options.file}", file=sys.stderr)
+    return OK
+
+
+@contextmanager
+def _writing(where: str) -> Iterator[TextIO]:
+    """Standard output, or a file that is there whole or not at all, readable by its owner."""
+    if where == "-":
+        yield sys.stdout
+        return
+    path = Path(where)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def import_command(options: argparse.Namespace) -> int:
+    """Read lines of JSON into the ledger; what is newer there stays."""
+    from exporter.storage.ledger.file import Imported, load
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    done = Imported()
+    try:
+        with _reading(options.file) as texts, opened(settings, write=True) as ledger:
+            for each in load(ledger, texts):
+                if isinstance(each, Imported):
+                    done = each
+                    continue
+                done.bad += 1
+                if done.bad <= _BAD_SHOWN:
+                    print(f"{options.file}:{each}", file=sys.stderr)
+            where = ledger.where
+    except StoreError as problem:
+        return refuse(str(problem))
+    except OSError as problem:
+        print(f"{options.file}: cannot be read ({problem.strerror})", file=sys.stderr)
+        return USAGE
+    except UnicodeDecodeError as problem:
+        print(f"{options.file}: is not UTF-8 text ({problem.reason}); nothing after that was read", file=sys.stderr)
+        return USAGE
+    if done.bad > _BAD_SHOWN:
+        print(f"... and {done.bad - _BAD_SHOWN} more lines that are no facts", file=sys.stderr)
+    rows = [
+        ("facts read", f"{done.facts:,}"), ("new buckets", f"{done.changes.new:,}"),
+        ("changed", f"{done.changes.grown + done.changes.shrunk:,}"),
+        ("moved to another plan", f"{done.changes.moved:,}"), ("bad lines, left out", f"{done.bad:,}"),
+    ]  # fmt: skip
+    print(table((f"into {where}", ""), rows), end="")
+    return FINDINGS if done.bad else OK
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[TextIO]:
+    if where == "-":
+        yield sys.stdin
+        return
+    with Path(where).open(encoding="utf-8") as texts:
+        yield texts
+
+
+def backfill_command(options: argparse.Namespace) -> int:
+    """Read everything that Neon still has: hours of the last week, then days, then months."""
+    from collectors.neon.errors import NeonError
+    from exporter.settings.preflight import problems_of
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    problems = [each for each in problems_of(settings) if each.startswith(("neon.", "ledger."))]
+    if problems:
+        return refuse(*problems)
+    try:
+        return asyncio.run(_backfill(settings))
+    except StoreError as problem:
+        return refuse(str(problem))
+    except NeonError as problem:
+        print(problem.message, file=sys.stderr)
+        return UPSTREAM
+
+
+async def _backfill(settings: Settings) -> int:
+    from collectors.base import Status
+    from collectors.neon.inventory import refresh
+    from exporter.app.wiring import neon_client
+    from exporter.cost.usage_import import HOURLY, Intake, Span, hours_from, spans
+    from exporter.storage.writer import Disk
+
+    neon, books = settings.neon, Disk()
+    with contextlib.ExitStack() as stack:
+        stack.callback(books.close)
+        ledger = stack.enter_context(opened(settings, write=True))
+        before = ledger.holdings().buckets
+        async with neon_client(settings) as client:
+            found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
+            if not found.org_id:
+                return refuse("neon.org_id: consumption needs an organisation; name it, or use a key of its own")
+            now = time.time() + found.skew
+            intake, projects = Intake(client, ledger, books), sorted(found.projects)
+            worst, notes = Status.OK, dict[str, None]()
+            for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
+                status, said = await intake.reach(found, projects, span, now)
+                worst = worst if status is Status.OK else status
+                notes.update(dict.fromkeys(said))
+        after = ledger.holdings().buckets
+    rows = [(name, f"{after[name]:,}", f"{after[name] - before.get(name, 0):,}") for name in sorted(after)]
+    if rows:
+        print(table(("buckets", "now", "new"), rows), end="")
+    elif not notes:
+        print(f"Neon has no usage of {counted(len(found.projects), 'project')} to tell.")
+    for note in notes:
+        print(f"note: {note}")
+    return OK if worst is Status.OK else FINDINGS
+
+
+def _at(instant: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(instant))

@@ -1,0 +1,128 @@
+"""The money's round: costs, budgets, outlook and waste, one after the other, from what is in the ledger.
+
+They share the priced days, so they run in one thread. What one of them cannot do is told under its own name, and the
+others are shown all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from collectors.base import Observation
+from collectors.neon.client import NeonClient
+from collectors.neon.inventory import Inventory
+from collectors.neon.snapshots import Snapshot
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.closing.budget_collector import Books
+from exporter.cost.outlook.daily import Daily
+from exporter.cost.outlook.outlook import Outlook
+from exporter.cost.outlook.store import StoreForecasts
+from exporter.cost.savings.kpis import Others
+from exporter.cost.savings.savings import Savings
+from exporter.cost.tags import Tagging
+from exporter.cost.workspace import book_of
+from exporter.pricing.domain.rates import month_start
+from exporter.settings import Settings
+from exporter.storage.key_values import Notebook
+from exporter.storage.ledger.ledger import KeptLedger
+from exporter.storage.store import Store, StoreError
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRules
+
+Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
+"""By project; None where Neon refuses the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What Neon told last, which waste and unit costs are judged by."""
+
+    inventory: Inventory | None = None
+    snapshots: Snapshots = field(default_factory=dict)
+
+
+class Money:
+    """Works everything out that is in dollars. One round at a time."""
+
+    def __init__(self, settings: Settings, costs: Costs, ledger: KeptLedger, store: Store, rules: TenantRules) -> None:
+        notebook = Notebook(store)
+        plan = settings.cost.plan
+        daily = Daily(ledger, costs.card, plan=plan)
+        self._now = 0.0
+        self._costs = costs
+        self._books = Books(settings, costs, book_of(ledger, store), notebook, daily=daily)
+        self._forecasts = StoreForecasts(store)
+        self._outlook = Outlook(
+            ledger,
+            costs.card,
+            plan=plan,
+            book=self._forecasts,
+            policy=settings.anomalies.policy(),
+            daily=daily,
+            measured=costs.tenant_hours,
+        )
+        others = Others(_tagged(settings, notebook), self._forecast_accuracy, self._anomaly_usd)
+        self._savings = Savings(settings, store, costs, rules, others)
+
+    async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
+        """Read Neon's own spending limit, at most once an hour.
+
+        Raises:
+            NeonError: Neon did not answer.
+            StoreError: the disk is full or the file damaged.
+        """
+        await self._books.read_limit(client, disk, org_id, now)
+
+    async def round(self, seen: Seen, now: float) -> tuple[list[Observation], dict[str, str]]:
+        """Everything that is to be shown, and why a part of it is not, by its name. ``now`` by our clock.
+
+        Raises:
+            StoreError: the costs themselves cannot be worked out.
+        """
+        self._now = now
+        observations = await asyncio.to_thread(self._costs.observe, now)
+        problems: dict[str, str] = {}
+        parts: dict[str, Callable[[], Iterable[Observation]]] = {
+            "budgets": lambda: self._books.observe(now),
+            "outlook": lambda: self._outlook.observe(now),
+        }
+        if (found := seen.inventory) is not None:
+            parts["waste"] = lambda: self._savings.observe(found, seen.snapshots, now + found.skew)
+        for name, part in parts.items():
+            try:
+                observations += await asyncio.to_thread(lambda part=part: list(part()))  # type: ignore[misc]
+            except StoreError as problem:
+                problems[name] = str(problem)
+        return observations, problems
+
+    def _forecast_accuracy(self, org_id: str) -> Fraction | None:
+        """1 less the error of the first forecast of the last whole month; None when there was none."""
+        this = self._costs.month(self._now, self._now).month
+        last = self._costs.month(this - 1, self._now)
+        first = self._forecasts.first(last.month).get(org_id)
+        actual = sum((share.cost for share in last.shares if share.line.org_id == org_id), Fraction())
+        if first is None or not actual:
+            return None
+        return max(Fraction(), 1 - abs(first.p50 - actual) / actual)
+
+    def _anomaly_usd(self, org_id: str) -> Fraction | None:
+        """What was unusual in this month, in dollars."""
+        month = month_start(int(self._now))
+        mine = (each.usd for each in self._outlook.unusual if each.org_id == org_id and each.start >= month)
+        return sum(mine, Fraction())
+
+
+def _tagged(settings: Settings, notebook: Notebook) -> Callable[[str, str], bool] | None:
+    """Whether a branch has every tag that the settings require; None when none are required."""
+    required = set(settings.report.required_tags)
+    if not required:
+        return None
+
+    def answer(project_id: str, branch_id: str) -> bool:
+        names = {key: str(name) for key, name in (notebook.read("names", "all") or {}).items()}
+        return required <= Tagging(settings.report.tags, names).of(project_id, branch_id).keys()
+
+    return answer

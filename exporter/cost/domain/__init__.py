@@ -1,0 +1,1 @@
+"""Pure: allocation, closing, forecasts, waste. No await, clock, file or float money."""

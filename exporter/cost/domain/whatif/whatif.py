@@ -1,0 +1,219 @@
+"""What a stored month would have cost under other settings: each setting alone, and all of them together.
+
+The stored usage is replayed, not modelled: a step changes the buckets that the setting would have changed, and the
+same pricing prices the result, with all of its allowances. Where the facts leave room, the answer is a range that
+holds the truth; nothing in the ledger changes. The same settings as now give the same total, to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from fractions import Fraction
+from typing import NamedTuple
+
+from exporter.cost.domain.whatif.scenario import Change, Changes, Scene
+from exporter.cost.domain.whatif.steps import Hours, Side, branch_ttl, history, min_cu, suspend
+from exporter.pricing.domain.price import UsageFact, price
+from exporter.pricing.domain.rates import RateCard
+
+
+class Exactness(StrEnum):
+    """How far a figure can be trusted."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"
+    BOUNDS = "bounds"
+
+
+class Life(NamedTuple):
+    """One time that a compute was awake, in unix seconds; ``end`` None: it still is."""
+
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Computes:
+    """The computes of one branch."""
+
+    suspend_after: int | None
+    """Seconds; None: never."""
+    least_cu: Fraction | None
+    """Their common minimum; None when they differ."""
+    lives: tuple[tuple[Life, ...], ...] | None = None
+    """By compute, oldest first, each complete over the month; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchLife:
+    """When a branch existed; ``ended`` None: it still does."""
+
+    id: str
+    project_id: str
+    created: int
+    ended: int | None = None
+    known: bool = True
+    """False: not from Neon, but from its first and last usage in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is known of the month. Everything may be partial; what is missing widens the range."""
+
+    start: int
+    end: int
+    """Up to when the data goes."""
+    facts: Sequence[UsageFact]
+    """Everything, as ``Ledger.priceable`` gives it."""
+    compute: Sequence[UsageFact] = ()
+    """The compute of branches by the hour."""
+    busy_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """By branch and hour; an absent hour was not measured."""
+    computes: Mapping[str, Computes] = field(default_factory=dict)
+    """By branch id."""
+    ephemeral: Sequence[BranchLife] = ()
+    """Child branches that a lifetime may end: not default, not protected."""
+    branch_usage: Sequence[UsageFact] = ()
+    """Hourly usage of those, of every metric."""
+    history: Mapping[str, int] = field(default_factory=dict)
+    """Seconds of the history window by project id."""
+    projects: frozenset[str] | None = None
+    """Projects that the settings apply to; None: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """Other settings; None leaves one as it was. Seconds, CU."""
+
+    plan: str | None = None
+    suspend_after: int | None = None
+    history: int | None = None
+    min_cu: Fraction | None = None
+    branch_ttl: int | None = None
+
+    def given(self) -> dict[str, Knobs]:
+        """Each setting alone, by name."""
+        names = ("plan", "suspend_after", "history", "min_cu", "branch_ttl")
+        return {name: Knobs(**{name: getattr(self, name)}) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a setting does to the month: USD, from the lowest to the highest that the facts allow."""
+
+    low: Fraction
+    high: Fraction
+    exactness: Exactness
+    notes: tuple[str, ...] = ()
+    unpriced: tuple[str, ...] = ()
+    """Usage that the plan has no price for: it is in no figure here."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The month as it was billed, under each setting, and under all together (not the sum of the effects)."""
+
+    before: Fraction
+    effects: Mapping[str, Effect]
+    together: Effect
+    prices: str = "list prices"
+    """What the prices are, for a person."""
+
+
+def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = None) -> WhatIf:
+    """Replay the month. ``plan`` is the override that the ledger's costs are priced with (``cost.plan``).
+
+    Raises:
+        ValueError: a plan that the card does not have, or a setting below 0.
+    """
+    _check(knobs, card)
+    before = price(stored.facts, card, plan=plan).total
+    scene = Scene(stored, card.boundaries)
+    effects = {name: _effect(scene, own, card, plan) for name, own in knobs.given().items()}
+    together = next(iter(effects.values())) if len(effects) == 1 else _effect(scene, knobs, card, plan)
+    return WhatIf(before, effects, together, card.prices)
+
+
+def _check(knobs: Knobs, card: RateCard) -> None:
+    if knobs.plan is not None and knobs.plan not in card.plans:
+        priced = ", ".join(sorted(name for name, plan in card.plans.items() if plan.rates))
+        raise ValueError(f"plan {knobs.plan!r} is not in the rate card; with prices it has {priced}")
+    for name in ("suspend_after", "history", "min_cu", "branch_ttl"):
+        value = getattr(knobs, name)
+        if value is not None and (value < 0 or (value == 0 and name in ("min_cu", "suspend_after"))):
+            raise ValueError(f"{name} is {value}: it must be more than 0")
+
+
+def _effect(scene: Scene, knobs: Knobs, card: RateCard, plan: str | None) -> Effect:
+    stored, notes = scene.stored, dict[str, None]()
+    totals = []
+    unpriced: tuple[str, ...] = ()
+    exactness = Exactness.EXACT
+    # Only these two leave room: the rest is the same from both sides.
+    sides = [Side.LOW, *([Side.HIGH] if knobs.suspend_after is not None or knobs.min_cu is not None else [])]
+    for side in sides:
+        changes: Changes = {}
+        hours = list(stored.compute)
+        for step in _steps(knobs):
+            (hours, changed), exact = step(scene, hours, side, notes)
+            for key, change in changed.items():
+                held = changes.setdefault(key, Change(change.like, 0))
+                held.value += change.value
+            exactness = max(exactness, Exactness(exact), key=list(Exactness).index)
+        facts = scene.changed(changes)
+        if knobs.history is not None:
+            facts = history(stored, facts, knobs.history, notes)
+            exactness = max(exactness, Exactness.ESTIMATED, key=list(Exactness).index)
+        priced = _priced(stored, facts, knobs, card, plan)
+        totals.append(priced[0])
+        unpriced = priced[1]
+    low, high = min(totals), max(totals)
+    if low != high:
+        exactness = Exactness.BOUNDS
+    return Effect(low, high, exactness, tuple(notes), unpriced)
+
+
+_Step = Callable[[Scene, list[UsageFact], Side, dict[str, None]], tuple[Hours, str]]
+
+
+def _steps(knobs: Knobs) -> list[_Step]:
+    """In the order of their effects: what is gone neither sleeps nor shrinks, what sleeps does not shrink."""
+    steps: list[_Step] = []
+    if knobs.branch_ttl is not None:
+        ttl = knobs.branch_ttl
+        steps.append(lambda scene, hours, _, notes: branch_ttl(scene, hours, ttl, notes))
+    if knobs.suspend_after is not None:
+        after = knobs.suspend_after
+        steps.append(lambda scene, hours, side, notes: (suspend(scene, hours, after, side, notes), Exactness.ESTIMATED))
+    if knobs.min_cu is not None:
+        least = knobs.min_cu
+        steps.append(lambda scene, hours, side, notes: (min_cu(scene, hours, least, side, notes), Exactness.ESTIMATED))
+    return steps
+
+
+def _priced(
+    stored: Stored, facts: Sequence[UsageFact], knobs: Knobs, card: RateCard, plan: str | None
+) -> tuple[Fraction, tuple[str, ...]]:
+    """Price under the plan; with chosen projects only these move to it, and the rest stays as it was."""
+    if knobs.plan is not None and stored.projects is None:
+        priced = price(facts, card, plan=knobs.plan)
+    elif knobs.plan is not None:
+        chosen = stored.projects or frozenset()
+        moved = [f._replace(plan=knobs.plan if f.project_id in chosen else plan or f.plan) for f in facts]
+        priced = price(moved, card)
+    else:
+        priced = price(facts, card, plan=plan)
+    unknown = {f"{each.plan}: {each.component}: {each.why}" for each in priced.unknown}
+    return priced.total, tuple(sorted(unknown))
+
+
+def within(stored: Stored, project_id: str) -> bool:
+    """Whether the settings apply to a project."""
+    return stored.projects is None or project_id in stored.projects
+
+
+def only(stored: Stored, projects: frozenset[str]) -> Stored:
+    """The same month, the settings for some projects only."""
+    return replace(stored, projects=projects)

@@ -1,0 +1,94 @@
+"""The agent's passes over waste and key figures: what the commands and the review show, kept as series.
+
+One pass after each pricing is enough: everything here moves with the ledger. It is plain computation over rows from the
+disk; run it in a thread, after the costs, never beside them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from collectors.base import Observation
+from collectors.neon.inventory import Inventory
+from exporter.awake.awake import Awake
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.domain.waste.rules import find
+from exporter.cost.savings import kpis
+from exporter.cost.savings.kpis import Figures, Judged, Others
+from exporter.cost.savings.store import WasteBook
+from exporter.cost.savings.waste import WasteSeries
+from exporter.cost.savings.waste_facts import MeasuredHours, Snapshots, Sources, gather
+from exporter.sampling.counters.statements import Durable
+from exporter.storage.key_values import Notebook
+from exporter.storage.store import Store
+from exporter.tenancy.domain.rules import TenantRules
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+
+
+def measured_hours(settings: Settings, store: Store, rules: TenantRules) -> MeasuredHours:
+    """What visits measured, by hour, compute and tenant."""
+    return Durable(store, rules, settings.sampling.top_statements).tenant_hours
+
+
+def sources_of(settings: Settings, store: Store, costs: Costs, rules: TenantRules) -> Sources:
+    """What the rules of waste read. Each call reads anew who keeps computes awake.
+
+    Raises:
+        StoreError: the ledger's file cannot be read.
+    """
+    return Sources(
+        costs.ledger,
+        costs.card,
+        measured_hours(settings, store, rules),
+        Awake(store),
+        settings.cost.plan,
+        round(settings.waste.window_days * 86400),
+    )
+
+
+class Savings:
+    """Finds waste and works out the key figures. One caller at a time, the same as for its ``Costs``."""
+
+    def __init__(
+        self, settings: Settings, store: Store, costs: Costs, rules: TenantRules, others: Others | None = None
+    ) -> None:
+        """Open nothing yet."""
+        self._settings, self._store, self._costs, self._rules = settings, store, costs, rules
+        self._others = others or Others()
+        self._series = WasteSeries()
+        self._kept = WasteBook(Notebook(store))
+
+    def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> Judged:
+        """Apply the rules to what is known now.
+
+        Raises:
+            StoreError: the ledger's file cannot be read.
+        """
+        sources = sources_of(self._settings, self._store, self._costs, self._rules)
+        account = gather(sources, inventory, snapshots, int(now))
+        policy = self._settings.waste.policy(self._settings.neon.api_url)
+        return Judged(inventory.org_id, account, find(account, policy))
+
+    def figures(self, judged: Judged | None, now: float, at: float | None = None) -> tuple[Figures, ...]:
+        """The key figures of the month that holds ``at`` (default: now).
+
+        Raises:
+            StoreError: the ledger's file cannot be read.
+        """
+        costs = self._costs.month(now if at is None else at, now)
+        hours = measured_hours(self._settings, self._store, self._rules)
+        counts = kpis.counts_of(self._costs.ledger, hours, costs)
+        return kpis.figures(costs, counts, judged, self._others)
+
+    def observe(self, inventory: Inventory, snapshots: Snapshots, now: float) -> list[Observation]:
+        """The series of waste and of the key figures; what was found is kept for the review of the month.
+
+        Raises:
+            StoreError: the ledger's file cannot be read, or the notebook not be written.
+        """
+        judged = self.judge(inventory, snapshots, now)
+        self._kept.keep(judged.findings, now)
+        figures = self.figures(judged, now)
+        return [*self._series.observe(judged.findings, now), *kpis.observe(figures, judged, now)]

@@ -1,0 +1,1 @@
+"""Making documents: tables, charts, HTML, spreadsheets. Knows no feature."""

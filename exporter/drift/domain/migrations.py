@@ -1,0 +1,132 @@
+"""Migrations compared: with what git holds, with another branch, and of tenants among each other. Pure.
+
+A migration is told by its id; a checksum that differs under the same id is a finding of its own, where the tool keeps
+one that the files can be brought to. What a tool cannot know is not made up: a history without an order has no
+out-of-order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Applied(Protocol):
+    """What is needed of a migration in a database (see ``collectors.postgres.database.migrations.Migration``)."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102 - the names say it
+    @property
+    def checksum(self) -> str | None: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A migration as the files in git have it, in the order in which it is to be applied."""
+
+    id: str
+    checksum: str | None = None
+    """In the tool's own form, or None where it cannot be worked out from the file."""
+    ancestors: frozenset[str] = frozenset()
+    """Ids that are applied when this one is, for tools that keep only their heads (Alembic, golang-migrate)."""
+    repeatable: bool = False
+    """It has no place in the order (Flyway ``R__``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All migrations of one tool in git. ``heads_only``: the database keeps only the last ones of them."""
+
+    tool: str
+    expected: tuple[Expected, ...]
+    heads_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one history stands against the files: ids, in the order of the files."""
+
+    pending: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Applied in the database, but not in git: a branch that was not merged, or a file that was deleted."""
+    mismatched: tuple[str, ...] = ()
+    """Applied with another content than the file has now."""
+    out_of_order: tuple[str, ...] = ()
+    """Pending, although something later is applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Two histories of one tool: what only one of them has, and what both have with other contents."""
+
+    behind: tuple[str, ...]
+    ahead: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether they differ at all."""
+        return bool(self.behind or self.ahead or self.changed)
+
+
+def standing(manifest: Manifest, history: Sequence[Applied]) -> Standing:
+    """Compare a database's history with the files."""
+    done = {each.id: each for each in history if each.state == "applied"}
+    known = {each.id: each for each in manifest.expected}
+    applied = set(done)
+    if manifest.heads_only:
+        for head in done.keys() & known.keys():
+            applied |= known[head].ancestors
+    pending = tuple(each.id for each in manifest.expected if each.id not in applied)
+    mismatched = tuple(
+        each.id
+        for each in manifest.expected
+        if each.id in done and each.checksum is not None and done[each.id].checksum not in (None, each.checksum)
+    )
+    ordered = [each for each in manifest.expected if not each.repeatable]
+    last = max((place for place, each in enumerate(ordered) if each.id in applied), default=-1)
+    late = tuple(each.id for each in ordered[:last] if each.id not in applied)
+    unknown = tuple(sorted(done.keys() - known.keys()))
+    return Standing(pending, unknown, mismatched, late)
+
+
+def divergence(baseline: Sequence[Applied], current: Sequence[Applied]) -> Divergence:
+    """What ``current`` lacks (behind), has in addition (ahead), or has with another checksum; ids, sorted."""
+    theirs = {each.id: each.checksum for each in baseline if each.state == "applied"}
+    ours = {each.id: each.checksum for each in current if each.state == "applied"}
+    changed = [name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name]]
+    return Divergence(
+        tuple(sorted(theirs.keys() - ours.keys())), tuple(sorted(ours.keys() - theirs.keys())), tuple(sorted(changed))
+    )
+
+
+def behind(reference: Sequence[Applied], histories: Mapping[str, Sequence[Applied]]) -> dict[str, Divergence]:
+    """By schema or tenant: how those that differ from the reference do. Who agrees is absent."""
+    found = {name: divergence(reference, history) for name, history in histories.items()}
+    return {name: differs for name, differs in sorted(found.items()) if differs}
+
+
+def ancestry(parents: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """All ancestors of every revision of a graph of parents; a parent that is not in the graph counts as one too."""
+    known: dict[str, frozenset[str]] = {}
+
+    def walk(start: str) -> None:
+        stack = [start]
+        while stack:
+            here = stack[-1]
+            missing = [each for each in parents.get(here, ()) if each in parents and each not in known and each != here]
+            if missing and len(stack) <= len(parents):
+                stack.extend(missing)
+                continue
+            above = set(parents.get(here, ()))
+            for each in tuple(above):
+                above |= known.get(each, frozenset())
+            known[here] = frozenset(above)
+            stack.pop()
+
+    for revision in parents:
+        if revision not in known:
+            walk(revision)
+    return known

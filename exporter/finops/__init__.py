@@ -1,1 +1,0 @@
-"""The money: the ledger, the rate card, costs by month and what is shown of them."""

@@ -1,1 +1,0 @@
-"""Dated prices as data: read, joined with a contract, and checked."""

@@ -1,0 +1,203 @@
+"""`neonmeter posture`: security and compliance of everything that is watched, and the report of it.
+
+It reads what a running agent keeps, asks Neon for the rest (GET only), wakes nothing and enters no database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+
+if TYPE_CHECKING:
+    from exporter.posture.report.report import Report
+    from exporter.posture.workspace import Look
+    from exporter.settings import Settings
+
+FORMATS = ("html", "md", "csv", "json", "ocsf")
+_RANKS = ("critical", "high", "medium", "low", "none")
+Before = tuple[float, Mapping[str, tuple[str, str, str]]]
+
+
+class _UsageError(Exception):
+    """What is wrong with what was asked for: one line."""
+
+
+def posture_command(options: argparse.Namespace) -> int:
+    """Print the summary, or JSON; write the files; exit 1 when something fails that nobody answers for."""
+    from collectors.neon.errors import NeonError
+    from exporter.posture.catalogue import CatalogueError
+    from exporter.settings.preflight import problems_of
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    problems = [each for each in problems_of(settings) if each.startswith(("neon.", "posture.", "tenants"))]
+    if problems:
+        return refuse(*problems)
+    try:
+        formats = _formats(options)
+        report = _report(settings, options)
+        if options.out:
+            _write(report, formats, Path(options.out))
+    except _UsageError as problem:
+        print(f"posture: {problem}", file=sys.stderr)
+        return USAGE
+    except NeonError as problem:
+        print(problem.message, file=sys.stderr)
+        return UPSTREAM
+    except (StoreError, CatalogueError) as problem:
+        return refuse(*str(problem).splitlines())
+    _print(report, options)
+    return FINDINGS if _fails(report, options.fail_on) else OK
+
+
+def _formats(options: argparse.Namespace) -> list[str]:
+    from importlib.util import find_spec
+
+    formats = [each.strip() for each in options.format.split(",") if each.strip()]
+    wrong = [each for each in formats if each not in FORMATS]
+    if wrong or not formats:
+        raise _UsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
+    if options.out and "html" in formats and find_spec("jinja2") is None:
+        raise _UsageError("--format: html needs jinja2; install neonmeter[report], or say --format md,csv,json")
+    return formats
+
+
+def _report(settings: Settings, options: argparse.Namespace) -> Report:
+    from exporter.app.wiring import ROOMS
+    from exporter.posture.catalogue import load_catalogue
+    from exporter.posture.report.report import report_of
+    from exporter.posture.workspace import kept
+
+    catalogue = load_catalogue(settings.posture.catalogue)
+    frameworks = _chosen("--framework", options.framework, catalogue.frameworks)
+    _chosen("--control", options.control, catalogue.controls)
+    known = kept(settings, ROOMS, time.time())
+    before = _before(options) or known.before
+    seen = asyncio.run(_look(settings, known))
+    report = report_of(
+        seen.judgement,
+        catalogue,
+        company=settings.report.company,
+        organization=seen.inventory.org_name or seen.inventory.org_id,
+        frameworks=frameworks,
+        project=options.project,
+        before=before,
+        notes=seen.notes,
+    )
+    if options.project != "*" and not any(_matches(each, options.project) for each in _projects(seen)):
+        names = ", ".join(sorted(name for _, name in _projects(seen)))
+        raise _UsageError(f"--project: no project is like {options.project!r}; there are {names}")
+    return report
+
+
+async def _look(settings: Settings, known: Any) -> Look:
+    from exporter.app.wiring import neon_client, rules_of
+    from exporter.posture.workspace import look
+
+    async with neon_client(settings) as client:
+        return await look(settings, rules_of(settings), client, known)
+
+
+def _projects(seen: Look) -> list[tuple[str, str]]:
+    return [(each.id, each.name) for each in seen.inventory.projects.values()]
+
+
+def _matches(project: tuple[str, str], glob: str) -> bool:
+    from exporter.settings.dsn import matches
+
+    return matches(glob, *project)
+
+
+def _chosen(option: str, text: str | None, known: Mapping[str, object]) -> list[str]:
+    names = [each.strip() for each in (text or "").split(",") if each.strip()]
+    wrong = [each for each in names if each not in known]
+    if wrong:
+        few = ", ".join(known) if len(known) < 12 else f"{min(known)} to {max(known)}"
+        raise _UsageError(f"{option}: there is no {', '.join(wrong)}; there are {few}")
+    return names
+
+
+def _before(options: argparse.Namespace) -> Before | None:
+    """The open failures of an earlier report: the one that is named, or the one in the folder that is written to."""
+    from exporter.posture.report.plain import before_of
+
+    path = Path(options.since) if options.since else Path(options.out) / "posture.json" if options.out else None
+    if path is None or (not options.since and not path.exists()):
+        return None
+    try:
+        return before_of(json.loads(path.read_text("utf-8")))
+    except OSError as problem:
+        raise _UsageError(f"--since: {path} cannot be read ({problem.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise _UsageError(f"--since: {path} is no posture.json of this version") from None
+
+
+def _write(report: Report, formats: list[str], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in _files(report, formats):
+            draft = folder / f".{name}.part"
+            draft.write_text(text, "utf-8")
+            draft.replace(folder / name)
+    except OSError as problem:
+        raise _UsageError(f"--out: {folder} cannot be written ({problem.strerror})") from None
+
+
+def _files(report: Report, formats: list[str]) -> Iterator[tuple[str, str]]:
+    from exporter.posture.report import plain
+
+    if "html" in formats:
+        from exporter.posture.report.html import html
+
+        yield "posture.html", html(report)
+    if "md" in formats:
+        from exporter.posture.report.markdown import markdown
+
+        yield "posture.md", markdown(report)
+    if "csv" in formats:
+        yield "posture.csv", plain.as_csv(report)
+    if "ocsf" in formats:
+        from exporter.posture.report.ocsf import as_ocsf
+
+        yield "posture.ocsf.jsonl", as_ocsf(report)
+    if "json" in formats:
+        yield "posture.json", json.dumps(plain.as_json(report), indent=1, ensure_ascii=False) + "\n"
+
+
+def _print(report: Report, options: argparse.Namespace) -> None:
+    from exporter.posture.report.plain import as_json
+    from exporter.posture.report.terminal import as_text, one_control
+
+    if options.json:
+        print(json.dumps(as_json(report), indent=2, ensure_ascii=False))
+    elif options.control:
+        print(one_control(report, options.control), end="")
+    else:
+        print(as_text(report), end="")
+    if options.out and not options.json:
+        print(f"\nWritten to {options.out}: " + ", ".join(name for name in sorted(_names(options))))
+
+
+def _names(options: argparse.Namespace) -> Iterator[str]:
+    for each in options.format.split(","):
+        yield "posture.ocsf.jsonl" if each.strip() == "ocsf" else f"posture.{each.strip()}"
+
+
+def _fails(report: Report, floor: str) -> bool:
+    most = _RANKS.index(floor)
+    return floor != "none" and any(
+        row.severity in _RANKS[: most + 1]
+        for control in report.controls
+        for row in control.rows
+        if row.status == "fail"
+    )

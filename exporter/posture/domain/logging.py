@@ -1,0 +1,170 @@
+"""What is written down, and what is patched (P45-P49)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from exporter.posture.domain.facts import DatabaseFacts, Extension, ServerFacts
+from exporter.posture.domain.facts_platform import PoolerFacts, ProjectFacts
+from exporter.posture.domain.finding import Finding, Unread, object_id
+from exporter.posture.domain.judging import (
+    Context,
+    Judges,
+    absent,
+    failed,
+    manual,
+    passed,
+    place,
+    unclear,
+    unread,
+    verdict,
+)
+from exporter.posture.domain.policy import listed
+
+_STATEMENTS = ("none", "ddl", "mod", "all")
+_ERRORS = ("debug5", "debug4", "debug3", "debug2", "debug1", "info", "notice", "warning", "error")
+_OFF = ("", "off", "false", "no", "0")
+_AUDITED = ("ddl", "role", "write")
+
+
+def log_settings(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
+    """P45: sessions, schema changes or errors are not logged, or lines do not say when, who and where."""
+    where = place(facts)
+    if isinstance(facts.settings, Unread):
+        yield unread("P45", where, facts.settings)
+    elif facts.platform == "neon":
+        yield absent("P45", where, "on Neon the platform sets what the server logs")
+    else:
+        found = (failed("P45", object_id(where, name), text) for name, text in _log_gaps(facts.settings))
+        yield from verdict("P45", where, found, "the log says who did what, when and where")
+
+
+def _log_gaps(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def told(name: str) -> str | None:
+        value = settings.get(name)
+        return None if value is None else value.strip().lower()
+
+    for name in ("log_connections", "log_disconnections"):
+        # PostgreSQL 18 made the first a list of what to log; empty is off.
+        if (value := told(name)) is not None and value in _OFF:
+            yield name, f"{name} is off"
+    if (value := told("log_statement")) is not None and value == "none":
+        yield "log_statement", "log_statement is none: schema changes leave no line"
+    if (value := told("log_min_error_statement")) is not None and value not in _ERRORS:
+        yield "log_min_error_statement", f"log_min_error_statement is {value}: statements that fail are not named"
+    if (prefix := settings.get("log_line_prefix")) is not None:
+        missing = [mark for mark in ("%m", "%u", "%d") if mark not in prefix and not (mark == "%m" and "%t" in prefix)]
+        if missing:
+            yield "log_line_prefix", f"log_line_prefix lacks {' '.join(missing)} (time, role, database)"
+    for name in ("log_parameter_max_length", "log_parameter_max_length_on_error"):
+        if told(name) == "-1" and (name.endswith("error") or told("log_statement") in ("mod", "all")):
+            yield name, f"{name} is -1: values of parameters, and so personal data, go to the log in full"
+
+
+def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
+    """P46: pgaudit is not loaded, or does not record schema changes, roles and writes."""
+    where = place(facts)
+    if isinstance(facts.settings, Unread):
+        yield unread("P46", where, facts.settings)
+        return
+    if facts.platform == "neon":
+        yield absent("P46", where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is judged")
+        return
+    loaded = facts.settings.get("shared_preload_libraries")
+    if loaded is None:
+        yield unclear("P46", where, "shared_preload_libraries is not visible to our role")
+        return
+    if "pgaudit" not in re.split(r"[\s,]+", loaded):
+        yield failed("P46", where, "pgaudit is not in shared_preload_libraries")
+        return
+    classes = {each.strip().lower() for each in facts.settings.get("pgaudit.log", "").split(",")}
+    missing = [each for each in _AUDITED if (each not in classes and "all" not in classes) or f"-{each}" in classes]
+    found = [failed("P46", where, f"pgaudit.log lacks {', '.join(missing)}")] if missing else []
+    yield from verdict("P46", where, found, "pgaudit records schema changes, roles and writes")
+
+
+def neon_audit(facts: ProjectFacts, _context: Context) -> Iterator[Finding]:
+    """P46: with the HIPAA add-on Neon audits; without it there is nothing to switch on, so a person decides."""
+    if isinstance(facts.access, Unread):
+        yield unread("P46", facts.id, facts.access)
+    elif not facts.access.hipaa:
+        yield manual(
+            "P46", facts.id, "Neon audits statements with the HIPAA add-on only; decide whether this project needs it"
+        )
+    elif facts.access.audit_log_level in ("extended", "full"):
+        yield passed("P46", facts.id, f"Neon's audit log is {facts.access.audit_log_level}")
+    else:
+        level = facts.access.audit_log_level or "not set"
+        yield failed("P46", facts.id, f"Neon's audit log level is {level}: it does not record what statements do")
+
+
+def ext_outdated(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
+    """P47: an extension was not updated when the server's files were."""
+    where = place(facts)
+    if isinstance(facts.extensions, Unread):
+        yield unread("P47", where, facts.extensions)
+        return
+    found = (
+        failed("P47", object_id(where, each.name), f"{each.name} is {each.version}; the server has {each.newest}")
+        for each in facts.extensions
+        if each.newest and each.version != each.newest
+    )
+    yield from verdict("P47", where, found, "every extension is the server's version")
+
+
+def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[Finding]:
+    """P48: an extension is not on the list, or lives in a schema where everybody may create."""
+    where = place(facts)
+    if isinstance(facts.extensions, Unread):
+        yield unread("P48", where, facts.extensions)
+        return
+
+    def says(each: Extension) -> str:
+        if not listed(each.name, context.policy.extensions):
+            return f"{each.name} is not on the list of extensions"
+        return f"{each.name} is in schema {each.schema}, where everybody may create objects" if each.open else ""
+
+    found = (failed("P48", object_id(where, each.name), text) for each in facts.extensions if (text := says(each)))
+    yield from verdict("P48", where, found, "every extension is on the list")
+
+
+def server_minor(facts: ServerFacts, context: Context) -> Iterator[Finding]:
+    """P49: the server misses security fixes of its major version, or the major gets none any more."""
+    where = place(facts)
+    if isinstance(facts.version_num, Unread):
+        yield unread("P49", where, facts.version_num)
+        return
+    major, minor = divmod(facts.version_num, 10000)
+    minors = context.policy.server_minors
+    if major not in minors and minors and major > max(minors):
+        yield unclear("P49", where, f"PostgreSQL {major} is newer than the table of versions")
+    elif major not in minors:
+        yield failed("P49", where, f"PostgreSQL {major} gets no fixes any more")
+    elif minor < minors[major]:
+        yield failed("P49", where, f"PostgreSQL {major}.{minor} is older than {major}.{minors[major]}")
+    else:
+        yield passed("P49", where, f"PostgreSQL {major}.{minor}")
+
+
+def pgbouncer_version(facts: PoolerFacts, context: Context) -> Iterator[Finding]:
+    """P49: a PgBouncer of our own has known holes."""
+    if isinstance(facts.version, Unread):
+        yield unread("P49", facts.name, facts.version)
+        return
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", facts.version)
+    if match is None:
+        yield unclear("P49", facts.name, f"cannot read the version in {facts.version!r}")
+        return
+    found = tuple(int(part) for part in match.groups())
+    least = tuple(int(part) for part in context.policy.pgbouncer_least.split("."))
+    if found < least:
+        yield failed("P49", facts.name, f"PgBouncer {match[0]} is older than {context.policy.pgbouncer_least}")
+    else:
+        yield passed("P49", facts.name, f"PgBouncer {match[0]}")
+
+
+SERVER: Judges[ServerFacts] = {"P45": log_settings, "P46": pgaudit, "P49": server_minor}
+DATABASE: Judges[DatabaseFacts] = {"P47": ext_outdated, "P48": ext_not_allowed}
+PROJECT: Judges[ProjectFacts] = {"P46": neon_audit}
+POOLER: Judges[PoolerFacts] = {"P49": pgbouncer_version}

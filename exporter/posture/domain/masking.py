@@ -1,0 +1,136 @@
+"""Whether what is not production holds production's people (P58-P60)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.posture.domain.facts import DatabaseFacts
+from exporter.posture.domain.facts_platform import Access, BranchFacts, Masking
+from exporter.posture.domain.finding import Finding, Unread, object_id
+from exporter.posture.domain.judging import (
+    Context,
+    Judges,
+    absent,
+    failed,
+    names,
+    of_groups,
+    passed,
+    place,
+    told,
+    unclear,
+    unread,
+    verdict,
+)
+from exporter.posture.domain.network import is_production
+
+_BUSY = ("created", "initialized", "anonymizing")
+
+
+def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[Finding]:
+    """P58: a branch beside production holds production's data unmasked."""
+    where = object_id(facts.project_id, facts.id)
+    if is_production(facts, context):
+        yield absent("P58", where, "a production branch")
+    elif facts.init_source == "schema-only":
+        yield passed("P58", where, "the branch was made without data")
+    elif facts.logical_size == 0:
+        yield passed("P58", where, "the branch holds no data")
+    elif not _from_production(facts, context):
+        yield absent("P58", where, "its data do not come from production")
+    elif isinstance(facts.masking, Unread):
+        yield unread("P58", where, facts.masking)
+    elif facts.masking is not None and facts.masking.state == "anonymized":
+        yield passed("P58", where, "anonymised")
+    else:
+        state = "it is not anonymised" if facts.masking is None else f"its anonymisation is {facts.masking.state}"
+        hint = _cannot(facts, context)
+        yield failed("P58", where, f"{facts.name or facts.id} holds production's data and {state}{hint}")
+
+
+def _from_production(facts: BranchFacts, context: Context) -> bool:
+    """Whether one of its ancestors is production; a parent that we do not know is taken for it."""
+    branches = {(each.project_id, each.id): each for each in context.facts.branches}
+    seen: set[str] = set()
+    parent = facts.parent_id
+    while parent and parent not in seen:
+        seen.add(parent)
+        found = branches.get((facts.project_id, parent))
+        if found is None or is_production(found, context):
+            return True
+        if _clean(found):
+            return False
+        parent = found.parent_id
+    return False
+
+
+def _clean(facts: BranchFacts) -> bool:
+    masking = facts.masking
+    return facts.init_source == "schema-only" or (isinstance(masking, Masking) and masking.state == "anonymized")
+
+
+def _cannot(facts: BranchFacts, context: Context) -> str:
+    """Neon does not anonymise branches of a project that limits addresses: then say what can be done instead."""
+    for project in context.facts.projects:
+        access = project.access
+        if (
+            project.id == facts.project_id
+            and isinstance(access, Access)
+            and (access.allowed_ips or access.block_public)
+        ):
+            return (
+                "; a project with an address list cannot anonymise: use a project of its own, or schema-only branches"
+            )
+    return ""
+
+
+def masking_coverage(facts: BranchFacts, _context: Context) -> Iterator[Finding]:
+    """P59: personal columns have no masking rule, rules were not applied, or changed after the last run."""
+    where = object_id(facts.project_id, facts.id)
+    masking = facts.masking
+    if isinstance(masking, Unread):
+        yield unread("P59", where, masking)
+    elif masking is None:
+        yield absent("P59", where, "no anonymised branch")
+    elif masking.state in _BUSY:
+        yield unclear("P59", where, f"anonymisation is {masking.state}")
+    else:
+        found = [failed("P59", object_id(where, what), text) for what, text in _gaps(facts, masking)]
+        if not found and (isinstance(facts.personal_columns, Unread) or masking.covered is None):
+            yield unclear("P59", where, "which columns are personal, or which are covered, is not known")
+        else:
+            yield from verdict("P59", where, found, "every personal column has a rule that was applied")
+
+
+def _gaps(facts: BranchFacts, masking: Masking) -> Iterator[tuple[str, str]]:
+    if not isinstance(facts.personal_columns, Unread) and masking.covered is not None:
+        bare = sorted(set(facts.personal_columns) - set(masking.covered))
+        if bare:
+            yield "rules", f"no masking rule for {names(bare)}"
+    if masking.rules is not None and masking.masked_columns is not None and masking.rules > masking.masked_columns:
+        yield "run", f"{masking.rules} rules, and the last run masked {masking.masked_columns} columns"
+    for what, at in (("reset", facts.last_reset_at), ("rules_changed", masking.rules_changed_at)):
+        if at is not None and (masking.completed_at is None or at > masking.completed_at):
+            yield (
+                what,
+                "the branch was reset after the last run" if what == "reset" else "rules changed after the last run",
+            )
+
+
+def anon_labels(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
+    """P60: outside production a column with personal data has no masking label in the database itself."""
+    where = place(facts)
+    personal = facts.check("personal")
+    if isinstance(personal, Unread):
+        yield unread("P60", where, personal)
+    elif not facts.nonproduction:
+        yield absent("P60", where, "production holds the real data")
+    elif not personal:
+        yield absent("P60", where, "no column is named like personal data")
+    else:
+        says = told("is named like personal data and has no masking label")
+        otherwise = "every such column has a masking label"
+        yield from of_groups("P60", where, facts.check("unmasked"), says=says, otherwise=otherwise)
+
+
+BRANCH: Judges[BranchFacts] = {"P58": nonprod_unmasked, "P59": masking_coverage}
+DATABASE: Judges[DatabaseFacts] = {"P60": anon_labels}

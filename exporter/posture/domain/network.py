@@ -1,0 +1,291 @@
+"""Transport, network and the platform's doors (P32-P44)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+
+from exporter.posture.domain.facts import ServerFacts
+from exporter.posture.domain.facts_platform import (
+    Access,
+    BranchFacts,
+    BucketFacts,
+    HandshakeFacts,
+    Masking,
+    PoolerFacts,
+    ProjectFacts,
+)
+from exporter.posture.domain.finding import Finding, Severity, Unread, object_id
+from exporter.posture.domain.judging import (
+    Context,
+    Judges,
+    absent,
+    days,
+    failed,
+    passed,
+    place,
+    unclear,
+    unread,
+    verdict,
+)
+from exporter.posture.domain.policy import DAY, Policy, listed
+
+_OLD_TLS = ("TLSv1", "TLSv1.0", "TLSv1.1", "SSLv3")
+
+
+def server_tls(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
+    """P32: the server takes connections without TLS, or old TLS; on Neon that is the proxy's."""
+    where = place(facts)
+    if isinstance(facts.settings, Unread):
+        yield unread("P32", where, facts.settings)
+        return
+    if facts.platform == "neon":
+        yield absent("P32", where, "on Neon the proxy ends TLS: our own handshake is judged instead")
+        return
+    found = []
+    if facts.settings.get("ssl") == "off":
+        found.append(failed("P32", object_id(where, "ssl"), "ssl is off"))
+    if facts.settings.get("ssl_min_protocol_version") in _OLD_TLS:
+        text = f"ssl_min_protocol_version is {facts.settings['ssl_min_protocol_version']}"
+        found.append(failed("P32", object_id(where, "ssl_min_protocol_version"), text))
+    if not isinstance(facts.sessions, Unread) and facts.sessions_plain:
+        text = f"{facts.sessions_plain} of {facts.sessions} sessions from other machines are without TLS"
+        found.append(failed("P32", object_id(where, "sessions"), text))
+    if not found and "ssl" not in facts.settings:
+        yield unclear("P32", where, "the setting ssl is not visible")
+    else:
+        yield from verdict("P32", where, found, "TLS 1.2 or newer, and no session from elsewhere without it")
+
+
+def handshake(facts: HandshakeFacts, context: Context) -> Iterator[Finding]:
+    """P32: our own handshake is old, does not verify, or its certificate ends soon."""
+    for part in (facts.protocol, facts.verified, facts.expires_at):
+        if isinstance(part, Unread):
+            yield unread("P32", facts.name, part)
+            return
+    if not facts.protocol:
+        yield failed("P32", object_id(facts.name, "protocol"), "it does not speak TLS")
+        return
+    found = []
+    if facts.protocol in _OLD_TLS:
+        found.append(failed("P32", object_id(facts.name, "protocol"), f"the handshake ends in {facts.protocol}"))
+    if not facts.verified:
+        found.append(failed("P32", object_id(facts.name, "chain"), "the certificate's chain or name does not verify"))
+    left = facts.expires_at - context.now if isinstance(facts.expires_at, float | int) else 0.0
+    if left < context.policy.certificate_days * DAY:
+        text = f"the certificate ends in {days(left)}" if left > 0 else "the certificate has ended"
+        found.append(failed("P32", object_id(facts.name, "certificate"), text))
+    if facts.sslmode and facts.sslmode != "verify-full":
+        text = f"we connect with sslmode={facts.sslmode}, which does not check whom we talk to"
+        found.append(failed("P32", object_id(facts.name, "sslmode"), text, severity=Severity.MEDIUM))
+    yield from verdict("P32", facts.name, found, f"{facts.protocol}, verified, valid for {days(left)}")
+
+
+def pooler_tls(facts: PoolerFacts, _context: Context) -> Iterator[Finding]:
+    """P32: a PgBouncer takes clients without TLS, reaches servers without checking them, or trusts everybody."""
+    if isinstance(facts.config, Unread):
+        yield unread("P32", facts.name, facts.config)
+        return
+    config, found = facts.config, []
+    if config.get("client_tls_sslmode", "disable") not in ("require", "verify-ca", "verify-full"):
+        text = f"client_tls_sslmode is {config.get('client_tls_sslmode', 'disable')}"
+        found.append(failed("P32", object_id(facts.name, "client_tls_sslmode"), text))
+    if config.get("server_tls_sslmode", "prefer") != "verify-full":
+        text = f"server_tls_sslmode is {config.get('server_tls_sslmode', 'prefer')}"
+        found.append(failed("P32", object_id(facts.name, "server_tls_sslmode"), text))
+    yield from verdict("P32", facts.name, found, "TLS on both sides")
+
+
+def scram(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
+    """P33: new passwords are not kept as SCRAM verifiers."""
+    where = place(facts)
+    if isinstance(facts.settings, Unread):
+        yield unread("P33", where, facts.settings)
+        return
+    value = facts.settings.get("password_encryption")
+    if value is None:
+        yield unclear("P33", where, "password_encryption is not visible")
+    elif value == "scram-sha-256":
+        yield passed("P33", where, "password_encryption is scram-sha-256")
+    else:
+        yield failed("P33", where, f"password_encryption is {value}")
+
+
+def pooler_auth(facts: PoolerFacts, _context: Context) -> Iterator[Finding]:
+    """P33: a PgBouncer lets people in without SCRAM or a certificate."""
+    if isinstance(facts.config, Unread):
+        yield unread("P33", facts.name, facts.config)
+        return
+    value = facts.config.get("auth_type", "md5")
+    bad = value in ("trust", "any", "plain", "md5")
+    yield (failed if bad else passed)("P33", facts.name, f"auth_type is {value}")
+
+
+def ip_allow(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
+    """P34: the project takes connections from everywhere, or from ranges that are too wide."""
+    if isinstance(facts.access, Unread):
+        yield unread("P34", facts.id, facts.access)
+        return
+    access = facts.access
+    if access.block_public:
+        yield passed("P34", facts.id, "public connections are blocked")
+        return
+    if not access.allowed_ips:
+        yield failed("P34", facts.id, "no address list: connections come from everywhere")
+        return
+    found = [failed("P34", object_id(facts.id, text), why) for text, why in _wide(access, context.policy)]
+    found += _unprotected(facts, access, context)
+    yield from verdict("P34", facts.id, found, f"{len(access.allowed_ips)} ranges, none wide")
+
+
+def _wide(access: Access, policy: Policy) -> Iterator[tuple[str, str]]:
+    for text in access.allowed_ips:
+        if "-" in text:
+            ends = [part.strip() for part in text.split("-", 1)]
+            try:
+                size = int(ip_address(ends[1])) - int(ip_address(ends[0])) + 1
+            except ValueError:
+                yield text, f"{text} is not understood"
+                continue
+            if size > 2 ** (32 - policy.ip_widest):
+                yield text, f"{text} is {size} addresses"
+            continue
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            yield text, f"{text} is not understood"
+            continue
+        least = policy.ip_widest if network.version == 4 else 48
+        if network.prefixlen < least:
+            yield text, f"{text} is wider than /{least}"
+
+
+def _unprotected(facts: ProjectFacts, access: Access, context: Context) -> Iterator[Finding]:
+    """The list may hold for protected branches only, while an unprotected one holds unmasked production data."""
+    if not access.protected_branches_only:
+        return
+    for branch in context.facts.branches:
+        if branch.project_id != facts.id or branch.protected:
+            continue
+        masked = isinstance(branch.masking, Masking) and branch.masking.state == "anonymized"
+        if not masked and branch.init_source != "schema-only" and branch.logical_size != 0:
+            name = branch.name or branch.id
+            text = f"the address list is for protected branches only, and {name} holds data unprotected"
+            yield failed("P34", object_id(facts.id, branch.id), text)
+
+
+def residency(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
+    """P35: the project's data lie outside the allowed regions."""
+    policy = context.policy
+    if not facts.region:
+        yield unclear("P35", facts.id, "Neon does not say where the project is")
+    elif facts.region in policy.regions:
+        yield passed("P35", facts.id, f"{facts.region} is allowed")
+    elif facts.region in policy.regions_known:
+        yield failed("P35", facts.id, f"data lie in {facts.region}; allowed are {', '.join(policy.regions)}")
+    else:
+        yield unclear("P35", facts.id, f"{facts.region} is no region that we know the place of; allow it or not")
+
+
+def bucket_residency(facts: BucketFacts, context: Context) -> Iterator[Finding]:
+    """P35: off-site copies lie outside the allowed regions."""
+    where = object_id("s3", facts.name)
+    if isinstance(facts.region, Unread):
+        yield unread("P35", where, facts.region)
+        return
+    allowed = facts.region in context.policy.storage_regions
+    yield (passed if allowed else failed)("P35", where, f"the bucket is in {facts.region or 'an unnamed region'}")
+
+
+def branch_protected(facts: BranchFacts, context: Context) -> Iterator[Finding]:
+    """P36: a production branch can be deleted or reset by mistake, and its children have its passwords."""
+    where = object_id(facts.project_id, facts.id)
+    if not is_production(facts, context):
+        yield absent("P36", where, "no production branch")
+    else:
+        yield (passed if facts.protected else failed)(
+            "P36", where, f"production branch {facts.name or facts.id} is {'' if facts.protected else 'not '}protected"
+        )
+
+
+def branch_ttl(facts: BranchFacts, context: Context) -> Iterator[Finding]:
+    """P37: a branch beside production has no end and no use."""
+    where = object_id(facts.project_id, facts.id)
+    if is_production(facts, context):
+        yield absent("P37", where, "a production branch stays")
+        return
+    if facts.expires_at is not None:
+        yield passed("P37", where, "it has its day")
+        return
+    used = max((at for at in (facts.last_active, facts.created_at) if at is not None), default=None)
+    if used is None:
+        yield unclear("P37", where, "Neon does not say when it was used")
+    elif context.now - used > context.policy.branch_idle_days * DAY:
+        yield failed("P37", where, f"no expiry, and not used for {days(context.now - used)}")
+    else:
+        yield passed("P37", where, f"used {days(context.now - used)} ago")
+
+
+def is_production(facts: BranchFacts, context: Context) -> bool:
+    """Whether the policy takes the branch for production."""
+    project = (facts.project_id, facts.project_name or facts.project_id)
+    branch = (facts.id, facts.name or facts.id)
+    return context.policy.production(project, branch, protected=facts.default or facts.protected)
+
+
+def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
+    """P42: the project is shared with somebody outside."""
+    if isinstance(facts.permissions, Unread):
+        yield unread("P42", facts.id, facts.permissions)
+        return
+    shared = [each for each in facts.permissions if each.revoked_at is None]
+    if not shared:
+        yield passed("P42", facts.id, "shared with nobody")
+    elif not context.policy.email_domains:
+        yield unclear("P42", facts.id, f"shared with {len(shared)}; no list of domains says with whom it may be")
+    else:
+        domains = context.policy.email_domains
+        found = (
+            failed("P42", object_id(facts.id, each.id), f"shared with an address of {each.domain}")
+            for each in shared
+            if not listed(each.domain, domains)
+        )
+        yield from verdict("P42", facts.id, found, "shared within the list of domains only")
+
+
+def jwks(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
+    """P44: a key set that nobody expects may sign in."""
+    if isinstance(facts.jwks, Unread):
+        yield unread("P44", facts.id, facts.jwks)
+        return
+    found = (
+        failed("P44", object_id(facts.id, each.id), f"key set {each.url} may sign in and is not on the list")
+        for each in facts.jwks
+        if not listed(each.url, context.policy.jwks_urls)
+    )
+    yield from verdict("P44", facts.id, found, "no key set that is not on the list")
+
+
+def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[Finding]:
+    """P43: a branch's credential for Neon's other services never ends, may do everything, or is not used."""
+    where = object_id(facts.project_id, facts.id)
+    if isinstance(facts.credentials, Unread):
+        yield unread("P43", where, facts.credentials)
+        return
+    found = []
+    for each in facts.credentials:
+        ails = ["never expires"] if each.expires_at is None else []
+        ails += ["may do everything"] if any("*" in scope for scope in each.scopes) else []
+        idle = context.policy.key_unused_days * DAY
+        ails += ["is not used"] if each.last_used_at is not None and context.now - each.last_used_at > idle else []
+        if ails:
+            found.append(failed("P43", object_id(where, each.id), f"{each.kind or 'credential'} {' and '.join(ails)}"))
+    yield from verdict("P43", where, found, f"{len(facts.credentials)} credentials, each with its day and its scope")
+
+
+SERVER: Judges[ServerFacts] = {"P32": server_tls, "P33": scram}
+HANDSHAKE: Judges[HandshakeFacts] = {"P32": handshake}
+POOLER: Judges[PoolerFacts] = {"P32": pooler_tls, "P33": pooler_auth}
+PROJECT: Judges[ProjectFacts] = {"P34": ip_allow, "P35": residency, "P42": shared_permission, "P44": jwks}
+BUCKET: Judges[BucketFacts] = {"P35": bucket_residency}
+BRANCH: Judges[BranchFacts] = {"P36": branch_protected, "P37": branch_ttl, "P43": branch_credentials}

@@ -1,0 +1,173 @@
+"""One judgement of everything: facts, policy and waivers in; findings, and who answers for which, out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from collectors.neon.inventory import Inventory
+from exporter.posture.catalogue import Catalogue, load_catalogue
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Finding, Outcome, object_id
+from exporter.posture.domain.policy import Policy
+from exporter.posture.domain.score import Score, scores, worst
+from exporter.posture.fact_cache import Shelved
+from exporter.posture.gather import Gathered, gather
+from exporter.posture.outside import bucket_age
+from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
+from exporter.posture.registry import ACCOUNT, Registry
+from exporter.posture.waivers import Judged, Verdict, judge, waivers_of
+from exporter.settings import Settings
+from exporter.tenancy.domain.rules import TenantRules
+
+SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How everything stands at one moment."""
+
+    at: float
+    gathered: Gathered
+    verdict: Verdict
+    by_project: Mapping[str, Score]
+    by_tenant: Mapping[tuple[str, str], Score]
+    """By project and tenant."""
+
+    def of(self, project: str) -> tuple[Judged, ...]:
+        """The findings of a project; of ``__account__`` those of no project."""
+        return tuple(each for each in self.verdict.judged if self.project_of(each.finding) == project)
+
+    def project_of(self, finding: Finding) -> str:
+        """The project of a finding."""
+        first = finding.object_id.split("/", 1)[0]
+        return first if first in self.projects else ACCOUNT
+
+    @property
+    def projects(self) -> frozenset[str]:
+        """Ids of all projects."""
+        return frozenset(each.id for each in self.gathered.facts.projects)
+
+    def path(self, object_id: str) -> str:
+        """An object's path with the names of its project and branch in place of their ids."""
+        return named(object_id, self.gathered.names)
+
+
+def named(object_id: str, names: Mapping[str, str]) -> str:
+    """A path with the names of its project and branch in place of their ids."""
+    parts = object_id.split("/")
+    return "/".join([*(names.get(part, part) for part in parts[:2]), *parts[2:]])
+
+
+class Judge:
+    """Judges by the settings; may run in a thread."""
+
+    def __init__(self, settings: Settings, rules: TenantRules) -> None:
+        self._settings = settings
+        self.registry = registry_of(settings, rules)
+        self._waivers = waivers_of(settings.posture.waivers)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What the controls are, read at the first use.
+
+        Raises:
+            CatalogueError: a file of one's own cannot be used.
+        """
+        return load_catalogue(self._settings.posture.catalogue)
+
+    def judge(self, inventory: Inventory, shelved: Shelved, since: Mapping[str, float], now: float) -> Judgement:
+        """Everything; ``since`` is when each failure was first seen, by cache key."""
+        settings = self._settings
+        production = production_branches(settings.posture, inventory.projects, inventory.branches)
+        policy = policy_of(settings.posture, production=production, severities=self.catalogue.severities)
+        gathered = gather(inventory, shelved, self.registry, policy)
+        findings = self._evaluated(inventory, gathered.facts, policy, now)
+        findings = (*findings, *manual_findings(self.catalogue, findings))
+        verdict = judge(findings, self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
+        waived = verdict.waived_keys
+        made = Judgement(now, gathered, verdict, {}, {})
+        by_project = scores(findings, by=made.project_of, waived=waived)
+        by_tenant = scores(findings, by=lambda each: f"{made.project_of(each)}\x1f{each.tenant}" if each.tenant else "",
+                           waived=waived)  # fmt: skip
+        pairs = {(name.split("\x1f")[0], name.split("\x1f")[1]): each for name, each in by_tenant.items()}
+        return replace(made, by_project=by_project, by_tenant=pairs)
+
+    def _evaluated(self, inventory: Inventory, facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
+        """Slots are expected of some branches, and recovery targets of some projects: those are judged apart."""
+        found = list(evaluate(facts, policy, now))
+        for control, where, part, own in self._apart(inventory, facts, policy):
+            again = evaluate(part, own, now)
+            found = [each for each in found if each.control != control or not _inside(each.object_id, where)]
+            found += [each for each in again if each.control == control]
+        return tuple(sorted(found, key=lambda each: (each.control, each.object_id, each.outcome)))
+
+    def _apart(self, inventory: Inventory, facts: Facts, policy: Policy) -> Iterator[tuple[str, str, Facts, Policy]]:
+        slots, targets = self._settings.sampling.expected_slots, self._settings.recovery.targets
+        for server in facts.servers:
+            project, branch = inventory.projects.get(server.project_id), inventory.branches.get(server.branch_id)
+            expected = expected_slots(slots, project, branch) if project is not None and branch is not None else ()
+            if expected:
+                where = f"{server.project_id}/{server.branch_id}"
+                yield SLOTS, where, Facts(servers=(server,)), replace(policy, expected_slots=expected)
+        for bucket in facts.buckets:
+            hours = bucket_age(self._settings.posture.s3, bucket)
+            if hours is not None:
+                aged = replace(policy, offsite_age_seconds=round(hours * 3600))
+                yield COPIES, object_id("s3", bucket.name, bucket.prefix.strip("/")), Facts(buckets=(bucket,)), aged
+        for owner in sorted({each.project_id for each in facts.drills} & inventory.projects.keys()):
+            promised = recovery_targets(targets, inventory.projects[owner])
+            if promised is not None:
+                part = Facts(drills=tuple(each for each in facts.drills if each.project_id == owner))
+                yield DRILLS, owner, part, replace(policy, rto_seconds=promised[0], rpo_seconds=promised[1])
+
+
+def _inside(object_id: str, where: str) -> bool:
+    return object_id == where or object_id.startswith(f"{where}/")
+
+
+def registry_of(settings: Settings, rules: TenantRules) -> Registry:
+    """The registry that the settings describe."""
+    vaults = settings.posture.vaults
+    key = vaults[0].key if vaults else "tenant-{tenant}"
+    return Registry(rules, tenants=settings.posture.tenants, key=key)
+
+
+def manual_findings(catalogue: Catalogue, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """One for each control that nothing here speaks of: manual ones, and those whose source is not configured."""
+    said = {each.control for each in findings}
+    return tuple(
+        Finding(
+            control.id,
+            ACCOUNT,
+            Outcome.MANUAL if control.evaluated == "manual" else Outcome.NOT_APPLICABLE,
+            control.severity,
+            "",
+            control.what if control.evaluated == "manual" else _no_source(control.profile),
+        )
+        for control in catalogue.controls.values()
+        if control.id not in said
+    )
+
+
+def _no_source(profile: Sequence[str]) -> str:
+    asked = {"vault": "posture.vaults", "s3": "posture.s3", "pgbouncer": "pgbouncer", "postgres": "postgres.dsn"}
+    named = [asked[each] for each in profile if each in asked]
+    return (
+        f"nothing to judge it by: {' or '.join(named)} is not configured" if named else "nothing here that it speaks of"
+    )
+
+
+def worst_by_control(judged: Sequence[Judged]) -> dict[str, Judged]:
+    """The finding that decides each control."""
+    waived = {each.finding.cache_key for each in judged if each.waived}
+    grouped: dict[str, list[Judged]] = {}
+    for each in judged:
+        grouped.setdefault(each.finding.control, []).append(each)
+    found: dict[str, Judged] = {}
+    for control, group in sorted(grouped.items()):
+        decides = worst((each.finding for each in group), waived)
+        found[control] = next(each for each in group if each.finding is decides)
+    return found

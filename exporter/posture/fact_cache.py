@@ -1,0 +1,109 @@
+"""All facts in memory, written through to the disk; it knows whether anything in them moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from collectors.postgres.database.tenant_names import TenantNames
+from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
+from exporter.posture.domain.facts_platform import (
+    BranchFacts,
+    BucketFacts,
+    DrillFacts,
+    HandshakeFacts,
+    OrganizationFacts,
+    PoolerFacts,
+    ProjectFacts,
+    VaultFacts,
+)
+from exporter.posture.platform import Snapshots
+from exporter.posture.store import Book, FactKey
+from exporter.storage.writer import Disk
+
+SOURCES: Mapping[str, type] = {
+    "database": DatabaseFacts,
+    "server": ServerFacts,
+    "names": TenantNames,
+    "organization": OrganizationFacts,
+    "project": ProjectFacts,
+    "branch": BranchFacts,
+    "snapshots": Snapshots,
+    "vault": VaultFacts,
+    "s3": BucketFacts,
+    "tls": HandshakeFacts,
+    "pooler": PoolerFacts,
+    "drill": DrillFacts,
+}
+"""What is kept under which name. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
+Fact = TypeVar("Fact")
+Answer = TypeVar("Answer")
+Shelved = dict[FactKey, tuple[float, object]]
+
+
+def from_book(book: Book) -> Shelved:
+    """Everything on the disk that still fits; what does not is read again in its time."""
+    found: Shelved = {}
+    for key, kept in book.facts().items():
+        kind = SOURCES.get(key.source)
+        fact = kept.as_(kind) if kind is not None else None
+        if fact is not None:
+            found[key] = (kept.taken_at, fact)
+    return found
+
+
+class Shelf:
+    """Lives on the event loop. Without a book nothing is written: for one look beside a running agent."""
+
+    def __init__(self, book: Book | None = None, disk: Disk | None = None, facts: Shelved | None = None) -> None:
+        """``facts``: what is known already, in place of what the book has."""
+        self._book = book
+        self._disk = disk
+        self._facts = facts
+        self.revision = 0
+        """Grows when the content of a fact changed; not when the same was read again."""
+
+    async def load(self) -> Shelved:
+        """Everything; read from the disk once."""
+        if self._facts is None:
+            self._facts = await self._run(from_book) or {}
+        return self._facts
+
+    def get(self, source: str, key: str, kind: type[Fact]) -> tuple[float, Fact] | None:
+        """One fact and when it was read; None before ``load`` or where there is none."""
+        found = (self._facts or {}).get(FactKey(source, key))
+        return found if found is not None and isinstance(found[1], kind) else None  # type: ignore[return-value]
+
+    def below(self, source: str, where: str, kind: type[Fact]) -> Iterator[tuple[str, Fact]]:
+        """The facts of a source whose key begins with ``where/``, by the rest of the key."""
+        for key, (_, fact) in (self._facts or {}).items():
+            if key.source == source and key.key.startswith(f"{where}/") and isinstance(fact, kind):
+                yield key.key.removeprefix(f"{where}/"), fact
+
+    async def put(self, source: str, facts: Mapping[str, object], at: float) -> None:
+        """Keep facts of one source, by key."""
+        known = await self.load()
+        new = {FactKey(source, key): (at, fact) for key, fact in facts.items()}
+        if any(key not in known or known[key][1] != fact for key, (_, fact) in new.items()):
+            self.revision += 1
+        known.update(new)
+        if new:
+            await self._run(lambda book: book.write(new))
+
+    async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
+        """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
+        known, wanted = await self.load(), set(keys)
+        gone = [
+            each for each in known if each.source == source and each.key.startswith(below) and each.key not in wanted
+        ]
+        for each in gone:
+            del known[each]
+        if gone:
+            self.revision += 1
+            await self._run(lambda book: book.forget(gone))
+
+    async def _run(self, act: Callable[[Book], Answer]) -> Answer | None:
+        book = self._book
+        if book is None or self._disk is None:
+            return None
+        return await self._disk.run(lambda: act(book))

@@ -1,0 +1,1 @@
+"""Prices: the dated rate card and the price of usage."""

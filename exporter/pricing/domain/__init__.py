@@ -1,0 +1,1 @@
+"""Pure: components, dated rates, and the price of usage."""

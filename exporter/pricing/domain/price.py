@@ -1,0 +1,385 @@
+"""Pricing: from raw usage to cost lines, exactly.
+
+Integers are summed first and become one fraction per line, so the result does not depend on the order of the facts and
+no digit is lost. A billing month has 744 hours whatever the calendar says, and a GB has 10^9 bytes. What the rate card
+cannot price keeps its quantity, costs nothing and is reported: a missing price never looks like a free one.
+
+Two readings of the same usage exist, by project and by branch. The branch rows are priced, and what the project has
+beyond them is a branch row named ``__unattributed__``. When the branches together show more than the project (they
+were read a moment later, while the bucket was growing), they are the newer truth and no row is negative. Charges that
+the API gives only by project (extra branches, snapshots) are a branch row named ``__project__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+from exporter.pricing.domain.rates import (
+    DAY,
+    HOUR,
+    METRIC_COMPONENTS,
+    UNITS,
+    AllowanceScope,
+    Component,
+    Rate,
+    RateCard,
+    month_start,
+    next_month,
+    plan_named,
+)
+
+GB = 10**9
+MONTH_HOURS = 744
+UNATTRIBUTED = "__unattributed__"
+PROJECT_LEVEL = "__project__"
+HOURLY, DAILY, MONTHLY = "hourly", "daily", "monthly"
+EXTRA_BRANCHES = "extra_branches_month"
+
+_DIVISORS = {
+    Component.COMPUTE: 3600,
+    Component.ROOT_STORAGE: MONTH_HOURS * GB,
+    Component.CHILD_STORAGE: MONTH_HOURS * GB,
+    Component.INSTANT_RESTORE: MONTH_HOURS * GB,
+    Component.SNAPSHOT_STORAGE: MONTH_HOURS * GB,
+    Component.EXTRA_BRANCHES: MONTH_HOURS,
+    Component.PUBLIC_TRANSFER: GB,
+    Component.PRIVATE_TRANSFER: GB,
+}
+_PROJECT_ONLY = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
+
+
+class UsageFact(NamedTuple):
+    """One bucket of one metric as the consumption API gave it; ``branch_id`` empty means the whole project."""
+
+    org_id: str
+    project_id: str
+    branch_id: str
+    start: int
+    """Begin of the bucket in unix seconds."""
+    granularity: str
+    """``hourly``, ``daily`` or ``monthly``."""
+    plan: str
+    """The subscription type of the period, as the API gave it."""
+    metric: str
+    value: int
+    """In the raw unit of the metric: CU-seconds, byte-hours, branch-hours, bytes."""
+    observed_at: int = 0
+    """When it was read, in unix seconds."""
+
+
+class Stretch(NamedTuple):
+    """Part of one calendar month (UTC) over which no rate and no allowance changes."""
+
+    month: int
+    period: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """What one component of one branch cost in one stretch. ``cost`` = ``quantity`` x the rate, unrounded."""
+
+    org_id: str
+    project_id: str
+    branch_id: str
+    component: Component
+    plan: str
+    stretch: Stretch
+    usage: int
+    """Raw usage before any allowance, in the API's unit."""
+    quantity: Fraction
+    """Billable quantity, after the allowance."""
+    rate: Rate | None
+    """None when the card has no price for it; ``cost`` is then 0 and ``Pricing.unknown`` says why."""
+    cost: Fraction
+    lower_bound: bool = False
+    """The branch allowance is hourly, and only coarser buckets were left: the true figure may be higher."""
+    spread: bool = False
+    """A monthly bucket reached over a change of price; its usage was spread evenly over its hours."""
+
+    @property
+    def unit(self) -> str:
+        """What ``quantity`` counts."""
+        return UNITS[self.component]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Usage without a price: whose, of what, and one line on why. ``component`` is the API's name if we have none."""
+
+    project_id: str
+    plan: str
+    component: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """Cost lines in a stable order, and the usage that no rate covers."""
+
+    lines: tuple[CostLine, ...]
+    unknown: tuple[Unknown, ...]
+
+    @property
+    def total(self) -> Fraction:
+        """Sum of all lines in USD, unrounded."""
+        return sum((line.cost for line in self.lines), Fraction())
+
+
+class _Key(NamedTuple):
+    org_id: str
+    project_id: str
+    branch_id: str
+    plan: str
+    component: Component
+    stretch: Stretch
+
+
+def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None) -> Pricing:
+    """Price usage of any span; each bucket must be there once (see ``newest_only``). ``plan`` overrides the API's.
+
+    ``plan`` is a subscription type, or the name a person has for one (``scale``). Allowances per month apply to what is
+    given of each calendar month (UTC).
+
+    Raises:
+        ValueError: a negative value, or a granularity that the API does not have.
+    """
+    taken = _Usage(card, plan_named(plan) if plan else None)
+    taken.take(facts)
+    sums, strangers = taken.sums()
+    usage, billable, flags = _by_branch(sums)
+    billable.update(_transfer_past_allowance(usage, card))
+    lines = []
+    unknown = set(strangers)
+    for key in sorted(usage):
+        at = _instant(key.stretch, card)
+        rate = card.rate(key.plan, key.component, at)
+        quantity = Fraction(billable.get(key, usage[key])) / _DIVISORS[key.component]
+        if rate is None and usage[key]:
+            why = card.why_unknown(key.plan, key.component, at)
+            unknown.add(Unknown(key.project_id, key.plan, key.component.value, why))
+        cost = quantity * rate.amount if rate else Fraction()
+        lower_bound, spread = flags.get(key, (False, False))
+        lines.append(
+            CostLine(
+                *key[:3], key.component, key.plan, key.stretch, usage[key], quantity, rate, cost, lower_bound, spread
+            )
+        )
+    return Pricing(tuple(lines), tuple(sorted(unknown, key=lambda u: (u.project_id, u.plan, u.component))))
+
+
+def newest_only(facts: Iterable[UsageFact]) -> list[UsageFact]:
+    """One fact per bucket: of duplicates the one observed last, and of those the last given."""
+    kept: dict[tuple[object, ...], UsageFact] = {}
+    for fact in facts:
+        bucket = fact[:7]
+        held = kept.get(bucket)
+        if held is None or fact.observed_at >= held.observed_at:
+            kept[bucket] = fact
+    return list(kept.values())
+
+
+def bucket_hours(start: int, granularity: str) -> int:
+    """Hours in a bucket: what the hourly branch allowance is multiplied with.
+
+    Raises:
+        ValueError: the granularity is not hourly, daily or monthly.
+    """
+    if granularity == HOURLY:
+        return 1
+    if granularity == DAILY:
+        return 24
+    if granularity == MONTHLY:
+        return (next_month(start) - start) // 3600
+    raise ValueError(f"granularity {granularity!r}: the API has hourly, daily and monthly")
+
+
+class Stretches(dict[int, Stretch]):
+    """The stretch of an instant, worked out once per day: rates change only at midnight (UTC)."""
+
+    def __init__(self, card: RateCard) -> None:
+        """Use the dates of one card."""
+        super().__init__()
+        self._card = card
+
+    def __missing__(self, start: int) -> Stretch:
+        """Work out and keep the stretch of a bucket start."""
+        day = start // DAY * DAY
+        self[start] = stretch = Stretch(month_start(day), self._card.period(day))
+        return stretch
+
+
+@dataclass(slots=True)
+class _Sum:
+    usage: int = 0
+    billable: int | Fraction = 0
+    coarse: bool = False
+    spread: bool = False
+
+
+class _Bucket(NamedTuple):
+    org_id: str
+    project_id: str
+    start: int
+    hours: int
+    granularity: str
+
+
+class _Usage:
+    """Raw usage, summed as far as nothing about its price changes; branch-hours stay in their buckets."""
+
+    def __init__(self, card: RateCard, override: str | None) -> None:
+        self._card = card
+        self._override = override
+        self._stretches = Stretches(card)
+        self._raw: dict[tuple[str, str, str, str, str, Stretch], int] = {}
+        self._buckets: dict[_Bucket, dict[str, int]] = {}
+        self._spread: set[tuple[str, str, str, str, str, Stretch]] = set()
+
+    def take(self, facts: Iterable[UsageFact]) -> None:
+        override, history, card, raw, stretches = (
+            self._override, self._card.plan_history, self._card, self._raw, self._stretches,
+        )  # fmt: skip
+        for fact in facts:
+            org, project, branch, start, granularity, plan, metric, value, _ = fact
+            if value < 0:
+                raise ValueError(f"project {project}: {metric} is {value} at {start}; usage is never negative")
+            if granularity == MONTHLY:
+                self._take_month(fact)
+                continue
+            if override or history:
+                plan = override or card.plan_of(plan, org, project, start)
+            if metric == EXTRA_BRANCHES:
+                bucket = _Bucket(org, project, start, bucket_hours(start, granularity), granularity)
+                parts = self._buckets.setdefault(bucket, {})
+                parts[plan] = parts.get(plan, 0) + value
+            else:
+                name = (org, project, branch, plan, metric, stretches[start])
+                raw[name] = raw.get(name, 0) + value
+
+    def _take_month(self, fact: UsageFact) -> None:
+        """A month may reach over a change of price: then its usage is spread evenly over its hours."""
+        end = next_month(fact.start)
+        edges = [fact.start, *(edge for edge in self._card.boundaries if fact.start < edge < end), end]
+        pieces = []
+        for start, until in pairwise(edges):
+            plan = self._override or self._card.plan_of(fact.plan, fact.org_id, fact.project_id, start)
+            pieces.append((start, until, plan))
+        given, whole = 0, end - fact.start
+        uneven = len({self._price(fact.metric, start, plan) for start, _, plan in pieces}) > 1
+        for start, until, plan in pieces:
+            part = fact.value * (until - fact.start) // whole - given
+            given += part
+            name = (*fact[:3], plan, fact.metric, self._stretches[start])
+            if uneven:
+                self._spread.add(name)
+            if fact.metric == EXTRA_BRANCHES:
+                bucket = _Bucket(fact.org_id, fact.project_id, start, (until - start) // HOUR, MONTHLY)
+                parts = self._buckets.setdefault(bucket, {})
+                parts[plan] = parts.get(plan, 0) + part
+            elif part:
+                self._raw[name] = self._raw.get(name, 0) + part
+
+    def _price(self, metric: str, at: int, plan: str) -> tuple[object, ...]:
+        component = METRIC_COMPONENTS.get(metric)
+        if component is None:
+            return ()
+        rate, free = self._card.rate(plan, component, at), self._card.allowance(plan, component, at)
+        return rate and rate.amount, free and (free.quantity, free.scope), plan
+
+    def sums(self) -> tuple[dict[_Key, _Sum], set[Unknown]]:
+        sums = self._past_allowance_by_bucket()
+        strangers = set()
+        for name, value in self._raw.items():
+            org, project, branch, plan, metric, stretch = name
+            component = METRIC_COMPONENTS.get(metric)
+            if component is None:
+                why = f"metric {metric!r} is new in the API; this version has no price for it, a newer one may"
+                strangers.add(Unknown(project, plan, metric, why))
+            else:
+                key = _Key(org, project, branch, plan, component, stretch)
+                sums[key] = _Sum(value, value, spread=name in self._spread)
+        return sums, strangers
+
+    def _past_allowance_by_bucket(self) -> dict[_Key, _Sum]:
+        """Branch-hours: what is free is free per hour, so a quiet hour does not pay for a busy one.
+
+        A bucket that a change of plan cut in two has the free hours of each plan for its part of the time, and how
+        much that is the branch-hours tell: the branches are the same before and after.
+        """
+        sums: dict[_Key, _Sum] = {}
+        of_plan: dict[tuple[str, int], int] = {}
+        for (org, project, start, hours, granularity), parts in self._buckets.items():
+            whole = sum(parts.values()) if len(parts) > 1 else 0
+            for plan, value in parts.items():
+                free_now = of_plan.get((plan, start // DAY))
+                if free_now is None:
+                    allowance = self._card.allowance(plan, Component.EXTRA_BRANCHES, start)
+                    free_now = of_plan[plan, start // DAY] = allowance.quantity if allowance else 0
+                free: int | Fraction = free_now * hours
+                if whole:
+                    free *= Fraction(value, whole)
+                key = _Key(org, project, "", plan, Component.EXTRA_BRANCHES, self._stretches[start])
+                total = sums.get(key)
+                if total is None:
+                    total = sums[key] = _Sum()
+                    total.spread = (org, project, "", plan, EXTRA_BRANCHES, key.stretch) in self._spread
+                total.usage += value
+                if value > free:
+                    total.billable += value - free
+                total.coarse |= granularity != HOURLY
+        return sums
+
+
+_Flags = dict[_Key, tuple[bool, bool]]
+
+
+def _by_branch(sums: dict[_Key, _Sum]) -> tuple[dict[_Key, int], dict[_Key, int | Fraction], _Flags]:
+    usage: dict[_Key, int] = {}
+    billable: dict[_Key, int | Fraction] = {}
+    flags: _Flags = {}
+    below: dict[_Key, int] = {}
+    for key, total in sums.items():
+        if key.branch_id:
+            whole = key._replace(branch_id="")
+            below[whole] = below.get(whole, 0) + total.usage
+    for key, total in sums.items():
+        row, used = key, total.usage
+        if not key.branch_id:
+            row = key._replace(branch_id=PROJECT_LEVEL if key.component in _PROJECT_ONLY else UNATTRIBUTED)
+            used = max(0, total.usage - below.get(key, 0))
+        if not used:
+            continue
+        usage[row] = used
+        if key.component is Component.EXTRA_BRANCHES:
+            billable[row] = total.billable
+        if total.coarse or total.spread:
+            flags[row] = (total.coarse, total.spread)
+    return usage, billable, flags
+
+
+def _transfer_past_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[tuple[_Key, Fraction]]:
+    """Pool bytes by month and scope; past the allowance, every row pays the same share of its own bytes."""
+    pools: dict[tuple[int, AllowanceScope, str], list[_Key]] = {}
+    limits: dict[tuple[int, AllowanceScope, str], int] = {}
+    for key in usage:
+        allowance = card.allowance(key.plan, key.component, _instant(key.stretch, card))
+        if key.component is not Component.PUBLIC_TRANSFER or allowance is None:
+            continue
+        owner = key.org_id if allowance.scope is AllowanceScope.ORG else key.project_id
+        pool = (key.stretch.month, allowance.scope, owner)
+        pools.setdefault(pool, []).append(key)
+        # Two plans in one month (a change of plan) share one pool; the larger of their allowances holds.
+        limits[pool] = max(limits.get(pool, 0), allowance.quantity * GB)
+    for pool, keys in pools.items():
+        total = sum(usage[key] for key in keys)
+        share = Fraction(max(0, total - limits[pool]), total)
+        for key in keys:
+            yield key, usage[key] * share
+
+
+def _instant(stretch: Stretch, card: RateCard) -> int:
+    return max(stretch.month, card.period_start(stretch.period))

@@ -1,0 +1,79 @@
+"""Drills told to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from exporter.documents.terminal import seconds, table
+from exporter.recovery.journal import OK, Drill
+from exporter.recovery.targets import target_of
+from exporter.settings import Settings
+
+_VERDICT = {True: "ok", False: "FAILED", None: "unknown"}
+
+
+def instant(at: float | None) -> str:
+    """2026-11-23 08:00:00Z."""
+    return "never" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def as_text(settings: Settings, drill: Drill) -> str:
+    """One drill."""
+    target = target_of(settings.recovery, drill)
+    rto = _measured(
+        "RTO",
+        drill.rto_seconds,
+        target.rto_seconds if target else None,
+        "from asking for the branch to data that was checked",
+    )
+    rpo = _measured(
+        "RPO", drill.rpo_seconds, target.rpo_seconds if target else None, "from the newest data found to the instant"
+    )
+    place = f"{drill.project_name}/{drill.branch_name}"
+    text = f"\nDrill {drill.id} of {place} as of {instant(drill.at)}: {drill.result}"
+    text += f" ({drill.error})\n" if drill.error else "\n"
+    if drill.checks:
+        rows = [(_VERDICT[each.ok], each.name, each.detail) for each in drill.checks]
+        text += "\n" + table(("", "check", "what was found"), rows)
+    text += "\n" + table(("step", "took"), [(name, f"{took:.1f} s") for name, took in drill.steps])
+    text += f"\n{rto}\n{rpo}\n"
+    gone = (
+        f"The branch {drill.copy_name} is deleted."
+        if drill.cleaned
+        else f"The branch {drill.copy_name} IS STILL THERE."
+    )
+    return text + gone
+
+
+def _measured(name: str, found: float | None, target: float | None, what: str) -> str:
+    told = "not measured" if found is None else f"{found:.1f} s"
+    if target is None:
+        return f"{name} {told} ({what}; no target is set: recovery.targets)"
+    if found is None:
+        return f"{name} {told}, target {seconds(target)} ({what})"
+    verdict = "within" if found <= target else "OVER"
+    return f"{name} {told}, {verdict} the target of {seconds(target)} ({what})"
+
+
+def as_rows(settings: Settings, drills: Sequence[Drill]) -> str:
+    """All drills as a table, oldest first."""
+    rows = []
+    for each in drills:
+        target = target_of(settings.recovery, each)
+        good = sum(check.ok is True for check in each.checks)
+        rows.append(
+            (
+                instant(each.started_at), f"{each.project_name}/{each.branch_name}", each.result or "never ended",
+                instant(each.at), _against(each.rto_seconds, target.rto_seconds if target else None),
+                _against(each.rpo_seconds, target.rpo_seconds if target else None),
+                f"{good} of {len(each.checks)}", "gone" if each.cleaned else "unknown",
+                "" if each.result == OK else each.error[:80],
+            )
+        )  # fmt: skip
+    return table(("when", "branch", "result", "back to", "RTO", "RPO", "checks ok", "its branch", "why"), rows)
+
+
+def _against(found: float | None, target: float | None) -> str:
+    told = "-" if found is None else f"{found:.1f} s"
+    return told if target is None else f"{told} of {seconds(target)}"

@@ -1,0 +1,156 @@
+"""`neonmeter report`: the monthly review and its FOCUS files, written into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.commands.main import OK, USAGE, load_settings, refuse
+
+if TYPE_CHECKING:
+    from exporter.report.facts import ReviewFacts
+    from exporter.report.focus.rows import Party
+    from exporter.report.gather import Sources
+    from exporter.report.review import Review
+    from exporter.settings import Settings
+
+FORMATS = ("html", "xlsx", "csv", "md", "focus", "parquet")
+NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
+"""The package behind a format; pandas is behind all but FOCUS."""
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Write the review of a month."""
+    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.ratecard import RateCardError
+    from exporter.storage.store import StoreError
+
+    settings = load_settings(options)
+    if settings is None:
+        return USAGE
+    formats = [each.strip() for each in options.format.split(",") if each.strip()]
+    if problem := _wrong(options.month, formats):
+        return _say(problem)
+    if settings.ledger.url is None and not settings.ledger.path.exists():
+        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    try:
+        return _write(settings, day_seconds(f"{options.month}-01"), formats, options)
+    except (StoreError, RateCardError) as error:
+        return refuse(*str(error).splitlines())
+
+
+def _wrong(month: str, formats: list[str]) -> str:
+    """What is wrong with what was asked for; empty if nothing is."""
+    from exporter.pricing.domain.rates import day_seconds
+
+    try:
+        day_seconds(f"{month}-01")
+    except ValueError:
+        return f"--month: {month!r} is no month; write YYYY-MM, as 2026-10"
+    wrong = [each for each in formats if each not in FORMATS]
+    if wrong or not formats:
+        return f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}"
+    missing = _missing(formats)
+    extra = "parquet" if missing == ["pyarrow"] else "report"
+    return f"{' and '.join(missing)} not installed; install neonmeter[{extra}]" if missing else ""
+
+
+def _say(text: str) -> int:
+    print(f"report: {text}", file=sys.stderr)
+    return USAGE
+
+
+def _missing(formats: list[str]) -> list[str]:
+    from importlib.util import find_spec
+
+    wanted = {NEEDS[each] for each in formats if each in NEEDS}
+    if set(formats) & {"html", "xlsx", "csv", "md"}:
+        wanted.add("pandas")
+    return sorted(each for each in wanted if find_spec(each) is None)
+
+
+def _write(settings: Settings, month: int, formats: list[str], options: argparse.Namespace) -> int:
+    from exporter.documents.cents import cents, money
+    from exporter.documents.when import instant, month_name
+    from exporter.pricing.domain.rates import day_text
+    from exporter.report.gather import gather
+    from exporter.report.parts import PARTS
+    from exporter.report.sources import sources_of
+
+    with sources_of(settings) as (sources, party):
+        facts = gather(sources, month, PARTS)
+        made = _focus_files(facts, sources, party, formats, options) if set(formats) & {"focus", "parquet"} else {}
+    if not facts.this.leaves:
+        return _say(f"--month: there is no usage of {month_name(month)} in the ledger")
+    if set(formats) & {"html", "xlsx", "csv", "md"}:
+        from exporter.report.review import review_of
+
+        made |= dict(_review_files(review_of(facts), formats, day_text(month)[:7]))
+    try:
+        _put(Path(options.out), made)
+    except OSError as error:
+        return _say(f"--out: {options.out} cannot be written ({error.strerror})")
+    this = facts.this
+    state = "closed" if this.closed else "estimated" if this.complete else "so far"
+    print(f"{month_name(this.start)}: {money(cents(this.total))} ({state}), usage up to {instant(this.through)}")
+    for name, content in sorted(made.items()):
+        print(f"  {Path(options.out) / name}  {len(content):,} bytes")
+    for finding in facts.findings:
+        if finding.level == "bad":
+            print(f"look: {finding.what} {finding.action}", file=sys.stderr)
+    return OK
+
+
+def _focus_files(
+    facts: ReviewFacts, sources: Sources, party: Party, formats: list[str], options: argparse.Namespace
+) -> dict[str, bytes]:
+    from exporter.report.focus.days import daily_usage
+    from exporter.report.focus.files import VERSIONS, focus_files, focus_of
+
+    daily = None
+    if options.focus_granularity == "day":
+        span = (facts.this.start, facts.this.end)
+        daily = daily_usage(sources.ledger.priceable, span, sources.card, sources.plan)
+    focus = focus_of(facts, sources.card, party, daily)
+    versions = (options.focus_version,) if options.focus_version else VERSIONS
+    made: dict[str, bytes] = {}
+    if "focus" in formats:
+        made |= {name: text.encode() for name, text in focus_files(facts, focus, party, versions).items()}
+    if "parquet" in formats:
+        from exporter.report.focus.parquet import parquet_files
+
+        made |= parquet_files(facts, focus, party, versions)
+    return made
+
+
+def _review_files(review: Review, formats: list[str], month: str) -> Iterator[tuple[str, bytes]]:
+    if "html" in formats:
+        from exporter.report.html import html
+
+        yield f"review-{month}.html", html(review).encode()
+    if "xlsx" in formats:
+        from exporter.report.workbook import workbook
+
+        yield f"review-{month}.xlsx", workbook(review)
+    if "md" in formats:
+        from exporter.report.markdown import markdown
+
+        yield f"review-{month}.md", markdown(review).encode()
+    if "csv" in formats:
+        from exporter.report.csvs import csv_files
+
+        for name, text in csv_files(review):
+            yield f"review-{month}-csv/{name}", text.encode()
+
+
+def _put(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each file whole: who reads while we write sees the old one or the new one."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_bytes(content)
+        draft.replace(path)

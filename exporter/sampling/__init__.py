@@ -1,0 +1,1 @@
+"""Sampling: visits to computes, scans of user databases, durable counters."""

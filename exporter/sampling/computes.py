@@ -1,0 +1,69 @@
+"""What the inventory says of one compute, in the words of those who need it: settings, labels, the wake policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collectors.base import Target
+from collectors.metric import Scope
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Endpoint
+from collectors.wake.policy import EndpointFacts
+from exporter.settings.dsn import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """One compute at one look: where it is, what its series are called, and what the policy judges it by."""
+
+    endpoint: Endpoint
+    place: Place
+    target: Target
+    facts: EndpointFacts
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the control plane says that it is suspended and stays so."""
+        return self.facts.current_state == "idle" and not self.facts.pending_state
+
+
+def computes(inventory: Inventory) -> list[Compute]:
+    """Every compute of the inventory. Of a project that Neon could not tell, the state is unknown, not the last one."""
+    found = []
+    for endpoint in inventory.endpoints.values():
+        project, branch = inventory.projects.get(endpoint.project_id), inventory.branches.get(endpoint.branch_id)
+        project_name = project.name if project else endpoint.project_id
+        branch_name = branch.name if branch else endpoint.branch_id
+        place = Place(
+            endpoint.id, endpoint.host, endpoint.project_id, project_name, endpoint.branch_id, branch_name
+        )  # fmt: skip
+        labels = (endpoint.project_id, endpoint.branch_id, endpoint.id)
+        target = Target(Scope.ENDPOINT, labels, f"{project_name}/{branch_name}")
+        unknown = endpoint.project_id in inventory.unknown_project_ids
+        read_at = inventory.taken_at + policy_offset(inventory)
+        found.append(Compute(endpoint, place, target, _facts(endpoint, read_at, unknown=unknown)))
+    return found
+
+
+def policy_offset(inventory: Inventory) -> float:
+    """What the wake policy adds to our clock: it goes by the later of our clock and the API's.
+
+    An activity is then never taken for younger than it is, whichever of the two is behind. Both ahead of the truth
+    only means fewer visits.
+    """
+    return max(0.0, inventory.skew)
+
+
+def _facts(endpoint: Endpoint, read_at: float, *, unknown: bool) -> EndpointFacts:
+    return EndpointFacts(
+        endpoint_id=endpoint.id,
+        current_state="unknown" if unknown else endpoint.current_state,
+        pending_state=endpoint.pending_state,
+        disabled=endpoint.disabled,
+        last_active=endpoint.last_active,
+        started_at=endpoint.started_at,
+        suspend_timeout_seconds=endpoint.suspend_timeout_seconds,
+        max_cu=endpoint.autoscaling_limit_max_cu,
+        read_at=read_at,
+        suspended_at=endpoint.suspended_at,
+    )

@@ -1,0 +1,103 @@
+"""Single counters that survive: what pg_stat_database and its like lose at a suspend is added up on disk.
+
+Every series keeps the life it was last seen in, so collectors that look at different times do not disturb each other.
+Seconds are kept as integer microseconds: sums stay exact, and what is exported never moves by rounding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from collectors.base import Epoch
+from collectors.metric import Families, Labels, Metric, Series, Unit, Value
+from exporter.sampling.counters import tables
+from exporter.sampling.counters.tables import StoredCounter
+from exporter.sampling.domain.accumulate import Baseline, Counted, Life, advance, microseconds
+from exporter.storage.store import Store
+
+_MICRO: Final = 1_000_000
+_Key = tuple[str, str]
+
+
+class DurableCounters:
+    """The durable counters of all targets; `exporter.sampling.counters.statements.Durable` holds the lock."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._targets: dict[str, dict[_Key, StoredCounter]] = {}
+
+    def absorb(self, target: str, epoch: Epoch, families: Families, statistics_since: float | None) -> Families:
+        """See :meth:`exporter.durable.statements.Durable.absorb_counters`."""
+        life = Life(
+            microseconds(epoch.postmaster_start), microseconds(statistics_since or 0), microseconds(epoch.server_clock)
+        )
+        known = self._known(target)
+        changed: dict[_Key, StoredCounter] = {}
+        answer = Families()
+        for metric, series in families.items():
+            if not metric.durable:
+                answer.put(metric, series)
+                continue
+            totals: Series = {}
+            for labels, value in series.items():
+                key = (metric.name, _text(labels))
+                before = known.get(key)
+                after = _advance(key, before, life, _grains(metric, value))
+                if after is not before:
+                    changed[key] = after
+                totals[labels] = after.total / _MICRO if metric.unit is Unit.SECONDS else after.total
+            answer.put(metric, totals)
+        if changed:
+            with self._store.transaction() as cursor:
+                tables.save_counters(cursor, target, list(changed.values()))
+            known.update(changed)
+        return answer
+
+    def stored(self, target: str, metrics: Iterable[Metric]) -> Families:
+        """The totals as they are on the disk; what was never counted is absent."""
+        by_name = {metric.name: metric for metric in metrics if metric.durable}
+        answer = Families()
+        for each in self._known(target).values():
+            metric = by_name.get(each.metric)
+            if metric is not None:
+                total = each.total / _MICRO if metric.unit is Unit.SECONDS else each.total
+                answer.set(metric, tuple(json.loads(each.labels)), total)
+        return answer
+
+    def forget(self, target: str) -> None:
+        """Drop the counters of a target that exists no more."""
+        with self._store.transaction() as cursor:
+            tables.forget_counters(cursor, target)
+        self._targets.pop(target, None)
+
+    def _known(self, target: str) -> dict[_Key, StoredCounter]:
+        known = self._targets.get(target)
+        if known is None:
+            with self._store.snapshot() as cursor:
+                stored = tables.load_counters(cursor, target)
+            known = self._targets[target] = {(each.metric, each.labels): each for each in stored}
+        return known
+
+
+@lru_cache(maxsize=16_384)
+def _text(labels: Labels) -> str:
+    return json.dumps(labels, ensure_ascii=False)
+
+
+def _advance(key: _Key, before: StoredCounter | None, life: Life, raw: int) -> StoredCounter:
+    row = Counted(None, (raw,))
+    if before is None:
+        return StoredCounter(*key, life, raw, raw)
+    if raw == before.raw and life.continues(before.life):
+        return before
+    growth = advance(Baseline(before.life, {key: Counted(None, (before.raw,))}), life, {key: row})
+    if growth.stale:
+        return before
+    return StoredCounter(*key, life, raw, before.total + growth.deltas.get(key, (0,))[0])
+
+
+def _grains(metric: Metric, value: Value) -> int:
+    return round(value * _MICRO) if metric.unit is Unit.SECONDS else round(value)

@@ -1,0 +1,1 @@
+"""Pure: growth of counters, the largest series, shares of awake time."""

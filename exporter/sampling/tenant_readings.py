@@ -1,0 +1,165 @@
+"""What readings tell about tenants beside statements: whose the bytes are, who was at work, which branches live.
+
+It asks no compute for anything: sizes ride on the collectors of sizes and schemas, samples on the evidence of a visit.
+Lives on the event loop; everything is written on the disk's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from collectors.base import Reading
+from collectors.metric import Families
+from collectors.neon.client import NeonClient
+from collectors.neon.errors import NeonError
+from collectors.neon.inventory import Inventory
+from collectors.neon.snapshots import Snapshot, snapshots_of
+from collectors.postgres.cluster.activity import is_monitor
+from collectors.postgres.cluster.sizes import SIZE
+from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
+from collectors.postgres.database.schemas import UNKNOWN, SchemaFacts
+from collectors.postgres.evidence import APPLICATION_NAME, CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
+from collectors.wake.policy import WakeState
+from exporter.sampling.computes import Compute
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper, Part
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import AGENT, UNATTRIBUTED
+from exporter.tenancy.domain.rules import IDLE as IDLE_TENANT
+from exporter.tenancy.store import BranchLife, SchemaSize, SnapshotLife, Spot, Tenancy
+
+SNAPSHOTS_PACE = 3600.0
+_log = logging.getLogger("neonmeter.neon")
+
+
+class TenantReadings:
+    """Hands to `exporter.tenancy.store` what others have read; reads itself only which snapshots there are."""
+
+    def __init__(self, tenancy: Tenancy, disk: Disk, client: NeonClient | None = None) -> None:
+        """Without a ``client`` no snapshots are read."""
+        self._tenancy = tenancy
+        self._disk = disk
+        self._client = client
+        self.snapshots: Mapping[str, tuple[Snapshot, ...] | None] = {}
+        """By project, as last read; None where Neon refuses the list."""
+        self._snapshots_at = 0.0
+
+    async def look(self, inventory: Inventory) -> None:
+        """Take in which branches exist.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        now = inventory.server_now or inventory.taken_at
+        lives = []
+        for branch in inventory.branches.values():
+            project = inventory.projects.get(branch.project_id)
+            names = (branch.name or branch.id, project.name if project else branch.project_id)
+            born = int(branch.created_at or now)
+            lives.append(BranchLife(branch.id, branch.project_id, *names, bool(branch.parent_id), born, int(now)))
+        await self._disk.run(lambda: self._tenancy.look(lives, now))
+
+    async def read_snapshots(self, inventory: Inventory | None) -> None:
+        """Read which snapshots exist, once an hour; what Neon does not tell stays a cost of the project.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        if self._client is None or inventory is None or inventory.server_now - self._snapshots_at < SNAPSHOTS_PACE:
+            return
+        now = int(inventory.server_now)
+        self._snapshots_at = inventory.server_now
+        try:
+            found = await snapshots_of(self._client, sorted(inventory.projects))
+        except NeonError as problem:
+            _log.info("snapshots: %s", problem.message)
+            return
+        self.snapshots = found
+        lives = [
+            SnapshotLife(
+                each.id, project, each.source_branch_id, each.charged_bytes or 0, int(each.created_at or now), now
+            )
+            for project, snapshots in found.items()
+            for each in snapshots or ()
+        ]
+        if lives:
+            await self._disk.run(lambda: self._tenancy.absorb_snapshots(lives))
+
+    def databases(self, compute: Compute, families: Families, at: float) -> None:
+        """Take in the sizes of databases; on the disk's thread."""
+        sizes = {labels[0]: int(size) for labels, size in families.get(SIZE).items()}
+        if sizes:
+            self._tenancy.absorb_databases(_spot(compute), sizes, at)
+
+    async def schemas(self, compute: Compute, datname: str, reading: Reading, at: float) -> None:
+        """Take in the sizes and roles of one database's schemas.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        roles: dict[str, list[str]] = {}
+        if isinstance(reading.facts, SchemaFacts):
+            for role, names in reading.facts.schemas.items():
+                for schema in names:
+                    roles.setdefault(schema, []).append(role)
+        unknown = reading.families.get(UNKNOWN)
+        sizes = {
+            schema: SchemaSize(int(size), tuple(sorted(roles.get(schema, ()))), bool(unknown.get((name, schema))))
+            for (name, schema), size in reading.families.get(SCHEMA_SIZE).items()
+        }
+        await self._disk.run(lambda: self._tenancy.absorb_schemas(_spot(compute), datname, sizes, at))
+
+    async def sample(
+        self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
+    ) -> None:
+        """Take in who was at work at a visit (`exporter.sampling.visits.OnEvidence`).
+
+        Only sessions count whose tenant the application_name alone tells: others are known from their statements.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        del after
+        if not evidence.privileged:
+            return
+        since = evidence.postmaster_start if before.server_end is None else before.server_end
+        sessions = self._sessions(_spot(compute), [each for each in evidence.holders if _worked(each, since)])
+        if sessions:
+            await self._disk.run(lambda: self._tenancy.absorb_samples(_spot(compute), at, sessions))
+
+    def _sessions(self, spot: Spot, holders: list[Holder]) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for each in holders:
+            tenant = self._tenancy.tenant_of_session(spot, each.user, each.application, each.database)
+            known = self._tenancy.tenant_of_session(spot, each.user, "", each.database)
+            if known == UNATTRIBUTED != tenant:
+                found[tenant] = found.get(tenant, 0) + each.count
+        return found
+
+    def kept(self, cursor: sqlite3.Cursor, branch: tuple[str, str], parts: Sequence[Part]) -> None:
+        """Take in who kept a compute awake (`exporter.awake.awake.OnParts`); on the disk's thread."""
+        rows = [(part.hour, self._keeper(branch, part.keeper), part.amount) for part in parts]
+        self._tenancy.add_kept(cursor, branch, rows)
+
+    def _keeper(self, branch: tuple[str, str], keeper: Keeper) -> str:
+        """``__idle__`` when it was nobody, or nobody that was seen."""
+        if keeper in (NOBODY, UNCOVERED):
+            return IDLE_TENANT
+        if keeper.application == APPLICATION_NAME:
+            return AGENT
+        return self._tenancy.tenant_of_session(self._tenancy.spot(*branch), keeper.user, keeper.application)
+
+
+def _spot(compute: Compute) -> Spot:
+    place = compute.place
+    return Spot(place.project_id, place.branch_id, place.project_name, place.branch_name)
+
+
+def _worked(holder: Holder, since: float) -> bool:
+    """Whether the sessions of a group did something since the visit before."""
+    if is_monitor(holder.application, holder.user):
+        return False
+    if holder.kind == IDLE:
+        return not holder.unused and holder.changed is not None and holder.changed > since
+    return holder.kind in (CLIENT_ACTIVE, IDLE_IN_TRANSACTION)

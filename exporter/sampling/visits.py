@@ -1,0 +1,238 @@
+"""Who is visited when: the wake decision for every compute, then the visit.
+
+The order is the promise: decide on fresh facts, write down that we go, go, write down what we did, and only then show
+anything. A crash at any point leaves a state in which we stay away rather than come too often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from collectors.base import Server, Status
+from collectors.neon.inventory import Inventory
+from collectors.postgres.evidence import Evidence
+from collectors.postgres.session import Deadlines, Visit, visit
+from collectors.wake.policy import Decision, WakePolicy, WakeState, after_visit, before_visit, decide
+from exporter.core import selfmetrics, tracing
+from exporter.sampling.breaker import Breaker, GlobalBreaker
+from exporter.sampling.computes import Compute, computes, policy_offset
+from exporter.sampling.readings import Readings
+from exporter.sampling.user_databases import UserDatabases
+from exporter.settings import SamplingSettings
+from exporter.settings.dsn import DsnError, Place
+from exporter.settings.secret import SecretError
+from exporter.storage.store import Store
+from exporter.storage.writer import Disk
+
+_log = logging.getLogger("neonmeter.visits")
+
+Conninfo = Callable[[Place], str | None]
+"""From a place to a connection string, None where SQL is not configured: ``settings.dsn.conninfo`` bound."""
+
+OnEvidence = Callable[[Compute, Evidence, WakeState, WakeState, float], Awaitable[None]]
+"""Takes what a visit saw: the states before and after it, and when it was (unix seconds of the API's clock)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was last decided for a compute, for a person: by which rule, why, and when it is looked at again."""
+
+    rule: str
+    why: str
+    due: float | None = None
+    breaker_until: float | None = None
+
+
+@dataclass(slots=True)
+class _Known:
+    """What we remember of one compute between visits, in memory only: losing it costs one more probe."""
+
+    breaker: Breaker = field(default_factory=Breaker)
+    server: Server | None = None
+    probed_start: float = 0.0
+    busy: bool = False
+    error: str = ""
+    """What the last visit failed with."""
+
+
+class WakeStates:
+    """The wake states, in memory and on the disk."""
+
+    def __init__(self, store: Store, disk: Disk) -> None:
+        self._store = store
+        self._disk = disk
+        self._states = {key: WakeState.from_dict(value) for key, value in store.load_wake().items()}
+
+    def get(self, endpoint_id: str) -> WakeState | None:
+        """The state of one compute; None before its first sight."""
+        return self._states.get(endpoint_id)
+
+    def all(self) -> list[WakeState]:
+        """The states of every compute ever seen."""
+        return list(self._states.values())
+
+    async def save(self, state: WakeState) -> None:
+        """Keep a state; it is on the disk when this returns."""
+        if self._states.get(state.endpoint_id) != state:
+            self._states[state.endpoint_id] = state
+            await self._disk.run(lambda: self._store.save_wake(state.endpoint_id, state.as_dict()))
+
+
+def policy_of(settings: SamplingSettings) -> WakePolicy:
+    """The wake policy that the settings ask for."""
+    return WakePolicy(evidence=settings.evidence, tick=settings.tick_seconds, session=settings.session_seconds)
+
+
+class Visitor:
+    """Makes rounds over the computes of an inventory. Lives on the event loop."""
+
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        *,
+        conninfo: Conninfo,
+        readings: Readings,
+        users: UserDatabases,
+        states: WakeStates,
+        metrics: selfmetrics.SelfMetrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._conninfo = conninfo
+        self._readings = readings
+        self._users = users
+        self._states = states
+        self._metrics = metrics
+        self._clock = clock
+        self._policy = policy_of(settings)
+        self._known: dict[str, _Known] = {}
+        self._gate = asyncio.Semaphore(settings.concurrency)
+        self._global = GlobalBreaker()
+        self._skew = 0.0
+        self.plans: dict[str, Plan] = {}
+        self.on_evidence: OnEvidence | None = None
+
+    async def round(self, inventory: Inventory, *, only_pinned: bool = False) -> None:
+        """Consider every compute once and visit those that may be visited, a bounded number at a time.
+
+        ``only_pinned``: a round between two looks at the API, for computes that never suspend; nothing fresh is known
+        of the others.
+        """
+        todo = [each for each in computes(inventory) if not only_pinned or each.facts.suspend_after is None]
+        if not only_pinned:
+            for gone in self.plans.keys() - inventory.endpoints.keys():
+                self.plans.pop(gone, None)
+                self._known.pop(gone, None)
+        if self._global.is_open(self._clock()):
+            why = f"most visits failed alike ({self._global.cause.value}): all wait"
+            self.plans.update((each.endpoint.id, Plan("", why, self._global.open_until)) for each in todo)
+            return
+        offset = policy_offset(inventory)
+        self._skew = inventory.skew
+        outcomes = await asyncio.gather(*(self._consider(each, offset) for each in todo))
+        self._global.record_round([each for each in outcomes if each is not None], self._clock())
+        is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
+        self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
+
+    async def _consider(self, compute: Compute, offset: float) -> Status | None:
+        known = self._known.setdefault(compute.endpoint.id, _Known())
+        if known.busy:
+            return None
+        known.busy = True
+        try:
+            conninfo = self._conninfo(compute.place)
+            if conninfo is None:
+                self.plans[compute.endpoint.id] = Plan("", "SQL is not configured here (postgres.dsn)")
+                return None
+            await self._readings.recall(compute, self._clock())
+            return await self._visit_if_allowed(compute, known, conninfo, offset)
+        except (DsnError, SecretError) as problem:
+            self.plans[compute.endpoint.id] = Plan("", str(problem))
+            self._readings.note(compute.target, Status.AUTH, str(problem), self._clock())
+            return None
+        finally:
+            known.busy = False
+
+    async def _visit_if_allowed(self, compute: Compute, known: _Known, conninfo: str, offset: float) -> Status | None:
+        decision = await self._decide(compute, known, offset)
+        if not decision.allow:
+            self._metrics.inc(selfmetrics.VISITS, (decision.rule, "kept_away"))
+            if compute.asleep:
+                self._readings.note(compute.target, Status.ASLEEP, "", self._clock())
+            return None
+        if known.breaker.is_open(self._clock()):
+            why = f"left alone for a while after it failed: {known.breaker.cause.value}: {known.error}"
+            self._readings.note(compute.target, Status.BREAKER_OPEN, why, self._clock())
+            return None
+        async with self._gate:
+            # Waiting for a place may have taken a while: what was fresh evidence then may be none now.
+            decision = await self._decide(compute, known, offset)
+            if decision.allow:
+                return await self._visit(compute, known, conninfo, decision, offset=offset)
+        return None
+
+    async def _decide(self, compute: Compute, known: _Known, offset: float) -> Decision:
+        decision = decide(
+            self._policy, compute.facts, self._states.get(compute.endpoint.id), self._clock() + offset
+        )  # fmt: skip
+        await self._states.save(decision.state)
+        self._readings.own_use(compute.target, decision.state, self._clock())
+        due = decision.due_again - offset if decision.due_again is not None else None
+        open_until = known.breaker.open_until if known.breaker.is_open(self._clock()) else None
+        self.plans[compute.endpoint.id] = Plan("" if decision.allow else decision.rule, decision.why, due, open_until)
+        return decision
+
+    async def _visit(
+        self, compute: Compute, known: _Known, conninfo: str, decision: Decision, *, offset: float
+    ) -> Status:
+        now = self._clock()
+        collectors = self._readings.due(compute, now)
+        riders = await self._users.prepare(compute)
+        await self._states.save(before_visit(self._policy, decision.state, now + offset))
+        with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
+            made = await visit(
+                conninfo,
+                [*collectors, *riders],
+                endpoint_id=compute.endpoint.id,
+                deadlines=self._deadlines(None if decision.end_by is None else decision.end_by - now - offset),
+                probe=known.server,
+                probed_start=known.probed_start,
+            )
+            span.set(status=made.status.value, seconds=made.seconds)
+        known.server = made.server
+        known.probed_start = made.evidence.postmaster_start if made.evidence else 0.0
+        known.breaker.record(made.status, self._clock())
+        known.error = made.error
+        before = self._states.get(compute.endpoint.id) or decision.state
+        state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
+        await self._states.save(state)
+        if self.on_evidence is not None and made.evidence is not None and not made.woke_it:
+            await self.on_evidence(compute, made.evidence, before, state, self._clock() + self._skew)
+        state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), offset=offset)
+        await self._states.save(state)
+        self._count(compute, made)
+        await self._readings.take(compute, collectors, made)
+        return made.status
+
+    def _deadlines(self, left: float | None = None) -> Deadlines:
+        """``left``: seconds after which the policy wants the session to be over, when that is less than usual."""
+        settings = self._settings
+        session = settings.session_seconds if left is None else max(1.0, min(left, settings.session_seconds))
+        return Deadlines(
+            connect=min(settings.connect_timeout_seconds, session),
+            session=session,
+            statement=settings.statement_timeout_seconds,
+            lock=settings.lock_timeout_ms / 1000,
+        )
+
+    def _count(self, compute: Compute, made: Visit) -> None:
+        self._metrics.inc(selfmetrics.VISITS, ("none", made.status.value))
+        self._metrics.observe(selfmetrics.VISIT_SECONDS, made.seconds)
+        rows = sum(len(result.rows) for results in made.results.values() for result in results.values())
+        self._metrics.inc(selfmetrics.VISIT_ROWS, (), rows)
+        if made.woke_it:
+            _log.error("our connect woke %s; no SQL there for 24 h (rule R8)", compute.target.name)

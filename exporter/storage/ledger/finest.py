@@ -1,0 +1,135 @@
+"""The finest there is: of a day what its hours do not hold, of a month what its days do not hold.
+
+The API leaves out what is zero, so an absent hour may be one without use or one that nobody read in time. Only the
+difference tells: where hours and day were both read, they hold the same and the day has nothing left. The sums are
+compared over all plans, because a bucket that was read again under another plan is still the same usage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY
+from exporter.pricing.domain.rates import month_start
+
+Rest = Mapping[tuple[int, int], int]
+"""(series, day) of a daily or monthly sum -> what it holds beyond the finer buckets; never negative."""
+
+
+class DaySum(NamedTuple):
+    """The buckets of one series that begin on one UTC day, summed."""
+
+    series: int
+    org_id: str
+    project_id: str
+    branch_id: str
+    granularity: str
+    plan: str
+    metric: str
+    day: int
+    value: int
+
+
+_Meter = tuple[str, str, str]
+"""Project, branch, metric: what the same usage is known by, under any plan."""
+_Span = tuple[_Meter, int]
+_Plan = tuple[str, str]
+"""Organisation and plan."""
+
+
+def rests(sums: Iterable[DaySum]) -> dict[tuple[int, int], int]:
+    """What the daily and monthly sums hold beyond finer ones, by series and day; zeros are there too.
+
+    ``sums`` must hold everything of each meter in the day (or month) of each of its coarse sums.
+    """
+    finer: dict[_Span, dict[_Plan, int]] = {}
+    days: dict[_Span, list[DaySum]] = {}
+    months: dict[_Span, list[DaySum]] = {}
+    for row in sums:
+        meter = (row.project_id, row.branch_id, row.metric)
+        if row.granularity == HOURLY:
+            _add(finer, (meter, row.day), (row.org_id, row.plan), row.value)
+        elif row.granularity == DAILY:
+            days.setdefault((meter, row.day), []).append(row)
+        elif row.granularity == MONTHLY:
+            months.setdefault((meter, month_start(row.day)), []).append(row)
+    found: dict[tuple[int, int], int] = {}
+    for span, rows in days.items():
+        for row, rest in _beyond(rows, finer.get(span, {})):
+            found[row.series, row.day] = rest
+            _add(finer, span, (row.org_id, row.plan), rest)
+    if months:
+        finer = _by_month(finer, months.keys())
+    for span, rows in months.items():
+        for row, rest in _beyond(rows, finer.get(span, {})):
+            found[row.series, row.day] = rest
+    return found
+
+
+def _by_month(days: Mapping[_Span, Mapping[_Plan, int]], wanted: Collection[_Span]) -> dict[_Span, dict[_Plan, int]]:
+    months: dict[_Span, dict[_Plan, int]] = {}
+    for (meter, day), plans in days.items():
+        month = (meter, month_start(day))
+        if month in wanted:
+            for plan, value in plans.items():
+                _add(months, month, plan, value)
+    return months
+
+
+def _add(sums: dict[_Span, dict[_Plan, int]], span: _Span, plan: _Plan, value: int) -> None:
+    plans = sums.setdefault(span, {})
+    plans[plan] = plans.get(plan, 0) + value
+
+
+def _beyond(rows: list[DaySum], finer: Mapping[_Plan, int]) -> list[tuple[DaySum, int]]:
+    """Each coarse sum less the finer ones of its plan; together never more than what is missing over all plans."""
+    rows = sorted(rows, key=lambda row: (row.org_id, row.plan, row.day))
+    missing = max(0, sum(row.value for row in rows) - sum(finer.values()))
+    left = dict(finer)
+    answer = []
+    for row in rows:
+        plan = (row.org_id, row.plan)
+        taken = min(row.value, left.get(plan, 0))
+        left[plan] = left.get(plan, 0) - taken
+        rest = min(row.value - taken, missing)
+        missing -= rest
+        answer.append((row, rest))
+    return answer
+
+
+@dataclass(slots=True)
+class DayPlan:
+    """How the hours of one day become daily buckets, by (project, branch, metric, granularity, organisation, plan)."""
+
+    values: dict[tuple[str, str, str, str, str, str], int] = field(default_factory=dict)
+    sources: dict[tuple[str, str, str, str, str, str], list[int]] = field(default_factory=dict)
+    """The series that each is made of."""
+    hourly: set[int] = field(default_factory=set)
+    replaced: set[int] = field(default_factory=set)
+    """Series whose buckets of the day go: the hourly ones, and the daily ones that are written anew."""
+
+
+def plan_day(sums: Collection[DaySum], day: int, but: Collection[str]) -> DayPlan:
+    """Sum the hours of a day up, except those of some metrics: hours, and what a daily bucket holds beyond them.
+
+    So every sum over the day stays what it was. A sum of 0 is left out: it says what its absence says.
+    """
+    plan = DayPlan()
+    plan.hourly = {row.series for row in sums if row.granularity == HOURLY and row.metric not in but}
+    meters = {(row.project_id, row.branch_id, row.metric) for row in sums if row.series in plan.hourly}
+    rows = [
+        row
+        for row in sums
+        if row.granularity in (HOURLY, DAILY) and (row.project_id, row.branch_id, row.metric) in meters
+    ]
+    rest = rests(rows)
+    for row in rows:
+        name = (row.project_id, row.branch_id, row.metric, DAILY, row.org_id, row.plan)
+        part = row.value if row.granularity == HOURLY else rest[row.series, day]
+        plan.replaced.add(row.series)
+        if part:
+            plan.values[name] = plan.values.get(name, 0) + part
+            plan.sources.setdefault(name, []).append(row.series)
+    return plan

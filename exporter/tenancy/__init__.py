@@ -1,0 +1,1 @@
+"""Whose is it: the rules, and what was read for them."""

@@ -1,0 +1,1 @@
+"""Pure: tenant rules."""

@@ -1,0 +1,351 @@
+"""What splits a cost beside statements, kept on the disk: sizes by tenant and day, who was seen, branches that lived.
+
+All of it comes from readings that are made anyway, and is resolved to tenants when it is read: a later change of the
+rules counts from then on. Neon forgets which branches existed; a cost of last month needs their names and lives.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.storage.store import Rooms, Store
+from exporter.tenancy.domain.rules import AGENT, SHARED, UNATTRIBUTED, TenantRules
+
+ROOMS: Final[Rooms] = {
+    "tenancy": [
+        """
+        CREATE TABLE branch_life (
+            branch_id TEXT PRIMARY KEY, project_id TEXT NOT NULL, branch TEXT NOT NULL, project TEXT NOT NULL,
+            child INTEGER NOT NULL, born INTEGER NOT NULL, seen INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE size_known (
+            project_id TEXT NOT NULL, branch_id TEXT NOT NULL, datname TEXT NOT NULL, schema TEXT NOT NULL,
+            bytes INTEGER NOT NULL, rough INTEGER NOT NULL, roles TEXT NOT NULL,
+            PRIMARY KEY (project_id, branch_id, datname, schema)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE tenant_size (
+            day INTEGER NOT NULL, project_id TEXT NOT NULL, branch_id TEXT NOT NULL, tenant TEXT NOT NULL,
+            bytes INTEGER NOT NULL, rough INTEGER NOT NULL, PRIMARY KEY (project_id, branch_id, day, tenant)
+        ) STRICT, WITHOUT ROWID;
+        CREATE TABLE tenant_sample (
+            hour INTEGER NOT NULL, project_id TEXT NOT NULL, branch_id TEXT NOT NULL, tenant TEXT NOT NULL,
+            sessions INTEGER NOT NULL, kept_us INTEGER NOT NULL, PRIMARY KEY (hour, project_id, branch_id, tenant)
+        ) STRICT, WITHOUT ROWID;
+        """,
+        """
+        CREATE TABLE snapshot_life (
+            snapshot_id TEXT PRIMARY KEY, project_id TEXT NOT NULL, branch_id TEXT NOT NULL, charged INTEGER NOT NULL,
+            born INTEGER NOT NULL, seen INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ]
+}
+REFRESH: Final = HOUR
+"""A branch that is still there is written down this often, and at once when it is new, renamed or gone."""
+KEPT: Final = 100 * DAY
+"""Sizes and samples are needed for the months that are still worked out, this one and the last."""
+_SAMPLE: Final = """INSERT INTO tenant_sample VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    sessions = sessions + excluded.sessions, kept_us = kept_us + excluded.kept_us"""
+
+
+class Spot(NamedTuple):
+    """A branch with its names, as the rules want them."""
+
+    project_id: str
+    branch_id: str
+    project: str
+    branch: str
+
+
+class BranchLife(NamedTuple):
+    """One branch as the control plane showed it. Unix seconds; ``seen`` is when it was last there."""
+
+    branch_id: str
+    project_id: str
+    branch: str
+    project: str
+    child: bool
+    born: int
+    seen: int
+
+
+class SnapshotLife(NamedTuple):
+    """One snapshot as the control plane showed it: of which branch, and the bytes that it is charged for."""
+
+    snapshot_id: str
+    project_id: str
+    branch_id: str
+    charged: int
+    born: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaSize:
+    """One schema of a database: bytes, the roles that work in it, and whether some of its tables have no size yet."""
+
+    bytes: int
+    roles: tuple[str, ...] = ()
+    rough: bool = False
+
+
+class TenantSize(NamedTuple):
+    """What one tenant held in one branch on one day; ``rough`` when some of it is not measured."""
+
+    day: int
+    project_id: str
+    branch_id: str
+    tenant: str
+    bytes: int
+    rough: bool
+
+
+class TenantSample(NamedTuple):
+    """What visits found of one tenant in one hour: sessions at work, and awake time for which it was the keeper."""
+
+    hour: int
+    project_id: str
+    branch_id: str
+    tenant: str
+    sessions: int
+    kept_us: int
+
+
+@dataclass(slots=True)
+class _Known:
+    databases: dict[str, int] = field(default_factory=dict)
+    schemas: dict[str, dict[str, SchemaSize]] = field(default_factory=dict)
+
+
+class Tenancy:
+    """Lives on the disk's thread; reads are safe from others.
+
+    Raises:
+        StoreError: from every method: the disk is full or the file damaged; then nothing has changed.
+    """
+
+    def __init__(self, store: Store, rules: TenantRules) -> None:
+        """``store`` must have been opened with ``ROOMS``."""
+        self._store = store
+        self._rules = rules
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._told: dict[tuple[str, str], tuple[int, dict[str, tuple[int, bool]]]] = {}
+        with store.snapshot() as cursor:
+            rows = cursor.execute("SELECT * FROM branch_life").fetchall()
+        self._lives = {row[0]: BranchLife._make((*row[:4], bool(row[4]), *row[5:])) for row in rows}
+        self._projects = {life.project_id: life.project for life in self._lives.values()}
+        self._present: set[str] = set()
+        self._forgot = 0
+        self._settled = 0
+
+    def use(self, rules: TenantRules) -> None:
+        """Take new rules (a reload): they count from today on."""
+        self._rules = rules
+        self._told.clear()
+
+    # -- what is read ---------------------------------------------------------------------------------------------
+
+    def look(self, branches: Collection[BranchLife], at: float) -> None:
+        """Take in which branches exist at ``at``; one that was there at the last look and is not named is gone."""
+        changed = []
+        for life in branches:
+            held = self._lives.get(life.branch_id)
+            if held is None or held[:5] != life[:5] or life.seen - held.seen >= REFRESH:
+                # A branch is as old as it was first said to be; a restore gives it a new id.
+                changed.append(life if held is None else life._replace(born=min(held.born, life.born)))
+        present = {life.branch_id for life in branches}
+        changed += [self._lives[each]._replace(seen=int(at)) for each in self._present - present]
+        self._present = present
+        if changed:
+            with self._store.transaction() as cursor:
+                cursor.executemany("INSERT OR REPLACE INTO branch_life VALUES (?, ?, ?, ?, ?, ?, ?)", changed)
+            self._lives.update((life.branch_id, life) for life in changed)
+            self._projects.update((life.project_id, life.project) for life in changed)
+        if self._forgot < int(at) // DAY:
+            self._forgot = int(at) // DAY
+            self.forget(int(at) - KEPT)
+            self._forget_lives()
+
+    def absorb_snapshots(self, snapshots: Collection[SnapshotLife]) -> None:
+        """Take in which snapshots exist; one that is not named any more was there when it was last seen."""
+        with self._store.transaction() as cursor:
+            cursor.executemany("INSERT OR REPLACE INTO snapshot_life VALUES (?, ?, ?, ?, ?, ?)", snapshots)
+
+    def absorb_databases(self, spot: Spot, sizes: Mapping[str, int], at: float) -> None:
+        """Take in the sizes of all databases of a branch, in bytes, read at ``at`` (unix seconds)."""
+        known = self._of(spot)
+        databases = dict(sizes)
+        schemas = {name: of for name, of in known.schemas.items() if name in databases}
+        self._write(spot, _Known(databases, schemas), at)
+
+    def absorb_schemas(self, spot: Spot, datname: str, schemas: Mapping[str, SchemaSize], at: float) -> None:
+        """Take in the sizes of all schemas of one database."""
+        known = self._of(spot)
+        self._write(spot, _Known(known.databases, {**known.schemas, datname: dict(schemas)}), at)
+
+    def absorb_samples(self, spot: Spot, at: float, sessions: Mapping[str, int]) -> None:
+        """Take in how many sessions of each tenant a visit found at work."""
+        hour = int(at) // HOUR * HOUR
+        rows = [(hour, *spot[:2], tenant, count, 0) for tenant, count in sessions.items() if count]
+        if rows:
+            with self._store.transaction() as cursor:
+                cursor.executemany(_SAMPLE, rows)
+
+    def add_kept(self, cursor: sqlite3.Cursor, branch: tuple[str, str], parts: Iterable[tuple[int, str, int]]) -> None:
+        """Add awake time (hour, tenant, microseconds) in a transaction of the caller's."""
+        cursor.executemany(_SAMPLE, [(hour, *branch, tenant, 0, amount) for hour, tenant, amount in parts])
+
+    def tenant_of_session(self, spot: Spot, user: str, application: str, database: str = "") -> str:
+        """Whose a session is, by all that a session shows."""
+        return self._rules.resolve(
+            project=(spot.project_id, spot.project),
+            branch=(spot.branch_id, spot.branch),
+            database=database,
+            role=user,
+            application_name=application,
+        )
+
+    def spot(self, project_id: str, branch_id: str) -> Spot:
+        """A branch with the names that it has, or last had; its ids where it was never seen."""
+        life = self._lives.get(branch_id)
+        project = life.project if life else self._projects.get(project_id, project_id)
+        return Spot(project_id, branch_id, project, life.branch if life else branch_id)
+
+    # -- what is answered -----------------------------------------------------------------------------------------
+
+    def lives(self) -> list[BranchLife]:
+        """Every branch ever seen."""
+        return list(self._lives.values())
+
+    def snapshots(self, start: int, end: int) -> list[SnapshotLife]:
+        """Those that existed at some time in [start, end)."""
+        with self._store.snapshot() as cursor:
+            query = "SELECT * FROM snapshot_life WHERE born < ? AND seen >= ?"
+            return [SnapshotLife._make(row) for row in cursor.execute(query, (end, start))]
+
+    def sizes(self, day: int) -> list[TenantSize]:
+        """What each tenant held on a day (00:00 UTC), or on the last day before it that is known."""
+        with self._store.snapshot() as cursor:
+            rows = cursor.execute(
+                """SELECT s.day, s.project_id, s.branch_id, s.tenant, s.bytes, s.rough FROM
+                (SELECT project_id, branch_id, max(day) AS day FROM tenant_size WHERE day <= ? GROUP BY 1, 2) AS last
+                JOIN tenant_size AS s USING (project_id, branch_id, day)""",
+                (day,),
+            ).fetchall()
+        return [TenantSize._make((*row[:5], bool(row[5]))) for row in rows]
+
+    def samples(self, start: int, end: int) -> list[TenantSample]:
+        """What visits found in the hours that begin in [start, end)."""
+        with self._store.snapshot() as cursor:
+            query = "SELECT * FROM tenant_sample WHERE hour >= ? AND hour < ?"
+            return [TenantSample(*row) for row in cursor.execute(query, (start, end))]
+
+    def forget(self, before: int) -> int:
+        """Drop samples of hours, and sizes of days, before an instant (the last size of a branch stays); how many."""
+        with self._store.transaction() as cursor:
+            cursor.execute("DELETE FROM snapshot_life WHERE seen < ?", (before,))
+            found = cursor.execute("DELETE FROM tenant_sample WHERE hour < ?", (before,)).rowcount
+            return (
+                found
+                + cursor.execute(
+                    """DELETE FROM tenant_size AS s WHERE day < ? AND day < (SELECT max(day) FROM tenant_size AS t
+                WHERE t.project_id = s.project_id AND t.branch_id = s.branch_id)""",
+                    (before,),
+                ).rowcount
+            )
+
+    def forget_lives(self, before: int) -> None:
+        """Let the next look at the branches drop those that are gone and were last seen before an instant."""
+        self._settled = before
+
+    def _forget_lives(self) -> None:
+        gone = [key for key, life in self._lives.items() if life.seen < self._settled and key not in self._present]
+        if gone:
+            with self._store.transaction() as cursor:
+                cursor.executemany("DELETE FROM branch_life WHERE branch_id = ?", [(key,) for key in gone])
+            self._lives = {key: life for key, life in self._lives.items() if key not in set(gone)}
+
+    # -- sizes by tenant ------------------------------------------------------------------------------------------
+
+    def _of(self, spot: Spot) -> _Known:
+        found = self._known.get(spot[:2])
+        if found is None:
+            found = self._known[spot[:2]] = _Known()
+            with self._store.snapshot() as cursor:
+                query = (
+                    "SELECT datname, schema, bytes, rough, roles FROM size_known WHERE project_id = ? AND branch_id = ?"
+                )
+                for datname, schema, size, rough, roles in cursor.execute(query, spot[:2]):
+                    if schema:
+                        of = found.schemas.setdefault(datname, {})
+                        of[schema] = SchemaSize(size, tuple(roles.split("\n")) if roles else (), bool(rough))
+                    else:
+                        found.databases[datname] = size
+        return found
+
+    def _write(self, spot: Spot, known: _Known, at: float) -> None:
+        day, tenants = int(at) // DAY * DAY, self._by_tenant(spot, known)
+        changed, told = known != self._of(spot), self._told.get(spot[:2]) != (day, tenants)
+        if not changed and not told:
+            return
+        with self._store.transaction() as cursor:
+            if changed:
+                cursor.execute("DELETE FROM size_known WHERE project_id = ? AND branch_id = ?", spot[:2])
+                rows = [(*spot[:2], name, "", size, 0, "") for name, size in known.databases.items()]
+                rows += [
+                    (*spot[:2], datname, schema, each.bytes, int(each.rough), "\n".join(each.roles))
+                    for datname, schemas in known.schemas.items()
+                    for schema, each in schemas.items()
+                ]
+                cursor.executemany("INSERT INTO size_known VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            if told and known.databases:
+                cursor.execute(
+                    "DELETE FROM tenant_size WHERE project_id = ? AND branch_id = ? AND day = ?", (*spot[:2], day)
+                )
+                cursor.executemany(
+                    "INSERT INTO tenant_size VALUES (?, ?, ?, ?, ?, ?)",
+                    [(day, *spot[:2], tenant, size, int(rough)) for tenant, (size, rough) in tenants.items()],
+                )
+        self._known[spot[:2]] = known
+        self._told[spot[:2]] = (day, tenants)
+
+    def _by_tenant(self, spot: Spot, known: _Known) -> dict[str, tuple[int, bool]]:
+        """Bytes by tenant, and whether they are rough."""
+        tenants: dict[str, tuple[int, bool]] = {}
+
+        def give(tenant: str, size: int, rough: bool) -> None:
+            held = tenants.get(tenant, (0, False))
+            tenants[tenant] = (held[0] + size, held[1] or rough)
+
+        for datname, size in known.databases.items():
+            tenant = self._rules.resolve(
+                project=(spot.project_id, spot.project), branch=(spot.branch_id, spot.branch), database=datname
+            )
+            schemas = known.schemas.get(datname, {})
+            if tenant != UNATTRIBUTED or not schemas:
+                give(SHARED if tenant == UNATTRIBUTED and datname == "postgres" else tenant, size, False)
+                continue
+            for schema, each in schemas.items():
+                give(self._tenant_of_schema(spot, datname, schema, each.roles), each.bytes, each.rough)
+            # What the schemas do not hold is the catalogue's, and what no vacuum has counted yet.
+            rough = any(each.rough for each in schemas.values())
+            give(SHARED, max(0, size - sum(each.bytes for each in schemas.values())), rough)
+        return tenants
+
+    def _tenant_of_schema(self, spot: Spot, datname: str, schema: str, roles: tuple[str, ...]) -> str:
+        """By its name; else by the roles that work in it, when they are all one tenant's."""
+        found = {
+            self._rules.resolve(
+                project=(spot.project_id, spot.project),
+                branch=(spot.branch_id, spot.branch),
+                database=datname,
+                schema=schema,
+                role=role,
+            )
+            for role in ("", *roles)
+        } - {UNATTRIBUTED, AGENT}
+        return found.pop() if len(found) == 1 else SHARED if found else UNATTRIBUTED

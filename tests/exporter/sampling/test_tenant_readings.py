@@ -1,0 +1,103 @@
+"""What readings tell about tenants: sessions by application, keepers, branches, snapshots, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from collectors.base import Target
+from collectors.metric import Families, Scope
+from collectors.neon.models import Endpoint
+from collectors.postgres.cluster.sizes import SIZE
+from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, Evidence, Holder
+from collectors.wake.policy import EndpointFacts, WakeState
+from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.sampling.computes import Compute
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper, Part
+from exporter.sampling.tenant_readings import TenantReadings
+from exporter.settings.dsn import Place
+from exporter.storage.store import Store
+from exporter.storage.writer import Disk
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
+from exporter.tenancy.store import ROOMS, Tenancy, TenantSample
+
+NOW = 20_000 * DAY + 60
+RULES = TenantRules(
+    [TenantRule(role="(?P<tenant>.+)_app"), TenantRule(application_name="web-(?P<tenant>.+)")], own_roles=["monitor"]
+)
+COMPUTE = Compute(
+    Endpoint.model_validate({"id": "ep1", "project_id": "p1", "branch_id": "b1", "host": "h"}),
+    Place("ep1", "h", "p1", "shop", "b1", "main"),
+    Target(Scope.ENDPOINT, ("p1", "b1", "ep1"), "shop/main"),
+    EndpointFacts("ep1", "active", "", False, None, 1.0, 60, 2.0),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "neonmeter.db", ROOMS)
+
+
+@pytest.fixture
+async def disk(store: Store) -> AsyncIterator[Disk]:
+    made = Disk()
+    yield made
+    made.close()
+    store.close()
+
+
+def holder(
+    application: str, count: int, *, user: str = "svc", kind: str = CLIENT_ACTIVE, changed: float = NOW
+) -> Holder:
+    return Holder(kind, user, application, "app", count, changed)
+
+
+async def test_sessions_count_when_their_application_alone_tells_and_they_did_something(
+    store: Store, disk: Disk
+) -> None:
+    tenancy = Tenancy(store, RULES)
+    readings = TenantReadings(tenancy, disk)
+    holders = (
+        holder("web-acme", 2),
+        holder("web-birch", 3, kind=IDLE, changed=NOW - 10),
+        holder("web-birch", 9, kind=IDLE, changed=NOW - 1000),
+        holder("web-cedar", 5, user="dune_app"),
+        holder("psql", 4),
+        holder("datadog web-acme", 7),
+    )
+    evidence = Evidence(NOW - 5000.0, NOW, 1, 1.0, holders)
+    before = WakeState("ep1", NOW - 60.0, NOW - 60.0)
+    await readings.sample(COMPUTE, evidence, before, before, NOW)
+    hour = NOW // HOUR * HOUR
+    assert tenancy.samples(0, NOW) == [
+        TenantSample(hour, "p1", "b1", "acme", 2, 0),
+        TenantSample(hour, "p1", "b1", "birch", 3, 0),
+    ]
+
+
+async def test_who_kept_a_compute_awake_is_a_tenant_or_nobody(store: Store, disk: Disk) -> None:
+    tenancy = Tenancy(store, RULES)
+    readings = TenantReadings(tenancy, disk)
+    keepers = {
+        Keeper("client_active", "acme_app", "psql"): 5,
+        Keeper("client_active", "svc", "web-acme"): 7,
+        Keeper("other_monitor", "", "neonmeter"): 11,
+        Keeper("walsender", "repl", "", "slot"): 13,
+        NOBODY: 17,
+        UNCOVERED: 19,
+    }
+    with store.transaction() as cursor:
+        readings.kept(cursor, ("p1", "b1"), [Part(HOUR, keeper, amount) for keeper, amount in keepers.items()])
+    found = {each.tenant: each.kept_us for each in tenancy.samples(0, NOW)}
+    assert found == {"acme": 12, "__agent__": 11, "__unattributed__": 13, "__idle__": 36}
+
+
+async def test_sizes_of_databases_are_taken_as_they_were_read(store: Store, disk: Disk) -> None:
+    tenancy = Tenancy(store, TenantRules([TenantRule(database="d_(?P<tenant>.+)")]))
+    families = Families()
+    families.set(SIZE, ("d_acme",), 100)
+    families.set(SIZE, ("other",), 50)
+    await disk.run(lambda: TenantReadings(tenancy, disk).databases(COMPUTE, families, NOW))
+    assert {each.tenant: each.bytes for each in tenancy.sizes(NOW)} == {"acme": 100, "__unattributed__": 50}
