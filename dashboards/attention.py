@@ -78,7 +78,7 @@ def _times(problem: Problem) -> str:
 
 def _all(problems: Sequence[Problem], *, times: bool) -> str:
     made = _times if times else _severity
-    return " or ".join(f'label_replace({made(each)}, "problem", "{each.name}", "", "")' for each in problems)
+    return " or ".join(f'label_replace({made(problem)}, "problem", "{problem.name}", "", "")' for problem in problems)
 
 
 def attention(*, times: bool = False) -> str:

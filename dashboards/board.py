@@ -44,7 +44,7 @@ class Board:
         made = self._built()
         plain = json.loads(JSONEncoder().encode(made))
         plain["templating"] = {"list": [variable_json(name) for name in self.variables]}
-        plain["annotations"] = {"list": [annotation_json(each) for each in self.annotations]}
+        plain["annotations"] = {"list": [annotation_json(annotation) for annotation in self.annotations]}
         plain["version"] = 1
         return json.dumps(_without_nulls(plain), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -87,7 +87,7 @@ def _placed(rows: Sequence[Row]) -> list[model.Panel | model.RowPanel]:
 def _without_nulls(value: object) -> object:
     """The same without keys that say nothing; a threshold's base step keeps its null."""
     if isinstance(value, dict):
-        return {key: _without_nulls(each) for key, each in value.items() if each is not None or key == "value"}
+        return {key: _without_nulls(entry) for key, entry in value.items() if entry is not None or key == "value"}
     if isinstance(value, list):
-        return [_without_nulls(each) for each in value]
+        return [_without_nulls(entry) for entry in value]
     return value

@@ -84,7 +84,7 @@ def _drifted() -> Row:
             "Each database that differs from its baseline, for how long, and by how many objects. Which objects: "
             "/api/v1/drift/PROJECT/BRANCH, or `neonmeter drift`.",
             "empty.", "`neonmeter drift approve` when it is meant; else revert it in the branch."), "nothing drifted"),
-        [Query(each, table=True) for each in queries], columns, sort="For",
+        [Query(query, table=True) for query in queries], columns, sort="For",
         hidden=("project_id", "branch_id"), links=(TO_ENDPOINT,))  # fmt: skip
     over = f"sum by (kind) (neon_schema_drift_objects{{{BRANCH}}}) > 0"
     return Row(8, [
@@ -129,7 +129,7 @@ def _migrations() -> Row:
             "that it is measured by, and how long its lock has been held.",
             "no failed ones, no lock older than a deployment.",
             "A lock without a running deployment: the tool died; release it as its manual says."), "no migration tool"),
-        [Query(each, table=True) for each in queries], columns, sort="Failed",
+        [Query(query, table=True) for query in queries], columns, sort="Failed",
         hidden=("project_id", "branch_id"), links=(TO_ENDPOINT,))  # fmt: skip
     tenants = f'sum by (tenant) (neon_tenant_schema_drift_objects{{tenant=~"$tenant", {BRANCH}}}) > 0'
     return Row(8, [
@@ -190,7 +190,7 @@ def named_color(name: str, color: str) -> tuple[model.MatcherConfig, list[model.
 
 def _controls() -> model.Panel:
     rank = {"critical": 4, "high": 3, "medium": 2, "low": 1}
-    each = " or ".join(
+    statuses = " or ".join(
         f"{number} * max by (project_id, control, severity, status) "
         f'(neon_posture_control_status{{severity="{severity}", status=~"fail|error|unknown", {PROJECT}}})'
         for severity, number in rank.items()
@@ -208,7 +208,7 @@ def _controls() -> model.Panel:
         "Each control that fails or could not be judged, by project, the most severe first. 'error' and 'unknown' are "
         "not well: nobody knows.",
         "empty.", "`neonmeter posture` tells object, evidence and remedy of each."), "every control holds")  # fmt: skip
-    return table_panel(say, [Query(project_named(each), table=True)], columns, sort="Severity",
+    return table_panel(say, [Query(project_named(statuses), table=True)], columns, sort="Severity",
                        hidden=("project_id",))  # fmt: skip
 
 

@@ -175,7 +175,7 @@ def _statement_table() -> model.Panel:
         "its queryid in pg_stat_statements. 'other' is the rest of a tenant.",
         "the mean of what users wait for is under 100 ms.",
         "SELECT query FROM pg_stat_statements WHERE queryid = ...; then EXPLAIN it."), "no statements ran")  # fmt: skip
-    made = [Query(queries[0], table=True), *(Query(f"({each}){top}", table=True) for each in queries[1:])]
+    made = [Query(queries[0], table=True), *(Query(f"({query}){top}", table=True) for query in queries[1:])]
     return table_panel(say, made, columns, sort="Time in all")
 
 
@@ -220,7 +220,7 @@ def _replication() -> Row:
             "Each slot, whether anybody reads it, and the WAL that it keeps. Neon drops a logical slot after about 40 "
             "hours without a consumer.",
             "each slot is read and keeps under 5 GB.", "Start the consumer, or drop the slot."), "no slots"),
-        [Query(f"{by} ({each})", table=True) for each in queries], columns, sort="WAL kept",
+        [Query(f"{by} ({query})", table=True) for query in queries], columns, sort="WAL kept",
         hidden=("endpoint_id",))  # fmt: skip
     replayed = _of("pg_stat_replication_lag_seconds", 'stage="replay", ')
     lag = f"max by (application_name) ({replayed})"

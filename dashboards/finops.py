@@ -82,7 +82,7 @@ def _budgets() -> Row:
             f"day (100 % is exactly the budget). Estimated: {SMALL}.",
             "a forecast under 100 %.", "Over 120 %: find the cause below today; money spent does not come back."),
             "no budgets"),
-        [Query(each, table=True) for each in queries], columns, sort="Forecast / limit")  # fmt: skip
+        [Query(query, table=True) for query in queries], columns, sort="Forecast / limit")  # fmt: skip
     band = [
         Query(f'sum(neon_cost_forecast_usd{{percentile="{number}"}})', text)
         for number, text in (("10", "low (P10)"), ("50", "expected (P50)"), ("90", "high (P90)"))
@@ -159,7 +159,7 @@ def _branches() -> model.Panel:
         "the dearest are production.", "A row opens the branch's computes."), "nothing spent yet")  # fmt: skip
     link = looks.link("Open its computes", "neonmeter-endpoint",
                       {"project_id": "project_id", "branch_id": "branch_id"})  # fmt: skip
-    return table_panel(say, [Query(each, table=True) for each in queries], columns, sort="This month",
+    return table_panel(say, [Query(query, table=True) for query in queries], columns, sort="This month",
                        hidden=("project_id", "branch_id"), links=(link,))  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def _computes() -> Row:
         "is not visited. The cost is that of its branch, this calendar month, estimated at list prices.",
         "no coloured figure; a state of active or suspended.",
         "A row's name opens the endpoint in full."), empty="no computes")  # fmt: skip
-    made = table_panel(say, [Query(each, table=True) for each in queries], columns, sort="Open transaction",
+    made = table_panel(say, [Query(query, table=True) for query in queries], columns, sort="Open transaction",
                        hidden=("project_id", "branch_id", "endpoint_id"), links=(TO_ENDPOINT,))  # fmt: skip
     return Row(9, [(made, 24)])
 
@@ -161,8 +161,8 @@ def _trends() -> tuple[Row, ...]:
 
 def _lives() -> tuple[model.Panel, ...]:
     colors = [named(text, color={"mode": "fixed", "fixedColor": color}) for text, color in looks.STATES.values()]
-    each = {state: f'neon_endpoint_state{{state="{state}", {ENDPOINT}}}' for state in looks.STATES}
-    states = [Query(f"sum({chosen(each[state])})", text) for state, (text, _) in looks.STATES.items()]
+    expressions = {state: f'neon_endpoint_state{{state="{state}", {ENDPOINT}}}' for state in looks.STATES}
+    states = [Query(f"sum({chosen(expressions[state])})", text) for state, (text, _) in looks.STATES.items()]
     wakes = project_named(f"sum by (project_id) ({per_second('neon_endpoint_wakes_total', ENDPOINT)})")
     calls = chosen(per_second("neon_tenant_calls_total", f'tenant=~"$tenant", {ENDPOINT}'))
     return (

@@ -88,7 +88,7 @@ def _override(column: Column, links: Sequence[dict[str, object]]) -> Override:
             "mode": "basic",
         }
     if column.words:
-        properties["mappings"] = [looks.as_json(each) for each in column.words]
+        properties["mappings"] = [looks.as_json(word) for word in column.words]
     if column.width:
         properties["custom.width"] = column.width
     if column.decimals is not None:

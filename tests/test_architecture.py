@@ -91,7 +91,7 @@ def test_the_top_level_holds_only_its_rooms() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
-    rooms = ["exporter", "collectors", "dashboards", "alerts", "tests", "docs", "deploy", "requirements"]
+    schemas = ["exporter", "collectors", "dashboards", "alerts", "tests", "docs", "deploy", "requirements"]
     files = ["pyproject.toml", "Dockerfile", "README.md", "Makefile", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"]
     found = {line.split("/")[0] for line in listed.stdout.splitlines()}
-    assert {name for name in found if not name.startswith(".")} <= {*rooms, *files}
+    assert {name for name in found if not name.startswith(".")} <= {*schemas, *files}

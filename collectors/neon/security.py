@@ -139,7 +139,7 @@ async def read_security(
         for rank, (key, work) in enumerate(reader.work(organizations, projects))
         if now - read_at.get(key, 0.0) >= every
     ]
-    due.sort(key=lambda each: each[:2])
+    due.sort(key=lambda entry: entry[:2])
     await reader.run([(key, work) for _, _, key, work in due])
     return reader.found
 
@@ -172,8 +172,10 @@ class _Reader:
             yield ("organization", org_id), lambda org_id=org_id: self._organization(org_id)  # type: ignore[misc]
         for project, _ in projects:
             yield ("project", project.id), lambda project=project: self._project(project)  # type: ignore[misc]
-        branches = [branch for _, each in projects for branch in each]
-        for branch in sorted(branches, key=lambda each: (not each.default, not each.protected, bool(each.parent_id))):
+        branches = [branch for _, sequence in projects for branch in sequence]
+        for branch in sorted(
+            branches, key=lambda entry: (not entry.default, not entry.protected, bool(entry.parent_id))
+        ):
             key = ("branch", f"{branch.project_id}/{branch.id}")
             yield key, lambda branch=branch: self._branch(branch)  # type: ignore[misc]
 
@@ -251,7 +253,7 @@ class _Reader:
     async def _keys(self, path: str, absent: Status) -> Known[tuple[ApiKey, ...]]:
         async def read() -> Known[tuple[ApiKey, ...]]:
             answer, _ = await self._client.get(path, None, ApiKeyList)
-            return _whole(answer.root, sum(each is None for each in answer.root))
+            return _whole(answer.root, sum(api_key is None for api_key in answer.root))
 
         return await self._ask(read, absent)
 

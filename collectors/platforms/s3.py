@@ -181,11 +181,11 @@ class _Look:
             if time.monotonic() >= self._ends:
                 raise _TooMany(f"{self._target.bucket}: listing {self._target.prefix!r} took too long")
             page = self._client.list_objects_v2(Bucket=self._target.bucket, Prefix=self._target.prefix, **more)
-            found += [_listed(each) for each in page.get("Contents", ()) if not each["Key"].endswith("/")]
-            found = sorted(found, key=lambda each: each.written_at, reverse=True)[:NEWEST]
+            found += [_listed(entry) for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
+            found = sorted(found, key=lambda entry: entry.written_at, reverse=True)[:NEWEST]
             if not page.get("IsTruncated"):
                 # What a copy holds may be older than its file, so the newest file need not be the newest copy.
-                return tuple(sorted(map(self._with_head, found), key=lambda each: each.at, reverse=True))
+                return tuple(sorted(map(self._with_head, found), key=lambda entry: entry.at, reverse=True))
             more = {"ContinuationToken": page["NextContinuationToken"]}
         raise _TooMany(
             f"{self._target.bucket}: over {MOST_PAGES * 1000} objects under {self._target.prefix!r}: "
@@ -244,9 +244,9 @@ class _TooMany(Exception):  # noqa: N818 - an outcome, caught where parts are ma
     """A list that has no end for us."""
 
 
-def _listed(each: Mapping[str, Any]) -> StoredObject:
-    at = each["LastModified"].timestamp()
-    return StoredObject(str(each["Key"]), at, int(each["Size"]), at)
+def _listed(mapping: Mapping[str, Any]) -> StoredObject:
+    at = mapping["LastModified"].timestamp()
+    return StoredObject(str(mapping["Key"]), at, int(mapping["Size"]), at)
 
 
 def _instant(text: str) -> float | None:

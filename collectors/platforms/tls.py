@@ -138,7 +138,7 @@ async def _handshake(target: TlsTarget, context: ssl.SSLContext, *, verified: bo
         cipher = secured.cipher()
         return Handshake(
             target.name, str(secured.version()), cipher[0] if cipher else "", verified, problem,
-            _read(der), tuple(each for each in map(_read, sent) if isinstance(each, Certificate)),
+            _read(der), tuple(entry for entry in map(_read, sent) if isinstance(entry, Certificate)),
             NotRead(Status.NO_DATA, "not asked"),
         )  # fmt: skip
 

@@ -237,7 +237,7 @@ class _Look:
     async def audits(self) -> tuple[str, ...]:
         """Where it writes who did what."""
         data = await self._data("sys/audit")
-        return tuple(sorted(one_line(name, 100) for name, each in data.items() if isinstance(each, Mapping)))
+        return tuple(sorted(one_line(name, 100) for name, entry in data.items() if isinstance(entry, Mapping)))
 
     async def _each(
         self, path: str, names: tuple[str, ...], shape: Callable[[str, Mapping[str, Any]], T]
@@ -259,7 +259,7 @@ class _Look:
             if problem.http_status == 404 and problem.why.status is Status.NO_DATA:
                 return ()  # so it answers for a list of nothing
             raise
-        return tuple(str(each) for each in keys)
+        return tuple(str(entry) for entry in keys)
 
     async def _data(self, path: str, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         reply = await self._get(path, params or {}, token=True)
@@ -284,7 +284,7 @@ class _Look:
             ) from None
 
     def _refusal(self, path: str, status: int, body: Mapping[str, Any]) -> _RefusedError:
-        said = "; ".join(str(each) for each in body.get("errors") or ())
+        said = "; ".join(str(entry) for entry in body.get("errors") or ())
         words = f" (it says: {one_line(said.replace(self._token, '***'), 160)})" if said else ""
         closed, advice = _meaning(status, said)
         return _RefusedError(closed, f"{self._target.name}: {path}: HTTP {status}: {advice}{words}", status)

@@ -89,7 +89,7 @@ def explain_value(problem: Exception) -> str:
 
 
 def _one_line(text: str, password: str) -> str:
-    line = next((each.strip() for each in text.splitlines() if each.strip()), "no message")
+    line = next((splitline.strip() for splitline in text.splitlines() if splitline.strip()), "no message")
     if password:
         line = line.replace(password, "***")
     return line[:200]

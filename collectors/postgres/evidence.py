@@ -98,7 +98,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class OwnUse:
     """What we did in user databases since the previous evidence: it moves the sums and must not count as foreign."""
 
     sessions: int = 0
@@ -190,7 +190,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ForeignUse:
     """Whether someone else was there since our last visit, and by which signs. No ``baseline``: sums tell nothing."""
 
     reasons: tuple[str, ...]
@@ -218,7 +218,7 @@ def parse(row: Sequence[object], *, connect_seconds: float | None = None) -> Evi
             server_clock=float(clock),  # type: ignore[arg-type]
             sessions=int(sessions),  # type: ignore[call-overload]
             active_seconds=float(active_ms) / 1000,  # type: ignore[arg-type]
-            holders=tuple(_holder(each) for each in json.loads(str(holders))),
+            holders=tuple(_holder(load) for load in json.loads(str(holders))),
             peers=int(peers),  # type: ignore[call-overload]
             privileged=bool(privileged),
             statistics_since=None if since is None else float(since),  # type: ignore[arg-type]
@@ -230,8 +230,8 @@ def parse(row: Sequence[object], *, connect_seconds: float | None = None) -> Evi
     return replace(evidence, connect_clock=evidence.server_clock - connect_seconds)
 
 
-def _holder(each: Sequence[Any]) -> Holder:
-    kind, user, application, database, count, changed, unused, slot = each
+def _holder(sequence: Sequence[Any]) -> Holder:
+    kind, user, application, database, count, changed, unused, slot = sequence
     return Holder(
         kind=str(kind),
         user=str(user or ""),
@@ -248,8 +248,8 @@ def foreign(
     evidence: Evidence,
     previous: Evidence | None,
     own_end: float | None,
-    own: Own = Own(),
-) -> Verdict:
+    own: OwnUse = OwnUse(),
+) -> ForeignUse:
     """Whether someone other than us used the compute since our last visit.
 
     ``own_end`` is the end of our last visit on the *server's* clock, None when there was none: then idle connections
@@ -259,12 +259,12 @@ def foreign(
     reasons: list[str] = []
     kinds = {holder.kind for holder in evidence.holders}
     if own_end is not None and IDLE in kinds:
-        recently = (each.changed for each in evidence.holders if each.kind == IDLE and each.changed is not None)
+        recently = (entry.changed for entry in evidence.holders if entry.kind == IDLE and entry.changed is not None)
         if max(recently, default=own_end) > own_end:
             kinds.add(CLIENT_ACTIVE)
     reasons += [kind for kind in _BUSY if kind in kinds]
     if previous is None:
-        return Verdict(tuple(reasons), baseline=False, holders=evidence.holders)
+        return ForeignUse(tuple(reasons), baseline=False, holders=evidence.holders)
     if abs(evidence.postmaster_start - previous.postmaster_start) > 1.0:
         # Another life of the server: its sums began anew, but its start after our visit is a sign in itself.
         if not evidence.woken_by_us:
@@ -276,4 +276,4 @@ def foreign(
         moved = evidence.active_seconds - previous.active_seconds
         if moved < 0 or moved > own.seconds:
             reasons.append(ACTIVE_TIME)
-    return Verdict(tuple(reasons), holders=evidence.holders)
+    return ForeignUse(tuple(reasons), holders=evidence.holders)

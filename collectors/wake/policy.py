@@ -25,7 +25,7 @@ nobody comes a silence of more than 2T, twice as long each time, so that no numb
 
 from __future__ import annotations
 
-from collectors.postgres.evidence import SUBSCRIPTION, WALSENDER, Evidence, Own, foreign
+from collectors.postgres.evidence import SUBSCRIPTION, WALSENDER, Evidence, OwnUse, foreign
 from collectors.wake.cost import LOOK, open_hold, settle, settle_by_visit
 from collectors.wake.state import Decision, EndpointFacts, WakePolicy, WakeState, replace
 from collectors.wake.trust import (
@@ -131,7 +131,7 @@ def after_visit(
         ended = replace(state, own_end=own_end, visited_start=facts.started_at, quiet_until=now + silence)
         return replace(ended, foreign=False, pinned_by="", reasons=())
     previous = Evidence.from_baseline(state.baseline) if state.baseline is not None else None
-    verdict = foreign(evidence, previous, state.server_end, Own(state.own_sessions, state.own_seconds))
+    verdict = foreign(evidence, previous, state.server_end, OwnUse(state.own_sessions, state.own_seconds))
     ended = replace(
         state,
         own_end=own_end,
@@ -313,10 +313,10 @@ def _last_active(facts: EndpointFacts, state: WakeState, now: float) -> float | 
     """
     if state.lead > CLOCK_GRAIN and not _measured(state):
         return None
-    known = [each for each in (facts.last_active, facts.started_at) if each is not None]
+    known = [value for value in (facts.last_active, facts.started_at) if value is not None]
     off = state.skew if state.lead < state.skew <= state.lead + MAX_LAG else state.lead
     off = off if state.lead > CLOCK_GRAIN else 0.0
-    usable = [each - off for each in known if each - off <= now + CLOCK_GRAIN]
+    usable = [value - off for value in known if value - off <= now + CLOCK_GRAIN]
     return min(max(usable), now) if usable else None
 
 

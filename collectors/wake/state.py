@@ -133,7 +133,7 @@ class WakeState:
         Raises:
             TypeError: what is needed is missing.
         """
-        known = {each.name for each in fields(cls)}
+        known = {field.name for field in fields(cls)}
         values = {key: value for key, value in stored.items() if key in known}
         values["reasons"] = tuple(values.get("reasons") or ())
         return cls(**values)

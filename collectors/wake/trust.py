@@ -98,7 +98,7 @@ def evidence_proof(evidence: Evidence, began: float) -> float:
     """The newest instant at which a visit that began then (policy clock) saw that somebody else was active."""
     if evidence.busy_now:
         return began
-    changed = [each.changed for each in evidence.holders if each.kind == IDLE and each.changed is not None]
+    changed = [holder.changed for holder in evidence.holders if holder.kind == IDLE and holder.changed is not None]
     if not changed:
         return 0.0
     return began - max(0.0, evidence.server_clock - max(changed))

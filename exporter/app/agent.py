@@ -15,9 +15,9 @@ from exporter.app import log
 from exporter.app.otlp import Otlp, OtlpSettings, OtlpUnavailableError
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
-from exporter.app.wiring import Kept, wire
+from exporter.app.wiring import AppContext, wire
 from exporter.commands.main import OK, USAGE, load_settings, refuse
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.serving.http import HttpServer, Limits
@@ -68,7 +68,7 @@ class App:
         self.state = State(builder)
         self.publisher = Publisher(builder, self.state, self.metrics)
         self.publisher.use(settings)
-        self.details = Details()
+        self.details = ApiPages()
         self.stopping = asyncio.Event()
         self._config = config
 
@@ -104,7 +104,7 @@ class App:
         return server
 
     async def _collect(self, server: HttpServer) -> None:
-        kept = Kept.open(self.settings, self.state, self.metrics, self.details)
+        kept = AppContext.open(self.settings, self.state, self.metrics, self.details)
         otlp = self._telemetry()
         rounds = Rounds(wire(self.settings, kept), self.publisher, server)
         reloader = Reloader(self._config, rounds, self.publisher)

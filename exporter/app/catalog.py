@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collectors import ALL, SQL_METRICS
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from collectors.pgbouncer import console as pgbouncer
 from collectors.postgres.database import migrations, schemas
+from collectors.registry import ALL, SQL_METRICS
 from exporter.awake import metrics as awake_metrics
 from exporter.core import selfmetrics
 from exporter.cost.allocation import costs
-from exporter.cost.closing import budget_collector as books
+from exporter.cost.closing import budget_collector as ledger_writer
 from exporter.cost.outlook import metrics as outlook_metrics
 from exporter.cost.savings import kpis, waste
 from exporter.drift import metrics as drift_metrics
@@ -23,7 +23,7 @@ GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
     ("Neon inventory", inventory.METRICS),
     ("Neon operations", operations.METRICS),
     ("Cost", costs.METRICS),
-    ("Budgets and closed months", books.METRICS),
+    ("Budgets and closed months", ledger_writer.METRICS),
     ("Outlook", outlook_metrics.METRICS),
     ("Waste", waste.METRICS),
     ("Key figures", kpis.METRICS),

@@ -18,7 +18,7 @@ from exporter.app.wiring import Wiring
 from exporter.core import selfmetrics
 from exporter.core.state import Entry, State
 from exporter.serving.http import HttpServer
-from exporter.serving.overview import Sources
+from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
 from exporter.settings import PoolerSettings
 from exporter.storage.store import StoreError
@@ -52,7 +52,7 @@ class Rounds:
         old = self.wiring
         await self._schedule.stop(self._grace())
         if old.settings.neon == wiring.settings.neon:
-            wiring.feeds.known = old.feeds.known
+            wiring.control_plane.known = old.control_plane.known
         self.wiring = wiring
         state = wiring.kept.state
         wanted = {key for pooler in wiring.settings.pgbouncer for key in instances(state, pooler.name)}
@@ -108,8 +108,8 @@ class Rounds:
         self._metrics.inc(selfmetrics.ROUNDS, (name, "ok"))
 
     async def _round(self) -> None:
-        feeds = self.wiring.feeds
-        found = await feeds.look()
+        control_plane = self.wiring.control_plane
+        found = await control_plane.look()
         if found is None:
             return
         self._publisher.seen_inventory = True
@@ -117,28 +117,28 @@ class Rounds:
         await self.wiring.awake.look(found)
         await self.wiring.visitor.round(found)
         await self.wiring.drift.look(found)
-        await self.wiring.recovery.look(found, feeds.known.snapshots)
+        await self.wiring.recovery.look(found, control_plane.known.snapshots)
         await self.wiring.posture.look(found)
         if self._first:
             self._first = False
-            await asyncio.gather(self._consume(), feeds.read_operations())
+            await asyncio.gather(self._consume(), control_plane.read_operations())
 
     async def _pinned(self) -> None:
-        found = self.wiring.feeds.known.inventory
+        found = self.wiring.control_plane.known.inventory
         if found is not None:
             await self.wiring.visitor.round(found, only_pinned=True)
 
     async def _consume(self) -> None:
-        feeds, tenants = self.wiring.feeds, self.wiring.tenants
-        await tenants.read_snapshots(feeds.known.inventory)
-        feeds.known.snapshots = tenants.snapshots
-        await feeds.consume()
+        control_plane, tenants = self.wiring.control_plane, self.wiring.tenants
+        await tenants.read_snapshots(control_plane.known.inventory)
+        control_plane.known.snapshots = tenants.snapshots
+        await control_plane.consume()
 
     async def _operations(self) -> None:
-        await self.wiring.feeds.read_operations()
+        await self.wiring.control_plane.read_operations()
 
     async def _posture(self) -> None:
-        await self.wiring.posture.read(self.wiring.feeds.known.inventory)
+        await self.wiring.posture.read(self.wiring.control_plane.known.inventory)
 
     def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
         async def read() -> None:
@@ -162,11 +162,11 @@ class Rounds:
         with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
             self._metrics.set(selfmetrics.LEDGER_BYTES, wiring.kept.store.path.stat().st_size)
         self._publisher.publish(
-            Sources(
-                inventory=wiring.feeds.known.inventory,
+            OverviewSources(
+                inventory=wiring.control_plane.known.inventory,
                 plans=wiring.visitor.plans,
                 wake_states=wiring.kept.wake_states.all(),
-                notes=(*self._notes.values(), *wiring.posture.notes(), *wiring.feeds.notes()),
+                notes=(*self._notes.values(), *wiring.posture.notes(), *wiring.control_plane.notes()),
                 next_round=self._schedule.next_due("round"),
                 refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
             )

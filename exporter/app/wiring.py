@@ -15,54 +15,54 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from collectors.neon.client import NeonClient
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
-from exporter.awake.awake import ROOMS as AWAKE_ROOMS
+from exporter.awake.awake import SCHEMAS as AWAKE_ROOMS
 from exporter.awake.awake import Awake
 from exporter.awake.rounds import AwakeRounds
 from exporter.core import selfmetrics, tracing
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.store import CLOSE_SCHEMA
-from exporter.cost.cost_round import Money
+from exporter.cost.cost_round import CostRound
 from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.workspace import book_of
 from exporter.drift.approvals import approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import DRIFT_SCHEMA, Prints
-from exporter.drift.history_store import HistoryBook
-from exporter.drift.scanner import DriftRider
+from exporter.drift.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
+from exporter.drift.history_store import HistoryStore
+from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
-from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
-from exporter.drift.settings_store import SettingsBook
+from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
+from exporter.drift.settings_store import SettingsStore
 from exporter.posture.assemble import assemble
 from exporter.posture.service import PostureService
 from exporter.posture.store import POSTURE_SCHEMA
 from exporter.pricing import ratecard
 from exporter.recovery.service import RecoveryService
-from exporter.sampling.control_plane import Feeds
-from exporter.sampling.counters.statements import ROOMS as DURABLE_ROOMS
+from exporter.sampling.control_plane import ControlPlanePoller
+from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
 from exporter.sampling.counters.statements import Durable
 from exporter.sampling.readings import Readings
-from exporter.sampling.scanner import Rider
+from exporter.sampling.scanner import DatabaseScanner
 from exporter.sampling.schema_sizes import SchemaSizes
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
 from exporter.sampling.visits import OnEvidence, Visitor, WakeStates, policy_of
 from exporter.settings import PoolerSettings, Settings
-from exporter.settings.dsn import Place, conninfo
+from exporter.settings.dsn import EndpointRef, conninfo
 from exporter.settings.preflight import tenant_rules
 from exporter.settings.secret import read_secret
-from exporter.storage.key_values import NOTEBOOK_SCHEMA, Notebook
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, KeptLedger, open_ledger
+from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
-from exporter.tenancy.store import ROOMS as TENANCY_ROOMS
+from exporter.tenancy.store import SCHEMAS as TENANCY_ROOMS
 from exporter.tenancy.store import Tenancy
 
-ROOMS = {
+SCHEMAS = {
     **DURABLE_ROOMS,
     **TENANCY_ROOMS,
     **AWAKE_ROOMS,
@@ -77,43 +77,45 @@ ROOMS = {
 
 
 @dataclass(slots=True)
-class Kept:
+class AppContext:
     """What outlives a reload."""
 
     store: Store
-    disk: Disk
+    disk: WriterThread
     state: State
     metrics: SelfMetrics
     durable: Durable
     tenancy: Tenancy
-    ledger: KeptLedger
-    books: Disk
+    ledger: DurableLedger
+    ledger_writer: WriterThread
     """Where the ledger's work is done: a database that is away holds up nobody else's."""
     wake_states: WakeStates
     awake: Awake
-    details: Details
+    details: ApiPages
     clock: Callable[[], float] = time.time
 
     @classmethod
-    def open(cls, settings: Settings, state: State, metrics: SelfMetrics, details: Details | None = None) -> Kept:
+    def open(
+        cls, settings: Settings, state: State, metrics: SelfMetrics, details: ApiPages | None = None
+    ) -> AppContext:
         """Open the store and everything that lives in it.
 
         Raises:
             StoreError: the ledger's file cannot be used.
         """
-        store = Store.open(settings.ledger.path, ROOMS)
-        disk = Disk()
+        store = Store.open(settings.ledger.path, SCHEMAS)
+        disk = WriterThread()
         rules = rules_of(settings)
         durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
         wake_states, awake = WakeStates(store, disk), Awake(store)
         ledger = open_ledger(settings, store)
-        books = disk if settings.ledger.url is None else Disk()
-        details = details or Details()
-        return cls(store, disk, state, metrics, durable, tenancy, ledger, books, wake_states, awake, details)
+        ledger_writer = disk if settings.ledger.url is None else WriterThread()
+        details = details or ApiPages()
+        return cls(store, disk, state, metrics, durable, tenancy, ledger, ledger_writer, wake_states, awake, details)
 
     def close(self) -> None:
         """Finish what is being written, then close the file."""
-        self.books.close()
+        self.ledger_writer.close()
         self.disk.close()
         self.ledger.close()
         self.store.close()
@@ -125,13 +127,13 @@ class Wiring:
 
     settings: Settings
     client: NeonClient
-    feeds: Feeds
+    control_plane: ControlPlanePoller
     visitor: Visitor
     awake: AwakeRounds
     tenants: TenantReadings
     drift: DriftService
     posture: PostureService
-    kept: Kept
+    kept: AppContext
     recovery: RecoveryService
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
@@ -161,7 +163,7 @@ def pooler_conninfo(pooler: PoolerSettings) -> str:
     return make_conninfo("", **(parameters | ({"password": password} if password is not None else {})))
 
 
-def wire(settings: Settings, kept: Kept) -> Wiring:
+def wire(settings: Settings, kept: AppContext) -> Wiring:
     """Build a generation. Opens no connection.
 
     Raises:
@@ -170,25 +172,25 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     """
     card = ratecard.load(settings.cost.rate_card)
     rules = rules_of(settings)
-    notebook = Notebook(kept.store)
+    key_values = KeyValueStore(kept.store)
     client = neon_client(settings, kept.metrics)
     facts = tenant_facts(settings, kept.durable, kept.tenancy, rules)
     costs = Costs(kept.ledger, facts, card, plan=settings.cost.plan)
-    feeds = _feeds(settings, kept, client, costs, rules)
+    control_plane = _control_plane(settings, kept, client, costs, rules)
 
-    def reach(place: Place) -> str | None:
+    def reach(place: EndpointRef) -> str | None:
         return conninfo(settings.postgres, place)
 
     readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
     sizes = SchemaSizes(
-        durable=kept.durable, notebook=notebook, state=kept.state, disk=kept.disk, clock=kept.clock
+        durable=kept.durable, key_values=key_values, state=kept.state, disk=kept.disk, clock=kept.clock
     )  # fmt: skip
     riding, drift = _drift(settings, kept, sizes, readings, rules=rules)
     guard, posture = assemble(settings, kept, rules, client)
-    riders: list[Rider] = [sizes]
-    riders += [riding] if settings.drift.enabled else []
-    riders += [guard] if settings.posture.enabled else []
-    users = UserDatabases(policy_of(settings.sampling), riders, clock=kept.clock)
+    scanners: list[DatabaseScanner] = [sizes]
+    scanners += [riding] if settings.drift.enabled else []
+    scanners += [guard] if settings.posture.enabled else []
+    users = UserDatabases(policy_of(settings.sampling), scanners, clock=kept.clock)
     visitor = Visitor(
         settings.sampling,
         conninfo=reach,
@@ -206,55 +208,57 @@ def wire(settings: Settings, kept: Kept) -> Wiring:
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
     recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
-    return Wiring(settings, client, feeds, visitor, awake, tenants, drift, posture, kept, recovery)
+    return Wiring(settings, client, control_plane, visitor, awake, tenants, drift, posture, kept, recovery)
 
 
-def _feeds(settings: Settings, kept: Kept, client: NeonClient, costs: Costs, rules: TenantRules) -> Feeds:
-    return Feeds(
+def _control_plane(
+    settings: Settings, kept: AppContext, client: NeonClient, costs: Costs, rules: TenantRules
+) -> ControlPlanePoller:
+    return ControlPlanePoller(
         settings,
         client=client,
         state=kept.state,
         ledger=kept.ledger,
         costs=costs,
-        money=Money(settings, costs, kept.ledger, kept.store, rules),
-        notebook=Notebook(kept.store),
+        money=CostRound(settings, costs, kept.ledger, kept.store, rules),
+        key_values=KeyValueStore(kept.store),
         metrics=kept.metrics,
         disk=kept.disk,
-        books=kept.books,
+        ledger_writer=kept.ledger_writer,
         closed=lambda month: bool(book_of(kept.ledger, kept.store).of(month)),
         clock=kept.clock,
     )
 
 
 def _drift(
-    settings: Settings, kept: Kept, sizes: SchemaSizes, readings: Readings, *, rules: TenantRules
-) -> tuple[DriftRider, DriftService]:
-    prints = Prints(kept.store)
-    judge, keeper = SettingsJudge(settings.drift), SettingsKeeper(SettingsBook(kept.store))
+    settings: Settings, kept: AppContext, sizes: SchemaSizes, readings: Readings, *, rules: TenantRules
+) -> tuple[DriftScanner, DriftService]:
+    fingerprints = FingerprintStore(kept.store)
+    judge, holder = SettingsEvaluator(settings.drift), SettingsCache(SettingsStore(kept.store))
     if settings.drift.enabled:
-        readings.on_settings = keeper.keep
+        readings.on_settings = holder.keep
         readings.wanted_settings = judge.desired.names if judge.desired else ()
-    rider = DriftRider(
-        prints,
+    scanner = DriftScanner(
+        fingerprints,
         kept.disk,
         kept.state,
-        book=HistoryBook(kept.store),
+        book=HistoryStore(kept.store),
         own_roles=sizes.own_roles,
         column_order=settings.drift.column_order,
         clock=kept.clock,
     )
     service = DriftService(
         settings.drift,
-        Comparer(settings.drift, prints, approvals_of(settings), rules),
+        Comparer(settings.drift, fingerprints, approvals_of(settings), rules),
         judge=judge,
-        keeper=keeper,
-        prints=prints,
-        rider=rider,
+        holder=holder,
+        fingerprints=fingerprints,
+        scanner=scanner,
         state=kept.state,
         details=kept.details,
         clock=kept.clock,
     )
-    return rider, service
+    return scanner, service
 
 
 def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:

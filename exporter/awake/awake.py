@@ -25,9 +25,9 @@ from exporter.sampling.domain.awake_shares import (
     MICRO,
     NOBODY,
     UNCOVERED,
-    Keeper,
+    AwakeHolder,
     Part,
-    Shown,
+    ShownState,
     Sighting,
     look,
     mean_cu,
@@ -42,7 +42,7 @@ from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store, StoreError
 
 COLLECTOR: Final = "awake"
-ROOMS: Final = {"awake": AWAKE_SCHEMA}
+SCHEMAS: Final = {"awake": AWAKE_SCHEMA}
 LEDGER, AUTOSCALING_MIN = "ledger", "autoscaling_min"
 DAY_HOURS: Final = 24
 _REFRESH: Final = 300.0
@@ -55,7 +55,7 @@ class Window:
 
     length: int
     awake: int
-    kept: Mapping[Keeper, int]
+    kept: Mapping[AwakeHolder, int]
 
     @property
     def pending(self) -> int:
@@ -80,7 +80,7 @@ class Awake:
     """The books of all computes. One thread at a time."""
 
     def __init__(self, store: Store, top: int = metrics.TOP) -> None:
-        """``store`` must have been opened with ``ROOMS``.
+        """``store`` must have been opened with ``SCHEMAS``.
 
         Raises:
             StoreError: the file cannot be read.
@@ -134,7 +134,7 @@ class Awake:
             found[compute.endpoint.id] = self._priced(page, _us(added_seconds(compute.endpoint.id)), now), parts
         for key, page in self.pages.items():
             if key not in targets and page.book.open:  # It is gone, or not ours to watch any more.
-                book, parts = look(page.book, Shown(False, page.book.life, None), at)
+                book, parts = look(page.book, ShownState(False, page.book.life, None), at)
                 found[key] = replace(page, book=book), parts
         moved = self._commit(found, at)
         due = [key for key in targets if key in moved or now - self._shown.get(key, 0.0) >= _REFRESH]
@@ -143,7 +143,7 @@ class Awake:
     def _looked(self, compute: Compute, plan: str) -> tuple[Page, list[Part]]:
         endpoint, facts = compute.endpoint, compute.facts
         held = self.pages.get(endpoint.id)
-        shown = Shown(facts.current_state == "active", _opt(facts.started_at), _opt(endpoint.suspended_at))
+        shown = ShownState(facts.current_state == "active", _opt(facts.started_at), _opt(endpoint.suspended_at))
         book, parts = look(held.book if held else None, shown, _us(facts.read_at or 0.0))
         page = held or Page(endpoint.id, endpoint.project_id, endpoint.branch_id, book)
         limits = (str(endpoint.autoscaling_limit_min_cu), str(endpoint.autoscaling_limit_max_cu))
@@ -207,22 +207,22 @@ class Awake:
         known = set(self._totals.get(endpoint_id, ()))
         counted = []
         for part in parts:
-            own = part.keeper if part.keeper in (NOBODY, UNCOVERED) else named(part.keeper, known, self._top)
+            own = part.holder if part.holder in (NOBODY, UNCOVERED) else named(part.holder, known, self._top)
             known.add(own)
-            counted.append(part._replace(keeper=own))
+            counted.append(part._replace(holder=own))
         return counted
 
     def _add(self, endpoint_id: str, parts: Iterable[Part], oldest: int) -> None:
         totals: Totals = self._totals.setdefault(endpoint_id, {})
         hours: Hours = self._hours.setdefault(endpoint_id, {})
-        for hour, keeper, amount in parts:
-            totals[keeper] = totals.get(keeper, 0) + amount
+        for hour, holder, amount in parts:
+            totals[holder] = totals.get(holder, 0) + amount
             of_hour = hours.setdefault(hour, {})
-            of_hour[keeper] = of_hour.get(keeper, 0) + amount
+            of_hour[holder] = of_hour.get(holder, 0) + amount
         for hour in [hour for hour in hours if hour < oldest]:
             del hours[hour]
 
-    def totals(self, endpoint_id: str) -> Mapping[Keeper, int]:
+    def totals(self, endpoint_id: str) -> Mapping[AwakeHolder, int]:
         """Awake time by keeper since first sight, in microseconds."""
         return self._totals.get(endpoint_id, {})
 
@@ -233,8 +233,8 @@ class Awake:
         kept: Totals = {}
         for hour, parts in self._hours.get(endpoint_id, {}).items():
             if hour >= start:
-                for keeper, amount in parts.items():
-                    kept[keeper] = kept.get(keeper, 0) + amount
+                for holder, amount in parts.items():
+                    kept[holder] = kept.get(holder, 0) + amount
         end = max(self.looked, book.seen)
         return Window(end - max(start * MICRO, book.since), sum(kept.values()) + book.pending, kept)
 
@@ -295,15 +295,15 @@ class Awake:
         page, totals, families = self.pages[endpoint_id], self._totals.get(endpoint_id, {}), Families()
         families.set(metrics.AWAKE, (), total(totals, page.book) / MICRO)
         families.set(metrics.UNCOVERED, (), totals.get(UNCOVERED, 0) / MICRO)
-        for keeper, amount in totals.items():
-            if keeper != UNCOVERED:
-                families.add(metrics.KEPT, keeper[:3], amount / MICRO)
+        for holder, amount in totals.items():
+            if holder != UNCOVERED:
+                families.add(metrics.KEPT, holder[:3], amount / MICRO)
         price, window = self.price(page, now), self.window(endpoint_id)
         families.set(metrics.CU, (price.source,), float(price.cu))
         if price.rate is not None:
-            for keeper, amount in window.kept.items():
+            for holder, amount in window.kept.items():
                 cost = usd_per_day(amount, window.length, price.cu, price.rate)
-                families.add(metrics.KEPT_USD, keeper[:3], to_decimal(cost))
+                families.add(metrics.KEPT_USD, holder[:3], to_decimal(cost))
             families.set(metrics.ADDED_USD, (), to_decimal(Fraction(page.added_pico, PICO)))
         return families
 

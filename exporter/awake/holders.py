@@ -22,7 +22,7 @@ from collectors.postgres.evidence import (
     Evidence,
     Holder,
 )
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper, Sighting
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Sighting
 
 IDLE_POOL = "idle_pool"
 OTHER_MONITOR = "other_monitor"
@@ -62,17 +62,17 @@ def sightings(
         return None
     found = list(_held(evidence, previous_end, at))
     if not found and {SESSIONS, ACTIVE_TIME} & set(reasons):
-        found.append(Sighting(Keeper(SESSIONS)))
+        found.append(Sighting(AwakeHolder(SESSIONS)))
     return found
 
 
 def _held(evidence: Evidence, previous_end: float | None, at: int) -> Iterator[Sighting]:
     if evidence.peers:
-        yield Sighting(Keeper(OTHER_MONITOR, "", APPLICATION_NAME))
+        yield Sighting(AwakeHolder(OTHER_MONITOR, "", APPLICATION_NAME))
     for holder in evidence.holders:
         reason = _reason(holder, evidence.postmaster_start if previous_end is None else previous_end)
         if reason:
-            keeper = Keeper(reason, holder.user, holder.application, holder.slot)
+            keeper = AwakeHolder(reason, holder.user, holder.application, holder.slot)
             yield Sighting(keeper, _since(holder, reason, evidence.server_clock, at))
 
 
@@ -96,7 +96,7 @@ def _since(holder: Holder, reason: str, server_clock: float, at: int) -> int | N
     return at - max(0, round((server_clock - holder.changed) * 1_000_000))
 
 
-def who(keeper: Keeper) -> str:
+def who(keeper: AwakeHolder) -> str:
     """A keeper for a person: role, application and slot, as far as they are known."""
     names: Iterable[str] = (
         keeper.user,

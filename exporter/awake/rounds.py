@@ -16,7 +16,7 @@ from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.computes import Compute, computes
 from exporter.sampling.visits import WakeStates
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 PACE_SECONDS = 60.0
 
@@ -28,7 +28,7 @@ class AwakeRounds:
         self,
         awake: Awake,
         state: State,
-        disk: Disk,
+        disk: WriterThread,
         wake_states: WakeStates,
         metrics: SelfMetrics,
         *,

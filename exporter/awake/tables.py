@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
-from exporter.sampling.domain.awake_shares import Book, Keeper
+from exporter.sampling.domain.awake_shares import AwakeHolder, AwakeState
 
 AWAKE_SCHEMA: Final = (
     """
@@ -36,7 +36,7 @@ _ADD_TOTAL: Final = """INSERT INTO awake_total VALUES (?, ?, ?, ?, ?, ?)
 _ADD_HOUR: Final = """INSERT INTO awake_hour VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET amount = amount + excluded.amount"""
 
-Totals = dict[Keeper, int]
+Totals = dict[AwakeHolder, int]
 Hours = dict[int, Totals]
 
 
@@ -51,7 +51,7 @@ class Page:
     endpoint_id: str
     project_id: str
     branch_id: str
-    book: Book
+    book: AwakeState
     plan: str = ""
     least_cu: str = "0"
     most_cu: str = "0"
@@ -63,9 +63,9 @@ class Page:
     def from_json(cls, text: str) -> Self:
         """The inverse of `as_json`; what a newer version added is dropped."""
         values: dict[str, Any] = json.loads(text)
-        known = {each.name for each in fields(Book)}
-        book = Book(**{name: value for name, value in values["book"].items() if name in known})
-        mine = {each.name for each in fields(cls)} - {"book"}
+        known = {field.name for field in fields(AwakeState)}
+        book = AwakeState(**{name: value for name, value in values["book"].items() if name in known})
+        mine = {field.name for field in fields(cls)} - {"book"}
         return cls(book=book, **{name: value for name, value in values.items() if name in mine})
 
     def as_json(self) -> str:
@@ -80,19 +80,19 @@ def load(cursor: sqlite3.Cursor) -> tuple[dict[str, Page], dict[str, Totals], di
     }
     totals: dict[str, Totals] = {}
     for endpoint, *names, amount in cursor.execute("SELECT * FROM awake_total"):
-        totals.setdefault(endpoint, {})[Keeper(*names)] = amount
+        totals.setdefault(endpoint, {})[AwakeHolder(*names)] = amount
     hours: dict[str, Hours] = {}
     for hour, endpoint, *names, amount in cursor.execute("SELECT * FROM awake_hour"):
-        hours.setdefault(endpoint, {}).setdefault(hour, {})[Keeper(*names)] = amount
+        hours.setdefault(endpoint, {}).setdefault(hour, {})[AwakeHolder(*names)] = amount
     return pages, totals, hours
 
 
-def save(cursor: sqlite3.Cursor, page: Page, parts: Iterable[tuple[int, Keeper, int]]) -> None:
+def save(cursor: sqlite3.Cursor, page: Page, parts: Iterable[tuple[int, AwakeHolder, int]]) -> None:
     """Write a page and add parts (hour, keeper, amount) to totals and hours."""
     rows = list(parts)
     cursor.execute("INSERT OR REPLACE INTO awake_page VALUES (?, ?)", (page.endpoint_id, page.as_json()))
-    cursor.executemany(_ADD_TOTAL, [(page.endpoint_id, *keeper, amount) for _, keeper, amount in rows])
-    cursor.executemany(_ADD_HOUR, [(hour, page.endpoint_id, *keeper, amount) for hour, keeper, amount in rows])
+    cursor.executemany(_ADD_TOTAL, [(page.endpoint_id, *holder, amount) for _, holder, amount in rows])
+    cursor.executemany(_ADD_HOUR, [(hour, page.endpoint_id, *holder, amount) for hour, holder, amount in rows])
 
 
 def looked_at(cursor: sqlite3.Cursor) -> int:

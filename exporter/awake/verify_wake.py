@@ -170,7 +170,7 @@ class Watch:
                 self.measured.follow.saw(endpoint, now)
                 if visiting and decision.allow:
                     # A start is a use, also where last_active does not show it yet.
-                    known = [each for each in (endpoint.last_active, endpoint.started_at) if each is not None]
+                    known = [value for value in (endpoint.last_active, endpoint.started_at) if value is not None]
                     foreign, visits = max(known, default=None), visits + 1
                     own_end = await self._visit(facts, decision.state, now)
                     if self.measured.failed:
@@ -198,7 +198,7 @@ class Watch:
     async def _look(self) -> tuple[Endpoint, float]:
         project, wanted = self._compute.place.project_id, self._compute.endpoint.id
         listing = await self._client.pages(f"/projects/{project}/endpoints", {}, EndpointPage)
-        found = next((each for each in listing.items if each.id == wanted), None)
+        found = next((endpoint for endpoint in listing.items if endpoint.id == wanted), None)
         if found is None:
             raise GoneError(f"{wanted} is gone from project {project}")
         state = f"{found.current_state}, becoming {found.pending_state}" if found.pending_state else found.current_state

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 from psycopg.conninfo import conninfo_to_dict
 
-from collectors import ALL, Options
 from collectors.base import Status
 from collectors.neon import consumption
 from collectors.neon.client import NeonClient
@@ -25,6 +24,7 @@ from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
 from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
+from collectors.registry import ALL, Options
 from exporter.app.wiring import neon_client, pooler_conninfo, rules_of
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import counted, table
@@ -51,7 +51,7 @@ _RULE_REMEDY = "statements are told apart by project, branch, database and role 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckLine:
     """One line of the table: what was tried, how it ended, and what it means or what to do."""
 
     what: str
@@ -69,50 +69,55 @@ def check_command(options: argparse.Namespace) -> int:
         return refuse(*problems, where=f" in {options.config}" if options.config else "")
     findings = asyncio.run(_collect(settings, sql=not options.no_sql))
     if options.json:
-        print(json.dumps([asdict(each) for each in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        print(table(("what", "result", "detail"), [(each.what, each.result, each.detail) for each in findings]), end="")
+        print(
+            table(
+                ("what", "result", "detail"), [(finding.what, finding.result, finding.detail) for finding in findings]
+            ),
+            end="",
+        )
         print(_verdict(findings))
-    failed = [each for each in findings if each.result == FAILS]
-    if any(each.what == "Neon API" for each in failed):
+    failed = [finding for finding in findings if finding.result == FAILS]
+    if any(line.what == "Neon API" for line in failed):
         return UPSTREAM
     return FINDINGS if failed else OK
 
 
-def _verdict(findings: list[Finding]) -> str:
+def _verdict(findings: list[CheckLine]) -> str:
     """One line under the table: is there anything to do?"""
-    fails = sum(each.result == FAILS for each in findings)
-    left = sum(each.result == LEFT_OUT for each in findings)
+    fails = sum(finding.result == FAILS for finding in findings)
+    left = sum(finding.result == LEFT_OUT for finding in findings)
     rest = f" {left} {'was' if left == 1 else 'were'} left out: see why above." if left else ""
     if fails:
         return f"\n{fails} of {len(findings)} {'fails' if fails == 1 else 'fail'}: the detail says what to do.{rest}"
     return f"\nAll that was tried works.{rest}"
 
 
-async def _collect(settings: Settings, *, sql: bool) -> list[Finding]:
+async def _collect(settings: Settings, *, sql: bool) -> list[CheckLine]:
     async with neon_client(settings) as client:
         return [finding async for finding in _all(settings, client, sql=sql)]
 
 
-async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIterator[Finding]:
+async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIterator[CheckLine]:
     neon = settings.neon
     try:
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
     except NeonError as problem:
-        yield Finding("Neon API", FAILS, f"{problem.message}.{_doubts(settings, problem)}")
-        yield Finding("consumption, SQL", LEFT_OUT, "not tried: what there is, only Neon can tell")
+        yield CheckLine("Neon API", FAILS, f"{problem.message}.{_doubts(settings, problem)}")
+        yield CheckLine("consumption, SQL", LEFT_OUT, "not tried: what there is, only Neon can tell")
         found = None
     if found is not None:
         owner = found.org_name or found.org_id or "no organisation"
         counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
         count = ", ".join(counted(len(things), name) for name, things in counts)
-        yield Finding("Neon API", WORKS, f"{owner}: {count}")
+        yield CheckLine("Neon API", WORKS, f"{owner}: {count}")
         if abs(found.skew) > CLOCK_SECONDS:
-            yield Finding("clock", FAILS, clock_trouble(found.skew))
+            yield CheckLine("clock", FAILS, clock_trouble(found.skew))
         for note in found.notes:
-            yield Finding("inventory", FAILS, note)
+            yield CheckLine("inventory", FAILS, note)
         if not found.projects:
-            yield Finding("inventory", FAILS, "the key sees no project: is it of the right organisation?")
+            yield CheckLine("inventory", FAILS, "the key sees no project: is it of the right organisation?")
         yield await _consumption(client, found)
         async for finding in _computes(settings, found, sql=sql):
             yield finding
@@ -141,52 +146,52 @@ def clock_trouble(skew: float) -> str:
     )
 
 
-async def _consumption(client: NeonClient, found: Inventory) -> Finding:
+async def _consumption(client: NeonClient, found: Inventory) -> CheckLine:
     now = time.time() + found.skew
     try:
         read = await consumption.read_consumption(client, found.org_id, sorted(found.projects), now - 7200, now)
     except NeonError as problem:
-        return Finding("consumption", FAILS, problem.message)
+        return CheckLine("consumption", FAILS, problem.message)
     if read.status is not Status.OK:
-        return Finding("consumption", FAILS, "no cost: " + "; ".join(read.notes))
-    return Finding("consumption", WORKS, f"{len(read.rows)} hourly figures of the last two hours; cost is priced")
+        return CheckLine("consumption", FAILS, "no cost: " + "; ".join(read.notes))
+    return CheckLine("consumption", WORKS, f"{len(read.rows)} hourly figures of the last two hours; cost is priced")
 
 
-async def _computes(settings: Settings, found: Inventory, *, sql: bool) -> AsyncIterator[Finding]:
-    if settings.postgres.dsn is None and not any(each.dsn for each in settings.postgres.overrides):
-        yield Finding("SQL", LEFT_OUT, "no postgres.dsn: inventory and cost only; set it to see inside the computes, "
+async def _computes(settings: Settings, found: Inventory, *, sql: bool) -> AsyncIterator[CheckLine]:
+    if settings.postgres.dsn is None and not any(override.dsn for override in settings.postgres.overrides):
+        yield CheckLine("SQL", LEFT_OUT, "no postgres.dsn: inventory and cost only; set it to see inside the computes, "
                       "as postgresql://monitor@{host}/postgres (role: docs/permissions.sql)")  # fmt: skip
         return
-    every = sorted(computes(found), key=lambda each: each.target.name)
+    every = sorted(computes(found), key=lambda entry: entry.target.name)
     for compute in every[:MOST_COMPUTES]:
         for finding in await _compute(settings, compute, sql=sql):
             yield finding
     if len(every) > MOST_COMPUTES:
-        yield Finding("SQL", LEFT_OUT, f"{len(every) - MOST_COMPUTES} more computes were not tried")
+        yield CheckLine("SQL", LEFT_OUT, f"{len(every) - MOST_COMPUTES} more computes were not tried")
 
 
-async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> list[Finding]:
+async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> list[CheckLine]:
     what = f"SQL {compute.target.name}"
     try:
         where = conninfo(settings.postgres, compute.place)
     except (DsnError, SecretError) as problem:
-        return [Finding(what, FAILS, str(problem))]
+        return [CheckLine(what, FAILS, str(problem))]
     if where is None:
-        return [Finding(what, LEFT_OUT, "switched off in postgres.overrides")]
+        return [CheckLine(what, LEFT_OUT, "switched off in postgres.overrides")]
     facts = compute.facts
     if facts.disabled:
-        return [Finding(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")]
+        return [CheckLine(what, LEFT_OUT, "disabled in Neon: nobody can connect to it")]
     if facts.current_state != "active" or facts.pending_state:
         state = facts.pending_state or facts.current_state
-        return [Finding(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")]
+        return [CheckLine(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")]
     if not sql:
-        return [Finding(what, LEFT_OUT, "awake; not tried (--no-sql)")]
+        return [CheckLine(what, LEFT_OUT, "awake; not tried (--no-sql)")]
     collectors = [*(build(Options()) for build in ALL.values()), _OWN_ROLE]
     made = await visit(where, collectors, endpoint_id=compute.endpoint.id)
     return [_judge(what, conninfo_to_dict(where), made), *_own_role(compute, made)]
 
 
-def _own_role(compute: Compute, made: Visit) -> list[Finding]:
+def _own_role(compute: Compute, made: Visit) -> list[CheckLine]:
     """A monitoring role that may do too much is somebody's way in: it fails, however well everything works."""
     results = made.results.get(_OWN_ROLE.name, {})
     if made.epoch is None or not results:
@@ -195,7 +200,7 @@ def _own_role(compute: Compute, made: Visit) -> list[Finding]:
     if not isinstance(role, OwnRole) or not role.excess:
         return []
     return [
-        Finding(
+        CheckLine(
             f"privilege {compute.target.name}",
             FAILS,
             f"neonmeter logs in as {role.name}, which has too much: {', '.join(role.excess)}; make a role of its own "
@@ -204,44 +209,44 @@ def _own_role(compute: Compute, made: Visit) -> list[Finding]:
     ]
 
 
-def _judge(what: str, to: Mapping[str, object], made: Visit) -> Finding:
+def _judge(what: str, to: Mapping[str, object], made: Visit) -> CheckLine:
     if made.woke_it:
-        return Finding(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
+        return CheckLine(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
     if made.status is not Status.OK:
         port = f":{to['port']}" if to.get("port") else ""
         address = f"{to.get('user')}@{to.get('host')}{port}/{to.get('dbname')}"
-        return Finding(what, FAILS, f"{made.status.value}: {address}: {made.error}{_REMEDIES.get(made.status, '')}")
+        return CheckLine(what, FAILS, f"{made.status.value}: {address}: {made.error}{_REMEDIES.get(made.status, '')}")
     if made.evidence is not None and not made.evidence.privileged:
-        return Finding(what, FAILS, "no_privilege: the role lacks pg_monitor, so other users' work is hidden; "
+        return CheckLine(what, FAILS, "no_privilege: the role lacks pg_monitor, so other users' work is hidden; "
                        f"run GRANT pg_monitor TO {to.get('user')} (docs/permissions.sql)")  # fmt: skip
     failures = [f"{name}: {status.value}, {text}" for (name, _), (status, text) in made.failures.items()]
     silent = [name for name, results in made.results.items() if not results]
     if "statements" in silent:
         failures.append("statements: unsupported, run CREATE EXTENSION pg_stat_statements in database postgres")
     if failures:
-        return Finding(what, FAILS, "; ".join(failures))
+        return CheckLine(what, FAILS, "; ".join(failures))
     version = made.server.version_num // 10000 if made.server else "?"
     rows = sum(len(result.rows) for results in made.results.values() for result in results.values())
-    return Finding(what, WORKS, f"PostgreSQL {version}, {rows} rows in {made.seconds * 1000:.0f} ms")
+    return CheckLine(what, WORKS, f"PostgreSQL {version}, {rows} rows in {made.seconds * 1000:.0f} ms")
 
 
-async def _poolers(settings: Settings) -> AsyncIterator[Finding]:
+async def _poolers(settings: Settings) -> AsyncIterator[CheckLine]:
     for pooler in settings.pgbouncer:
         target = PoolerTarget(pooler.name, lambda pooler=pooler: pooler_conninfo(pooler))  # type: ignore[misc]
         for observation in await pgbouncer.observe(target):
             what = f"PgBouncer {observation.target.labels[0]}"
             if observation.status is Status.OK:
-                yield Finding(what, WORKS, f"{observation.rows} rows in {observation.seconds * 1000:.0f} ms")
+                yield CheckLine(what, WORKS, f"{observation.rows} rows in {observation.seconds * 1000:.0f} ms")
             else:
                 wrong = 'database "pgbouncer" does not exist' in observation.error
                 hint = f"; this is PostgreSQL itself: check the port in the pgbouncer entry {pooler.name}"
-                yield Finding(what, FAILS, f"{observation.status.value}: {observation.error}{hint if wrong else ''}")
+                yield CheckLine(what, FAILS, f"{observation.status.value}: {observation.error}{hint if wrong else ''}")
 
 
-def _rules(settings: Settings) -> list[Finding]:
+def _rules(settings: Settings) -> list[CheckLine]:
     if not settings.tenants:
-        return [Finding("tenants", LEFT_OUT, "no rules: every tenant's work is __unattributed__ (docs/tenancy.md)")]
+        return [CheckLine("tenants", LEFT_OUT, "no rules: every tenant's work is __unattributed__ (docs/tenancy.md)")]
     notes = rules_of(settings).unmatchable()
     if not notes:
-        return [Finding("tenants", WORKS, f"{counted(len(settings.tenants), 'rule')}")]
-    return [Finding("tenants", FAILS, f"{note}; {_RULE_REMEDY}") for note in notes]
+        return [CheckLine("tenants", WORKS, f"{counted(len(settings.tenants), 'rule')}")]
+    return [CheckLine("tenants", FAILS, f"{note}; {_RULE_REMEDY}") for note in notes]

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(arguments[0], commands, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
         parser.error(f"there is no command {arguments[0]!r}; {hint}")
-    named = any(each in commands or each in ("-h", "--help", "--version") for each in arguments)
+    named = any(argument in commands or argument in ("-h", "--help", "--version") for argument in arguments)
     options = parser.parse_args(menu.completed(arguments) if named else ["run", *arguments])
     try:
         code: int = options.handler(options)

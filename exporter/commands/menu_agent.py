@@ -48,8 +48,10 @@ def _demo(commands: Commands) -> None:
     demo.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="end by itself after that time")
     demo.add_argument("--state", type=Path, metavar="DIR", help="keep ledger and clusters there between runs")
     twin = commands.add("twin", "exporter.demo.command:twin_command", "a fake Neon to point any client at")
-    for each in (demo, twin):
-        each.add_argument("--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free)")
+    for parser in (demo, twin):
+        parser.add_argument(
+            "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free)"
+        )
     twin.add_argument("--world", default="small", metavar="small|posture|large:PxB|FILE", help="what it contains")
     twin.add_argument(
         "--history", action="store_true", help="a key that may write makes branches of the past (to try `drill`)"

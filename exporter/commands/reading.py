@@ -32,7 +32,7 @@ def inventory_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    problems = [each for each in problems_of(settings) if each.startswith("neon.")]
+    problems = [name for name in problems_of(settings) if name.startswith("neon.")]
     if problems:
         return refuse(*problems)
     try:
@@ -63,8 +63,8 @@ def _print_inventory(found: Inventory) -> None:
     print(f"{found.org_name or found.org_id or 'No organisation'}{plan}: {told}")
     by_branch = {endpoint.branch_id: endpoint for endpoint in found.endpoints.values()}
     rows = []
-    for project in sorted(found.projects.values(), key=lambda each: each.name):
-        branches = [each for each in found.branches.values() if each.project_id == project.id]
+    for project in sorted(found.projects.values(), key=lambda entry: entry.name):
+        branches = [entry for entry in found.branches.values() if entry.project_id == project.id]
         for depth, branch in _tree(branches):
             endpoint = by_branch.get(branch.id)
             state = endpoint.pending_state or endpoint.current_state if endpoint else "no compute"
@@ -81,7 +81,7 @@ def _tree(branches: Sequence[Branch]) -> list[tuple[int, Branch]]:
     """Branches with their depth, children under their parents."""
     children: dict[str, list[Branch]] = {}
     ids = {branch.id for branch in branches}
-    for branch in sorted(branches, key=lambda each: each.name):
+    for branch in sorted(branches, key=lambda entry: entry.name):
         children.setdefault(branch.parent_id if branch.parent_id in ids else "", []).append(branch)
     found: list[tuple[int, Branch]] = []
 
@@ -105,9 +105,9 @@ def _inventory_json(found: Inventory) -> dict[str, object]:
         "server_now": found.server_now,
         "unknown_project_ids": sorted(found.unknown_project_ids),
         "notes": list(found.notes),
-        "projects": [plain(each) for each in found.projects.values()],
-        "branches": [plain(each) for each in found.branches.values()],
-        "endpoints": [plain(each) for each in found.endpoints.values()],
+        "projects": [plain(project) for project in found.projects.values()],
+        "branches": [plain(branch) for branch in found.branches.values()],
+        "endpoints": [plain(endpoint) for endpoint in found.endpoints.values()],
     }
 
 
@@ -151,8 +151,8 @@ def cost_command(options: argparse.Namespace) -> int:
 
         print(Explanation(report, names).text(own) if options.explain else summary(report, names), end="")
         print(extra.text(), end="")
-    for each in problems:
-        print(f"does not add up: {each}", file=sys.stderr)
+    for entry in problems:
+        print(f"does not add up: {entry}", file=sys.stderr)
     return FINDINGS if problems else OK
 
 
@@ -163,13 +163,13 @@ def _month(text: str | None) -> float:
 
 
 def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], OwnUse]:
-    from exporter.app.wiring import ROOMS, rules_of
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.allocation.explain import OwnUse
     from exporter.cost.allocation.rows import CostReport
     from exporter.cost.workspace import costs_of, names_of
     from exporter.storage.store import Store
 
-    store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+    store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
     try:
         costs = costs_of(settings, store, rules_of(settings))
         added = sum(float(str(state.get("added_seconds", 0))) for state in store.load_wake().values())

@@ -16,18 +16,18 @@ MARKDOWN = "text/markdown; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class ApiPage:
     """One page: its bytes and their type."""
 
     body: bytes
     content_type: str = JSON
 
 
-class Details:
+class ApiPages:
     """All pages by path. Safe from any thread: a change makes a new mapping and swaps it."""
 
     def __init__(self) -> None:
-        self._pages: Mapping[str, Detail] = {}
+        self._pages: Mapping[str, ApiPage] = {}
         self._lock = threading.Lock()
 
     def replace(self, room: str, pages: Mapping[str, object | str]) -> None:
@@ -45,7 +45,7 @@ class Details:
         with self._lock:
             self._pages = {**self._pages, f"{PREFIX}{room}/{path}".rstrip("/"): _detail(page)}
 
-    def get(self, path: str) -> Detail | None:
+    def get(self, path: str) -> ApiPage | None:
         """The page under a path; /api/v1 itself lists them all."""
         pages = self._pages
         if path.rstrip("/") + "/" == PREFIX:
@@ -57,7 +57,7 @@ def _inside(path: str, room: str) -> bool:
     return path == PREFIX + room or path.startswith(f"{PREFIX}{room}/")
 
 
-def _detail(page: object) -> Detail:
+def _detail(page: object) -> ApiPage:
     if isinstance(page, str):
-        return Detail(page.encode("utf-8", "replace"), MARKDOWN)
-    return Detail((json.dumps(page, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+        return ApiPage(page.encode("utf-8", "replace"), MARKDOWN)
+    return ApiPage((json.dumps(page, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))

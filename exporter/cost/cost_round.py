@@ -16,20 +16,20 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshot
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.closing.budget_collector import Books
+from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import Outlook
-from exporter.cost.outlook.store import StoreForecasts
+from exporter.cost.outlook.store import SqliteForecastStore
 from exporter.cost.savings.kpis import Others
 from exporter.cost.savings.savings import Savings
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of
 from exporter.pricing.domain.rates import month_start
 from exporter.settings import Settings
-from exporter.storage.key_values import Notebook
-from exporter.storage.ledger.ledger import KeptLedger
+from exporter.storage.key_values import KeyValueStore
+from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
 
 Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
@@ -37,24 +37,26 @@ Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class InventoryView:
     """What Neon told last, which waste and unit costs are judged by."""
 
     inventory: Inventory | None = None
     snapshots: Snapshots = field(default_factory=dict)
 
 
-class Money:
+class CostRound:
     """Works everything out that is in dollars. One round at a time."""
 
-    def __init__(self, settings: Settings, costs: Costs, ledger: KeptLedger, store: Store, rules: TenantRules) -> None:
-        notebook = Notebook(store)
+    def __init__(
+        self, settings: Settings, costs: Costs, ledger: DurableLedger, store: Store, rules: TenantRules
+    ) -> None:
+        key_values = KeyValueStore(store)
         plan = settings.cost.plan
         daily = Daily(ledger, costs.card, plan=plan)
         self._now = 0.0
         self._costs = costs
-        self._books = Books(settings, costs, book_of(ledger, store), notebook, daily=daily)
-        self._forecasts = StoreForecasts(store)
+        self._ledger_writer = BudgetCollector(settings, costs, book_of(ledger, store), key_values, daily=daily)
+        self._forecasts = SqliteForecastStore(store)
         self._outlook = Outlook(
             ledger,
             costs.card,
@@ -64,19 +66,19 @@ class Money:
             daily=daily,
             measured=costs.tenant_hours,
         )
-        others = Others(_tagged(settings, notebook), self._forecast_accuracy, self._anomaly_usd)
+        others = Others(_tagged(settings, key_values), self._forecast_accuracy, self._anomaly_usd)
         self._savings = Savings(settings, store, costs, rules, others)
 
-    async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
+    async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
         """Read Neon's own spending limit, at most once an hour.
 
         Raises:
             NeonError: Neon did not answer.
             StoreError: the disk is full or the file damaged.
         """
-        await self._books.read_limit(client, disk, org_id, now)
+        await self._ledger_writer.read_limit(client, disk, org_id, now)
 
-    async def round(self, seen: Seen, now: float) -> tuple[list[Observation], dict[str, str]]:
+    async def round(self, seen: InventoryView, now: float) -> tuple[list[Observation], dict[str, str]]:
         """Everything that is to be shown, and why a part of it is not, by its name. ``now`` by our clock.
 
         Raises:
@@ -86,7 +88,7 @@ class Money:
         observations = await asyncio.to_thread(self._costs.observe, now)
         problems: dict[str, str] = {}
         parts: dict[str, Callable[[], Iterable[Observation]]] = {
-            "budgets": lambda: self._books.observe(now),
+            "budgets": lambda: self._ledger_writer.observe(now),
             "outlook": lambda: self._outlook.observe(now),
         }
         if (found := seen.inventory) is not None:
@@ -111,18 +113,18 @@ class Money:
     def _anomaly_usd(self, org_id: str) -> Fraction | None:
         """What was unusual in this month, in dollars."""
         month = month_start(int(self._now))
-        mine = (each.usd for each in self._outlook.unusual if each.org_id == org_id and each.start >= month)
+        mine = (anomaly.usd for anomaly in self._outlook.unusual if anomaly.org_id == org_id and anomaly.start >= month)
         return sum(mine, Fraction())
 
 
-def _tagged(settings: Settings, notebook: Notebook) -> Callable[[str, str], bool] | None:
+def _tagged(settings: Settings, key_values: KeyValueStore) -> Callable[[str, str], bool] | None:
     """Whether a branch has every tag that the settings require; None when none are required."""
     required = set(settings.report.required_tags)
     if not required:
         return None
 
     def answer(project_id: str, branch_id: str) -> bool:
-        names = {key: str(name) for key, name in (notebook.read("names", "all") or {}).items()}
+        names = {key: str(name) for key, name in (key_values.read("names", "all") or {}).items()}
         return required <= Tagging(settings.report.tags, names).of(project_id, branch_id).keys()
 
     return answer

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from exporter.cost.allocation.costs import Costs
 from exporter.pricing.domain.rates import DAY, HOUR, month_start
-from exporter.storage.ledger.ledger import KeptLedger
+from exporter.storage.ledger.ledger import DurableLedger
 
 COMPACT_DAYS = 4
 """Days summed up in one pass: each is one short transaction, and a pass comes every quarter of an hour."""
@@ -21,7 +21,7 @@ class Upkeep:
 
     def __init__(
         self,
-        ledger: KeptLedger,
+        ledger: DurableLedger,
         costs: Costs,
         *,
         keep_hourly_days: int,

@@ -16,9 +16,9 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds, month_start, next_month
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger, from_rows
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 DAILY_WINDOW_SECONDS = 60 * DAY
 MONTHLY_WINDOW_SECONDS = 365 * DAY
@@ -72,14 +72,14 @@ def windows(span: Span, buckets: int) -> Iterator[tuple[float, float]]:
         at = stop
 
 
-class Intake:
+class UsageImporter:
     """Reads spans of consumption and puts them into the ledger, piece by piece."""
 
-    def __init__(self, client: NeonClient, ledger: Ledger, books: Disk) -> None:
+    def __init__(self, client: NeonClient, ledger: Ledger, ledger_writer: WriterThread) -> None:
         """``books`` is the thread on which the ledger works."""
         self._client = client
         self._ledger = ledger
-        self._books = books
+        self._ledger_writer = ledger_writer
 
     async def read(self, found: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
         """Read one span of some projects; ``now`` is the moment of reading, by Neon's clock.
@@ -99,7 +99,7 @@ class Intake:
             if read.status not in (Status.OK, Status.TRUNCATED):
                 return read.status, tuple(notes)
             facts = from_rows(found.org_id, read.rows, now)
-            await self._books.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
+            await self._ledger_writer.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
             if read.status is Status.TRUNCATED:
                 status = Status.TRUNCATED
         return status, tuple(notes)
@@ -123,10 +123,10 @@ class Intake:
 class Backfill:
     """Knows from when each project lacks usage, and reads it once, as days and months."""
 
-    def __init__(self, intake: Intake, notebook: Notebook, disk: Disk) -> None:
+    def __init__(self, intake: UsageImporter, key_values: KeyValueStore, disk: WriterThread) -> None:
         """The notebook remembers what is still to do, across restarts."""
         self._intake = intake
-        self._notebook = notebook
+        self._key_values = key_values
         self._disk = disk
         self._tried: dict[str, float] = {}
 
@@ -179,11 +179,11 @@ class Backfill:
         return (status, tuple(notes)) if asked else None
 
     async def _page(self, found: Inventory) -> dict[str, int]:
-        page = await self._disk.run(lambda: self._notebook.read("backfill", found.org_id)) or {}
+        page = await self._disk.run(lambda: self._key_values.read("backfill", found.org_id)) or {}
         return {project: int(str(at)) for project, at in page.items()}
 
     async def _write(self, found: Inventory, page: Mapping[str, int]) -> None:
-        await self._disk.run(lambda: self._notebook.write("backfill", found.org_id, page))
+        await self._disk.run(lambda: self._key_values.write("backfill", found.org_id, page))
 
 
 def _at_once(found: Inventory, projects: Sequence[str]) -> int:
@@ -192,4 +192,4 @@ def _at_once(found: Inventory, projects: Sequence[str]) -> int:
     return max(1, max(BRANCH_BUCKETS, 4 * len(found.branches)) // max(1, branches + len(chosen)))
 
 
-__all__ = ["HOURLY", "Backfill", "Intake", "Span", "hours_from", "spans", "windows"]
+__all__ = ["HOURLY", "Backfill", "Span", "UsageImporter", "hours_from", "spans", "windows"]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
-from exporter.cost.closing.store import CloseBook, postgres_book, sqlite_book
+from exporter.cost.closing.store import CloseStore, postgres_book, sqlite_book
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger, open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
-from exporter.storage.store import Rooms, Store
+from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
@@ -24,17 +24,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CostWorkspace:
     """The open ledger, what prices it, and the closed months."""
 
     store: Store
     costs: Costs
-    book: CloseBook
+    book: CloseStore
     names: dict[str, str]
 
 
 @contextmanager
-def open_desk(settings: Settings, rooms: Rooms, rules: TenantRules, *, write: bool = False) -> Iterator[Desk]:
+def open_workspace(
+    settings: Settings, schemas: Schemas, rules: TenantRules, *, write: bool = False
+) -> Iterator[CostWorkspace]:
     """Open all of it, also beside a running agent; ``write`` is for the book alone.
 
     Raises:
@@ -43,11 +45,11 @@ def open_desk(settings: Settings, rooms: Rooms, rules: TenantRules, *, write: bo
         WeightsFileError: the file of declared weights cannot be used.
     """
     path = settings.ledger.path
-    store = Store.open_beside(path, rooms) if write else Store.open(path, rooms, read_only=True)
+    store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
     try:
         costs = costs_of(settings, store, rules, write=write)
         try:
-            yield Desk(store, costs, book_of(costs.ledger, store), names_of(store))
+            yield CostWorkspace(store, costs, book_of(costs.ledger, store), names_of(store))
         finally:
             if isinstance(costs.ledger, PostgresLedger):
                 costs.ledger.close()
@@ -70,7 +72,7 @@ def costs_of(settings: Settings, store: Store, rules: TenantRules, *, write: boo
     return Costs(ledger, facts, card, plan=settings.cost.plan)
 
 
-def book_of(ledger: Ledger, store: Store) -> CloseBook:
+def book_of(ledger: Ledger, store: Store) -> CloseStore:
     """The book of closed months: beside the usage, so that replicas share it too."""
     if isinstance(ledger, PostgresLedger):
         return postgres_book(ledger.link.write, ledger.link.read)
@@ -83,5 +85,5 @@ def names_of(store: Store) -> dict[str, str]:
     Raises:
         StoreError: the file is damaged.
     """
-    names = Notebook(store).read("names", "all") or {}
+    names = KeyValueStore(store).read("names", "all") or {}
     return {key: str(name) for key, name in names.items()}

@@ -84,7 +84,7 @@ class TwinApiSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRequest:
     """One request that came in."""
 
     at: float
@@ -103,7 +103,7 @@ class TwinApi:
         self.view = view
         self.faults = Faults(settings.seed)
         self.last_active = LastActive(view, settings.follow, settings.lag_seconds)
-        self.requests: list[Seen] = []
+        self.requests: list[SeenRequest] = []
         """The newest 10,000."""
         self.counts: Counter[tuple[str, str, int]] = Counter()
         """By method, route (empty: none of ours) and status."""
@@ -172,7 +172,7 @@ class TwinApi:
         """Remember a request."""
         with self._lock:
             self.counts[method, route, status] += 1
-            self.requests.append(Seen(self.view.now(), method, route, target, status))
+            self.requests.append(SeenRequest(self.view.now(), method, route, target, status))
             del self.requests[:-10_000]
 
     def forget(self) -> None:
@@ -255,9 +255,9 @@ class _Server(ThreadingHTTPServer):
     def cut_all(self) -> None:
         """End the connections that are open; their threads then close them."""
         with self._open_lock:
-            for each in self._open:
+            for entry in self._open:
                 with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
+                    entry.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no news."""

@@ -53,7 +53,7 @@ class Ground:
     world: World
     meter: Meter
     front: Front
-    keeper: Executor
+    holder: Executor
     """Runs what starts a server, because servers end with the thread that started them."""
     cluster: Callable[[str], Cluster]
     """The (not running) cluster of a branch id."""
@@ -117,15 +117,15 @@ class Branching:
 
     def _new(self, project_id: str, wanted: Mapping[str, Any]) -> Made:
         world, now = self._ground.world, self._ground.world.clock()
-        mine = [each for each in world.branches.values() if each.project_id == project_id]
-        parent_id = wanted.get("parent_id") or next((each.id for each in mine if each.default), "")
-        parent = next((each for each in mine if each.id == parent_id), None)
+        mine = [twin_branch for twin_branch in world.branches.values() if twin_branch.project_id == project_id]
+        parent_id = wanted.get("parent_id") or next((twin_branch.id for twin_branch in mine if twin_branch.default), "")
+        parent = next((twin_branch for twin_branch in mine if twin_branch.id == parent_id), None)
         if parent is None:
             raise ApiError(404, f"branch {parent_id} not found")
         name = wanted.get("name") or f"branch-{secrets.token_hex(3)}"
         if not isinstance(name, str) or len(name) > 256:
             raise ApiError(400, "branch.name must have 1 to 256 characters")
-        if any(each.name == name for each in mine):
+        if any(twin_branch.name == name for twin_branch in mine):
             raise ApiError(409, f"branch with name {name!r} already exists", "BRANCH_ALREADY_EXISTS")
         expires = _time(wanted, "expires_at")
         if expires is not None and expires <= now:
@@ -183,11 +183,11 @@ class Branching:
         began = clock()
         try:
             cluster = self._ground.cluster(made.branch.id)
-            self._ground.keeper.submit(made.history.restore, cluster, made.at).result()
+            self._ground.holder.submit(made.history.restore, cluster, made.at).result()
         except (PostgresStartError, OSError) as problem:
             self._finish(made.operations[0], clock() - began, f"failed: {problem}")
-            for each in made.operations[1:]:
-                self._finish(each, 0.0, "cancelled")
+            for operation in made.operations[1:]:
+                self._finish(operation, 0.0, "cancelled")
             return
         self._finish(made.operations[0], clock() - began)
         if made.compute is not None:
@@ -198,12 +198,16 @@ class Branching:
         operation.status, operation.created_at = "running", world.clock()
         compute.endpoint.pending_state = ""
         try:
-            self._ground.keeper.submit(compute.wake, Visitor("", "", "")).result()
+            self._ground.holder.submit(compute.wake, Visitor("", "", "")).result()
         except RefusedError:
             self._finish(operation, 0.0, "failed")
             return
         with world.lock:  # The start recorded itself: it is the one that was announced.
-            for own in [each for each in world.operations if each.endpoint_id == compute.endpoint.id]:
+            for own in [
+                twin_operation
+                for twin_operation in world.operations
+                if twin_operation.endpoint_id == compute.endpoint.id
+            ]:
                 if own is not operation and own.action == "start_compute":
                     world.operations.remove(own)
             self._finish(operation, world.clock() - operation.created_at)
@@ -217,7 +221,7 @@ class Branching:
                 return 204, None
             if branch.default or branch.protected or not branch.parent_id:
                 raise ApiError(422, "cannot delete a root, default or protected branch")
-            if any(each.parent_id == branch_id for each in self._ground.world.branches.values()):
+            if any(twin_branch.parent_id == branch_id for twin_branch in self._ground.world.branches.values()):
                 raise ApiError(422, "cannot delete a branch that has child branches")
             made = self._made.get(branch_id)
             if made is None:
@@ -227,7 +231,7 @@ class Branching:
             made.operations = [self._operation(made, "delete_timeline", "running")]
             if made.compute is not None:
                 made.operations.insert(0, self._operation(made, "suspend_compute", "running"))
-            told = [self._told(each, plane, request) for each in made.operations]
+            told = [self._told(operation, plane, request) for operation in made.operations]
             self._forget(made)
         self._begin(lambda: self._remove(made))
         return 200, {"branch": answer["branch"], "operations": told}
@@ -243,19 +247,22 @@ class Branching:
         world = self._ground.world
         began = world.clock()
         if made.compute is not None:
-            self._ground.keeper.submit(made.compute.close).result()  # Its last figures need the branch to be there.
+            self._ground.holder.submit(made.compute.close).result()  # Its last figures need the branch to be there.
         with world.lock:
             for known in (world.branches, world.databases, world.roles):
                 known.pop(made.branch.id, None)
         self._ground.meter.branch_ended(made.branch.id, world.clock())
         shutil.rmtree(self._ground.cluster(made.branch.id).data_dir, ignore_errors=True)
-        for each in made.operations:
-            self._finish(each, world.clock() - began)
+        for operation in made.operations:
+            self._finish(operation, world.clock() - began)
 
     # Both.
 
     def _not_busy(self, project_id: str) -> None:
-        if any(each.project_id == project_id and each.status in _RUNNING for each in self._ground.world.operations):
+        if any(
+            operation.project_id == project_id and operation.status in _RUNNING
+            for operation in self._ground.world.operations
+        ):
             raise ApiError(
                 423, "project already has running conflicting operations, scheduling of new ones is prohibited"
             )
@@ -287,7 +294,7 @@ class Branching:
         return {
             "branch": said(at)["branch"] | {"parent_timestamp": instant(made.at)},
             "endpoints": said(f"{at}/endpoints")["endpoints"],
-            "operations": [self._told(each, plane, request) for each in made.operations],
+            "operations": [self._told(operation, plane, request) for operation in made.operations],
             "roles": said(f"{at}/roles")["roles"],
             "databases": said(f"{at}/databases")["databases"],
         }
@@ -295,11 +302,11 @@ class Branching:
     def _told(self, operation: TwinOperation, plane: Plane, request: Request) -> Json:
         path = f"/projects/{operation.project_id}/operations"
         listed: list[Json] = plane.answer(replace(request, path=path, query={}))["operations"]
-        return next(each for each in listed if each["id"] == operation.id)
+        return next(entry for entry in listed if entry["id"] == operation.id)
 
     def _begin(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name="twin-branching", daemon=True)
-        self._work = [each for each in self._work if each.is_alive()] + [thread]
+        self._work = [entry for entry in self._work if entry.is_alive()] + [thread]
         thread.start()
 
     def _expire(self) -> None:
@@ -310,7 +317,7 @@ class Branching:
                     made.compute.account()
                 if made.branch.expires_at is not None and made.branch.expires_at <= now:
                     with self._lock, self._ground.world.lock:
-                        if any(each.status in _RUNNING for each in made.operations):
+                        if any(operation.status in _RUNNING for operation in made.operations):
                             continue
                         self._forget(made)
                     self._remove(made)
@@ -349,8 +356,8 @@ class _Ready:
 
 def clear_made(folder: Path) -> None:
     """Remove what branches of an earlier twin, that was killed, left in the folder of the clusters."""
-    for each in folder.glob(f"br-{MADE}*"):
-        shutil.rmtree(each, ignore_errors=True)
+    for path in folder.glob(f"br-{MADE}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _object(sent: bytes) -> Mapping[str, Any]:

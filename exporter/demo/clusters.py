@@ -122,8 +122,8 @@ class Clusters:
 def _check_reachable(folder: Path) -> None:
     if server_uid() is None:
         return
-    for each in (folder, *folder.resolve().parents):
-        if not each.stat().st_mode & 0o001:
+    for path in (folder, *folder.resolve().parents):
+        if not path.stat().st_mode & 0o001:
             raise ClusterFolderError(
-                f"PostgreSQL refuses to run as root, and another user cannot enter {each}: choose another state folder"
+                f"PostgreSQL refuses to run as root, and another user cannot enter {path}: choose another state folder"
             )

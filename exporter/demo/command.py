@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from collectors import ALL
+from collectors.registry import ALL
 from exporter.commands.http_client import wait_until_ready
 from exporter.commands.main import OK, UPSTREAM, USAGE
 from exporter.demo import drifting
@@ -101,8 +101,8 @@ def _watch(
 def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
     settings = twin.agent_settings()
     tick = PACE["inventory_seconds"]
-    each = {name: {"interval_seconds": tick} for name in ALL}
-    settings["sampling"] |= {"tick_seconds": tick, "collectors": each}
+    paces = {name: {"interval_seconds": tick} for name in ALL}
+    settings["sampling"] |= {"tick_seconds": tick, "collectors": paces}
     settings["intervals"] = PACE
     settings["tenants"] = twin.tenancy()
     settings["ledger"] = {"path": str(state / "neonmeter.db")}

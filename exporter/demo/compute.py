@@ -52,7 +52,7 @@ class Compute:
         """What moved ``last_active`` last: start, or one of the monitor's checks."""
         self._meter = meter
         self._gate = threading.Lock()
-        self._books = threading.Lock()
+        self._ledger_writer = threading.Lock()
         self._monitor: Monitor | None = None
         self._metered_until: float | None = None
         self._connected_at = 0.0
@@ -104,7 +104,7 @@ class Compute:
         self.cluster.start()
         ready = self.world.clock()
         self.kept_awake_by = "start"
-        with self._books:
+        with self._ledger_writer:
             self._metered_until = ready
         self._show(current_state="active", pending_state="", started_at=ready, last_active=ready)
         self.world.record(self.endpoint, "start_compute", began, ready - began)
@@ -137,7 +137,7 @@ class Compute:
         if monitor is not None:
             monitor.end()
         self.account()
-        with self._books:
+        with self._ledger_writer:
             self._metered_until = None
         self.cluster.stop()
         forget_statistics(self.cluster)
@@ -145,7 +145,7 @@ class Compute:
 
     def account(self) -> None:
         """Tell the meter of the awake seconds, and of the bytes that left, since the last time."""
-        with self._books:
+        with self._ledger_writer:
             sent = self._sent
             if sent > self._sent_counted:
                 self._meter.egress(self.endpoint.branch_id, self.world.clock(), sent - self._sent_counted)
@@ -193,8 +193,8 @@ def forget_statistics(cluster: Cluster) -> None:
     """Delete what a stopped server wrote down of its statistics, so that the next start knows nothing."""
     folder = cluster.data_dir / "pg_stat"
     if folder.is_dir():
-        for each in folder.iterdir():
-            each.unlink(missing_ok=True)
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
 
 
 def wait_until_gone(cluster: Cluster, wait_seconds: float = 10.0) -> None:

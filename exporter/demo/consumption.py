@@ -26,14 +26,14 @@ def answer_projects(view: View, usage: Usage, request: Request) -> Json:
     ask = _Ask(view, request, PROJECT_METRICS)
     wanted = request.many("project_ids")
     _at_most(wanted, "project_ids")
-    known = [each for each in view.project_ids() if not wanted or each in set(wanted)]
-    chosen = page(known, request, request.number("limit", 10, 1, 100), lambda each: each)
+    known = [project_id for project_id in view.project_ids() if not wanted or project_id in set(wanted)]
+    chosen = page(known, request, request.number("limit", 10, 1, 100), lambda name: name)
     rows = [
         {
-            "project_id": each,
-            "periods": ask.periods(usage.periods(), partial(usage.project, each)),
+            "project_id": entry,
+            "periods": ask.periods(usage.periods(), partial(usage.project, entry)),
         }
-        for each in chosen.items
+        for entry in chosen.items
     ]
     return {"projects": rows, **pagination(chosen, request)}
 
@@ -56,7 +56,7 @@ def answer_branches(view: View, usage: Usage, request: Request) -> Json:
         for branch in view.branches(project_id)
         if not only or branch.id in only
     )
-    chosen = page(known, request, request.number("limit", 100, 1, 1000), lambda each: each)
+    chosen = page(known, request, request.number("limit", 100, 1, 1000), lambda row: row)
     rows = [
         {
             "project_id": project_id,
@@ -92,7 +92,7 @@ class _Ask:
         if view.plan in _FREE:
             raise ApiError(403, f"consumption history is not available on plan {view.plan}")
         self.metrics = request.many("metrics")
-        unknown = [each for each in self.metrics if each not in allowed]
+        unknown = [metric for metric in self.metrics if metric not in allowed]
         if unknown or not self.metrics:
             raise ApiError(400, f"parameter 'metrics' in query has an error: one or more of {', '.join(allowed)}")
         granularity = request.choice("granularity", "", tuple(_WINDOW))
@@ -104,7 +104,7 @@ class _Ask:
         found = []
         for stretch in stretches:
             until = self._now + 1 if stretch.end is None else stretch.end
-            mine = [each for each in self._frames if each[0] < until and each[1] > stretch.start]
+            mine = [frame for frame in self._frames if frame[0] < until and frame[1] > stretch.start]
             used = read([(max(start, stretch.start), min(end, until)) for start, end in mine])
             buckets = [
                 {"timeframe_start": instant(start * 3600), "timeframe_end": instant(end * 3600), "metrics": values}

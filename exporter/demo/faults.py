@@ -71,7 +71,7 @@ class Faults:
             try:
                 fault = TypeAdapter(Fault).validate_python(dict(fault))
             except ValidationError as problem:
-                lines = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problem.errors())
+                lines = (f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
                 raise FaultError("; ".join(lines)) from None
         with self._lock:
             self._active.append(fault)
@@ -85,7 +85,7 @@ class Faults:
     def listing(self) -> list[dict[str, Any]]:
         """The faults in force and how often each happened."""
         with self._lock:
-            return [asdict(each) for each in self._active]
+            return [asdict(fault) for fault in self._active]
 
     def fire(self, route: str, path: str) -> dict[str, Fault]:
         """The faults that happen to this request, at most one of a kind."""
@@ -124,7 +124,9 @@ class Faults:
         late = set(ids[len(ids) // 2 :]) if fault.late else set()
         with self._lock:
             hidden = [
-                each for each in ids if each in late or each in fault.project_ids or self._random.random() < fault.share
+                entry
+                for entry in ids
+                if entry in late or entry in fault.project_ids or self._random.random() < fault.share
             ]
         left = [row for row in body["projects"] if row["id"] not in hidden]
         return {**body, "projects": left, "unavailable_project_ids": hidden}

@@ -79,15 +79,15 @@ def parse_startup(body: bytes) -> Visitor:
 def fatal(message: str) -> bytes:
     """An ErrorResponse that libpq prints as it is (SQLSTATE 57P03, cannot_connect_now)."""
     fields = ((b"S", b"FATAL"), (b"V", b"FATAL"), (b"C", b"57P03"), (b"M", message.encode()))
-    body = b"".join(b"%c%s\0" % each for each in fields) + b"\0"
+    body = b"".join(b"%c%s\0" % field for field in fields) + b"\0"
     return b"E" + struct.pack("!I", len(body) + 4) + body
 
 
 class Front:
     """All doors, in one background thread with one event loop."""
 
-    def __init__(self, keeper: Executor) -> None:
-        self._keeper = keeper
+    def __init__(self, holder: Executor) -> None:
+        self._keeper = holder
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="twin-front", daemon=True)
         self._servers: list[asyncio.Server] = []
@@ -104,7 +104,7 @@ class Front:
 
     def shut(self, port: int) -> None:
         """Close one door; connections through it end with their server."""
-        for server in [each for each in self._servers if each.sockets and each.sockets[0].getsockname()[1] == port]:
+        for server in [entry for entry in self._servers if entry.sockets and entry.sockets[0].getsockname()[1] == port]:
             self._servers.remove(server)
             self._loop.call_soon_threadsafe(server.close)
 

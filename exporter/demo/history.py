@@ -77,10 +77,10 @@ class History:
 
     def _copy_wal(self, target: Cluster) -> None:
         source = self.cluster.data_dir / "pg_wal"
-        for each in sorted(source.iterdir()):
-            if len(each.name) == 24:  # A segment; not its folders.
+        for path in sorted(source.iterdir()):
+            if len(path.name) == 24:  # A segment; not its folders.
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.copy2(each, target.data_dir / "pg_wal" / each.name)
+                    shutil.copy2(path, target.data_dir / "pg_wal" / path.name)
 
     @staticmethod
     def _replay(target: Cluster, settings: dict[str, str]) -> None:

@@ -182,18 +182,18 @@ class LargeWorld:
         hours = max(0, int(self.now()) - ORIGIN) // 3600
         return [
             TwinBranch(
-                id=_branch_id(project, each.number),
+                id=_branch_id(project, coefficient.number),
                 project_id=project_id,
-                name=f"preview-{each.number}" if each.number else "main",
-                parent_id=_branch_id(project, (each.number - 1) // 3) if each.number else "",
-                default=each.number == 0,
-                protected=each.number == 0,
+                name=f"preview-{coefficient.number}" if coefficient.number else "main",
+                parent_id=_branch_id(project, (coefficient.number - 1) // 3) if coefficient.number else "",
+                default=coefficient.number == 0,
+                protected=coefficient.number == 0,
                 created_at=ORIGIN,
-                updated_at=ORIGIN + each.number,
-                logical_size=each.bytes + each.growth * hours,
-                wal_bytes=each.growth * hours,
+                updated_at=ORIGIN + coefficient.number,
+                logical_size=coefficient.bytes + coefficient.growth * hours,
+                wal_bytes=coefficient.growth * hours,
             )
-            for each in self._coefficients(project)
+            for coefficient in self._coefficients(project)
         ]
 
     def endpoints(self, project_id: str) -> list[TwinEndpoint]:
@@ -202,15 +202,15 @@ class LargeWorld:
         if project is None:
             return []
         now = self.now()
-        return [_endpoint(project_id, project, each, now) for each in self._coefficients(project)]
+        return [_endpoint(project_id, project, coefficient, now) for coefficient in self._coefficients(project)]
 
     def operations(self, project_id: str) -> list[TwinOperation]:
         """The wakes and suspends of the last 48 hours, newest first."""
         project = self._number(project_id)
         if project is None:
             return []
-        found = [each for branch in self._coefficients(project) for each in self._cycles(project_id, project, branch)]
-        return sorted(found, key=lambda each: -each.created_at)
+        found = [cycle for branch in self._coefficients(project) for cycle in self._cycles(project_id, project, branch)]
+        return sorted(found, key=lambda entry: -entry.created_at)
 
     def _cycles(self, project_id: str, project: int, branch: _Branch) -> Iterator[TwinOperation]:
         if branch.fate != "cycle":
@@ -302,7 +302,7 @@ class LargeUsage:
         held = self._world.snapshot_bytes(project_id)
         totals = {}
         for edge, at in self._edges(frames).items():
-            summed = map(sum, zip(*(each.totals(at) for each in branches), strict=True))
+            summed = map(sum, zip(*(branch.totals(at) for branch in branches), strict=True))
             totals[edge] = (*summed, (len(branches) - 1) * at // 3600, held * at // 3600)
         return [_difference(PROJECT_METRICS, totals[start], totals[end]) for start, end in frames]
 

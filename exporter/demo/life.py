@@ -28,7 +28,7 @@ class Life:
     state: TwinState
     folder: Path
     bin_dir: Path
-    keeper: Executor
+    holder: Executor
     note: Callable[[str], None]
     """Where to say what is missing here."""
     poolers: dict[str, Pooler] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Life:
                 continue
             pooler = self.pooler(branch, compute, program)
             try:
-                self.keeper.submit(pooler.start).result()
+                self.holder.submit(pooler.start).result()
             except PoolerStartError as problem:
                 self.note(f"no PgBouncer in front of {compute.endpoint.id}: {problem}")
                 continue
@@ -82,7 +82,7 @@ class Life:
             if branch.slot is not None:
                 made = Consumer(self.bin_dir, branch.slot, compute.endpoint.host, branch.database, self.state.password)
                 consumer = self.consumers.setdefault(compute.endpoint.id, made)
-                self.keeper.submit(consumer.start).result()
+                self.holder.submit(consumer.start).result()
 
     def stop_consumers(self) -> None:
         """End them; the slots stay, and their lag grows."""

@@ -64,7 +64,7 @@ class Meter:
         self._projects: dict[str, str] = {}
         self._ended: set[str] = set()
         with world.lock:
-            start = min((each.created_at for each in world.projects.values()), default=world.clock())
+            start = min((project.created_at for project in world.projects.values()), default=world.clock())
             plan = world.plan
         self._plans: list[tuple[int, str]] = [(_us(start) // HOUR, plan)]
         self.branches_changed()
@@ -134,7 +134,7 @@ class Meter:
         hour = _us(at) // HOUR
         with self._world.lock, self._lock:
             self._world.plan = plan
-            self._plans = [*(each for each in self._plans if each[0] < hour), (hour, plan)]
+            self._plans = [*(row for row in self._plans if row[0] < hour), (hour, plan)]
 
     # What the API sees.
 
@@ -204,13 +204,13 @@ class Meter:
             leaving[-1] = (leaving[-1][0], leaving[-1][1] + new)
         else:
             leaving.append((now + window, new))
-        self._set_level(branch_id, "instant_restore_bytes_month", "", now, sum(each for _, each in leaving))
+        self._set_level(branch_id, "instant_restore_bytes_month", "", now, sum(number for _, number in leaving))
 
     def _drop_history(self, branch_id: str, now: int) -> None:
         leaving = self._leaving.get(branch_id, [])
         while leaving and leaving[0][0] <= now:
             when, _ = leaving.pop(0)
-            self._set_level(branch_id, "instant_restore_bytes_month", "", when, sum(each for _, each in leaving))
+            self._set_level(branch_id, "instant_restore_bytes_month", "", when, sum(number for _, number in leaving))
 
     def _is_child(self, branch_id: str) -> bool:
         branch = self._world.branches.get(branch_id)
@@ -254,10 +254,10 @@ class Meter:
                 "levels": {key: list(value) for key, value in self._levels.items()},
                 "sizes": dict(self._sizes),
                 "wal": dict(self._wal),
-                "leaving": {key: [list(each) for each in value] for key, value in self._leaving.items()},
+                "leaving": {key: [list(row) for row in value] for key, value in self._leaving.items()},
                 "projects": dict(self._projects),
                 "ended": sorted(self._ended),
-                "plans": [list(each) for each in self._plans],
+                "plans": [list(plan) for plan in self._plans],
             }
 
     @classmethod

@@ -149,14 +149,14 @@ class Plane:
         if organisation not in ("", self._view.org_id):
             raise ApiError(404, f"organization {organisation} not found")
         request.number("timeout", 100, 100, 30000)
-        ids = [each for each in self._view.project_ids() if request.key.project_id in ("", each)]
+        ids = [project_id for project_id in self._view.project_ids() if request.key.project_id in ("", project_id)]
         search = request.text("search").lower()
         if search:
-            ids = [each for each in ids if search in each or search in self._known(each).name.lower()]
-        chosen = page(ids, request, request.number("limit", 10, 1, 400), lambda each: each)
-        rows = [found for each in chosen.items if (found := self._view.project(each))]
+            ids = [name for name in ids if search in name or search in self._known(name).name.lower()]
+        chosen = page(ids, request, request.number("limit", 10, 1, 400), lambda name: name)
+        rows = [found for entry in chosen.items if (found := self._view.project(entry))]
         return {
-            "projects": [self._answers.project_item(each, self._newest(each.id)) for each in rows],
+            "projects": [self._answers.project_item(row, self._newest(row.id)) for row in rows],
             "applications": {},
             "integrations": {},
             **pagination(chosen, request),
@@ -202,14 +202,16 @@ class Plane:
         chosen = page(found, request, request.number("limit", 10000, 1, 10000), key)
         following = {"next": chosen.cursor} if chosen.more else {}
         return {
-            "branches": [self._branch_json(each) for each in chosen.items],
+            "branches": [self._branch_json(entry) for entry in chosen.items],
             "annotations": {},
             "pagination": {**following, "sort_by": field, "sort_order": order},
         }
 
     def _matching(self, request: Request, project_id: str) -> list[TwinBranch]:
         search = request.text("search").lower()
-        return [each for each in self._view.branches(project_id) if search in each.name.lower() or search in each.id]
+        return [
+            branch for branch in self._view.branches(project_id) if search in branch.name.lower() or search in branch.id
+        ]
 
     def _branch_count(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
@@ -230,11 +232,11 @@ class Plane:
     def _databases(self, request: Request, project_id: str, branch_id: str) -> Json:
         self._one_branch(request, project_id, branch_id)
         found = enumerate(self._view.databases(branch_id), 1)
-        return {"databases": [self._answers.database(number, branch_id, each) for number, each in found]}
+        return {"databases": [self._answers.database(number, branch_id, database) for number, database in found]}
 
     def _roles(self, request: Request, project_id: str, branch_id: str) -> Json:
         self._one_branch(request, project_id, branch_id)
-        return {"roles": [self._answers.role(branch_id, each) for each in self._view.roles(branch_id)]}
+        return {"roles": [self._answers.role(branch_id, role) for role in self._view.roles(branch_id)]}
 
     def _backup_schedule(self, request: Request, project_id: str, branch_id: str) -> Json:
         self._one_branch(request, project_id, branch_id)
@@ -260,27 +262,27 @@ class Plane:
 
     def _endpoints(self, request: Request, project_id: str) -> Json:
         project = self._allowed(request, project_id)
-        return {"endpoints": [self._endpoint_json(each, project) for each in self._view.endpoints(project_id)]}
+        return {"endpoints": [self._endpoint_json(endpoint, project) for endpoint in self._view.endpoints(project_id)]}
 
     def _branch_endpoints(self, request: Request, project_id: str, branch_id: str) -> Json:
         project = self._allowed(request, project_id)
         self._one_branch(request, project_id, branch_id)
-        mine = [each for each in self._view.endpoints(project_id) if each.branch_id == branch_id]
-        return {"endpoints": [self._endpoint_json(each, project) for each in mine]}
+        mine = [endpoint for endpoint in self._view.endpoints(project_id) if endpoint.branch_id == branch_id]
+        return {"endpoints": [self._endpoint_json(endpoint, project) for endpoint in mine]}
 
     def _endpoint(self, request: Request, project_id: str, endpoint_id: str) -> Json:
         project = self._allowed(request, project_id)
-        for each in self._view.endpoints(project_id):
-            if each.id == endpoint_id:
-                return {"endpoint": self._endpoint_json(each, project)}
+        for endpoint in self._view.endpoints(project_id):
+            if endpoint.id == endpoint_id:
+                return {"endpoint": self._endpoint_json(endpoint, project)}
         raise ApiError(404, "endpoint not found")
 
     def _operations(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
-        found = sorted(self._view.operations(project_id), key=lambda each: [-each.created_at, each.id])
+        found = sorted(self._view.operations(project_id), key=lambda entry: [-entry.created_at, entry.id])
         limit = request.number("limit", 1000, 1, 1000)
-        chosen = page(found, request, limit, lambda each: [-each.created_at, each.id])
-        return {"operations": [self._answers.operation(each) for each in chosen.items], **pagination(chosen, request)}
+        chosen = page(found, request, limit, lambda operation: [-operation.created_at, operation.id])
+        return {"operations": [self._answers.operation(entry) for entry in chosen.items], **pagination(chosen, request)}
 
     def _permissions(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
@@ -296,7 +298,7 @@ class Plane:
 
     def _snapshots(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
-        return {"snapshots": [self._answers.snapshot(each) for each in self._view.snapshots(project_id)]}
+        return {"snapshots": [self._answers.snapshot(snapshot) for snapshot in self._view.snapshots(project_id)]}
 
     # The rest.
 
@@ -308,7 +310,7 @@ class Plane:
 
     def _regions(self, request: Request) -> Json:
         del request
-        return {"regions": [region(each) for each in REGIONS]}
+        return {"regions": [region(name) for name in REGIONS]}
 
 
 def _pattern(path: str) -> str:

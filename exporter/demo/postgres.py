@@ -75,8 +75,8 @@ def give_to_server(path: Path) -> None:
     """Make the servers' uid the owner of everything under ``path``."""
     ids = server_uid()
     if ids is not None:
-        for each in (path, *path.rglob("*")):
-            os.chown(each, *ids, follow_symlinks=False)
+        for file in (path, *path.rglob("*")):
+            os.chown(file, *ids, follow_symlinks=False)
 
 
 def wheel_bin_dir(cache: Path) -> Path:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.proof import INVOICE, MonthProof, prove_month
@@ -65,7 +65,7 @@ def _prove(year: Year, path: Path, *, keep: bool) -> int:
     checks, total, worst = 0, Fraction(), Fraction()
     print(_line(_HEADERS), _line(["-" * width for width in _WIDTHS]), sep="\n")
     for facts, proof, wrote, took in _months(year, path):
-        problems += [f"{_month(proof.month)}: {each}" for each in proof.problems]
+        problems += [f"{_month(proof.month)}: {problem}" for problem in proof.problems]
         checks, total, worst = checks + proof.checks, total + proof.total, max(worst, proof.worst)
         print(_line(_row(proof, facts, wrote, took)), flush=True)
     print()
@@ -75,8 +75,8 @@ def _prove(year: Year, path: Path, *, keep: bool) -> int:
         "total, tenants to each line, the rows of every invoice line to the line to the cent, usage to what was used.\n"
     )
     minutes = f"{time.monotonic() - began:.0f} s, {time.process_time() - spent:.0f} s of one core"
-    for each in problems[:20]:
-        print(f"does not hold: {each}", file=sys.stderr)
+    for problem in problems[:20]:
+        print(f"does not hold: {problem}", file=sys.stderr)
     if keep:
         print(f"The ledger is kept: NEONMETER_LEDGER__PATH={path} neonmeter cost --month {_month(year.months[-1])}")
     if problems:
@@ -96,7 +96,7 @@ def _line(cells: Iterable[object]) -> str:
 
 
 def _row(proof: MonthProof, facts: int, wrote: float, took: float) -> tuple[object, ...]:
-    off = {each.startswith(INVOICE) for each in proof.problems}
+    off = {problem.startswith(INVOICE) for problem in proof.problems}
     return (
         _month(proof.month),
         (next_month(proof.month) - proof.month) // DAY,
@@ -114,7 +114,7 @@ def _row(proof: MonthProof, facts: int, wrote: float, took: float) -> tuple[obje
 
 def _months(year: Year, path: Path) -> Iterator[tuple[int, MonthProof, float, float]]:
     """Each month: facts written, its proof, CPU seconds to write and to prove; the last has the year as a whole too."""
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     try:
         ledger = SqliteLedger(store)
         seed_world(store, year)

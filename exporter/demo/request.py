@@ -123,7 +123,7 @@ def page(items: Sequence[Item], request: Request, limit: int, key: Callable[[Ite
     if cursor:
         after = _decode(cursor)
         try:
-            start = sum(1 for each in items if key(each) <= after)
+            start = sum(1 for item in items if key(item) <= after)
         except TypeError:
             raise ApiError(400, "invalid cursor") from None
     chosen = list(items[start : start + limit])

@@ -33,37 +33,37 @@ class SecurityAnswers:
         return [
             {
                 "member": {
-                    "id": self._id("member", each.email),
-                    "user_id": self._id("user", each.email),
+                    "id": self._id("member", member.email),
+                    "user_id": self._id("user", member.email),
                     "org_id": self._view.org_id,
-                    "role": each.role,
-                    **self._known(joined_at=each.joined_at),
+                    "role": member.role,
+                    **self._known(joined_at=member.joined_at),
                 },
                 "user": {
-                    "email": each.email,
-                    "has_mfa": each.has_mfa,
-                    **self._known(deactivated_at=each.deactivated_at),
+                    "email": member.email,
+                    "has_mfa": member.has_mfa,
+                    **self._known(deactivated_at=member.deactivated_at),
                 },
             }
-            for each in self._view.security.members or standing
+            for member in self._view.security.members or standing
         ]
 
     def keys(self, opening: list[TwinApiKey], *, personal: bool) -> list[Json]:
         """Keys of the organisation or of a person, never their secrets; those that open this API come first."""
-        described = [each for each in self._view.security.keys if each.personal == personal]
+        described = [twin_api_key for twin_api_key in self._view.security.keys if twin_api_key.personal == personal]
         creator = {"id": self._id("user", "owner"), "name": "Owner", "image": ""}
         return [
             {
                 "id": number,
-                "name": each.name,
-                **self._known(created_at=each.created_at),
+                "name": twin_api_key.name,
+                **self._known(created_at=twin_api_key.created_at),
                 "created_by": creator,
                 "last_used_at": None,
-                **self._known(last_used_at=each.last_used_at),
-                "last_used_from_addr": each.last_used_from,
-                **({"project_id": each.project_id} if each.project_id else {}),
+                **self._known(last_used_at=twin_api_key.last_used_at),
+                "last_used_from_addr": twin_api_key.last_used_from,
+                **({"project_id": twin_api_key.project_id} if twin_api_key.project_id else {}),
             }
-            for number, each in enumerate((*opening, *described), 1)
+            for number, twin_api_key in enumerate((*opening, *described), 1)
         ]
 
     def permissions(self, project_id: str) -> Json:
@@ -71,11 +71,11 @@ class SecurityAnswers:
         return {
             "project_permissions": [
                 {
-                    "id": self._id("permission", project_id, each.email),
-                    "granted_to_email": each.email,
-                    **self._known(granted_at=each.granted_at, revoked_at=each.revoked_at),
+                    "id": self._id("permission", project_id, share.email),
+                    "granted_to_email": share.email,
+                    **self._known(granted_at=share.granted_at, revoked_at=share.revoked_at),
                 }
-                for each in self._view.security.shares.get(project_id, ())
+                for share in self._view.security.shares.get(project_id, ())
             ]
         }
 
@@ -84,14 +84,14 @@ class SecurityAnswers:
         return {
             "jwks": [
                 {
-                    "id": self._id("jwks", project_id, each.url),
+                    "id": self._id("jwks", project_id, twin_jwks.url),
                     "project_id": project_id,
-                    **({"branch_id": each.branch_id} if each.branch_id else {}),
-                    "jwks_url": each.url,
-                    "provider_name": each.provider,
-                    **self._known(created_at=each.created_at, updated_at=each.created_at),
+                    **({"branch_id": twin_jwks.branch_id} if twin_jwks.branch_id else {}),
+                    "jwks_url": twin_jwks.url,
+                    "provider_name": twin_jwks.provider,
+                    **self._known(created_at=twin_jwks.created_at, updated_at=twin_jwks.created_at),
                 }
-                for each in self._view.security.jwks.get(project_id, ())
+                for twin_jwks in self._view.security.jwks.get(project_id, ())
             ]
         }
 
@@ -127,19 +127,19 @@ class SecurityAnswers:
         return {
             "credentials": [
                 {
-                    "token_id": each.token_id,
-                    "token_id_short": each.token_id[:12],
-                    "name": each.token_id.removeprefix("nak_twin_"),
-                    "scopes": list(each.scopes),
+                    "token_id": credential.token_id,
+                    "token_id_short": credential.token_id[:12],
+                    "name": credential.token_id.removeprefix("nak_twin_"),
+                    "scopes": list(credential.scopes),
                     "branch_id": branch_id,
                     "principal_type": "user",
                     **self._known(
-                        created_at=each.created_at,
-                        last_used_at=each.last_used_at,
-                        revoked_at=each.revoked_at,
-                        expires_at=each.expires_at,
+                        created_at=credential.created_at,
+                        last_used_at=credential.last_used_at,
+                        revoked_at=credential.revoked_at,
+                        expires_at=credential.expires_at,
                     ),
                 }
-                for each in self._view.security.credentials.get(branch_id, ())
+                for credential in self._view.security.credentials.get(branch_id, ())
             ]
         }

@@ -24,7 +24,7 @@ _FORMAT = 1
 MADE = "made-"
 """In the ids of branches and computes that were made over the API, after their prefix: they end with the twin."""
 # The history is written every second and only grows: rows, not objects.
-_OPERATION = attrgetter(*(each.name for each in fields(TwinOperation)))
+_OPERATION = attrgetter(*(entry.name for entry in fields(TwinOperation)))
 
 
 class StateError(RuntimeError):
@@ -101,12 +101,12 @@ def world_to_json(world: World) -> dict[str, Any]:
     """What moves in a world: the rest follows from its description."""
     with world.lock:
         return {
-            "created_at": min(each.created_at for each in world.projects.values()),
+            "created_at": min(project.created_at for project in world.projects.values()),
             "plan": world.plan,
-            "projects": [asdict(each) for each in world.projects.values()],
-            "branches": [asdict(each) for each in world.branches.values() if not _made(each.id)],
-            "endpoints": [asdict(each) for each in world.endpoints.values() if not _made(each.id)],
-            "operations": [_OPERATION(each) for each in world.operations],
+            "projects": [asdict(project) for project in world.projects.values()],
+            "branches": [asdict(branch) for branch in world.branches.values() if not _made(branch.id)],
+            "endpoints": [asdict(endpoint) for endpoint in world.endpoints.values() if not _made(endpoint.id)],
+            "operations": [_OPERATION(operation) for operation in world.operations],
         }
 
 
@@ -130,7 +130,7 @@ def restore_world(spec: WorldSpec, data: Mapping[str, Any], clock: Clock) -> Wor
                 there = known[saved["id"]]
                 for name in there.__dataclass_fields__.keys() & saved.keys():
                     setattr(there, name, saved[name])
-        world.operations = [TwinOperation(*each) for each in data["operations"]]
+        world.operations = [TwinOperation(*entry) for entry in data["operations"]]
     except (KeyError, TypeError, ValueError) as problem:
         raise StateError(f"the state of the twin is damaged ({problem}): remove the folder to start anew") from None
     return world

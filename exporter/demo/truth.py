@@ -23,12 +23,12 @@ def awake_seconds(world: World, endpoint_id: str) -> float:
     """Seconds that a compute was awake by the operations history: from each start's end to the suspend's beginning."""
     total, since = 0.0, None
     with world.lock:
-        mine = [each for each in world.operations if each.endpoint_id == endpoint_id]
-    for each in mine:
-        if each.action == "start_compute":
-            since = each.created_at + each.duration_seconds
-        elif each.action == "suspend_compute" and since is not None:
-            total, since = total + each.created_at - since, None
+        mine = [operation for operation in world.operations if operation.endpoint_id == endpoint_id]
+    for operation in mine:
+        if operation.action == "start_compute":
+            since = operation.created_at + operation.duration_seconds
+        elif operation.action == "suspend_compute" and since is not None:
+            total, since = total + operation.created_at - since, None
     return total if since is None else total + world.clock() - since
 
 
@@ -40,14 +40,16 @@ class Truth:
 
     def wakes(self, application_name: str | None = None) -> list[tuple[str, Wake]]:
         """Endpoint id and wake, oldest first; only those of one application when it is named."""
-        found = [(each.endpoint.id, wake) for each in self._twin.computes.values() for wake in list(each.wakes)]
-        chosen = [each for each in found if application_name in (None, each[1].application_name)]
-        return sorted(chosen, key=lambda each: each[1].at)
+        found = [
+            (compute.endpoint.id, wake) for compute in self._twin.computes.values() for wake in list(compute.wakes)
+        ]
+        chosen = [row for row in found if application_name in (None, row[1].application_name)]
+        return sorted(chosen, key=lambda entry: entry[1].at)
 
     def paths(self) -> dict[str, Answer]:
         """What goes under /_twin: computes, workload, and the commands burst, suspend, consumers."""
         return {
-            "computes": lambda _: [self._compute(each) for each in self._twin.computes.values()],
+            "computes": lambda _: [self._compute(compute) for compute in self._twin.computes.values()],
             "workload": lambda _: self._work(),
             "burst": self._burst,
             "suspend": self._suspend,

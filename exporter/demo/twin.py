@@ -124,9 +124,9 @@ class Twin:
         Raises:
             KeyError: there is none.
         """
-        for each in self.computes.values():
-            if (self.world.projects[each.endpoint.project_id].name, self._branch_name(each)) == (project, branch):
-                return each
+        for entry in self.computes.values():
+            if (self.world.projects[entry.endpoint.project_id].name, self._branch_name(entry)) == (project, branch):
+                return entry
         raise KeyError(f"{project}/{branch}")
 
     def _branch_name(self, compute: Compute) -> str:
@@ -207,8 +207,8 @@ class Twin:
         self.state_dir.chmod(0o755)  # The servers' user must reach its folder; the state file is ours alone.
         self._stack.enter_context(only_twin(self.state_dir))
         # Servers end with the thread that started them, so these threads live until the twin stops.
-        keeper = ThreadPoolExecutor(4, thread_name_prefix="twin-keeper")
-        self._stack.callback(keeper.shutdown)
+        holder = ThreadPoolExecutor(4, thread_name_prefix="twin-keeper")
+        self._stack.callback(holder.shutdown)
         bin_dir = wheel_bin_dir(self.state_dir)
         state = load_state(self._state_file, self.spec)
         if state is None:
@@ -216,14 +216,14 @@ class Twin:
         else:
             self._restore(state, bin_dir)
         self._stack.callback(self._save)
-        front = Front(keeper)
+        front = Front(holder)
         self._open_doors(front)
-        self._branching(front, keeper, bin_dir)
+        self._branching(front, holder, bin_dir)
         self.api = self._serve()
         self._stack.callback(self.api.stop)
         self._save()
         self.life = Life(
-            self.spec, self.computes, self._state, self.state_dir, bin_dir, keeper, self.notes.append
+            self.spec, self.computes, self._state, self.state_dir, bin_dir, holder, self.notes.append
         )  # fmt: skip
         self._stack.callback(self.life.stop)
         if self.settings.poolers:
@@ -252,7 +252,7 @@ class Twin:
         for branch in self.world.branches.values():
             mine = made[branch.id]
             branch.logical_size, branch.wal_bytes = mine.size, mine.wal_end - mine.wal_base
-        self._state.wal_base = {each: mine.wal_base for each, mine in made.items()}
+        self._state.wal_base = {name: mine.wal_base for name, mine in made.items()}
         self.meter = Meter(self.world)
         self._make_computes(bin_dir)
 
@@ -293,7 +293,7 @@ class Twin:
                 self.notes.append(f"{compute.endpoint.id}: port {before} is taken, its door is at {port} now")
             compute.endpoint.host = f"127.0.0.1:{port}"
 
-    def _branching(self, front: Front, keeper: ThreadPoolExecutor, bin_dir: Path) -> None:
+    def _branching(self, front: Front, holder: ThreadPoolExecutor, bin_dir: Path) -> None:
         clusters = self._clusters(bin_dir)
         clear_made(clusters.folder)
         self._writer = None
@@ -304,7 +304,7 @@ class Twin:
             branch = compute.endpoint.branch_id
             histories[branch] = History(compute.cluster, self.state_dir / "history" / branch)
             histories[branch].begin(self._clock())
-        self._writer = Branching(Ground(self.world, self.meter, front, keeper, clusters.cluster, histories))
+        self._writer = Branching(Ground(self.world, self.meter, front, holder, clusters.cluster, histories))
         self._stack.callback(self._writer.stop)
 
     def _serve(self) -> TwinApi:

@@ -114,7 +114,7 @@ class LiveView:
         self.org_name = world.org_name
         self.spending_limit_cents = world.spending_limit_cents
         self.security = world.security
-        self.created_at = min((each.created_at for each in world.projects.values()), default=world.clock())
+        self.created_at = min((project.created_at for project in world.projects.values()), default=world.clock())
 
     @property
     def plan(self) -> str:
@@ -142,19 +142,25 @@ class LiveView:
     def branches(self, project_id: str) -> list[TwinBranch]:
         """The branches of a project, sorted by id."""
         with self._world.lock:
-            mine = [copy.copy(each) for each in self._world.branches.values() if each.project_id == project_id]
-        return sorted(mine, key=lambda each: each.id)
+            mine = [copy.copy(branch) for branch in self._world.branches.values() if branch.project_id == project_id]
+        return sorted(mine, key=lambda entry: entry.id)
 
     def endpoints(self, project_id: str) -> list[TwinEndpoint]:
         """The computes of a project, sorted by id."""
         with self._world.lock:
-            mine = [copy.copy(each) for each in self._world.endpoints.values() if each.project_id == project_id]
-        return sorted(mine, key=lambda each: each.id)
+            mine = [
+                copy.copy(endpoint) for endpoint in self._world.endpoints.values() if endpoint.project_id == project_id
+            ]
+        return sorted(mine, key=lambda entry: entry.id)
 
     def operations(self, project_id: str) -> list[TwinOperation]:
         """The history of a project, newest first."""
         with self._world.lock:
-            return [copy.copy(each) for each in reversed(self._world.operations) if each.project_id == project_id]
+            return [
+                copy.copy(operation)
+                for operation in reversed(self._world.operations)
+                if operation.project_id == project_id
+            ]
 
     def databases(self, branch_id: str) -> list[TwinDatabase]:
         """What the control plane knows."""
@@ -169,7 +175,7 @@ class LiveView:
     def snapshots(self, project_id: str) -> list[TwinSnapshot]:
         """The snapshots of a project."""
         with self._world.lock:
-            return [each for each in self._world.snapshots.values() if each.project_id == project_id]
+            return [snapshot for snapshot in self._world.snapshots.values() if snapshot.project_id == project_id]
 
     def backup_frequency(self, branch_id: str) -> str:
         """daily, weekly, monthly, or empty."""

@@ -71,7 +71,7 @@ def _pool(twin: Twin, after: float, ended: threading.Event) -> None:
     )
     try:
         # On the twin's own thread: a process ends with the thread that started it.
-        twin.life.keeper.submit(scenes.pinning(pooler, "dune").start).result()
+        twin.life.holder.submit(scenes.pinning(pooler, "dune").start).result()
     except PoolerStartError as problem:
         twin.notes.append(f"no PgBouncer in front of {compute.endpoint.id}: {problem}")
         return

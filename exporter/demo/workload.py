@@ -64,7 +64,7 @@ class Workload:
     """Runs the services, one thread for each compute; ``run_burst`` works without ``start``, for tests."""
 
     def __init__(self, services: Sequence[Service], seed: int = 1) -> None:
-        self._services = {(each.endpoint_id, each.tenant.name): each for each in services}
+        self._services = {(service.endpoint_id, service.tenant.name): service for service in services}
         self._seed = seed
         self._lock = threading.Lock()
         self._done: Counter[tuple[str, str]] = Counter()
@@ -186,8 +186,8 @@ def bursts(services: Sequence[Service], rhythm: random.Random) -> Iterator[tuple
     Busy computes pause for seconds; quiet ones for up to twice T and more, so that they suspend in between. The first
     burst outlasts the time in which a watcher that began with it keeps away.
     """
-    busy = sum(each.tenant.calls_per_second for each in services) >= STEADY_CALLS_PER_SECOND
-    limit = min(each.suspend_after for each in services)
+    busy = sum(service.tenant.calls_per_second for service in services) >= STEADY_CALLS_PER_SECOND
+    limit = min(service.suspend_after for service in services)
     if not busy:
         yield rhythm.uniform(28, 40), limit * rhythm.uniform(0.3, 2.2)
     while True:

@@ -182,7 +182,7 @@ def parse(text: str, where: str = "world") -> WorldSpec:
     try:
         spec = TypeAdapter(WorldSpec).validate_python(raw)
     except ValidationError as problem:
-        lines = [f"{where}: {_path(each['loc'])}: {each['msg']}" for each in problem.errors(include_url=False)]
+        lines = [f"{where}: {_path(error['loc'])}: {error['msg']}" for error in problem.errors(include_url=False)]
         raise WorldFileError("\n".join(lines)) from None
     problems = [f"{where}: {line}" for line in _dangling(spec)]
     if problems:
@@ -201,9 +201,9 @@ def _dangling(spec: WorldSpec) -> Iterator[str]:
             yield f"tenancy[{number}].{key}: unknown; a rule has tenant, {', '.join(FIELDS)}"
     seen_projects: set[str] = set()
     names = {project.name for project in spec.projects}
-    for number, each in enumerate(spec.api_keys):
-        if each.project is not None and each.project not in names:
-            yield f"api_keys[{number}].project: there is no project {each.project!r}"
+    for number, key_spec in enumerate(spec.api_keys):
+        if key_spec.project is not None and key_spec.project not in names:
+            yield f"api_keys[{number}].project: there is no project {key_spec.project!r}"
     for number, project in enumerate(spec.projects):
         at = f"projects[{number}]"
         if project.name in seen_projects:
@@ -229,7 +229,7 @@ def _dangling_branches(project: ProjectSpec, at: str) -> Iterator[str]:
             yield f"{here}.endpoint: min_cu {branch.endpoint.min_cu:g} is over max_cu {branch.endpoint.max_cu:g}"
         for key in ("name", "schema", "role"):
             values = [getattr(tenant, key) for tenant in branch.tenants]
-            for value in sorted({each for each in values if values.count(each) > 1}):
+            for value in sorted({entry for entry in values if values.count(entry) > 1}):
                 yield f"{here}.tenants: two tenants have the {key} {value!r}"
     if roots != 1:
         yield f"{at}.branches: {roots} branches without a parent; a project has exactly one root"
@@ -282,11 +282,11 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
         for branch in project.branches:
             _add_branch(world, project, branch, now)
         world.security.access[pid] = project.access.made()
-        world.security.shares[pid] = [each.made(now) for each in project.shares]
-        world.security.jwks[pid] = [each.made(now) for each in project.jwks]
+        world.security.shares[pid] = [share.made(now) for share in project.shares]
+        world.security.jwks[pid] = [jwk.made(now) for jwk in project.jwks]
     ids = {project.name: project_id(project) for project in spec.projects}
-    world.security.members = [each.made(now) for each in spec.members]
-    world.security.keys = [each.made(now, ids.get(each.project or "", "")) for each in spec.api_keys]
+    world.security.members = [member.made(now) for member in spec.members]
+    world.security.keys = [api_key.made(now, ids.get(api_key.project or "", "")) for api_key in spec.api_keys]
     return world
 
 
@@ -329,11 +329,13 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
 def _secure_branch(world: World, branch: BranchSpec, pid: str, bid: str, now: float) -> None:
     if branch.backup is not None:
         world.backup_frequency[bid] = branch.backup
-    for each in branch.snapshots:
-        made = now - each.days_ago * DAY
-        ends = None if each.keep_days is None else made + each.keep_days * DAY
-        sid = twin_id("snap", bid, each.name)
-        world.snapshots[sid] = TwinSnapshot(sid, pid, bid, each.name, made, each.full_size, ends, each.manual)
+    for snapshot in branch.snapshots:
+        made = now - snapshot.days_ago * DAY
+        ends = None if snapshot.keep_days is None else made + snapshot.keep_days * DAY
+        sid = twin_id("snap", bid, snapshot.name)
+        world.snapshots[sid] = TwinSnapshot(
+            sid, pid, bid, snapshot.name, made, snapshot.full_size, ends, snapshot.manual
+        )
     if branch.masking is not None:
         world.security.masking[bid] = branch.masking.made(now, branch.database)
-    world.security.credentials[bid] = [each.made(now) for each in branch.credentials]
+    world.security.credentials[bid] = [credential.made(now) for credential in branch.credentials]

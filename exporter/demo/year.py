@@ -83,7 +83,7 @@ class Year:
         )
         self._orgs = {org.id: org for org in self.orgs}
         planned = plan_faults(seed, self.projects, self.start, self.end) if faults else ()
-        self._planned: dict[str, Planned] = {each.branch.id: each for each in planned}
+        self._planned: dict[str, Planned] = {entry.branch.id: entry for entry in planned}
         # A day's compute is asked for twice, for the usage and for who was busy.
         self._used = lru_cache(2 * len(self.projects))(self._used_anew)
 
@@ -99,7 +99,9 @@ class Year:
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
         """What was made to go wrong, by date."""
-        return tuple(sorted((self._priced(each) for each in self._planned.values()), key=lambda fault: fault.start))
+        return tuple(
+            sorted((self._priced(planned) for planned in self._planned.values()), key=lambda fault: fault.start)
+        )
 
     def facts(self, start: int | None = None, end: int | None = None) -> Iterator[UsageFact]:
         """Usage of the buckets that begin in [start, end), hour by hour; the whole year when not given."""
@@ -186,11 +188,11 @@ class Year:
         leak = self._planned.get(branch.id)
         stored = [branch.bytes + branch.growth * (age + hour) if first <= hour < last else 0 for hour in range(24)]
         if leak is not None and leak.kind == "slow_leak":
-            stored = [each + leak.leaked(day + hour * HOUR) if each else 0 for hour, each in enumerate(stored)]
+            stored = [number + leak.leaked(day + hour * HOUR) if number else 0 for hour, number in enumerate(stored)]
         yield (ROOT if branch.root else CHILD), stored
         if branch.root:
             # A week of changes, as much as a sixth of what is stored.
-            yield RESTORE, [each // 6 for each in stored]
+            yield RESTORE, [number // 6 for number in stored]
         if used:
             yield COMPUTE, used
             if branch.root:

@@ -9,9 +9,9 @@ from collectors.postgres.cluster.statements import STATEMENT_FIELDS
 from exporter.demo.year import Year, YearTenantHour
 from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, Component
 from exporter.sampling.counters import tables
-from exporter.sampling.counters.tables import Place
-from exporter.sampling.domain.accumulate import Life
-from exporter.storage.key_values import Notebook
+from exporter.sampling.counters.tables import StatementScope
+from exporter.sampling.domain.accumulate import CounterEpoch
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 
@@ -62,7 +62,7 @@ def seed_tenants(store: Store, year: Year, *, start: int | None = None, end: int
         StoreError: the store cannot be written.
     """
     with store.snapshot() as cursor:
-        places = {(each.project_id, each.branch_id): each.id for each in tables.places(cursor)}
+        places = {(place.project_id, place.branch_id): place.id for place in tables.places(cursor)}
     count = 0
     begin, until = start or year.start, end or year.end
     for day in range(begin, until, DAY):
@@ -72,14 +72,14 @@ def seed_tenants(store: Store, year: Year, *, start: int | None = None, end: int
 
 def _write_day(store: Store, places: dict[tuple[str, str], int], rows: Iterable[YearTenantHour]) -> int:
     by_place: dict[int, list[tuple[int, str, int, Counters]]] = {}
-    new: list[Place] = []
+    new: list[StatementScope] = []
     for row in rows:
-        spot = (row.project_id, row.branch_id)
-        number = places.get(spot)
+        branch_ref = (row.project_id, row.branch_id)
+        number = places.get(branch_ref)
         if number is None:
-            number = places[spot] = max(places.values(), default=0) + 1
+            number = places[branch_ref] = max(places.values(), default=0) + 1
             # No life: an agent that goes on with this file begins to count anew.
-            new.append(Place(number, *spot, row.endpoint_id, Life(0, 0, 0, 0), 0))
+            new.append(StatementScope(number, *branch_ref, row.endpoint_id, CounterEpoch(0, 0, 0, 0), 0))
         by_place.setdefault(number, []).append((row.hour, row.tenant, row.busy_us, _counters(row)))
     with store.transaction() as cursor:
         for place in new:
@@ -108,7 +108,7 @@ def seed_world(store: Store, year: Year) -> None:
     Raises:
         StoreError: the store cannot be written.
     """
-    Notebook(store).write("names", "all", dict(year.names))
+    KeyValueStore(store).write("names", "all", dict(year.names))
     lives, sizes = [], []
     for project in year.projects:
         for branch in project.branches:

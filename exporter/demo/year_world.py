@@ -103,8 +103,8 @@ def draw_orgs(count: int, start: int, change: int) -> list[Org]:
     """Launch and Scale in turn; the last organisation goes from Launch to Scale at ``change``, in mid-month."""
     plans = [((start, "scale_v3" if number % 2 else "launch_v3"),) for number in range(count - 1)]
     return [
-        Org(f"org-year-{number}", f"Organisation {number}", each)
-        for number, each in enumerate([*plans, ((start, "launch_v3"), (change, "scale_v3"))], 1)
+        Org(f"org-year-{number}", f"Organisation {number}", row)
+        for number, row in enumerate([*plans, ((start, "launch_v3"), (change, "scale_v3"))], 1)
     ]
 
 

@@ -163,7 +163,7 @@ class _Scale:
     def __init__(self, most: float, top: float, ground: float) -> None:
         rough = max(most, 0.01) / 4
         power = 10.0 ** floor(log10(rough))
-        self.step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= rough)
+        self.step = next(power * literal for literal in (1, 2, 2.5, 5, 10) if power * literal >= rough)
         self.most = self.step * ceil(max(most, 0.01) / self.step - 1e-9)
         self.top, self.ground = top, ground
 

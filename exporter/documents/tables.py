@@ -165,7 +165,7 @@ def exact_rows(table: Table) -> list[list[str]]:
         for column, cell in zip(table.columns, row, strict=True):
             if column.kind is Kind.CHANGE:
                 known = [row[table.at(key)] for key in column.of]
-                later, earlier = (Fraction(each) if isinstance(each, (int, Fraction)) else None for each in known)
+                later, earlier = (Fraction(name) if isinstance(name, (int, Fraction)) else None for name in known)
                 change = (later or Fraction()) - (earlier or Fraction())
                 cells.append("" if later is None and earlier is None else decimal_text(change))
             else:

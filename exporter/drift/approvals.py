@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from collectors.postgres.database.fingerprint import Fingerprint
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.settings import Settings
 
 
@@ -36,12 +36,12 @@ class Approvals:
         self._held: dict[Path, tuple[tuple[int, int], Approval]] = {}
         self.problems: dict[Path, str] = {}
 
-    def all(self) -> dict[PrintKey, Approval]:
+    def all(self) -> dict[DatabaseRef, Approval]:
         """Every approval by database; files that did not change are not read again."""
-        found: dict[PrintKey, Approval] = {}
+        found: dict[DatabaseRef, Approval] = {}
         self.problems = {}
         for path in sorted(self._folder.glob("*/*/*.json")):
-            key = PrintKey(path.parent.parent.name, path.parent.name, unquote(path.stem))
+            key = DatabaseRef(path.parent.parent.name, path.parent.name, unquote(path.stem))
             try:
                 stat = path.stat()
                 mark = (stat.st_mtime_ns, stat.st_size)
@@ -53,7 +53,7 @@ class Approvals:
                 self.problems[path] = f"{type(problem).__name__}: not an approval; approve again"
         return found
 
-    def read(self, key: PrintKey) -> Fingerprint | None:
+    def read(self, key: DatabaseRef) -> Fingerprint | None:
         """The approved fingerprint of one database; None without one."""
         try:
             tree = json.loads(self.path(key).read_text("utf-8"))
@@ -61,7 +61,7 @@ class Approvals:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def write(self, key: PrintKey, found: Fingerprint, *, by: str, reason: str, at: float) -> Path:
+    def write(self, key: DatabaseRef, found: Fingerprint, *, by: str, reason: str, at: float) -> Path:
         """Approve; answers the file. A reader meets the old or the new one, never a half.
 
         Raises:
@@ -80,7 +80,7 @@ class Approvals:
         Path(name).replace(path)
         return path
 
-    def path(self, key: PrintKey) -> Path:
+    def path(self, key: DatabaseRef) -> Path:
         """Where the approval of one database is."""
         return self._folder / key.project_id / key.branch_id / f"{quote(key.datname, safe='')}.json"
 

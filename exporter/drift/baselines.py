@@ -9,7 +9,7 @@ from pathlib import Path
 from collectors.neon.models import Branch, Project
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals
-from exporter.drift.fingerprint_store import Held, PrintKey, Prints
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 
@@ -23,7 +23,7 @@ class Baseline:
     name: str = ""
     """What a person calls it: the branch, the file, who approved."""
     digest: str = ""
-    key: PrintKey | None = None
+    key: DatabaseRef | None = None
     path: Path | None = None
     why: str = ""
 
@@ -54,19 +54,19 @@ class GitFiles:
 class Baselines:
     """Answers what a database is measured by."""
 
-    def __init__(self, settings: DriftSettings, prints: Prints, approvals: Approvals) -> None:
+    def __init__(self, settings: DriftSettings, fingerprints: FingerprintStore, approvals: Approvals) -> None:
         self._settings = settings
-        self._prints = prints
+        self._fingerprints = fingerprints
         self._approvals = approvals
         self._git = GitFiles()
 
     def of(
         self,
-        key: PrintKey,
+        key: DatabaseRef,
         project: Project,
         branches: Mapping[str, Branch],
-        held: Mapping[PrintKey, Held],
-        approvals: Mapping[PrintKey, Approval],
+        held: Mapping[DatabaseRef, FingerprintSummary],
+        approvals: Mapping[DatabaseRef, Approval],
     ) -> Baseline:
         """The baseline of one database; ``branches`` are those of its project, by id."""
         branch = branches[key.branch_id]
@@ -79,7 +79,7 @@ class Baselines:
             return _approved(key, approvals.get(key))
         if policy.startswith("branch:"):
             wanted = policy.removeprefix("branch:")
-            other = next((each for each in branches.values() if matches(wanted, each.id, each.name)), None)
+            other = next((entry for entry in branches.values() if matches(wanted, entry.id, entry.name)), None)
             return _branch("branch", wanted, other, key, held)
         return _branch("parent", branch.parent_id, branches.get(branch.parent_id), key, held)
 
@@ -92,9 +92,9 @@ class Baselines:
             return None
         if baseline.policy == "approved":
             return self._approvals.read(baseline.key)
-        return self._prints.read(baseline.key)
+        return self._fingerprints.read(baseline.key)
 
-    def _policy(self, key: PrintKey, project: Project, branch: Branch) -> str:
+    def _policy(self, key: DatabaseRef, project: Project, branch: Branch) -> str:
         for rule in self._settings.baselines:
             if (
                 matches(rule.project, project.id, project.name)
@@ -104,7 +104,7 @@ class Baselines:
                 return rule.baseline
         return "default"
 
-    def _file(self, path: Path, key: PrintKey) -> Baseline:
+    def _file(self, path: Path, key: DatabaseRef) -> Baseline:
         path = Path(str(path).replace("{database}", key.datname))
         found = self._git.read(path)
         if isinstance(found, str):
@@ -112,13 +112,15 @@ class Baselines:
         return Baseline("git", path.name, found.digest, path=path)
 
 
-def _approved(key: PrintKey, approval: Approval | None) -> Baseline:
+def _approved(key: DatabaseRef, approval: Approval | None) -> Baseline:
     if approval is None:
         return Baseline("approved", why="nobody has approved it yet: `neonmeter drift approve`")
     return Baseline("approved", approval.by, approval.digest, key)
 
 
-def _branch(policy: str, name: str, other: Branch | None, key: PrintKey, held: Mapping[PrintKey, Held]) -> Baseline:
+def _branch(
+    policy: str, name: str, other: Branch | None, key: DatabaseRef, held: Mapping[DatabaseRef, FingerprintSummary]
+) -> Baseline:
     if other is None:
         return Baseline(policy, name, why=f"the project has no branch {name}" if name else "it has no parent")
     there = key._replace(branch_id=other.id)

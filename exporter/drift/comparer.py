@@ -10,7 +10,7 @@ from collectors.neon.models import Branch, Project
 from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.baselines import Baseline, Baselines
 from exporter.drift.domain.compare import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
-from exporter.drift.fingerprint_store import Held, PrintKey, Prints
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.tenants import tenant_schemas
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
@@ -18,7 +18,7 @@ from exporter.tenancy.domain.rules import TenantRules
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BranchContext:
     """A branch, its project, and all branches of it by id."""
 
     project: Project
@@ -34,30 +34,32 @@ class Place:
 class Comparer:
     """Compares by the settings. Reads bodies from the store: call it off the event loop."""
 
-    def __init__(self, settings: DriftSettings, prints: Prints, approvals: Approvals, rules: TenantRules) -> None:
+    def __init__(
+        self, settings: DriftSettings, fingerprints: FingerprintStore, approvals: Approvals, rules: TenantRules
+    ) -> None:
         self._settings = settings
-        self._prints = prints
+        self._fingerprints = fingerprints
         self._approvals = approvals
         self._rules = rules
-        self._baselines = Baselines(settings, prints, approvals)
+        self._baselines = Baselines(settings, fingerprints, approvals)
         self.ignore = rules_of_settings(settings)
 
-    def approvals(self) -> dict[PrintKey, Approval]:
+    def approvals(self) -> dict[DatabaseRef, Approval]:
         """Everything that was approved, as the files are now."""
         return self._approvals.all()
 
     def baseline(
         self,
-        key: PrintKey,
-        place: Place,
-        held: Mapping[PrintKey, Held],
-        approvals: Mapping[PrintKey, Approval],
+        key: DatabaseRef,
+        place: BranchContext,
+        held: Mapping[DatabaseRef, FingerprintSummary],
+        approvals: Mapping[DatabaseRef, Approval],
     ) -> Baseline:
         """What a database is measured by."""
         return self._baselines.of(key, place.project, place.branches, held, approvals)
 
     def compare(
-        self, key: PrintKey, held: Held, baseline: Baseline, place: Place, now: float
+        self, key: DatabaseRef, held: FingerprintSummary, baseline: Baseline, place: BranchContext, now: float
     ) -> tuple[Drift, TenantDrift | None]:
         """The database against its baseline; its tenants against each other, when there are two at least."""
         current = None
@@ -66,7 +68,7 @@ class Comparer:
         elif not baseline.digest:
             drift = Drift(comparable=False, why=baseline.why)
         else:
-            current, other = self._prints.read(key), self._baselines.fingerprint(baseline)
+            current, other = self._fingerprints.read(key), self._baselines.fingerprint(baseline)
             if current is None or other is None:
                 drift = Drift(comparable=False, why="a fingerprint is gone from the store")
             else:
@@ -74,33 +76,34 @@ class Comparer:
         schemas = tenant_schemas(self._rules, place.project, place.branch, key.datname, held.digests)
         if len(schemas) < 2:
             return drift, None
-        current = current or self._prints.read(key)
+        current = current or self._fingerprints.read(key)
         if current is None:
             return drift, None
         template = self._template(key, place.project)
         return drift, compare_tenants(current, schemas, template=template, ignore=self.ignore, now=now)
 
-    def _template(self, key: PrintKey, project: Project) -> str | None:
-        for each in self._settings.templates:
-            if matches(each.project, project.id, project.name) and matches(each.database, key.datname):
-                return each.schema_
+    def _template(self, key: DatabaseRef, project: Project) -> str | None:
+        for template in self._settings.templates:
+            if matches(template.project, project.id, project.name) and matches(template.database, key.datname):
+                return template.schema_
         return None
 
 
 def rules_of_settings(settings: DriftSettings) -> tuple[IgnoreRule, ...]:
     """What ``drift.ignore`` says."""
     return tuple(
-        IgnoreRule(each.reason, each.kind, each.schema_, each.identity, each.expires_at) for each in settings.ignore
+        IgnoreRule(ignore.reason, ignore.kind, ignore.schema_, ignore.identity, ignore.expires_at)
+        for ignore in settings.ignore
     )
 
 
-def places(inventory: Inventory) -> dict[tuple[str, str], Place]:
+def places(inventory: Inventory) -> dict[tuple[str, str], BranchContext]:
     """Every branch by (project id, branch id)."""
     by_project: dict[str, dict[str, Branch]] = {}
     for branch in inventory.branches.values():
         by_project.setdefault(branch.project_id, {})[branch.id] = branch
     return {
-        (project_id, branch_id): Place(inventory.projects[project_id], branch, branches)
+        (project_id, branch_id): BranchContext(inventory.projects[project_id], branch, branches)
         for project_id, branches in by_project.items()
         if project_id in inventory.projects
         for branch_id, branch in branches.items()

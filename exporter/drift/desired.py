@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from collectors.neon.models import Branch, Endpoint, Project
 from collectors.postgres.cluster.settings import Setting, canonical
-from exporter.drift.domain.desired import ENDPOINT, PROJECT, Wanted
+from exporter.drift.domain.desired import ENDPOINT, PROJECT, DesiredValue
 from exporter.settings.dsn import matches
 
 _CLOSED = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -78,7 +78,7 @@ class Desired:
         """Every Postgres setting that some rule names: to be read although it was not changed."""
         return tuple(sorted({name for rule in self.rules for name in rule.settings}))
 
-    def of(self, project: Project, branch: Branch, settings: Mapping[str, Setting]) -> Wanted:
+    def of(self, project: Project, branch: Branch, settings: Mapping[str, Setting]) -> DesiredValue:
         """What one branch should be; ``settings`` are the server's, for their units.
 
         Raises:
@@ -98,7 +98,7 @@ class Desired:
             platform |= _platform(rule)
             extensions |= rule.extensions
             roles |= rule.roles
-        return Wanted(wanted, platform, extensions, roles)
+        return DesiredValue(wanted, platform, extensions, roles)
 
 
 def platform_of(project: Project, endpoint: Endpoint | None) -> dict[tuple[str, str], str]:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from collectors.neon.inventory import Inventory
 from exporter.drift.baselines import Baseline
-from exporter.drift.comparer import Place, places
+from exporter.drift.comparer import BranchContext, places
 from exporter.drift.domain.compare import Drift, TenantDrift
-from exporter.drift.fingerprint_store import Held, PrintKey
-from exporter.drift.names import Ids
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintSummary
+from exporter.drift.names import BranchKey
 from exporter.drift.settings_drift import Found
-from exporter.drift.workspace import Desk
+from exporter.drift.workspace import DriftWorkspace
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class DatabaseDrift:
     """One database: what it was measured by, and how it differs. Times in unix seconds."""
 
-    key: PrintKey
-    place: Place
-    held: Held
+    key: DatabaseRef
+    place: BranchContext
+    held: FingerprintSummary
     baseline: Baseline
     drift: Drift
     tenants: TenantDrift | None
@@ -29,28 +29,32 @@ class Judged:
     """Since when the agent has seen it differ; None: it does not, or the agent has not looked yet."""
 
 
-def judge(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None) -> Iterator[Judged]:
+def judge(
+    workspace: DriftWorkspace, inventory: Inventory, now: float, only: BranchKey | None = None
+) -> Iterator[DatabaseDrift]:
     """All databases of branches that exist, by name; or those of one branch."""
     known = places(inventory)
-    there = {key: each for key, each in desk.held.items() if key[:2] in known}
-    for key in sorted(there, key=lambda each: (known[each[0], each[1]].name, each.datname)):
+    there = {key: summary for key, summary in workspace.held.items() if key[:2] in known}
+    for key in sorted(there, key=lambda entry: (known[entry[0], entry[1]].name, entry.datname)):
         if only is not None and key[:2] != only:
             continue
         place = known[key.project_id, key.branch_id]
-        baseline = desk.comparer.baseline(key, place, there, desk.approved)
-        drift, tenants = desk.comparer.compare(key, there[key], baseline, place, now)
-        since = desk.since.get(key)
+        baseline = workspace.comparer.baseline(key, place, there, workspace.approved)
+        drift, tenants = workspace.comparer.compare(key, there[key], baseline, place, now)
+        since = workspace.since.get(key)
         began = since[1] if since is not None and since[0] == baseline.policy and drift.changes else None
-        yield Judged(key, place, there[key], baseline, drift, tenants, began)
+        yield DatabaseDrift(key, place, there[key], baseline, drift, tenants, began)
 
 
-def judge_settings(desk: Desk, inventory: Inventory, now: float, only: Ids | None = None) -> dict[str, Found]:
+def judge_settings(
+    workspace: DriftWorkspace, inventory: Inventory, now: float, only: BranchKey | None = None
+) -> dict[str, Found]:
     """Settings of every branch that is held against anything, by ``project/branch``."""
     known = places(inventory)
-    found = desk.judge.judge(known, inventory, desk.settings, desk.held, now)
-    return dict(sorted((known[ids].name, each) for ids, each in found.items() if only in (None, ids)))
+    found = workspace.judge.judge(known, inventory, workspace.settings, workspace.held, now)
+    return dict(sorted((known[ids].name, mapping) for ids, mapping in found.items() if only in (None, ids)))
 
 
-def names_of_places(inventory: Inventory) -> dict[str, Ids]:
+def names_of_places(inventory: Inventory) -> dict[str, BranchKey]:
     """Every branch that exists, by ``project/branch``."""
     return {place.name: ids for ids, place in places(inventory).items()}

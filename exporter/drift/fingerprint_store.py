@@ -39,7 +39,7 @@ DRIFT_SCHEMA: tuple[str, ...] = (
 """The room ``drift`` of the store."""
 
 
-class PrintKey(NamedTuple):
+class DatabaseRef(NamedTuple):
     """One database of one branch."""
 
     project_id: str
@@ -48,7 +48,7 @@ class PrintKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class FingerprintSummary:
     """What is kept in memory of a fingerprint."""
 
     pg_major: int
@@ -60,19 +60,19 @@ class Held:
     """Version by name."""
 
 
-class Prints:
+class FingerprintStore:
     """Fingerprints, and since when there is drift, in the agent's store (room ``drift``)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def held(self) -> dict[PrintKey, Held]:
+    def held(self) -> dict[DatabaseRef, FingerprintSummary]:
         """Everything that is known, without bodies' objects. Reads every body once: for the start."""
         with self._store.snapshot() as cursor:
             rows = cursor.execute("SELECT project_id, branch_id, datname, taken_at, body FROM drift_print").fetchall()
-        return {PrintKey(*row[:3]): held_of(_unpacked(row[4], row[3])) for row in rows}
+        return {DatabaseRef(*row[:3]): held_of(_unpacked(row[4], row[3])) for row in rows}
 
-    def read(self, key: PrintKey) -> Fingerprint | None:
+    def read(self, key: DatabaseRef) -> Fingerprint | None:
         """The last fingerprint of one database.
 
         Raises:
@@ -83,7 +83,7 @@ class Prints:
             row = cursor.execute(query, key).fetchone()
         return None if row is None else _unpacked(*row)
 
-    def write(self, key: PrintKey, found: Fingerprint) -> Held:
+    def write(self, key: DatabaseRef, found: Fingerprint) -> FingerprintSummary:
         """Replace the last fingerprint; of an unchanged one only the time is written."""
         with self._store.transaction() as cursor:
             query = "SELECT digest FROM drift_print WHERE (project_id, branch_id, datname) = (?, ?, ?)"
@@ -109,13 +109,13 @@ class Prints:
                 gone = [row for row in rows if tuple(row) not in branches]
                 cursor.executemany(f"DELETE FROM {table} WHERE (project_id, branch_id) = (?, ?)", gone)
 
-    def since(self) -> dict[PrintKey, tuple[str, float]]:
+    def since(self) -> dict[DatabaseRef, tuple[str, float]]:
         """Against which baseline, and since when, each database has drifted."""
         with self._store.snapshot() as cursor:
             rows = cursor.execute("SELECT project_id, branch_id, datname, baseline, since FROM drift_since").fetchall()
-        return {PrintKey(*row[:3]): (row[3], row[4]) for row in rows}
+        return {DatabaseRef(*row[:3]): (row[3], row[4]) for row in rows}
 
-    def mark(self, key: PrintKey, baseline: str, since: float | None) -> None:
+    def mark(self, key: DatabaseRef, baseline: str, since: float | None) -> None:
         """Remember since when it has drifted; None: it has not."""
         with self._store.transaction() as cursor:
             cursor.execute("DELETE FROM drift_since WHERE (project_id, branch_id, datname) = (?, ?, ?)", key)
@@ -123,14 +123,14 @@ class Prints:
                 cursor.execute("INSERT INTO drift_since VALUES (?, ?, ?, ?, ?)", (*key, baseline, since))
 
 
-def held_of(found: Fingerprint) -> Held:
+def held_of(found: Fingerprint) -> FingerprintSummary:
     """What memory keeps of it."""
     extensions = {
-        key.identity: each.definition.partition(" in ")[0]
-        for key, each in found.objects.items()
+        key.identity: row.definition.partition(" in ")[0]
+        for key, row in found.objects.items()
         if key.kind == "extension"
     }
-    return Held(found.pg_major, found.digest, found.taken_at, found.digests(), extensions)
+    return FingerprintSummary(found.pg_major, found.digest, found.taken_at, found.digests(), extensions)
 
 
 def _packed(found: Fingerprint) -> bytes:

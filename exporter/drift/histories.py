@@ -11,14 +11,14 @@ from collectors.neon.models import Project
 from collectors.postgres.database.migrations import History, majority
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
-from exporter.drift.domain.migrations import Manifest, Standing, behind, divergence, standing
-from exporter.drift.fingerprint_store import PrintKey
-from exporter.drift.history_store import KeptHistories
+from exporter.drift.domain.migrations import Manifest, MigrationState, behind, divergence, standing
+from exporter.drift.fingerprint_store import DatabaseRef
+from exporter.drift.history_store import StoredHistories
 from exporter.drift.manifests import ManifestError
 from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 
-Known = Mapping[PrintKey, KeptHistories]
+Known = Mapping[DatabaseRef, StoredHistories]
 
 
 class HasBaseline(Protocol):
@@ -36,10 +36,10 @@ class Histories:
         self._manifests: dict[int, Manifest | str] = {}
 
     def fill(
-        self, families: Families, findings: Mapping[PrintKey, HasBaseline], known: Known, project: Project
-    ) -> dict[PrintKey, object]:
+        self, families: Families, findings: Mapping[DatabaseRef, HasBaseline], known: Known, project: Project
+    ) -> dict[DatabaseRef, object]:
         """Compare each tool's usual history of each database."""
-        told: dict[PrintKey, object] = {}
+        told: dict[DatabaseRef, object] = {}
         for key, found in findings.items():
             if key not in known:
                 continue
@@ -63,7 +63,7 @@ class Histories:
     ) -> dict[str, object]:
         usual = usual_among(histories)
         told: dict[str, object] = {"histories": len(histories)}
-        unreadable = [each.schema for each in histories if each.status is not Status.OK]
+        unreadable = [history.schema for history in histories if history.status is not Status.OK]
         if unreadable:
             told["unreadable_schemas"] = unreadable
         if usual is None:
@@ -75,7 +75,7 @@ class Histories:
             families.set(metrics.DIVERGENCE, (*labels, "ahead"), len(differs.ahead))
             told |= {"behind": differs.behind, "ahead": differs.ahead, "changed": differs.changed}
         where = self._standing(*labels, project, usual)
-        if isinstance(where, Standing):
+        if isinstance(where, MigrationState):
             families.set(metrics.PENDING, labels, len(where.pending))
             families.set(metrics.MISMATCHED, labels, len(where.mismatched))
             families.set(metrics.OUT_OF_ORDER, labels, len(where.out_of_order))
@@ -85,21 +85,23 @@ class Histories:
         elif where:
             told["manifest_error"] = where
         if len(histories) > 1:
-            late = behind(usual.migrations, {each.schema: each.migrations for each in histories if _read(each)})
-            lacking = {name: each.behind for name, each in late.items() if each.behind}
+            late = behind(
+                usual.migrations, {history.schema: history.migrations for history in histories if _read(history)}
+            )
+            lacking = {name: entry.behind for name, entry in late.items() if entry.behind}
             families.set(metrics.TENANTS_BEHIND, labels, len(lacking))
             told["schemas_behind"] = {name: list(ids) for name, ids in list(lacking.items())[:100]}
         return told
 
-    def _standing(self, datname: str, tool: str, project: Project, usual: History) -> Standing | str | None:
-        for place, each in enumerate(self._settings.manifests):
-            if each.tool != tool or not matches(each.database, datname):
+    def _standing(self, datname: str, tool: str, project: Project, usual: History) -> MigrationState | str | None:
+        for place, manifest in enumerate(self._settings.manifests):
+            if manifest.tool != tool or not matches(manifest.database, datname):
                 continue
-            if not matches(each.project, project.id, project.name):
+            if not matches(manifest.project, project.id, project.name):
                 continue
             if place not in self._manifests:
                 try:
-                    self._manifests[place] = manifests.read(tool, each.path)
+                    self._manifests[place] = manifests.read(tool, manifest.path)
                 except ManifestError as problem:
                     self._manifests[place] = str(problem)
             found = self._manifests[place]
@@ -117,14 +119,14 @@ def by_tool(histories: Iterable[History]) -> dict[str, list[History]]:
 
 def usual_among(histories: Iterable[History]) -> History | None:
     """The history that most schemas share; None when none could be read."""
-    readable = [each for each in histories if _read(each)]
+    readable = [history for history in histories if _read(history)]
     most = majority(readable)
-    return next((each for each in readable if each.digest == most), None)
+    return next((history for history in readable if history.digest == most), None)
 
 
-def usual_of(other: KeptHistories | None, tool: str) -> History | None:
+def usual_of(other: StoredHistories | None, tool: str) -> History | None:
     """The same of another database."""
-    return usual_among(each for each in other.facts.histories if each.tool == tool) if other else None
+    return usual_among(history for history in other.facts.histories if history.tool == tool) if other else None
 
 
 def _read(history: History) -> bool:

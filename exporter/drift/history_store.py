@@ -12,7 +12,7 @@ from typing import Any
 
 from collectors.base import Status
 from collectors.postgres.database.migrations import History, Lock, Migration, MigrationFacts
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.storage.store import Store
 
 KEEPS_NO_RECORD = frozenset({"liquibase", "typeorm", "django", "rails", "knex", "drizzle", "atlas"})
@@ -22,7 +22,7 @@ Vanished = Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
-class KeptHistories:
+class StoredHistories:
     """What one database told last. ``taken_at`` in unix seconds."""
 
     facts: MigrationFacts
@@ -30,32 +30,32 @@ class KeptHistories:
     vanished: Vanished = field(default_factory=dict)
 
 
-def onto(before: KeptHistories | None, facts: MigrationFacts, taken_at: float) -> KeptHistories:
+def onto(before: StoredHistories | None, facts: MigrationFacts, taken_at: float) -> StoredHistories:
     """The histories now, and how many migrations have vanished since we look."""
     if before is None:
-        return KeptHistories(facts, taken_at)
+        return StoredHistories(facts, taken_at)
     vanished = dict(before.vanished)
-    known = {(each.tool, each.schema): each for each in before.facts.histories}
+    known = {(entry.tool, entry.schema): entry for entry in before.facts.histories}
     for history in facts.histories:
         place = (history.tool, history.schema)
         last = known.get(place)
         if last is None or history.tool not in KEEPS_NO_RECORD:
             continue
         if history.status is Status.OK and last.status is Status.OK:
-            applied = {each.id for each in last.migrations if each.state == "applied"}
-            gone = applied - {each.id for each in history.migrations}
+            applied = {migration.id for migration in last.migrations if migration.state == "applied"}
+            gone = applied - {migration.id for migration in history.migrations}
             if gone:
                 vanished[place] = vanished.get(place, 0) + len(gone)
-    return KeptHistories(facts, taken_at, vanished)
+    return StoredHistories(facts, taken_at, vanished)
 
 
-class HistoryBook:
+class HistoryStore:
     """Histories in the agent's store (room ``drift``)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def all(self) -> dict[PrintKey, KeptHistories]:
+    def all(self) -> dict[DatabaseRef, StoredHistories]:
         """Everything that is known.
 
         Raises:
@@ -63,9 +63,9 @@ class HistoryBook:
         """
         with self._store.snapshot() as cursor:
             rows = cursor.execute("SELECT project_id, branch_id, datname, taken_at, body FROM drift_history").fetchall()
-        return {PrintKey(*row[:3]): _kept(row[2], row[3], json.loads(row[4])) for row in rows}
+        return {DatabaseRef(*row[:3]): _kept(row[2], row[3], json.loads(row[4])) for row in rows}
 
-    def write(self, key: PrintKey, kept: KeptHistories) -> None:
+    def write(self, key: DatabaseRef, kept: StoredHistories) -> None:
         """Replace what is known of one database.
 
         Raises:
@@ -75,32 +75,32 @@ class HistoryBook:
         with self._store.transaction() as cursor:
             cursor.execute("INSERT OR REPLACE INTO drift_history VALUES (?, ?, ?, ?, ?)", (*key, kept.taken_at, body))
 
-    def forget(self, key: PrintKey) -> None:
+    def forget(self, key: DatabaseRef) -> None:
         """Drop what is known of a database that is gone."""
         with self._store.transaction() as cursor:
             cursor.execute("DELETE FROM drift_history WHERE (project_id, branch_id, datname) = (?, ?, ?)", key)
 
 
-def _body(kept: KeptHistories) -> dict[str, object]:
+def _body(kept: StoredHistories) -> dict[str, object]:
     """Histories that are alike share their rows: a thousand tenants have one list, not a thousand."""
-    rows = {f"{each.tool}/{each.digest}": each.migrations for each in kept.facts.histories}
+    rows = {f"{history.tool}/{history.digest}": history.migrations for history in kept.facts.histories}
     return {
         "rows": rows,
         "histories": [
-            [each.tool, each.schema, each.table, each.digest, each.rolled_back, each.status.value]
-            for each in kept.facts.histories
+            [history.tool, history.schema, history.table, history.digest, history.rolled_back, history.status.value]
+            for history in kept.facts.histories
         ],
-        "locks": [[each.tool, each.schema, each.seconds, each.by] for each in kept.facts.locks],
+        "locks": [[lock.tool, lock.schema, lock.seconds, lock.by] for lock in kept.facts.locks],
         "vanished": [[*place, count] for place, count in kept.vanished.items()],
     }
 
 
-def _kept(datname: str, taken_at: float, body: Mapping[str, Any]) -> KeptHistories:
-    rows = {name: tuple(Migration(*row) for row in each) for name, each in body["rows"].items()}
+def _kept(datname: str, taken_at: float, body: Mapping[str, Any]) -> StoredHistories:
+    rows = {name: tuple(Migration(*row) for row in entry) for name, entry in body["rows"].items()}
     histories = tuple(
         History(tool, schema, table, rows.get(f"{tool}/{digest}", ()), digest, int(rolled_back), Status(status))
         for tool, schema, table, digest, rolled_back, status in body["histories"]
     )
-    locks = tuple(Lock(*each) for each in body["locks"])
+    locks = tuple(Lock(*entry) for entry in body["locks"])
     vanished = {(tool, schema): int(count) for tool, schema, count in body["vanished"]}
-    return KeptHistories(MigrationFacts(datname, histories, locks), taken_at, vanished)
+    return StoredHistories(MigrationFacts(datname, histories, locks), taken_at, vanished)

@@ -60,7 +60,7 @@ def _flyway(path: Path) -> Iterator[Expected]:
             name = version or "R__" + match["description"].replace("_", " ")
             parts = tuple(int(part) for part in version.split(".") if part) if version else ()
             found.append((not version, parts, Expected(name, _flyway_checksum(file), repeatable=not version)))
-    yield from (each for _, _, each in sorted(found, key=lambda entry: (entry[0], entry[1], entry[2].id)))
+    yield from (expected for _, _, expected in sorted(found, key=lambda entry: (entry[0], entry[1], entry[2].id)))
 
 
 def _flyway_checksum(file: Path) -> str:
@@ -93,7 +93,7 @@ def _alembic(path: Path) -> Iterator[Expected]:
         revision, down = known.get("revision"), known.get("down_revision")
         if isinstance(revision, str):
             above = (down,) if isinstance(down, str) else tuple(down) if isinstance(down, list | tuple) else ()
-            parents[revision] = tuple(str(each) for each in above)
+            parents[revision] = tuple(str(entry) for entry in above)
     ancestors = ancestry(parents)
     for revision in sorted(parents, key=lambda name: (len(ancestors[name]), name)):
         yield Expected(revision, ancestors=ancestors[revision])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 
-Ids = tuple[str, str]
+BranchKey = tuple[str, str]
 """Project id, branch id."""
 
 
@@ -15,7 +15,7 @@ class NoSuchBranchError(Exception):
     """One line: what was asked for, and what there is."""
 
 
-def resolve(text: str, known: Mapping[str, Ids]) -> Ids:
+def resolve(text: str, known: Mapping[str, BranchKey]) -> BranchKey:
     """The ids of a branch; ``known`` is by ``project/branch``. A branch's own name or id will do while it is unique.
 
     Raises:
@@ -36,6 +36,6 @@ def resolve(text: str, known: Mapping[str, Ids]) -> Ids:
     raise NoSuchBranchError(f"there is no branch {text!r}; {hint or 'nothing has been read yet: `neonmeter run`'}")
 
 
-def of_store(names: Mapping[str, str], keys: Mapping[PrintKey, object]) -> dict[str, Ids]:
+def of_store(names: Mapping[str, str], keys: Mapping[DatabaseRef, object]) -> dict[str, BranchKey]:
     """Every branch that was ever read, by the names that the inventory last had."""
     return {f"{names.get(key[0], key[0])}/{names.get(key[1], key[1])}": (key[0], key[1]) for key in keys}

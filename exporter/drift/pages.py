@@ -25,7 +25,7 @@ def drift_as_dict(drift: Drift) -> dict[str, object]:
         **({"why": drift.why} if drift.why else {}),
         "drifted": bool(drift.changes),
         "ignored": drift.ignored,
-        "changes": [change_as_dict(each) for each in drift.changes],
+        "changes": [change_as_dict(change) for change in drift.changes],
     }
 
 
@@ -35,7 +35,7 @@ def tenants_as_dict(found: TenantDrift) -> dict[str, object]:
         "reference_schema": found.reference,
         "by_majority": found.by_majority,
         "alike": found.alike,
-        "deviating": {tenant: [change_as_dict(each) for each in part] for tenant, part in found.deviating.items()},
+        "deviating": {tenant: [change_as_dict(row) for row in part] for tenant, part in found.deviating.items()},
     }
 
 
@@ -79,7 +79,7 @@ def markdown(title: str, drift: Drift, *, most: int = MOST_LINES) -> str:
 
 def verdict(drift: Drift) -> Iterator[str]:
     """One line of counts."""
-    counts = {change: sum(each.change == change for each in drift.changes) for change in SIGNS}
+    counts = {change: sum(row.change == change for row in drift.changes) for change in SIGNS}
     told = ", ".join(f"{count} {change}" for change, count in counts.items() if count)
     yield f"**{len(drift.changes)} difference{'s' * (len(drift.changes) != 1)}**: {told}" + (
         f"; {drift.ignored} more are ignored by rule." if drift.ignored else "."
@@ -90,9 +90,9 @@ def table(changes: Sequence[Change], most: int = MOST_LINES) -> Iterator[str]:
     """The objects, at most so many, as a Markdown table."""
     yield "| | kind | object | baseline | here |"
     yield "|---|---|---|---|---|"
-    for each in changes[:most]:
-        was, now = (_code(readable(each.kind, side)) for side in (each.was, each.now))
-        yield f"| {SIGNS[each.change]} | {each.kind} | `{each.name}` | {was} | {now} |"
+    for change in changes[:most]:
+        was, now = (_code(readable(change.kind, side)) for side in (change.was, change.now))
+        yield f"| {SIGNS[change.change]} | {change.kind} | `{change.name}` | {was} | {now} |"
     if len(changes) > most:
         yield f"| | | and {len(changes) - most} more | | |"
 
@@ -150,8 +150,8 @@ def settings_markdown(found: Mapping[str, SettingsDrift]) -> str:
 def words(changes: Iterable[Change], most: int) -> Iterator[str]:
     """Changes in a few words each."""
     every = list(changes)
-    for each in every[:most]:
-        yield f"{each.kind} `{each.identity or each.schema}` {each.change}"
+    for entry in every[:most]:
+        yield f"{entry.kind} `{entry.identity or entry.schema}` {entry.change}"
     if len(every) > most:
         yield f"and {len(every) - most} more"
 

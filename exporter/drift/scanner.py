@@ -14,10 +14,10 @@ from collectors.postgres.database import fingerprint, migrations
 from collectors.postgres.database.fingerprint import FingerprintCollector, FingerprintDelta
 from collectors.postgres.database.migrations import MigrationFacts, MigrationsCollector, families_of
 from exporter.core.state import State
-from exporter.drift.fingerprint_store import Held, PrintKey, Prints
-from exporter.drift.history_store import HistoryBook, KeptHistories, onto
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
+from exporter.drift.history_store import HistoryStore, StoredHistories, onto
 from exporter.sampling.computes import Compute
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 INTERVAL = 3600.0
 _log = logging.getLogger("neonmeter.drift")
@@ -40,31 +40,31 @@ OwnRoles = Callable[[Compute, str], Mapping[str, str]]
 """Answers, for a compute and a database, the role of each tenant's schema."""
 
 
-class DriftRider:
+class DriftScanner:
     """A rider (`collecting.riders`); what it learns is read by `drift.service`."""
 
     def __init__(
         self,
-        prints: Prints,
-        disk: Disk,
+        fingerprints: FingerprintStore,
+        disk: WriterThread,
         state: State,
         *,
-        book: HistoryBook,
+        book: HistoryStore,
         own_roles: OwnRoles = lambda compute, datname: {},  # noqa: ARG005
         column_order: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._prints = prints
+        self._fingerprints = fingerprints
         self._disk = disk
         self._state = state
         self._book = book
         self._own_roles = own_roles
         self._column_order = column_order
         self._clock = clock
-        self.held: dict[PrintKey, Held] | None = None
-        self.scans: dict[PrintKey, Scan] = {}
-        self.histories: dict[PrintKey, KeptHistories] = {}
-        self.moved: set[PrintKey] = set()
+        self.held: dict[DatabaseRef, FingerprintSummary] | None = None
+        self.scans: dict[DatabaseRef, Scan] = {}
+        self.histories: dict[DatabaseRef, StoredHistories] = {}
+        self.moved: set[DatabaseRef] = set()
         """Databases about which something is new since the service last looked."""
 
     async def recall(self, compute: Compute) -> None:
@@ -72,11 +72,11 @@ class DriftRider:
         del compute
         await self.load()
 
-    async def load(self) -> dict[PrintKey, Held]:
+    async def load(self) -> dict[DatabaseRef, FingerprintSummary]:
         """What is known of all databases."""
         if self.held is None:
             self.histories = await self._disk.run(self._book.all)
-            self.held = await self._disk.run(self._prints.held)
+            self.held = await self._disk.run(self._fingerprints.held)
             self.moved.update(self.held)
         return self.held
 
@@ -99,9 +99,9 @@ class DriftRider:
         if reading is not None and isinstance(reading.facts, FingerprintDelta):
             delta = reading.facts
             known = held.get(key)
-            before = await self._disk.run(lambda: self._prints.read(key)) if known else None
+            before = await self._disk.run(lambda: self._fingerprints.read(key)) if known else None
             found = delta.onto(before)
-            held[key] = await self._disk.run(lambda: self._prints.write(key, found))
+            held[key] = await self._disk.run(lambda: self._fingerprints.write(key, found))
             self._note(key, Status.OK, "", delta.seconds)
             if known is None or known.digest != found.digest:
                 self.moved.add(key)
@@ -136,7 +136,7 @@ class DriftRider:
         told = Observation(migrations.NAME, compute.target, status, self._clock(), seconds, whole, count, error)
         self._state.put(told, interval=INTERVAL)
 
-    def _note(self, key: PrintKey, status: Status, why: str, seconds: float | None = None) -> None:
+    def _note(self, key: DatabaseRef, status: Status, why: str, seconds: float | None = None) -> None:
         before = self.scans.get(key)
         failures = dict(before.failures) if before else {}
         if status is not Status.OK:
@@ -147,6 +147,6 @@ class DriftRider:
         self.scans[key] = Scan(self._clock(), status, why, failures, seconds)
 
 
-def key_of(compute: Compute, datname: str) -> PrintKey:
+def key_of(compute: Compute, datname: str) -> DatabaseRef:
     """A database by its branch: computes come and go."""
-    return PrintKey(compute.place.project_id, compute.place.branch_id, datname)
+    return DatabaseRef(compute.place.project_id, compute.place.branch_id, datname)

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.drift import metrics, pages, settings_drift
 from exporter.drift.baselines import Baseline
-from exporter.drift.comparer import Comparer, Place, places
+from exporter.drift.comparer import BranchContext, Comparer, places
 from exporter.drift.domain.compare import Drift, TenantDrift
-from exporter.drift.fingerprint_store import Held, PrintKey, Prints
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.histories import Histories
-from exporter.drift.names import Ids
-from exporter.drift.scanner import DriftRider, Scan
-from exporter.drift.settings_drift import Found, SettingsJudge, SettingsKeeper
+from exporter.drift.names import BranchKey
+from exporter.drift.scanner import DriftScanner, Scan
+from exporter.drift.settings_drift import Found, SettingsCache, SettingsEvaluator
 from exporter.settings.drift import DriftSettings
 
 NAME = "drift"
@@ -35,7 +35,7 @@ _log = logging.getLogger("neonmeter.drift")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DriftFinding:
     """What was found of one database."""
 
     baseline: Baseline
@@ -52,41 +52,41 @@ class DriftService:
         settings: DriftSettings,
         comparer: Comparer,
         *,
-        judge: SettingsJudge,
-        keeper: SettingsKeeper,
-        prints: Prints,
-        rider: DriftRider,
+        judge: SettingsEvaluator,
+        holder: SettingsCache,
+        fingerprints: FingerprintStore,
+        scanner: DriftScanner,
         state: State,
-        details: Details,
+        details: ApiPages,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._comparer = comparer
         self._judge = judge
-        self._keeper = keeper
-        self._prints = prints
-        self._rider = rider
+        self._keeper = holder
+        self._fingerprints = fingerprints
+        self._scanner = scanner
         self._state = state
         self._details = details
         self._clock = clock
         self._histories = Histories(settings)
-        self._found: dict[PrintKey, tuple[object, Finding]] = {}
-        self._kinds: dict[PrintKey, set[tuple[str, str]]] = {}
-        self._settings_seen: dict[Ids, set[tuple[str, str, str]]] = {}
+        self._found: dict[DatabaseRef, tuple[object, DriftFinding]] = {}
+        self._kinds: dict[DatabaseRef, set[tuple[str, str]]] = {}
+        self._settings_seen: dict[BranchKey, set[tuple[str, str, str]]] = {}
         self._said = ""
-        self._marks: dict[Ids, object] = {}
+        self._marks: dict[BranchKey, object] = {}
         self._shown: set[Target] = set()
-        self._pages: dict[Ids, dict[str, object]] = {}
+        self._pages: dict[BranchKey, dict[str, object]] = {}
 
     async def look(self, inventory: Inventory) -> None:
         """Compare what moved, and show it."""
         if not self._settings.enabled:
             return
         known_places = places(inventory)
-        held = {key: each for key, each in (await self._rider.load()).items() if key[:2] in known_places}
-        approvals, since = await asyncio.to_thread(lambda: (self._comparer.approvals(), self._prints.since()))
+        held = {key: summary for key, summary in (await self._scanner.load()).items() if key[:2] in known_places}
+        approvals, since = await asyncio.to_thread(lambda: (self._comparer.approvals(), self._fingerprints.since()))
         settings = await asyncio.to_thread(self._look_at_settings, inventory, known_places, held)
-        by_branch: dict[Ids, dict[PrintKey, Finding]] = {ids: {} for ids in settings}
+        by_branch: dict[BranchKey, dict[DatabaseRef, DriftFinding]] = {ids: {} for ids in settings}
         for key in sorted(held):
             place = known_places[key.project_id, key.branch_id]
             baseline = self._comparer.baseline(key, place, held, approvals)
@@ -95,8 +95,11 @@ class DriftService:
         self._show(by_branch, held, known_places, settings)
 
     def _look_at_settings(
-        self, inventory: Inventory, known_places: Mapping[Ids, Place], held: Mapping[PrintKey, Held]
-    ) -> dict[Ids, Found]:
+        self,
+        inventory: Inventory,
+        known_places: Mapping[BranchKey, BranchContext],
+        held: Mapping[DatabaseRef, FingerprintSummary],
+    ) -> dict[BranchKey, Found]:
         self._judge.look()
         kept, now = self._keeper.all(), self._clock()
         found = self._judge.judge(known_places, inventory, kept, held, now)
@@ -106,8 +109,13 @@ class DriftService:
         return found
 
     async def _finding(
-        self, key: PrintKey, held: Held, baseline: Baseline, place: Place, since: tuple[str, float] | None
-    ) -> Finding:
+        self,
+        key: DatabaseRef,
+        held: FingerprintSummary,
+        baseline: Baseline,
+        place: BranchContext,
+        since: tuple[str, float] | None,
+    ) -> DriftFinding:
         now = self._clock()
         in_force = tuple(rule for rule in self._comparer.ignore if rule.expires is None or now < rule.expires)
         mark = (held.digest, held.digests, baseline.policy, baseline.digest, baseline.why, in_force)
@@ -119,17 +127,17 @@ class DriftService:
         if drift.changes:
             began = since[1] if since is not None and since[0] == baseline.policy else now
         if (since[1] if since else None) != began:
-            await asyncio.to_thread(self._prints.mark, key, baseline.policy, began)
-        found = Finding(baseline, drift, tenants, began)
+            await asyncio.to_thread(self._fingerprints.mark, key, baseline.policy, began)
+        found = DriftFinding(baseline, drift, tenants, began)
         self._found[key] = (mark, found)
         return found
 
     def _show(
         self,
-        by_branch: Mapping[Ids, Mapping[PrintKey, Finding]],
-        held: Mapping[PrintKey, Held],
-        known_places: Mapping[Ids, Place],
-        settings: Mapping[Ids, Found],
+        by_branch: Mapping[BranchKey, Mapping[DatabaseRef, DriftFinding]],
+        held: Mapping[DatabaseRef, FingerprintSummary],
+        known_places: Mapping[BranchKey, BranchContext],
+        settings: Mapping[BranchKey, Found],
     ) -> None:
         targets = {names: Target(Scope.BRANCH, names, known_places[names].name) for names in by_branch}
         moved = self._shown != set(targets.values())
@@ -150,10 +158,14 @@ class DriftService:
             self._details.replace(NAME, {**told, "": _summary(by_branch, known_places)})
 
     def _mark(
-        self, findings: Mapping[PrintKey, Finding], held: Mapping[PrintKey, Held], settings: Found, place: Place
+        self,
+        findings: Mapping[DatabaseRef, DriftFinding],
+        held: Mapping[DatabaseRef, FingerprintSummary],
+        settings: Found,
+        place: BranchContext,
     ) -> object:
         """Everything that a branch is shown by: while it is equal, nothing is worked out again."""
-        histories, scans = self._rider.histories, self._rider.scans
+        histories, scans = self._scanner.histories, self._scanner.scans
         parts = [
             (key, found, held[key], scans.get(key), histories.get(key),
              histories.get(found.baseline.key) if found.baseline.key else None)
@@ -165,9 +177,9 @@ class DriftService:
     def _show_branch(
         self,
         target: Target,
-        place: Place,
-        findings: Mapping[PrintKey, Finding],
-        held: Mapping[PrintKey, Held],
+        place: BranchContext,
+        findings: Mapping[DatabaseRef, DriftFinding],
+        held: Mapping[DatabaseRef, FingerprintSummary],
         settings: Found,
     ) -> None:
         names, now = (target.labels[0], target.labels[1]), self._clock()
@@ -175,20 +187,20 @@ class DriftService:
         for key, found in findings.items():
             self._fill(families, key, held[key], found)
         settings_drift.fill(families, settings, self._settings_seen.setdefault(names, set()))
-        histories = self._histories.fill(families, findings, self._rider.histories, place.project)
+        histories = self._histories.fill(families, findings, self._scanner.histories, place.project)
         observation = Observation(NAME, target, Status.OK, now, families=families, rows=len(findings))
         self._state.put(observation, interval=INTERVAL, forever=True)
-        page, text = _page(place.name, findings, held, histories, self._rider.scans)
+        page, text = _page(place.name, findings, held, histories, self._scanner.scans)
         ignore = self._comparer.ignore
         page |= {"settings": dict(settings_drift.page(settings)), "ignore": pages.rules(ignore, now)}
         text += pages.settings_markdown(settings) + pages.rules_markdown(ignore, now)
         self._pages[names] = {"": page, ".md": text}
 
-    def _fill(self, families: Families, key: PrintKey, held: Held, found: Finding) -> None:
+    def _fill(self, families: Families, key: DatabaseRef, held: FingerprintSummary, found: DriftFinding) -> None:
         datname, policy = key.datname, found.baseline.policy
         families.set(metrics.INFO, (datname, held.digest[:12]), 1)
         families.set(metrics.SCANNED, (datname,), held.taken_at)
-        scan = self._rider.scans.get(key)
+        scan = self._scanner.scans.get(key)
         if scan is not None:
             _fill_scan(families, datname, scan)
         if policy != "none" and not found.drift.comparable:
@@ -220,17 +232,17 @@ def _fill_tenants(families: Families, datname: str, found: TenantDrift) -> None:
     families.set(metrics.TENANTS, (datname, "alike"), found.alike)
     families.set(metrics.TENANTS, (datname, "deviating"), len(found.deviating))
     for tenant, changes in list(found.deviating.items())[:TENANTS_SHOWN]:
-        for change in sorted({each.change for each in changes}):
-            count = sum(each.change == change for each in changes)
+        for change in sorted({row.change for row in changes}):
+            count = sum(row.change == change for row in changes)
             families.set(metrics.TENANT_OBJECTS, (datname, tenant, change), count)
 
 
 def _page(
     name: str,
-    findings: Mapping[PrintKey, Finding],
-    held: Mapping[PrintKey, Held],
-    histories: Mapping[PrintKey, object],
-    scans: Mapping[PrintKey, Scan],
+    findings: Mapping[DatabaseRef, DriftFinding],
+    held: Mapping[DatabaseRef, FingerprintSummary],
+    histories: Mapping[DatabaseRef, object],
+    scans: Mapping[DatabaseRef, Scan],
 ) -> tuple[dict[str, object], str]:
     databases: dict[str, dict[str, object]] = {}
     parts: dict[str, str] = {}
@@ -251,7 +263,7 @@ def _page(
     return {"branch": name, "databases": databases}, pages.page_markdown(name, databases, parts)
 
 
-def section(datname: str, found: Finding) -> str:
+def section(datname: str, found: DriftFinding) -> str:
     """One database as Markdown."""
     against = f"against {found.baseline.policy} {found.baseline.name}".rstrip()
     text = pages.markdown(f"Database {datname}, {against}", found.drift)
@@ -261,7 +273,7 @@ def section(datname: str, found: Finding) -> str:
 
 
 def _summary(
-    by_branch: Mapping[Ids, Mapping[PrintKey, Finding]], known_places: Mapping[Ids, Place]
+    by_branch: Mapping[BranchKey, Mapping[DatabaseRef, DriftFinding]], known_places: Mapping[BranchKey, BranchContext]
 ) -> dict[str, object]:
     def rows() -> Iterable[dict[str, object]]:
         for names, findings in by_branch.items():

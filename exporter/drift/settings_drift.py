@@ -10,13 +10,13 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.postgres.cluster.settings import SettingsFacts
 from exporter.drift import metrics
-from exporter.drift.comparer import Place, rules_of_settings
+from exporter.drift.comparer import BranchContext, rules_of_settings
 from exporter.drift.desired import Desired, DesiredError, platform_of
 from exporter.drift.domain.compare import IgnoreRule
-from exporter.drift.domain.desired import SettingsDrift, Wanted, against, between
-from exporter.drift.fingerprint_store import Held, PrintKey
-from exporter.drift.names import Ids
-from exporter.drift.settings_store import ComputeIds, KeptSettings, SettingsBook
+from exporter.drift.domain.desired import DesiredValue, SettingsDrift, against, between
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintSummary
+from exporter.drift.names import BranchKey
+from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
 from exporter.sampling.computes import Compute
 from exporter.settings.drift import DriftSettings
 
@@ -24,14 +24,14 @@ Found = Mapping[str, SettingsDrift]
 """What was found, by ``desired`` and ``parent``."""
 
 
-class SettingsKeeper:
+class SettingsCache:
     """What the computes told last, in memory and on the disk; called on the disk's thread."""
 
-    def __init__(self, book: SettingsBook) -> None:
+    def __init__(self, book: SettingsStore) -> None:
         self._book = book
-        self._known: dict[ComputeIds, KeptSettings] | None = None
+        self._known: dict[ComputeIds, StoredSettings] | None = None
 
-    def all(self) -> Mapping[ComputeIds, KeptSettings]:
+    def all(self) -> Mapping[ComputeIds, StoredSettings]:
         """Everything that is known."""
         if self._known is None:
             self._known = self._book.all()
@@ -46,7 +46,7 @@ class SettingsKeeper:
             self._known = {**self.all(), ids: self._book.write(ids, facts, at)}
 
 
-class SettingsJudge:
+class SettingsEvaluator:
     """Compares by the settings of drift."""
 
     def __init__(self, settings: DriftSettings) -> None:
@@ -74,23 +74,23 @@ class SettingsJudge:
 
     def judge(
         self,
-        places: Mapping[Ids, Place],
+        places: Mapping[BranchKey, BranchContext],
         inventory: Inventory,
-        kept: Mapping[ComputeIds, KeptSettings],
-        held: Mapping[PrintKey, Held],
+        kept: Mapping[ComputeIds, StoredSettings],
+        held: Mapping[DatabaseRef, FingerprintSummary],
         now: float,
-    ) -> dict[Ids, Found]:
+    ) -> dict[BranchKey, Found]:
         """Every branch by what it is held against; one that there is nothing to hold against is absent."""
-        servers: dict[Ids, KeptSettings] = {}
-        for key, each in kept.items():
+        servers: dict[BranchKey, StoredSettings] = {}
+        for key, stored in kept.items():
             before = servers.get(key[:2])
-            if before is None or each.taken_at > before.taken_at:  # Of several computes, the one that was read last.
-                servers[key[:2]] = each
+            if before is None or stored.taken_at > before.taken_at:  # Of several computes, the one that was read last.
+                servers[key[:2]] = stored
         endpoints = _endpoints(inventory)
-        extensions: dict[Ids, dict[str, str]] = {}
+        extensions: dict[BranchKey, dict[str, str]] = {}
         for database, print_ in held.items():
             extensions.setdefault(database[:2], {}).update(print_.extensions)
-        found: dict[Ids, Found] = {}
+        found: dict[BranchKey, Found] = {}
         for ids, place in places.items():
             mine, sides = servers.get(ids), {}
             wanted = self._wanted(place, mine)
@@ -104,7 +104,7 @@ class SettingsJudge:
                 found[ids] = sides
         return found
 
-    def _wanted(self, place: Place, mine: KeptSettings | None) -> Wanted | None:
+    def _wanted(self, place: BranchContext, mine: StoredSettings | None) -> DesiredValue | None:
         if self.desired is None:
             return None
         try:
@@ -112,10 +112,10 @@ class SettingsJudge:
         except DesiredError as problem:
             self.problem = str(problem)
             return None
-        return wanted if wanted != Wanted() else None
+        return wanted if wanted != DesiredValue() else None
 
     def _kept(self, drift: SettingsDrift, now: float) -> SettingsDrift:
-        changes = tuple(each for each in drift.changes if not any(rule.covers(each, now) for rule in self._rules))
+        changes = tuple(change for change in drift.changes if not any(rule.covers(change, now) for rule in self._rules))
         return replace(drift, changes=changes)
 
 
@@ -133,10 +133,10 @@ def fill(families: Families, found: Found, seen: set[tuple[str, str, str]]) -> N
         families.set(metrics.SETTINGS_OBJECTS, key, counts.get(key, 0))
 
 
-def _endpoints(inventory: Inventory) -> dict[Ids, Endpoint]:
+def _endpoints(inventory: Inventory) -> dict[BranchKey, Endpoint]:
     """The compute of each branch: the one that writes."""
-    order = sorted(inventory.endpoints.values(), key=lambda each: (each.type != "read_write", each.id), reverse=True)
-    return {(each.project_id, each.branch_id): each for each in order}
+    order = sorted(inventory.endpoints.values(), key=lambda entry: (entry.type != "read_write", entry.id), reverse=True)
+    return {(endpoint.project_id, endpoint.branch_id): endpoint for endpoint in order}
 
 
 def page(found: Found) -> Iterator[tuple[str, dict[str, object]]]:
@@ -147,6 +147,8 @@ def page(found: Found) -> Iterator[tuple[str, dict[str, object]]]:
             {
                 "drifted": bool(drift.changes),
                 "unverified": list(drift.unverified),
-                "changes": [{name: value for name, value in each._asdict().items() if value} for each in drift.changes],
+                "changes": [
+                    {name: value for name, value in change._asdict().items() if value} for change in drift.changes
+                ],
             },
         )

@@ -14,7 +14,7 @@ ComputeIds = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSettings:
+class StoredSettings:
     """What one compute told last. ``taken_at`` in unix seconds."""
 
     settings: Mapping[str, Setting]
@@ -22,13 +22,13 @@ class KeptSettings:
     taken_at: float
 
 
-class SettingsBook:
+class SettingsStore:
     """Settings in the agent's store (room ``drift``)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def all(self) -> dict[ComputeIds, KeptSettings]:
+    def all(self) -> dict[ComputeIds, StoredSettings]:
         """Everything that is known.
 
         Raises:
@@ -39,7 +39,7 @@ class SettingsBook:
             rows = cursor.execute(query).fetchall()
         return {(row[0], row[1], row[2]): _kept(row[3], json.loads(row[4])) for row in rows}
 
-    def write(self, ids: ComputeIds, facts: SettingsFacts, taken_at: float) -> KeptSettings:
+    def write(self, ids: ComputeIds, facts: SettingsFacts, taken_at: float) -> StoredSettings:
         """Replace what is known of one compute.
 
         Raises:
@@ -48,9 +48,9 @@ class SettingsBook:
         body = json.dumps({"settings": facts.settings, "roles": facts.roles}, ensure_ascii=False)
         with self._store.transaction() as cursor:
             cursor.execute("INSERT OR REPLACE INTO drift_settings VALUES (?, ?, ?, ?, ?)", (*ids, taken_at, body))
-        return KeptSettings(facts.settings, facts.roles, taken_at)
+        return StoredSettings(facts.settings, facts.roles, taken_at)
 
 
-def _kept(taken_at: float, body: Mapping[str, dict[str, list[str]]]) -> KeptSettings:
-    settings = {name: Setting(*each) for name, each in body["settings"].items()}  # type: ignore[arg-type]
-    return KeptSettings(settings, body["roles"], taken_at)  # type: ignore[arg-type]
+def _kept(taken_at: float, body: Mapping[str, dict[str, list[str]]]) -> StoredSettings:
+    settings = {name: Setting(*row) for name, row in body["settings"].items()}  # type: ignore[arg-type]
+    return StoredSettings(settings, body["roles"], taken_at)  # type: ignore[arg-type]

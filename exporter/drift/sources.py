@@ -9,7 +9,7 @@ from pathlib import Path
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.names import NoSuchBranchError, resolve
 from exporter.drift.scan import scan
-from exporter.drift.workspace import Desk
+from exporter.drift.workspace import DriftWorkspace
 
 Prints = Mapping[str, Fingerprint]
 """Fingerprints by database name."""
@@ -54,27 +54,27 @@ def from_dsn(dsn: str, database: str | None) -> Prints:
     return {found.database: found}
 
 
-def kept(desk: Desk, branch: str) -> Prints:
+def kept(workspace: DriftWorkspace, branch: str) -> Prints:
     """What the agent last read of a branch.
 
     Raises:
         SourceError: there is no such branch, or nothing was read of it.
     """
     try:
-        ids = resolve(branch, desk.branches)
+        ids = resolve(branch, workspace.branches)
     except NoSuchBranchError as problem:
         raise SourceError(f"{problem}; only branches whose databases were read are known here") from None
-    found = {key.datname: desk.fingerprint(key) for key in desk.databases(ids)}
-    return {datname: each for datname, each in found.items() if each is not None}
+    found = {key.datname: workspace.fingerprint(key) for key in workspace.databases(ids)}
+    return {datname: fingerprint for datname, fingerprint in found.items() if fingerprint is not None}
 
 
-def one_of(desk: Desk, branch: str, database: str | None) -> Fingerprint:
+def one_of(workspace: DriftWorkspace, branch: str, database: str | None) -> Fingerprint:
     """The kept fingerprint of one database of a branch.
 
     Raises:
         SourceError: there is none, or several and none was named.
     """
-    found = kept(desk, branch)
+    found = kept(workspace, branch)
     names = ", ".join(sorted(found))
     if database is None and len(found) == 1:
         return next(iter(found.values()))

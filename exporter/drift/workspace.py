@@ -11,12 +11,12 @@ from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.cost.workspace import names_of
 from exporter.drift.approvals import Approval, Approvals, approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import Held, PrintKey, Prints
-from exporter.drift.history_store import HistoryBook, KeptHistories
-from exporter.drift.names import Ids, of_store
-from exporter.drift.settings_drift import SettingsJudge
-from exporter.drift.settings_store import ComputeIds, KeptSettings, SettingsBook
-from exporter.storage.store import Rooms, Store
+from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
+from exporter.drift.history_store import HistoryStore, StoredHistories
+from exporter.drift.names import BranchKey, of_store
+from exporter.drift.settings_drift import SettingsEvaluator
+from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
+from exporter.storage.store import Schemas, Store
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
@@ -24,51 +24,51 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DriftWorkspace:
     """Everything that is kept of drift, read once."""
 
     comparer: Comparer
     approvals: Approvals
-    prints: Prints
-    histories: dict[PrintKey, KeptHistories]
-    held: dict[PrintKey, Held]
-    approved: dict[PrintKey, Approval]
-    since: dict[PrintKey, tuple[str, float]]
-    settings: Mapping[ComputeIds, KeptSettings]
-    judge: SettingsJudge
-    branches: dict[str, Ids]
+    fingerprints: FingerprintStore
+    histories: dict[DatabaseRef, StoredHistories]
+    held: dict[DatabaseRef, FingerprintSummary]
+    approved: dict[DatabaseRef, Approval]
+    since: dict[DatabaseRef, tuple[str, float]]
+    settings: Mapping[ComputeIds, StoredSettings]
+    judge: SettingsEvaluator
+    branches: dict[str, BranchKey]
     """Branches that were read, by ``project/branch``."""
 
-    def databases(self, ids: Ids) -> list[PrintKey]:
+    def databases(self, ids: BranchKey) -> list[DatabaseRef]:
         """What was read of a branch."""
         return sorted(key for key in self.held if key[:2] == ids)
 
-    def fingerprint(self, key: PrintKey) -> Fingerprint | None:
+    def fingerprint(self, key: DatabaseRef) -> Fingerprint | None:
         """The last one that was read."""
-        return self.prints.read(key)
+        return self.fingerprints.read(key)
 
 
 @contextmanager
-def open_desk(settings: Settings, rooms: Rooms, rules: TenantRules) -> Iterator[Desk]:
+def open_workspace(settings: Settings, schemas: Schemas, rules: TenantRules) -> Iterator[DriftWorkspace]:
     """Open the store for reading.
 
     Raises:
         StoreError: it cannot be used.
     """
-    store = Store.open(settings.ledger.path, rooms, read_only=True)
+    store = Store.open(settings.ledger.path, schemas, read_only=True)
     try:
-        prints, approvals = Prints(store), approvals_of(settings)
-        held = prints.held()
-        yield Desk(
-            comparer=Comparer(settings.drift, prints, approvals, rules),
+        fingerprints, approvals = FingerprintStore(store), approvals_of(settings)
+        held = fingerprints.held()
+        yield DriftWorkspace(
+            comparer=Comparer(settings.drift, fingerprints, approvals, rules),
             approvals=approvals,
-            prints=prints,
-            histories=HistoryBook(store).all(),
+            fingerprints=fingerprints,
+            histories=HistoryStore(store).all(),
             held=held,
             approved=approvals.all(),
-            since=prints.since(),
-            settings=SettingsBook(store).all(),
-            judge=SettingsJudge(settings.drift),
+            since=fingerprints.since(),
+            settings=SettingsStore(store).all(),
+            judge=SettingsEvaluator(settings.drift),
             branches=of_store(names_of(store), held),
         )
     finally:

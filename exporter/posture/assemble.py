@@ -5,34 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from collectors.neon.client import NeonClient
-from exporter.posture.evaluation import Judge, registry_of
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.evaluation import Evaluator, registry_of
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.keystores import KeyStores
 from exporter.posture.outside import Buckets, Handshakes, Poolers
 from exporter.posture.publish import PosturePublisher
-from exporter.posture.scanner import PostureRider
+from exporter.posture.scanner import PostureScanner
 from exporter.posture.service import PostureService
-from exporter.posture.sources import NeonApi, Source, Sources
-from exporter.posture.store import Book
+from exporter.posture.sources import NeonApi, PostureSources, Source
+from exporter.posture.store import PostureStore
 from exporter.recovery.posture_source import DrillLedger
 from exporter.settings import Settings
-from exporter.storage.ledger.ledger import KeptLedger
+from exporter.storage.ledger.ledger import DurableLedger
 from exporter.tenancy.domain.rules import TenantRules
 
 if TYPE_CHECKING:
-    from exporter.app.wiring import Kept
+    from exporter.app.wiring import AppContext
 
 
 def assemble(
-    settings: Settings, kept: Kept, rules: TenantRules, client: NeonClient
-) -> tuple[PostureRider, PostureService]:
+    settings: Settings, kept: AppContext, rules: TenantRules, client: NeonClient
+) -> tuple[PostureScanner, PostureService]:
     """Opens no connection and reads no file."""
-    book = Book(kept.store)
-    shelf = Shelf(book, kept.disk)
-    rider = PostureRider(settings.posture, registry_of(settings, rules), shelf, clock=kept.clock)
+    book = PostureStore(kept.store)
+    fact_cache = FactCache(book, kept.disk)
+    scanner = PostureScanner(settings.posture, registry_of(settings, rules), fact_cache, clock=kept.clock)
     service = PostureService(
-        Judge(settings, rules),
-        Sources(sources_of(settings, client), shelf, kept.clock),
+        Evaluator(settings, rules),
+        PostureSources(sources_of(settings, client), fact_cache, kept.clock),
         book=book,
         disk=kept.disk,
         state=kept.state,
@@ -41,10 +41,10 @@ def assemble(
         enabled=settings.posture.enabled,
         clock=kept.clock,
     )
-    return rider, service
+    return scanner, service
 
 
-def _publisher(ledger: KeptLedger) -> PosturePublisher | None:
+def _publisher(ledger: DurableLedger) -> PosturePublisher | None:
     """Only a PostgreSQL ledger has readers with SQL."""
     link = getattr(ledger, "link", None) if ledger.has_views else None
     return PosturePublisher(link) if link is not None else None

@@ -103,11 +103,13 @@ class Catalogue:
     @property
     def severities(self) -> dict[str, Severity]:
         """By control, where the file says another severity than ours: for ``Policy.severities``."""
-        return {id_: each.severity for id_, each in self.controls.items() if each.severity is not SEVERITIES[id_]}
+        return {
+            id_: control.severity for id_, control in self.controls.items() if control.severity is not SEVERITIES[id_]
+        }
 
     def clauses(self, control: str) -> dict[str, tuple[Clause, ...]]:
         """By framework: the clauses that a control serves."""
-        found = {name: each.of(control) for name, each in self.frameworks.items()}
+        found = {name: framework.of(control) for name, framework in self.frameworks.items()}
         return {name: clauses for name, clauses in found.items() if clauses}
 
 
@@ -121,8 +123,8 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     texts = {**_shipped(), **(_own(folder, problems) if folder else {})}
     trees = {name: _parsed(name, text, problems) for name, text in sorted(texts.items())}
     controls: dict[str, Control] = {}
-    for place, each in _entries("controls.yaml", trees.pop("controls.yaml", None), "controls", problems):
-        control = _control(place, each, problems)
+    for place, entry in _entries("controls.yaml", trees.pop("controls.yaml", None), "controls", problems):
+        control = _control(place, entry, problems)
         if control is not None:
             if control.id in controls or any(other.name == control.name for other in controls.values()):
                 problems.append(f"{place}: {control.id} {control.name} is there twice")
@@ -174,12 +176,12 @@ def _entries(name: str, tree: Any, key: str, problems: list[str]) -> Iterator[tu
         if tree is not None:
             problems.append(f"{name}: must hold a list `{key}`")
         return
-    for number, each in enumerate(found):
+    for number, entry in enumerate(found):
         place = f"{name}: {key}[{number}]"
-        if not isinstance(each, dict):
+        if not isinstance(entry, dict):
             problems.append(f"{place}: must be a mapping")
         else:
-            yield (f"{name}: {each['id']}" if isinstance(each.get("id"), str) else place), each
+            yield (f"{name}: {entry['id']}" if isinstance(entry.get("id"), str) else place), entry
 
 
 def _text(place: str, tree: dict[str, Any], key: str, problems: list[str], *, wanted: bool = True) -> str:
@@ -192,7 +194,7 @@ def _text(place: str, tree: dict[str, Any], key: str, problems: list[str], *, wa
 
 def _texts(place: str, tree: dict[str, Any], key: str, problems: list[str]) -> tuple[str, ...]:
     value = tree.get(key)
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
+    if not isinstance(value, list) or not value or not all(isinstance(entry, str) and entry for entry in value):
         problems.append(f"{place}.{key}: must be a list of at least one text")
         return ()
     if len(set(value)) != len(value):
@@ -215,7 +217,9 @@ def _control(place: str, tree: dict[str, Any], problems: list[str]) -> Control |
     if texts["evaluated"] not in EVALUATED:
         problems.append(f"{place}.evaluated: must be one of {', '.join(EVALUATED)}")
     profile = _texts(place, tree, "profile", problems)
-    problems += [f"{place}.profile: {each!r} is none of {', '.join(PROFILES)}" for each in set(profile) - set(PROFILES)]
+    problems += [
+        f"{place}.profile: {entry!r} is none of {', '.join(PROFILES)}" for entry in set(profile) - set(PROFILES)
+    ]
     severity = _text(place, tree, "severity", problems)
     if severity not in set(Severity):
         problems.append(f"{place}.severity: must be one of {', '.join(Severity)}")
@@ -247,12 +251,12 @@ def _framework(name: str, tree: Any, problems: list[str]) -> Framework | None:
     if texts["id"] and f"frameworks/{texts['id']}.yaml" != name:
         problems.append(f"{name}.id: must be the name of its file")
     clauses: dict[str, Clause] = {}
-    for place, each in _entries(name, tree, "clauses", problems):
-        _unknown(place, each, _CLAUSE, problems)
-        number = _text(place, each, "id", problems)
+    for place, entry in _entries(name, tree, "clauses", problems):
+        _unknown(place, entry, _CLAUSE, problems)
+        number = _text(place, entry, "id", problems)
         if number in clauses:
             problems.append(f"{place}: is there twice")
-        title, controls = _text(place, each, "title", problems), _texts(place, each, "controls", problems)
+        title, controls = _text(place, entry, "title", problems), _texts(place, entry, "controls", problems)
         clauses[number] = Clause(number, title, controls)
     if len(problems) > before:
         return None

@@ -28,11 +28,11 @@ def encode(value: object) -> Any:
     if isinstance(value, Unread):
         return {_MARK: value.status.value, "why": value.why}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: encode(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): encode(each) for key, each in value.items()}
+        return {str(key): encode(entry) for key, entry in value.items()}
     if isinstance(value, (tuple, list)):
-        return [encode(each) for each in value]
+        return [encode(entry) for entry in value]
     return value
 
 
@@ -62,18 +62,18 @@ def _decode(kind: Any, plain: Any) -> Any:
         if not isinstance(plain, dict):
             raise TypeError("no mapping")
         hints = _hints(kind)
-        known = {each.name for each in dataclasses.fields(kind)}
-        return kind(**{name: _decode(hints[name], each) for name, each in plain.items() if name in known})
+        known = {field.name for field in dataclasses.fields(kind)}
+        return kind(**{name: _decode(hints[name], entry) for name, entry in plain.items() if name in known})
     if origin is tuple:
         if not isinstance(plain, list):
             raise TypeError("no list")
         (inner, *_) = typing.get_args(kind)
-        return tuple(_decode(inner, each) for each in plain)
+        return tuple(_decode(inner, entry) for entry in plain)
     if origin is not None and issubclass(origin, Mapping):
         _, inner = typing.get_args(kind)
         if not isinstance(plain, dict):
             raise TypeError("no mapping")
-        return {key: _decode(inner, each) for key, each in plain.items()}
+        return {key: _decode(inner, entry) for key, entry in plain.items()}
     if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
         return float(plain)
     if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):
@@ -86,10 +86,10 @@ def _decode_union(kinds: tuple[Any, ...], plain: Any) -> Any:
         return Unread(Status(plain[_MARK]), str(plain["why"]))
     if plain is None and type(None) in kinds:
         return None
-    others = [each for each in kinds if each not in (Unread, type(None))]
-    for each in others[:-1]:
+    others = [kind for kind in kinds if kind not in (Unread, type(None))]
+    for other in others[:-1]:
         try:
-            return _decode(each, plain)
+            return _decode(other, plain)
         except (TypeError, ValueError):
             continue
     return _decode(others[-1], plain)

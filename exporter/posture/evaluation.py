@@ -13,12 +13,12 @@ from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Finding, Outcome, object_id
 from exporter.posture.domain.policy import Policy
 from exporter.posture.domain.score import Score, scores, worst
-from exporter.posture.fact_cache import Shelved
+from exporter.posture.fact_cache import CachedFacts
 from exporter.posture.gather import Gathered, gather
 from exporter.posture.outside import bucket_age
 from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
 from exporter.posture.registry import ACCOUNT, Registry
-from exporter.posture.waivers import Judged, Verdict, judge, waivers_of
+from exporter.posture.waivers import EvaluatedFinding, Evaluation, judge, waivers_of
 from exporter.settings import Settings
 from exporter.tenancy.domain.rules import TenantRules
 
@@ -26,19 +26,19 @@ SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class PostureEvaluation:
     """How everything stands at one moment."""
 
     at: float
     gathered: Gathered
-    verdict: Verdict
+    verdict: Evaluation
     by_project: Mapping[str, Score]
     by_tenant: Mapping[tuple[str, str], Score]
     """By project and tenant."""
 
-    def of(self, project: str) -> tuple[Judged, ...]:
+    def of(self, project: str) -> tuple[EvaluatedFinding, ...]:
         """The findings of a project; of ``__account__`` those of no project."""
-        return tuple(each for each in self.verdict.judged if self.project_of(each.finding) == project)
+        return tuple(evaluated for evaluated in self.verdict.judged if self.project_of(evaluated.finding) == project)
 
     def project_of(self, finding: Finding) -> str:
         """The project of a finding."""
@@ -48,7 +48,7 @@ class Judgement:
     @property
     def projects(self) -> frozenset[str]:
         """Ids of all projects."""
-        return frozenset(each.id for each in self.gathered.facts.projects)
+        return frozenset(project.id for project in self.gathered.facts.projects)
 
     def path(self, object_id: str) -> str:
         """An object's path with the names of its project and branch in place of their ids."""
@@ -61,7 +61,7 @@ def named(object_id: str, names: Mapping[str, str]) -> str:
     return "/".join([*(names.get(part, part) for part in parts[:2]), *parts[2:]])
 
 
-class Judge:
+class Evaluator:
     """Judges by the settings; may run in a thread."""
 
     def __init__(self, settings: Settings, rules: TenantRules) -> None:
@@ -78,21 +78,26 @@ class Judge:
         """
         return load_catalogue(self._settings.posture.catalogue)
 
-    def judge(self, inventory: Inventory, shelved: Shelved, since: Mapping[str, float], now: float) -> Judgement:
+    def judge(
+        self, inventory: Inventory, cached_facts: CachedFacts, since: Mapping[str, float], now: float
+    ) -> PostureEvaluation:
         """Everything; ``since`` is when each failure was first seen, by cache key."""
         settings = self._settings
         production = production_branches(settings.posture, inventory.projects, inventory.branches)
         policy = policy_of(settings.posture, production=production, severities=self.catalogue.severities)
-        gathered = gather(inventory, shelved, self.registry, policy)
+        gathered = gather(inventory, cached_facts, self.registry, policy)
         findings = self._evaluated(inventory, gathered.facts, policy, now)
         findings = (*findings, *manual_findings(self.catalogue, findings))
         verdict = judge(findings, self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
         waived = verdict.waived_keys
-        made = Judgement(now, gathered, verdict, {}, {})
+        made = PostureEvaluation(now, gathered, verdict, {}, {})
         by_project = scores(findings, by=made.project_of, waived=waived)
-        by_tenant = scores(findings, by=lambda each: f"{made.project_of(each)}\x1f{each.tenant}" if each.tenant else "",
-                           waived=waived)  # fmt: skip
-        pairs = {(name.split("\x1f")[0], name.split("\x1f")[1]): each for name, each in by_tenant.items()}
+        by_tenant = scores(
+            findings,
+            by=lambda finding: f"{made.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else "",
+            waived=waived,
+        )
+        pairs = {(name.split("\x1f")[0], name.split("\x1f")[1]): score for name, score in by_tenant.items()}
         return replace(made, by_project=by_project, by_tenant=pairs)
 
     def _evaluated(self, inventory: Inventory, facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
@@ -100,9 +105,11 @@ class Judge:
         found = list(evaluate(facts, policy, now))
         for control, where, part, own in self._apart(inventory, facts, policy):
             again = evaluate(part, own, now)
-            found = [each for each in found if each.control != control or not _inside(each.object_id, where)]
-            found += [each for each in again if each.control == control]
-        return tuple(sorted(found, key=lambda each: (each.control, each.object_id, each.outcome)))
+            found = [
+                finding for finding in found if finding.control != control or not _inside(finding.object_id, where)
+            ]
+            found += [finding for finding in again if finding.control == control]
+        return tuple(sorted(found, key=lambda entry: (entry.control, entry.object_id, entry.outcome)))
 
     def _apart(self, inventory: Inventory, facts: Facts, policy: Policy) -> Iterator[tuple[str, str, Facts, Policy]]:
         slots, targets = self._settings.sampling.expected_slots, self._settings.recovery.targets
@@ -117,10 +124,10 @@ class Judge:
             if hours is not None:
                 aged = replace(policy, offsite_age_seconds=round(hours * 3600))
                 yield COPIES, object_id("s3", bucket.name, bucket.prefix.strip("/")), Facts(buckets=(bucket,)), aged
-        for owner in sorted({each.project_id for each in facts.drills} & inventory.projects.keys()):
+        for owner in sorted({drill.project_id for drill in facts.drills} & inventory.projects.keys()):
             promised = recovery_targets(targets, inventory.projects[owner])
             if promised is not None:
-                part = Facts(drills=tuple(each for each in facts.drills if each.project_id == owner))
+                part = Facts(drills=tuple(drill for drill in facts.drills if drill.project_id == owner))
                 yield DRILLS, owner, part, replace(policy, rto_seconds=promised[0], rpo_seconds=promised[1])
 
 
@@ -137,7 +144,7 @@ def registry_of(settings: Settings, rules: TenantRules) -> Registry:
 
 def manual_findings(catalogue: Catalogue, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """One for each control that nothing here speaks of: manual ones, and those whose source is not configured."""
-    said = {each.control for each in findings}
+    said = {finding.control for finding in findings}
     return tuple(
         Finding(
             control.id,
@@ -154,20 +161,20 @@ def manual_findings(catalogue: Catalogue, findings: Sequence[Finding]) -> tuple[
 
 def _no_source(profile: Sequence[str]) -> str:
     asked = {"vault": "posture.vaults", "s3": "posture.s3", "pgbouncer": "pgbouncer", "postgres": "postgres.dsn"}
-    named = [asked[each] for each in profile if each in asked]
+    named = [asked[name] for name in profile if name in asked]
     return (
         f"nothing to judge it by: {' or '.join(named)} is not configured" if named else "nothing here that it speaks of"
     )
 
 
-def worst_by_control(judged: Sequence[Judged]) -> dict[str, Judged]:
+def worst_by_control(judged: Sequence[EvaluatedFinding]) -> dict[str, EvaluatedFinding]:
     """The finding that decides each control."""
-    waived = {each.finding.cache_key for each in judged if each.waived}
-    grouped: dict[str, list[Judged]] = {}
-    for each in judged:
-        grouped.setdefault(each.finding.control, []).append(each)
-    found: dict[str, Judged] = {}
+    waived = {evaluated.finding.cache_key for evaluated in judged if evaluated.waived}
+    grouped: dict[str, list[EvaluatedFinding]] = {}
+    for evaluated in judged:
+        grouped.setdefault(evaluated.finding.control, []).append(evaluated)
+    found: dict[str, EvaluatedFinding] = {}
     for control, group in sorted(grouped.items()):
-        decides = worst((each.finding for each in group), waived)
-        found[control] = next(each for each in group if each.finding is decides)
+        decides = worst((evaluated.finding for evaluated in group), waived)
+        found[control] = next(evaluated for evaluated in group if evaluated.finding is decides)
     return found

@@ -18,8 +18,8 @@ from exporter.posture.domain.facts_platform import (
     VaultFacts,
 )
 from exporter.posture.platform import Snapshots
-from exporter.posture.store import Book, FactKey
-from exporter.storage.writer import Disk
+from exporter.posture.store import FactKey, PostureStore
+from exporter.storage.writer import WriterThread
 
 SOURCES: Mapping[str, type] = {
     "database": DatabaseFacts,
@@ -38,12 +38,12 @@ SOURCES: Mapping[str, type] = {
 """What is kept under which name. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
 Fact = TypeVar("Fact")
 Answer = TypeVar("Answer")
-Shelved = dict[FactKey, tuple[float, object]]
+CachedFacts = dict[FactKey, tuple[float, object]]
 
 
-def from_book(book: Book) -> Shelved:
+def from_book(book: PostureStore) -> CachedFacts:
     """Everything on the disk that still fits; what does not is read again in its time."""
-    found: Shelved = {}
+    found: CachedFacts = {}
     for key, kept in book.facts().items():
         kind = SOURCES.get(key.source)
         fact = kept.as_(kind) if kind is not None else None
@@ -52,10 +52,12 @@ def from_book(book: Book) -> Shelved:
     return found
 
 
-class Shelf:
+class FactCache:
     """Lives on the event loop. Without a book nothing is written: for one look beside a running agent."""
 
-    def __init__(self, book: Book | None = None, disk: Disk | None = None, facts: Shelved | None = None) -> None:
+    def __init__(
+        self, book: PostureStore | None = None, disk: WriterThread | None = None, facts: CachedFacts | None = None
+    ) -> None:
         """``facts``: what is known already, in place of what the book has."""
         self._book = book
         self._disk = disk
@@ -63,7 +65,7 @@ class Shelf:
         self.revision = 0
         """Grows when the content of a fact changed; not when the same was read again."""
 
-    async def load(self) -> Shelved:
+    async def load(self) -> CachedFacts:
         """Everything; read from the disk once."""
         if self._facts is None:
             self._facts = await self._run(from_book) or {}
@@ -93,16 +95,14 @@ class Shelf:
     async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
         """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
         known, wanted = await self.load(), set(keys)
-        gone = [
-            each for each in known if each.source == source and each.key.startswith(below) and each.key not in wanted
-        ]
-        for each in gone:
-            del known[each]
+        gone = [row for row in known if row.source == source and row.key.startswith(below) and row.key not in wanted]
+        for row in gone:
+            del known[row]
         if gone:
             self.revision += 1
             await self._run(lambda book: book.forget(gone))
 
-    async def _run(self, act: Callable[[Book], Answer]) -> Answer | None:
+    async def _run(self, act: Callable[[PostureStore], Answer]) -> Answer | None:
         book = self._book
         if book is None or self._disk is None:
             return None

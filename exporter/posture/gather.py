@@ -18,6 +18,7 @@ from exporter.posture.domain.facts_platform import (
     Access,
     BranchFacts,
     BucketFacts,
+    ComputeFacts,
     DrillFacts,
     HandshakeFacts,
     OrganizationFacts,
@@ -25,10 +26,9 @@ from exporter.posture.domain.facts_platform import (
     ProjectFacts,
     VaultFacts,
 )
-from exporter.posture.domain.facts_platform import Compute as ComputeFacts
 from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
 from exporter.posture.domain.policy import Policy
-from exporter.posture.fact_cache import Shelved
+from exporter.posture.fact_cache import CachedFacts
 from exporter.posture.platform import Snapshots
 from exporter.posture.registry import Names, Registry
 from exporter.posture.store import FactKey
@@ -47,63 +47,70 @@ class Gathered:
     """By source: when its oldest fact was read, unix seconds."""
 
 
-def gather(inventory: Inventory, shelved: Shelved, registry: Registry, policy: Policy) -> Gathered:
+def gather(inventory: Inventory, cached_facts: CachedFacts, registry: Registry, policy: Policy) -> Gathered:
     """Pure but for the registry's memory."""
-    personal = _personal(shelved)
+    personal = _personal(cached_facts)
     branches = tuple(
-        replace(_branch(inventory, each, shelved), personal_columns=personal.get((each.project_id, each.id), NOT_ASKED))
-        for each in _sorted(inventory.branches.values())
+        replace(
+            _branch(inventory, branch, cached_facts),
+            personal_columns=personal.get((branch.project_id, branch.id), NOT_ASKED),
+        )
+        for branch in _sorted(inventory.branches.values())
     )
-    there = {(each.project_id, each.id) for each in branches}
-    vaults = tuple(_all(shelved, "vault", VaultFacts))
-    databases = _databases(shelved, branches, inventory, policy)
-    servers = tuple(each for each in _all(shelved, "server", ServerFacts) if (each.project_id, each.branch_id) in there)
+    there = {(branch.project_id, branch.id) for branch in branches}
+    vaults = tuple(_all(cached_facts, "vault", VaultFacts))
+    databases = _databases(cached_facts, branches, inventory, policy)
+    servers = tuple(
+        server for server in _all(cached_facts, "server", ServerFacts) if (server.project_id, server.branch_id) in there
+    )
     facts = Facts(
-        organizations=tuple(_organizations(inventory, shelved)),
-        projects=tuple(_project(each, shelved) for each in _sorted(inventory.projects.values())),
+        organizations=tuple(_organizations(inventory, cached_facts)),
+        projects=tuple(_project(project, cached_facts) for project in _sorted(inventory.projects.values())),
         branches=branches,
         servers=_known_or_not(servers, branches, inventory),
         databases=databases,
-        registries=tuple(_registries(inventory, shelved, registry, vaults)),
-        poolers=tuple(_all(shelved, "pooler", PoolerFacts)),
+        registries=tuple(_registries(inventory, cached_facts, registry, vaults)),
+        poolers=tuple(_all(cached_facts, "pooler", PoolerFacts)),
         vaults=vaults,
-        buckets=tuple(_all(shelved, "s3", BucketFacts)),
-        handshakes=tuple(_all(shelved, "tls", HandshakeFacts)),
-        drills=tuple(each for each in _all(shelved, "drill", DrillFacts) if each.project_id in inventory.projects),
+        buckets=tuple(_all(cached_facts, "s3", BucketFacts)),
+        handshakes=tuple(_all(cached_facts, "tls", HandshakeFacts)),
+        drills=tuple(
+            drill for drill in _all(cached_facts, "drill", DrillFacts) if drill.project_id in inventory.projects
+        ),
     )
-    names = {each.id: each.name for each in inventory.projects.values()}
-    names |= {each.id: each.name for each in inventory.branches.values()}
-    return Gathered(facts, names, _ages(inventory, shelved, there))
+    names = {project.id: project.name for project in inventory.projects.values()}
+    names |= {branch.id: branch.name for branch in inventory.branches.values()}
+    return Gathered(facts, names, _ages(inventory, cached_facts, there))
 
 
 Identified = TypeVar("Identified", Project, Branch)
 
 
 def _sorted(found: Iterable[Identified]) -> list[Identified]:
-    return sorted(found, key=lambda each: each.id)
+    return sorted(found, key=lambda entry: entry.id)
 
 
-def _all(shelved: Shelved, source: str, kind: type[Kind]) -> Iterator[Kind]:
-    for key in sorted(key for key in shelved if key.source == source):
-        fact = shelved[key][1]
+def _all(cached_facts: CachedFacts, source: str, kind: type[Kind]) -> Iterator[Kind]:
+    for key in sorted(key for key in cached_facts if key.source == source):
+        fact = cached_facts[key][1]
         if isinstance(fact, kind):
             yield fact
 
 
-def _one(shelved: Shelved, source: str, key: str, kind: type[Kind]) -> Kind | None:
-    found = shelved.get(FactKey(source, key))
+def _one(cached_facts: CachedFacts, source: str, key: str, kind: type[Kind]) -> Kind | None:
+    found = cached_facts.get(FactKey(source, key))
     return found[1] if found is not None and isinstance(found[1], kind) else None
 
 
-def _organizations(inventory: Inventory, shelved: Shelved) -> Iterator[OrganizationFacts]:
+def _organizations(inventory: Inventory, cached_facts: CachedFacts) -> Iterator[OrganizationFacts]:
     if inventory.org_id:
-        known = _one(shelved, "organization", inventory.org_id, OrganizationFacts)
+        known = _one(cached_facts, "organization", inventory.org_id, OrganizationFacts)
         yield replace(known or OrganizationFacts(inventory.org_id), name=inventory.org_name)
 
 
-def _project(project: Project, shelved: Shelved) -> ProjectFacts:
+def _project(project: Project, cached_facts: CachedFacts) -> ProjectFacts:
     """The list of projects tells region, window and access; what hangs on it is asked apart."""
-    known = _one(shelved, "project", project.id, ProjectFacts) or ProjectFacts(project.id)
+    known = _one(cached_facts, "project", project.id, ProjectFacts) or ProjectFacts(project.id)
     window: Known[int] = known.history_seconds
     if project.history_retention_seconds is not None:
         window = project.history_retention_seconds
@@ -124,18 +131,18 @@ def _project(project: Project, shelved: Shelved) -> ProjectFacts:
     )
 
 
-def _branch(inventory: Inventory, branch: Branch, shelved: Shelved) -> BranchFacts:
-    known = _one(shelved, "branch", f"{branch.project_id}/{branch.id}", BranchFacts)
+def _branch(inventory: Inventory, branch: Branch, cached_facts: CachedFacts) -> BranchFacts:
+    known = _one(cached_facts, "branch", f"{branch.project_id}/{branch.id}", BranchFacts)
     project = inventory.projects.get(branch.project_id)
-    computes = [each for each in inventory.endpoints.values() if each.branch_id == branch.id]
-    active = [each.last_active for each in computes if each.last_active is not None]
-    snapshots = _one(shelved, "snapshots", branch.project_id, Snapshots) or Snapshots()
+    computes = [endpoint for endpoint in inventory.endpoints.values() if endpoint.branch_id == branch.id]
+    active = [compute.last_active for compute in computes if compute.last_active is not None]
+    snapshots = _one(cached_facts, "snapshots", branch.project_id, Snapshots) or Snapshots()
     return replace(
         known or BranchFacts(branch.project_id, branch.id),
         snapshots=snapshots.of(branch.id),
         computes=tuple(
-            ComputeFacts(each.id, each.type == "read_only", each.passwordless_access)
-            for each in sorted(computes, key=lambda each: each.id)
+            ComputeFacts(compute.id, compute.type == "read_only", compute.passwordless_access)
+            for compute in sorted(computes, key=lambda entry: entry.id)
         ),
         name=branch.name,
         project_name=project.name if project else "",
@@ -154,18 +161,18 @@ def _branch(inventory: Inventory, branch: Branch, shelved: Shelved) -> BranchFac
 _TOO_MANY = Unread(Status.NO_DATA, "more columns are named like personal data than the scan names one by one")
 
 
-def _personal(shelved: Shelved) -> dict[tuple[str, str], Known[tuple[str, ...]]]:
+def _personal(cached_facts: CachedFacts) -> dict[tuple[str, str], Known[tuple[str, ...]]]:
     """Columns named like personal data, by branch; all of them or nothing, because a part would look like the whole."""
     found: dict[tuple[str, str], Known[tuple[str, ...]]] = {}
-    for database in _all(shelved, "database", DatabaseFacts):
+    for database in _all(cached_facts, "database", DatabaseFacts):
         where = (database.project_id, database.branch_id)
         groups, before = database.check("personal"), found.get(where, ())
         if isinstance(before, Unread) or isinstance(groups, Unread):
             found[where] = before if isinstance(before, Unread) else groups if isinstance(groups, Unread) else before
-        elif any(each.count > len(each.objects) for each in groups):
+        elif any(group.count > len(group.objects) for group in groups):
             found[where] = _TOO_MANY
         else:
-            found[where] = tuple(sorted({*before, *(name for each in groups for name in each.objects)}))
+            found[where] = tuple(sorted({*before, *(name for group in groups for name in group.objects)}))
     return found
 
 
@@ -180,24 +187,24 @@ _SILENT = Unread(Status.ASLEEP, "not read yet: it is only read while others use 
 
 
 def _databases(
-    shelved: Shelved, branches: tuple[BranchFacts, ...], inventory: Inventory, policy: Policy
+    cached_facts: CachedFacts, branches: tuple[BranchFacts, ...], inventory: Inventory, policy: Policy
 ) -> tuple[DatabaseFacts, ...]:
     """Those that were read; a branch with a compute of which none was is there too: unknown, not silent."""
-    by_branch = {(each.project_id, each.id): each for each in branches}
+    by_branch = {(branch.project_id, branch.id): branch for branch in branches}
     found = [
-        replace(each, nonproduction=_nonproduction(policy, by_branch[each.project_id, each.branch_id]))
-        for each in _all(shelved, "database", DatabaseFacts)
-        if (each.project_id, each.branch_id) in by_branch
+        replace(database, nonproduction=_nonproduction(policy, by_branch[database.project_id, database.branch_id]))
+        for database in _all(cached_facts, "database", DatabaseFacts)
+        if (database.project_id, database.branch_id) in by_branch
     ]
-    silent = _without(branches, inventory, {(each.project_id, each.branch_id) for each in found})
+    silent = _without(branches, inventory, {(database.project_id, database.branch_id) for database in found})
     found += [
         DatabaseFacts(
-            each.project_id, each.id, "", checks=_SILENT, extensions=_SILENT,
-            nonproduction=_nonproduction(policy, each),
+            branch.project_id, branch.id, "", checks=_SILENT, extensions=_SILENT,
+            nonproduction=_nonproduction(policy, branch),
         )
-        for each in silent
+        for branch in silent
     ]  # fmt: skip
-    return tuple(sorted(found, key=lambda each: (each.project_id, each.branch_id, each.datname)))
+    return tuple(sorted(found, key=lambda entry: (entry.project_id, entry.branch_id, entry.datname)))
 
 
 def _known_or_not(
@@ -206,28 +213,35 @@ def _known_or_not(
     """As the databases."""
     silent = tuple(
         ServerFacts(
-            each.project_id, each.id, version_num=_SILENT, settings=_SILENT, roles=_SILENT, row_security_off=_SILENT,
-            slots=_SILENT, agent=_SILENT, sessions=_SILENT,
+            branch.project_id,
+            branch.id,
+            version_num=_SILENT,
+            settings=_SILENT,
+            roles=_SILENT,
+            row_security_off=_SILENT,
+            slots=_SILENT,
+            agent=_SILENT,
+            sessions=_SILENT,
         )
-        for each in _without(branches, inventory, {(each.project_id, each.branch_id) for each in servers})
-    )  # fmt: skip
-    return tuple(sorted((*servers, *silent), key=lambda each: (each.project_id, each.branch_id)))
+        for branch in _without(branches, inventory, {(server.project_id, server.branch_id) for server in servers})
+    )
+    return tuple(sorted((*servers, *silent), key=lambda entry: (entry.project_id, entry.branch_id)))
 
 
 def _without(
     branches: tuple[BranchFacts, ...], inventory: Inventory, read: set[tuple[str, str]]
 ) -> Iterator[BranchFacts]:
     """Branches with a compute that are not among those read."""
-    with_compute = {each.branch_id for each in inventory.endpoints.values()}
-    return (each for each in branches if each.id in with_compute and (each.project_id, each.id) not in read)
+    with_compute = {endpoint.branch_id for endpoint in inventory.endpoints.values()}
+    return (branch for branch in branches if branch.id in with_compute and (branch.project_id, branch.id) not in read)
 
 
 def _registries(
-    inventory: Inventory, shelved: Shelved, registry: Registry, vaults: tuple[VaultFacts, ...]
+    inventory: Inventory, cached_facts: CachedFacts, registry: Registry, vaults: tuple[VaultFacts, ...]
 ) -> Iterator[RegistryFacts]:
     schemas: dict[tuple[str, str], dict[str, Mapping[str, str]]] = {}
     roles: dict[tuple[str, str], set[str]] = {}
-    for key, (_, fact) in shelved.items():
+    for key, (_, fact) in cached_facts.items():
         if key.source == "names" and isinstance(fact, TenantNames):
             project_id, branch_id, datname = key.key.split("/", 2)
             schemas.setdefault((project_id, branch_id), {})[datname] = fact.schemas
@@ -240,7 +254,7 @@ def _registries(
         names = Names(found, tuple(sorted(roles[project_id, branch_id])))
         made = registry.facts(project, branch, names)
         if not isinstance(made.tenants, Unread):
-            tenants |= {each.tenant for each in made.tenants}
+            tenants |= {tenant.tenant for tenant in made.tenants}
         yield made
     if vaults:
         yield registry.keys(_key_names(vaults), tenants)
@@ -257,9 +271,9 @@ def _key_names(vaults: tuple[VaultFacts, ...]) -> Known[tuple[str, ...]]:
     return tuple(sorted(found)) if found or not isinstance(why, Unread) else why
 
 
-def _ages(inventory: Inventory, shelved: Shelved, there: set[tuple[str, str]]) -> dict[str, float]:
+def _ages(inventory: Inventory, cached_facts: CachedFacts, there: set[tuple[str, str]]) -> dict[str, float]:
     oldest = {"inventory": inventory.taken_at}
-    for key, (at, _) in shelved.items():
+    for key, (at, _) in cached_facts.items():
         parts = key.key.split("/", 2)
         if key.source in ("database", "server", "branch", "names") and (parts[0], parts[1]) not in there:
             continue

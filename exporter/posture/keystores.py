@@ -12,7 +12,7 @@ from collectors.platforms.vault_login import approle, fixed, from_environment, k
 from collectors.postgres.database.security import NotRead
 from exporter.posture.domain.facts_platform import StaticRole, TransitKey, VaultFacts
 from exporter.posture.domain.finding import Known, Unread
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.sources import Outcome
 from exporter.settings.posture import VaultSettings
 from exporter.settings.secret import read_secret
@@ -25,17 +25,23 @@ class KeyStores:
 
     def __init__(self, vaults: list[VaultSettings], every: float) -> None:
         self._vaults = tuple(vaults)
-        self._targets = tuple(target_of(each) for each in vaults)
+        self._targets = tuple(target_of(vault) for vault in vaults)
         self.every = every
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Look at each."""
         del inventory
-        found = await asyncio.gather(*(read_vault(each) for each in self._targets))
-        regions = {each.name: each.region for each in self._vaults}
-        await shelf.put("vault", {each.name: vault_facts(each, regions[each.name]) for each in found}, now)
-        await shelf.keep_only("vault", regions)
-        silent = [each for each in found if isinstance(each.key_names, NotRead) and isinstance(each.health, NotRead)]
+        found = await asyncio.gather(*(read_vault(target) for target in self._targets))
+        regions = {vault.name: vault.region for vault in self._vaults}
+        await fact_cache.put(
+            "vault", {security.name: vault_facts(security, regions[security.name]) for security in found}, now
+        )
+        await fact_cache.keep_only("vault", regions)
+        silent = [
+            security
+            for security in found
+            if isinstance(security.key_names, NotRead) and isinstance(security.health, NotRead)
+        ]
         if not silent:
             return Outcome()
         told = silent[0].health
@@ -74,11 +80,15 @@ def vault_facts(found: VaultSecurity, region: str) -> VaultFacts:
     health = found.health
     keys: Known[tuple[Known[TransitKey], ...]]
     roles: Known[tuple[Known[StaticRole], ...]]
-    keys = _unread(found.keys) if isinstance(found.keys, NotRead) else tuple(_key(each) for each in found.keys)
+    keys = (
+        _unread(found.keys)
+        if isinstance(found.keys, NotRead)
+        else tuple(_key(transit_key) for transit_key in found.keys)
+    )
     roles = (
         _unread(found.static_roles)
         if isinstance(found.static_roles, NotRead)
-        else tuple(_role(each) for each in found.static_roles)
+        else tuple(_role(static_role) for static_role in found.static_roles)
     )
     return VaultFacts(
         found.name,

@@ -19,7 +19,7 @@ from collectors.platforms.tls import Handshake, TlsTarget, shake_hands
 from collectors.postgres.database.security import NotRead
 from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, PoolerFacts, StoredObject
 from exporter.posture.domain.finding import Known, Unread
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.sources import Outcome
 from exporter.settings.posture import BucketSettings
 from exporter.settings.sections import PoolerSettings
@@ -38,17 +38,19 @@ class Buckets:
         self._buckets = tuple(buckets)
         self.every = every
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Look at each."""
-        targets = [BucketTarget(each.bucket, each.prefix, each.region, each.endpoint_url) for each in self._buckets]
-        found = await asyncio.gather(*(read_bucket(each) for each in targets))
+        targets = [
+            BucketTarget(bucket.bucket, bucket.prefix, bucket.region, bucket.endpoint_url) for bucket in self._buckets
+        ]
+        found = await asyncio.gather(*(read_bucket(target) for target in targets))
         facts = {
-            f"{each.bucket}/{each.prefix}": bucket_facts(each, told, inventory)
-            for each, told in zip(self._buckets, found, strict=True)
+            f"{bucket.bucket}/{bucket.prefix}": bucket_facts(bucket, told, inventory)
+            for bucket, told in zip(self._buckets, found, strict=True)
         }
-        await shelf.put("s3", facts, now)
-        await shelf.keep_only("s3", facts)
-        return _said([each.newest for each in found], "a bucket could not be read")
+        await fact_cache.put("s3", facts, now)
+        await fact_cache.keep_only("s3", facts)
+        return _said([security.newest for security in found], "a bucket could not be read")
 
 
 class Handshakes:
@@ -65,20 +67,23 @@ class Handshakes:
         self._sslmode = _sslmode(dsn)
         self.every = every
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Greet each."""
-        targets = [TlsTarget(each, *_host(each)) for each in self._hosts]
+        targets = [TlsTarget(host, *_host(host)) for host in self._hosts]
         regions: dict[str, TlsTarget] = {}
-        for each in sorted(inventory.endpoints.values(), key=lambda each: each.id):
-            awake = each.current_state == "active" and not each.pending_state
-            if awake and each.host.endswith(NEON_HOSTS) and self._sslmode:
-                regions.setdefault(each.region_id, TlsTarget(_name(each), each.host))
-        own = {each.name for each in regions.values()}
-        found = await asyncio.gather(*(shake_hands(each) for each in [*targets, *regions.values()]))
-        facts = {each.name: handshake_facts(each, self._sslmode if each.name in own else "") for each in found}
-        await shelf.put("tls", facts, now)
-        await shelf.keep_only("tls", {*facts, *map(_name, inventory.endpoints.values())})
-        return _said([each.protocol for each in found], "a handshake failed")
+        for endpoint in sorted(inventory.endpoints.values(), key=lambda entry: entry.id):
+            awake = endpoint.current_state == "active" and not endpoint.pending_state
+            if awake and endpoint.host.endswith(NEON_HOSTS) and self._sslmode:
+                regions.setdefault(endpoint.region_id, TlsTarget(_name(endpoint), endpoint.host))
+        own = {region.name for region in regions.values()}
+        found = await asyncio.gather(*(shake_hands(target) for target in [*targets, *regions.values()]))
+        facts = {
+            handshake.name: handshake_facts(handshake, self._sslmode if handshake.name in own else "")
+            for handshake in found
+        }
+        await fact_cache.put("tls", facts, now)
+        await fact_cache.keep_only("tls", {*facts, *map(_name, inventory.endpoints.values())})
+        return _said([handshake.protocol for handshake in found], "a handshake failed")
 
 
 def _name(endpoint: Endpoint) -> str:
@@ -95,28 +100,35 @@ class Poolers:
         self._conninfo = conninfo
         self.every = every
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Ask each instance."""
         del inventory
         told = [
             instance
-            for each in self._poolers
-            for instance in await read_pooler(PoolerTarget(each.name, lambda each=each: self._conninfo(each)))  # type: ignore[misc]
+            for pooler in self._poolers
+            for instance in await read_pooler(
+                PoolerTarget(pooler.name, lambda console=pooler: self._conninfo(console))  # type: ignore[misc]
+            )
         ]
-        facts = {each.name: PoolerFacts(each.name, _part(each.version), _part(each.config)) for each in told}
-        await shelf.put("pooler", facts, now)
-        await shelf.keep_only("pooler", facts)
-        return _said([each.config for each in told], "a pooler could not be read")
+        facts = {
+            security.name: PoolerFacts(security.name, _part(security.version), _part(security.config))
+            for security in told
+        }
+        await fact_cache.put("pooler", facts, now)
+        await fact_cache.keep_only("pooler", facts)
+        return _said([security.config for security in told], "a pooler could not be read")
 
 
 def bucket_facts(settings: BucketSettings, found: BucketSecurity, inventory: Inventory) -> BucketFacts:
     """One bucket; a project by its name is told by its id."""
-    ids = [each.id for each in inventory.projects.values() if settings.project in (each.id, each.name)]
+    ids = [project.id for project in inventory.projects.values() if settings.project in (project.id, project.name)]
     newest: Known[tuple[StoredObject, ...]]
     newest = (
         _unread(found.newest)
         if isinstance(found.newest, NotRead)
-        else tuple(StoredObject(each.key, each.at, each.size) for each in found.newest)
+        else tuple(
+            StoredObject(stored_object.key, stored_object.at, stored_object.size) for stored_object in found.newest
+        )
     )
     return BucketFacts(
         settings.bucket,
@@ -155,8 +167,10 @@ def handshake_facts(found: Handshake, sslmode: str) -> HandshakeFacts:
 
 def bucket_age(buckets: list[BucketSettings], facts: BucketFacts) -> float | None:
     """How old the newest copy in a bucket may be, in hours; None when the settings do not name it any more."""
-    return next((each.max_age_hours for each in buckets if (each.bucket, each.prefix) == (facts.name, facts.prefix)),
-                None)  # fmt: skip
+    return next(
+        (bucket.max_age_hours for bucket in buckets if (bucket.bucket, bucket.prefix) == (facts.name, facts.prefix)),
+        None,
+    )
 
 
 def _sslmode(dsn: str | None) -> str:
@@ -175,7 +189,7 @@ def _host(text: str) -> tuple[str, int]:
 
 
 def _said(parts: list[Part | NotRead], what: str) -> Outcome:
-    failed = [each for each in parts if isinstance(each, NotRead)]
+    failed = [part for part in parts if isinstance(part, NotRead)]
     return Outcome(failed[0].status, f"{what}: {failed[0].why}") if failed else Outcome()
 
 

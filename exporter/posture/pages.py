@@ -8,45 +8,45 @@ from datetime import UTC, datetime
 from exporter.posture.catalogue import Catalogue, Control
 from exporter.posture.domain.finding import Outcome
 from exporter.posture.domain.score import Score
-from exporter.posture.evaluation import Judgement
-from exporter.posture.waivers import Judged, Waiver
+from exporter.posture.evaluation import PostureEvaluation
+from exporter.posture.waivers import EvaluatedFinding, Waiver
 
 MOST = 500
 """Findings on a page; the report has all."""
 _ORDER = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
 
 
-def ordered(judged: Iterable[Judged]) -> list[Judged]:
+def ordered(judged: Iterable[EvaluatedFinding]) -> list[EvaluatedFinding]:
     """What needs action first: by status, severity, control and object."""
     return sorted(
         judged,
-        key=lambda each: (
-            _ORDER.index(each.status), each.finding.severity.rank, each.finding.control, each.finding.object_id,
-            each.finding.evidence,
+        key=lambda entry: (
+            _ORDER.index(entry.status), entry.finding.severity.rank, entry.finding.control, entry.finding.object_id,
+            entry.finding.evidence,
         ),
     )  # fmt: skip
 
 
-def as_dict(each: Judged, judgement: Judgement, control: Control | None) -> dict[str, object]:
+def as_dict(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> dict[str, object]:
     """One finding for JSON."""
-    finding = each.finding
+    finding = evaluated.finding
     told: dict[str, object] = {
         "control": finding.control,
         "title": control.title if control else "",
-        "status": each.status,
+        "status": evaluated.status,
         "severity": finding.severity.value,
         "object": finding.object_id,
-        "name": judgement.path(finding.object_id),
+        "name": evaluation.path(finding.object_id),
         "tenant": finding.tenant or None,
         "evidence": finding.evidence,
         "count": finding.count,
         "cache_key": finding.cache_key,
     }
     if finding.outcome is Outcome.FAIL:
-        told["since"] = each.since
+        told["since"] = evaluated.since
         told["remedy"] = remedy_dict(control) if control else {}
-    if each.waiver is not None:
-        told["waiver"] = {**waiver_dict(each.waiver), "expired": each.expired}
+    if evaluated.waiver is not None:
+        told["waiver"] = {**waiver_dict(evaluated.waiver), "expired": evaluated.expired}
     return told
 
 
@@ -78,35 +78,43 @@ def score_dict(score: Score | None) -> dict[str, object]:
     }
 
 
-def project_page(judgement: Judgement, project: str, catalogue: Catalogue) -> dict[str, object]:
+def project_page(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> dict[str, object]:
     """A project for JSON."""
-    judged = ordered(judgement.of(project))
+    judged = ordered(evaluation.of(project))
     tenants = {
         tenant: score_dict(score)
-        for (owner, tenant), score in sorted(judgement.by_tenant.items())
+        for (owner, tenant), score in sorted(evaluation.by_tenant.items())
         if owner == project
     }  # fmt: skip
-    told = [each for each in judged if each.status not in ("pass", "not_applicable")]
+    told = [evaluated for evaluated in judged if evaluated.status not in ("pass", "not_applicable")]
     return {
         "project_id": project,
-        "name": judgement.gathered.names.get(project, project),
-        "as_of": judgement.at,
-        **score_dict(judgement.by_project.get(project)),
-        "findings": [as_dict(each, judgement, catalogue.controls.get(each.finding.control)) for each in told[:MOST]],
+        "name": evaluation.gathered.names.get(project, project),
+        "as_of": evaluation.at,
+        **score_dict(evaluation.by_project.get(project)),
+        "findings": [
+            as_dict(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control))
+            for evaluated in told[:MOST]
+        ],
         "more": max(0, len(told) - MOST),
         "tenants": tenants,
     }
 
 
-def project_markdown(judgement: Judgement, project: str, catalogue: Catalogue) -> str:
+def project_markdown(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> str:
     """A project as a comment."""
-    name = judgement.gathered.names.get(project, project)
-    judged = ordered(judgement.of(project))
-    lines = [f"# Posture of {name}", "", *summary(judgement.by_project.get(project)), ""]
-    fails = [each for each in judged if each.open]
-    lines += _table("Fails", fails, judgement, catalogue)
-    lines += _table("Waived", [each for each in judged if each.waived], judgement, catalogue)
-    lines += _table("Not known", [each for each in judged if each.status in ("error", "unknown")], judgement, catalogue)
+    name = evaluation.gathered.names.get(project, project)
+    judged = ordered(evaluation.of(project))
+    lines = [f"# Posture of {name}", "", *summary(evaluation.by_project.get(project)), ""]
+    fails = [evaluated for evaluated in judged if evaluated.open]
+    lines += _table("Fails", fails, evaluation, catalogue)
+    lines += _table("Waived", [evaluated for evaluated in judged if evaluated.waived], evaluation, catalogue)
+    lines += _table(
+        "Not known",
+        [evaluated for evaluated in judged if evaluated.status in ("error", "unknown")],
+        evaluation,
+        catalogue,
+    )
     return "\n".join(lines) + "\n"
 
 
@@ -123,21 +131,24 @@ def summary(score: Score | None) -> Iterable[str]:
     )
 
 
-def _table(title: str, judged: Sequence[Judged], judgement: Judgement, catalogue: Catalogue) -> list[str]:
+def _table(
+    title: str, judged: Sequence[EvaluatedFinding], evaluation: PostureEvaluation, catalogue: Catalogue
+) -> list[str]:
     if not judged:
         return []
     lines = [f"## {title}", "", "| | control | object | evidence | remedy |", "|---|---|---|---|---|"]
-    for each in judged[:100]:
-        control = catalogue.controls.get(each.finding.control)
-        remedy = control.remedy.text if control and each.finding.outcome is Outcome.FAIL else ""
-        if each.waiver is not None:
-            who = f"{each.waiver.approver}: {each.waiver.reason}"
-            remedy = f"waiver EXPIRED {each.waiver.expires} ({who}). {remedy}" if each.expired else (
-                f"waived until {each.waiver.expires} by {who}"
+    for evaluated in judged[:100]:
+        control = catalogue.controls.get(evaluated.finding.control)
+        remedy = control.remedy.text if control and evaluated.finding.outcome is Outcome.FAIL else ""
+        if evaluated.waiver is not None:
+            who = f"{evaluated.waiver.approver}: {evaluated.waiver.reason}"
+            remedy = f"waiver EXPIRED {evaluated.waiver.expires} ({who}). {remedy}" if evaluated.expired else (
+                f"waived until {evaluated.waiver.expires} by {who}"
             )  # fmt: skip
         lines.append(
-            f"| {each.finding.severity.value} | {each.finding.control} {control.title if control else ''} | "
-            f"`{cell(judgement.path(each.finding.object_id))}` | {cell(each.finding.evidence)} | {cell(remedy)} |"
+            f"| {evaluated.finding.severity.value} | {evaluated.finding.control} {control.title if control else ''} | "
+            f"`{cell(evaluation.path(evaluated.finding.object_id))}` | {cell(evaluated.finding.evidence)} | "
+            f"{cell(remedy)} |"
         )
     if len(judged) > 100:
         lines.append(f"| | | and {len(judged) - 100} more | | |")
@@ -149,36 +160,36 @@ def cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").split())
 
 
-def index_page(judgement: Judgement, projects: Iterable[str]) -> dict[str, object]:
+def index_page(evaluation: PostureEvaluation, projects: Iterable[str]) -> dict[str, object]:
     """/api/v1/posture: where to look."""
     return {
-        "as_of": judgement.at,
+        "as_of": evaluation.at,
         "projects": [
             {
                 "project_id": project,
-                "name": judgement.gathered.names.get(project, project),
-                **score_dict(judgement.by_project.get(project)),
+                "name": evaluation.gathered.names.get(project, project),
+                **score_dict(evaluation.by_project.get(project)),
                 "page": f"/api/v1/posture/{project}",
             }
             for project in projects
         ],
         "waivers": [
             {"control": waiver.control, **waiver_dict(waiver), "state": standing.value, "findings": count}
-            for waiver, standing, count in judgement.verdict.waivers
+            for waiver, standing, count in evaluation.verdict.waivers
         ],
-        "facts_read_at": dict(sorted(judgement.gathered.ages.items())),
+        "facts_read_at": dict(sorted(evaluation.gathered.ages.items())),
     }
 
 
-def tenants_page(judgement: Judgement) -> dict[str, object]:
+def tenants_page(evaluation: PostureEvaluation) -> dict[str, object]:
     """/api/v1/posture/tenants: each tenant's open failures over all projects."""
     found: dict[str, dict[str, int]] = {}
-    for each in judgement.verdict.judged:
-        if each.finding.tenant:
-            counts = found.setdefault(each.finding.tenant, {})
-            if each.open:
-                severity = each.finding.severity.value
-                counts[severity] = counts.get(severity, 0) + each.finding.count
+    for evaluated in evaluation.verdict.judged:
+        if evaluated.finding.tenant:
+            counts = found.setdefault(evaluated.finding.tenant, {})
+            if evaluated.open:
+                severity = evaluated.finding.severity.value
+                counts[severity] = counts.get(severity, 0) + evaluated.finding.count
     return {"tenants": dict(sorted(found.items()))}
 
 

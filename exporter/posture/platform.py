@@ -50,7 +50,7 @@ def organization_facts(found: OrganizationSecurity) -> OrganizationFacts:
     if not isinstance(keys, Unread) and not isinstance(personal, Unread):
         keys = (*keys, *personal)
     members = _each(
-        found.members, lambda each: Member(each.id, each.role, each.has_mfa, each.deactivated_at is not None)
+        found.members, lambda member: Member(member.id, member.role, member.has_mfa, member.deactivated_at is not None)
     )  # fmt: skip
     return OrganizationFacts(found.org_id, keys=keys, members=members)
 
@@ -60,9 +60,12 @@ def project_facts(found: ProjectSecurity) -> ProjectFacts:
     return ProjectFacts(
         found.project_id,
         permissions=_each(
-            found.permissions, lambda each: Permission(each.id, each.domain, each.granted_at, each.revoked_at)
+            found.permissions,
+            lambda permission: Permission(
+                permission.id, permission.domain, permission.granted_at, permission.revoked_at
+            ),
         ),
-        jwks=_each(found.jwks, lambda each: Jwks(each.id, each.url, each.provider)),
+        jwks=_each(found.jwks, lambda jwks: Jwks(jwks.id, jwks.url, jwks.provider)),
     )
 
 
@@ -71,9 +74,11 @@ def snapshots_of(found: ProjectSecurity) -> Snapshots:
     if isinstance(found.snapshots, NotRead):
         return Snapshots(_unread(found.snapshots))
     by_branch: dict[str, list[Snapshot]] = {}
-    for each in found.snapshots:
-        by_branch.setdefault(each.source_branch_id, []).append(Snapshot(each.id, each.created_at, each.expires_at))
-    return Snapshots({branch: tuple(each) for branch, each in sorted(by_branch.items())})
+    for snapshot in found.snapshots:
+        by_branch.setdefault(snapshot.source_branch_id, []).append(
+            Snapshot(snapshot.id, snapshot.created_at, snapshot.expires_at)
+        )
+    return Snapshots({branch: tuple(row) for branch, row in sorted(by_branch.items())})
 
 
 def branch_facts(found: BranchSecurity) -> BranchFacts:
@@ -81,15 +86,19 @@ def branch_facts(found: BranchSecurity) -> BranchFacts:
     return BranchFacts(
         found.project_id,
         found.branch_id,
-        roles=_each(found.roles, lambda each: ApiRole(each.name, each.updated_at, bool(each.protected), each.no_login)),
-        schedule=_each(found.schedule, lambda each: each.frequency),
+        roles=_each(found.roles, lambda role: ApiRole(role.name, role.updated_at, bool(role.protected), role.no_login)),
+        schedule=_each(found.schedule, lambda frequency: frequency.frequency),
         masking=_masking(found.masking),
         credentials=_each(
             found.credentials,
-            lambda each: Credential(
-                each.token_id, each.principal_type, each.expires_at, each.last_used_at, tuple(each.scopes)
+            lambda credential: Credential(
+                credential.token_id,
+                credential.principal_type,
+                credential.expires_at,
+                credential.last_used_at,
+                tuple(credential.scopes),
             ),
-            keep=lambda each: each.revoked_at is None,
+            keep=lambda credential: credential.revoked_at is None,
         ),
     )
 
@@ -118,7 +127,7 @@ def _masking(found: security.Masking | NotRead | None) -> Known[Masking | None]:
         masked_columns=run.masked_columns if run is not None else None,
         completed_at=done,
         rules_changed_at=changed,
-        covered=None if rules is None else tuple(sorted(each.column for each in rules)),
+        covered=None if rules is None else tuple(sorted(rule.column for rule in rules)),
     )
 
 
@@ -127,7 +136,7 @@ def _each(
 ) -> Known[tuple[Made, ...]]:
     if isinstance(found, NotRead):
         return _unread(found)
-    return tuple(make(each) for each in found if keep is None or keep(each))
+    return tuple(make(read) for read in found if keep is None or keep(read))
 
 
 def _unread(found: NotRead) -> Unread:

@@ -56,7 +56,7 @@ def policy_of(
         history_seconds=targets.history_seconds,
         snapshot_age_seconds=round(targets.snapshot_hours * 3600),
         snapshot_keep_seconds=round(targets.snapshot_keep_days * DAY),
-        offsite_age_seconds=round(min((each.max_age_hours for each in settings.s3), default=26) * 3600),
+        offsite_age_seconds=round(min((bucket.max_age_hours for bucket in settings.s3), default=26) * 3600),
         drill_age_days=round(targets.drill_days),
         certificate_days=round(limits.certificate_days),
         encrypted_columns=tuple(settings.encrypted_columns),
@@ -84,24 +84,24 @@ def production_branches(
 
 
 def _is_production(settings: PostureSettings, project: Project, branch: Branch) -> bool:
-    for each in settings.profiles:
-        if matches(each.project, project.id, project.name) and matches(each.branch, branch.id, branch.name):
-            return each.profile == "production"
+    for profile in settings.profiles:
+        if matches(profile.project, project.id, project.name) and matches(profile.branch, branch.id, branch.name):
+            return profile.profile == "production"
     return branch.default or branch.protected
 
 
 def recovery_targets(targets: list[RecoveryTarget], project: Project) -> tuple[int, int] | None:
     """RTO and RPO in seconds that are promised for a project: the strictest of its branches; None: none is."""
-    found = [each for each in targets if matches(each.project, project.id, project.name)]
+    found = [target for target in targets if matches(target.project, project.id, project.name)]
     if not found:
         return None
-    return round(min(each.rto_seconds for each in found)), round(min(each.rpo_seconds for each in found))
+    return round(min(target.rto_seconds for target in found)), round(min(entry.rpo_seconds for entry in found))
 
 
 def expected_slots(slots: list[ExpectedSlot], project: Project, branch: Branch) -> tuple[str, ...]:
     """The slots that one branch must have."""
     return tuple(
-        each.slot
-        for each in slots
-        if matches(each.project, project.id, project.name) and matches(each.branch, branch.id, branch.name)
+        slot.slot
+        for slot in slots
+        if matches(slot.project, project.id, project.name) and matches(slot.branch, branch.id, branch.name)
     )

@@ -9,11 +9,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from exporter.posture.catalogue import Catalogue
-from exporter.posture.evaluation import Judgement, worst_by_control
+from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import ACCOUNT
 
 if TYPE_CHECKING:
-    from exporter.storage.ledger.postgres_link import Cursor, Link
+    from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
 
 PUBLISH_SECONDS = 3600.0
 _PLACES = 6
@@ -22,42 +22,42 @@ _PLACES = 6
 class PosturePublisher:
     """Writes at most once an hour. One caller at a time."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: PostgresConnection) -> None:
         self._link = link
         self._at = 0.0
 
-    def publish(self, judgement: Judgement, catalogue: Catalogue) -> None:
+    def publish(self, evaluation: PostureEvaluation, catalogue: Catalogue) -> None:
         """Write it, when an hour is over since the last time.
 
         Raises:
             StoreError: the database cannot be used.
         """
-        if judgement.at < self._at + PUBLISH_SECONDS:
+        if evaluation.at < self._at + PUBLISH_SECONDS:
             return
-        self._link.write(lambda cursor: write(cursor, judgement, catalogue))
-        self._at = judgement.at
+        self._link.write(lambda cursor: write(cursor, evaluation, catalogue))
+        self._at = evaluation.at
 
 
-def write(cursor: Cursor, judgement: Judgement, catalogue: Catalogue) -> int:
+def write(cursor: Cursor, evaluation: PostureEvaluation, catalogue: Catalogue) -> int:
     """Replace everything but the history; answers how many findings were written."""
     cursor.execute("DELETE FROM posture_state")
-    cursor.execute("INSERT INTO posture_state (computed_at) VALUES (%s)", (_instant(judgement.at),))
+    cursor.execute("INSERT INTO posture_state (computed_at) VALUES (%s)", (_instant(evaluation.at),))
     _copy(cursor, "posture_control", lambda: _controls(catalogue))
     _copy(cursor, "posture_clause", lambda: _clauses(catalogue))
-    _copy(cursor, "posture_status", lambda: _statuses(judgement))
-    _copy(cursor, "posture_finding", lambda: _findings(judgement))
-    today = datetime.fromtimestamp(judgement.at, UTC).date()
+    _copy(cursor, "posture_status", lambda: _statuses(evaluation))
+    _copy(cursor, "posture_finding", lambda: _findings(evaluation))
+    today = datetime.fromtimestamp(evaluation.at, UTC).date()
     cursor.execute("DELETE FROM posture_score_day WHERE day = %s", (today,))
     with cursor.copy("COPY posture_score_day FROM STDIN") as copy:
-        for row in _scores(judgement, today):
+        for row in _scores(evaluation, today):
             copy.write_row(row)
-    names = judgement.gathered.names | {ACCOUNT: "whole account"}
+    names = evaluation.gathered.names | {ACCOUNT: "whole account"}
     cursor.execute(
         "INSERT INTO name SELECT * FROM unnest(%s::text[], %s::text[]) "
         "ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE name.name <> excluded.name",
         (list(names), list(names.values())),
     )
-    return sum(1 for _ in _findings(judgement))
+    return sum(1 for _ in _findings(evaluation))
 
 
 Rows = Iterator[tuple[object, ...]]
@@ -71,8 +71,8 @@ def _copy(cursor: Cursor, table: str, rows: Callable[[], Rows]) -> None:
 
 
 def _controls(catalogue: Catalogue) -> Rows:
-    for each in catalogue.controls.values():
-        yield (each.id, each.name, each.title, each.severity.value, each.remedy.text)
+    for control in catalogue.controls.values():
+        yield (control.id, control.name, control.title, control.severity.value, control.remedy.text)
 
 
 def _clauses(catalogue: Catalogue) -> Rows:
@@ -82,30 +82,40 @@ def _clauses(catalogue: Catalogue) -> Rows:
                 yield (framework.id, framework.title, position, clause.id, clause.title, control)
 
 
-def _statuses(judgement: Judgement) -> Rows:
-    for project in sorted({*judgement.projects, ACCOUNT}):
-        for control, each in worst_by_control(judgement.of(project)).items():
-            yield (project, control, each.finding.severity.value, each.status)
+def _statuses(evaluation: PostureEvaluation) -> Rows:
+    for project in sorted({*evaluation.projects, ACCOUNT}):
+        for control, evaluated in worst_by_control(evaluation.of(project)).items():
+            yield (project, control, evaluated.finding.severity.value, evaluated.status)
 
 
-def _findings(judgement: Judgement) -> Rows:
+def _findings(evaluation: PostureEvaluation) -> Rows:
     """What neither holds nor is beside the point; COPY takes a NUL in no text."""
-    for each in judgement.verdict.judged:
-        if each.status in ("pass", "not_applicable"):
+    for evaluated in evaluation.verdict.judged:
+        if evaluated.status in ("pass", "not_applicable"):
             continue
-        finding, waiver = each.finding, each.waiver
+        finding, waiver = evaluated.finding, evaluated.waiver
         yield (
-            judgement.project_of(finding), finding.control, finding.severity.value, each.status, finding.object_id,
-            judgement.path(finding.object_id), finding.tenant or None, finding.count,
-            finding.evidence.replace("\x00", ""), finding.cache_key,
-            None if each.since is None else _instant(each.since),
-            *((waiver.reason, waiver.approver, date.fromisoformat(waiver.expires), each.expired) if waiver
-              else (None, None, None, None)),
-        )  # fmt: skip
+            evaluation.project_of(finding),
+            finding.control,
+            finding.severity.value,
+            evaluated.status,
+            finding.object_id,
+            evaluation.path(finding.object_id),
+            finding.tenant or None,
+            finding.count,
+            finding.evidence.replace("\x00", ""),
+            finding.cache_key,
+            None if evaluated.since is None else _instant(evaluated.since),
+            *(
+                (waiver.reason, waiver.approver, date.fromisoformat(waiver.expires), evaluated.expired)
+                if waiver
+                else (None, None, None, None)
+            ),
+        )
 
 
-def _scores(judgement: Judgement, day: date) -> Rows:
-    for project, score in judgement.by_project.items():
+def _scores(evaluation: PostureEvaluation, day: date) -> Rows:
+    for project, score in evaluation.by_project.items():
         ratios = (_decimal(score.ratio), _decimal(score.known))
         yield (day, project, *ratios, score.failed, score.passed, score.waived, score.unknown)
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from collectors.base import Reading, SqlCollector, Status
 from collectors.neon.models import Branch, Project
 from collectors.postgres.database import security, tenant_names
-from collectors.postgres.database.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
+from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from collectors.postgres.database.tenant_names import TenantNames, TenantNamesCollector
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.drift.scanner import key_of
 from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.registry import Registry
 from exporter.posture.scans import database_facts, server_facts
 from exporter.sampling.computes import Compute
@@ -37,45 +37,45 @@ class Scan:
     error: str = ""
 
 
-class PostureRider:
+class PostureScanner:
     """A rider (`collecting.riders`); what it learns is on the shelf."""
 
     def __init__(
         self,
         settings: PostureSettings,
         registry: Registry,
-        shelf: Shelf,
+        fact_cache: FactCache,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._every = settings.pace.sql_seconds
         self._registry = registry
-        self._shelf = shelf
+        self._fact_cache = fact_cache
         self._clock = clock
-        self._wanted = Wanted(
+        self._wanted = SecurityScope(
             tenant_columns=tuple(settings.tenant_columns),
             owners=tuple(settings.allow.migration_roles),
             encrypted_columns=tuple(settings.encrypted_columns),
             personal_columns=settings.classified_columns,
         )
-        self._told: dict[PrintKey, TenantMap | None] = {}
+        self._told: dict[DatabaseRef, TenantMap | None] = {}
         """What the last scan was told, to scan again at once when there is more to tell."""
-        self.scans: dict[PrintKey, Scan] = {}
+        self.scans: dict[DatabaseRef, Scan] = {}
 
     async def recall(self, compute: Compute) -> None:
         """Everything that is on the disk, once."""
         del compute
-        await self._shelf.load()
+        await self._fact_cache.load()
 
     def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
         """The names and the scan, when an hour is over or when it can be told more than the last time."""
         key = key_of(compute, datname)
         tenants = self._tenants(compute, key)
-        before = self._shelf.get("database", "/".join(key), DatabaseFacts)
+        before = self._fact_cache.get("database", "/".join(key), DatabaseFacts)
         due = before is None or now - before[0] >= self._every or self._told.get(key) != tenants
         if not due:
             return ()
-        server = self._shelf.get("server", "/".join(key[:2]), ServerFacts)
+        server = self._fact_cache.get("server", "/".join(key[:2]), ServerFacts)
         cluster = server is None or now - server[0] >= self._every
         self._told[key] = tenants
         return (TenantNamesCollector(), SecurityCollector(datname, tenants, self._wanted, cluster))
@@ -87,7 +87,7 @@ class PostureRider:
         key, now = key_of(compute, datname), self._clock()
         names = readings.get(tenant_names.NAME)
         if names is not None and isinstance(names.facts, TenantNames):
-            await self._shelf.put("names", {"/".join(key): names.facts}, now)
+            await self._fact_cache.put("names", {"/".join(key): names.facts}, now)
         reading = readings.get(security.NAME)
         if reading is None or not isinstance(reading.facts, SecurityFacts):
             status, why = failures.get(security.NAME, (Status.NO_DATA, "nothing was answered"))
@@ -95,41 +95,41 @@ class PostureRider:
             self._told.pop(key, None)
             return
         found = reading.facts
-        known = self._shelf.get("database", "/".join(key), DatabaseFacts)
+        known = self._fact_cache.get("database", "/".join(key), DatabaseFacts)
         facts = database_facts(key, found, known[1] if known else None)
-        await self._shelf.put("database", {"/".join(key): facts}, now)
+        await self._fact_cache.put("database", {"/".join(key): facts}, now)
         await self._take_server(compute, key, found, now)
         self._note(key, Status.OK, "")
 
-    async def _take_server(self, compute: Compute, key: PrintKey, found: SecurityFacts, now: float) -> None:
+    async def _take_server(self, compute: Compute, key: DatabaseRef, found: SecurityFacts, now: float) -> None:
         where = "/".join(key[:2])
-        known = self._shelf.get("server", where, ServerFacts)
+        known = self._fact_cache.get("server", where, ServerFacts)
         told = self._tenants(compute, key)
         roles = told.roles if told is not None else {}
         server = server_facts(key, found, known[1] if known else None, lambda role: roles.get(role, ""))
         if server is not None and (known is None or server != known[1]):
-            await self._shelf.put("server", {where: server}, now)
+            await self._fact_cache.put("server", {where: server}, now)
 
     async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
         """Databases that were dropped are forgotten."""
         del status, error, seconds
         below = f"{compute.place.project_id}/{compute.place.branch_id}/"
         for source in ("database", "names"):
-            await self._shelf.keep_only(source, [below + name for name in names], below=below)
+            await self._fact_cache.keep_only(source, [below + name for name in names], below=below)
 
-    def _tenants(self, compute: Compute, key: PrintKey) -> TenantMap | None:
+    def _tenants(self, compute: Compute, key: DatabaseRef) -> TenantMap | None:
         """Whose each schema of the database and each role is; None before their names were read."""
-        known = self._shelf.get("names", "/".join(key), TenantNames)
+        known = self._fact_cache.get("names", "/".join(key), TenantNames)
         if known is None:
             return None
         project, branch = _place(compute)
         names, where = known[1], "/".join(key[:2])
-        everywhere = {name: each.schemas for name, each in self._shelf.below("names", where, TenantNames)}
+        everywhere = {name: tenant.schemas for name, tenant in self._fact_cache.below("names", where, TenantNames)}
         schemas = self._registry.of_schemas(project, branch, key.datname, names.schemas)
         roles = self._registry.of_roles(project, branch, names.roles, everywhere)
         return TenantMap(schemas, roles)
 
-    def _note(self, key: PrintKey, status: Status, why: str) -> None:
+    def _note(self, key: DatabaseRef, status: Status, why: str) -> None:
         before = self.scans.get(key)
         if status is not Status.OK and (before is None or before.status is not status):
             _log.info("%s/%s: security not read (%s: %s); what was known stays", *key[1:], status.value, why)

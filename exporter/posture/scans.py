@@ -10,26 +10,27 @@ from typing import Any
 
 from collectors.base import Status
 from collectors.postgres.database.security import GroupFound, NotRead, RoleFound, SecurityFacts, ServerFound
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.facts import AgentRole, DatabaseFacts, Extension, Group, Role, ServerFacts, Slot
 from exporter.posture.domain.finding import Known, Unread
 
 _NO_VERSION = Unread(Status.NO_PRIVILEGE, "server_version_num was not among the settings")
 
 
-def database_facts(key: PrintKey, found: SecurityFacts, before: DatabaseFacts | None) -> DatabaseFacts:
+def database_facts(key: DatabaseRef, found: SecurityFacts, before: DatabaseFacts | None) -> DatabaseFacts:
     """One database."""
-    checks = {name: _groups(each) for name, each in found.checks.items()}
+    checks = {name: _groups(row) for name, row in found.checks.items()}
     if before is not None and not isinstance(before.checks, Unread):
         kept = before.checks
-        checks = {name: kept.get(name, each) if isinstance(each, Unread) else each for name, each in checks.items()}
+        checks = {name: kept.get(name, row) if isinstance(row, Unread) else row for name, row in checks.items()}
     extensions: Known[tuple[Extension, ...]]
     if isinstance(found.extensions, NotRead):
         extensions = before.extensions if before is not None else _unread(found.extensions)
     else:
         extensions = tuple(
-            Extension(each.name, each.version, each.newest, each.schema, each.open) for each in found.extensions
-        )  # fmt: skip
+            Extension(extension.name, extension.version, extension.newest, extension.schema, extension.open)
+            for extension in found.extensions
+        )
     return DatabaseFacts(
         project_id=key.project_id,
         branch_id=key.branch_id,
@@ -45,7 +46,7 @@ def database_facts(key: PrintKey, found: SecurityFacts, before: DatabaseFacts | 
 
 
 def server_facts(
-    key: PrintKey, found: SecurityFacts, before: ServerFacts | None, tenant_of: Callable[[str], str]
+    key: DatabaseRef, found: SecurityFacts, before: ServerFacts | None, tenant_of: Callable[[str], str]
 ) -> ServerFacts | None:
     """The server of a database; None when this scan was not asked for it, or could not read it and never did."""
     server = found.server
@@ -55,7 +56,7 @@ def server_facts(
     if isinstance(found.roles, NotRead):
         roles = before.roles if before is not None else _unread(found.roles)
     else:
-        roles = tuple(_role(each, tenant_of(each.name)) for each in found.roles)
+        roles = tuple(_role(role, tenant_of(role.name)) for role in found.roles)
     return ServerFacts(
         project_id=key.project_id,
         branch_id=key.branch_id,
@@ -85,7 +86,7 @@ def _version(server: ServerFound) -> Known[int]:
 def _groups(found: tuple[GroupFound, ...] | NotRead) -> Known[tuple[Group, ...]]:
     if isinstance(found, NotRead):
         return _unread(found)
-    return tuple(_group(each) for each in found)
+    return tuple(_group(group_found) for group_found in found)
 
 
 def _group(found: GroupFound) -> Group:

@@ -15,18 +15,18 @@ from typing import Protocol
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.posture import metrics, pages
 from exporter.posture.catalogue import Catalogue, CatalogueError
 from exporter.posture.domain.finding import Unread
-from exporter.posture.evaluation import Judge, Judgement
+from exporter.posture.evaluation import Evaluator, PostureEvaluation
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.series import Seen, account_series, excess, project_series
-from exporter.posture.sources import Sources, forget_gone
-from exporter.posture.store import Book
+from exporter.posture.sources import PostureSources, forget_gone
+from exporter.posture.store import PostureStore
 from exporter.storage.store import StoreError
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 NAME = "posture"
 EXCESS = "posture_agent"
@@ -39,7 +39,7 @@ _log = logging.getLogger("neonmeter.posture")
 class Publisher(Protocol):
     """Writes a judgement where people with SQL read it."""
 
-    def publish(self, judgement: Judgement, catalogue: Catalogue) -> None:
+    def publish(self, evaluation: PostureEvaluation, catalogue: Catalogue) -> None:
         """At most so often as it wants; in a thread.
 
         Raises:
@@ -52,20 +52,20 @@ class PostureService:
 
     def __init__(
         self,
-        judge: Judge,
-        sources: Sources,
+        judge: Evaluator,
+        sources: PostureSources,
         *,
-        book: Book,
-        disk: Disk,
+        book: PostureStore,
+        disk: WriterThread,
         state: State,
-        details: Details,
+        details: ApiPages,
         publisher: Publisher | None = None,
         enabled: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._judge = judge
         self._sources = sources
-        self._shelf = sources.shelf
+        self._fact_cache = sources.fact_cache
         self._book = book
         self._disk = disk
         self._state = state
@@ -80,7 +80,7 @@ class PostureService:
         self._shown: set[tuple[str, Target]] = set()
         self._excess: tuple[str, ...] = ()
         self._trouble: tuple[str, ...] = ()
-        self.judgement: Judgement | None = None
+        self.evaluation: PostureEvaluation | None = None
 
     async def read(self, inventory: Inventory | None) -> None:
         """Look at the sources whose time has come."""
@@ -95,36 +95,36 @@ class PostureService:
         """
         if not self._enabled:
             return
-        await forget_gone(inventory, self._shelf)
-        shelved, now = dict(await self._shelf.load()), self._clock()
-        mark = (self._shelf.revision, _moved(inventory))
+        await forget_gone(inventory, self._fact_cache)
+        cached_facts, now = dict(await self._fact_cache.load()), self._clock()
+        mark = (self._fact_cache.revision, _moved(inventory))
         if mark == self._mark and now - self._at < AGAIN_SECONDS:
             return
         if self._since is None:
             self._since = await self._disk.run(self._book.since)
         since = dict(self._since)
         try:
-            judgement = await asyncio.to_thread(self._judge.judge, inventory, shelved, since, now)
+            evaluation = await asyncio.to_thread(self._judge.judge, inventory, cached_facts, since, now)
         except (CatalogueError, OSError) as problem:
             self._complain(problem)
             return
         self._mark, self._at, self._trouble = mark, now, ()
-        await self._remember(judgement)
-        self.judgement = judgement
-        self._show(judgement)
+        await self._remember(evaluation)
+        self.evaluation = evaluation
+        self._show(evaluation)
         if self._publisher is not None:
             try:
-                await asyncio.to_thread(self._publisher.publish, judgement, self._judge.catalogue)
+                await asyncio.to_thread(self._publisher.publish, evaluation, self._judge.catalogue)
             except StoreError as problem:  # the views grow old; what is served here does not
                 self._complain(problem)
 
     def offsite(self) -> Mapping[str, float]:
         """When the newest off-site copy of each project was taken, as far as it is known."""
-        facts = self.judgement.gathered.facts.buckets if self.judgement is not None else ()
+        facts = self.evaluation.gathered.facts.buckets if self.evaluation is not None else ()
         taken: dict[str, float] = {}
-        for each in facts:
-            if each.project_id and not isinstance(each.newest, Unread) and each.newest:
-                taken[each.project_id] = max(each.newest[0].at, taken.get(each.project_id, 0.0))
+        for fact in facts:
+            if fact.project_id and not isinstance(fact.newest, Unread) and fact.newest:
+                taken[fact.project_id] = max(fact.newest[0].at, taken.get(fact.project_id, 0.0))
         return taken
 
     def notes(self) -> tuple[str, ...]:
@@ -137,27 +137,29 @@ class PostureService:
             _log.error("%s", "; ".join(told))
         self._trouble = told
 
-    async def _remember(self, judgement: Judgement) -> None:
+    async def _remember(self, evaluation: PostureEvaluation) -> None:
         """Since when each failure is there, and how it stands today."""
         failures = {
-            each.finding.cache_key: each for each in judgement.verdict.judged if each.since is not None
-        }  # fmt: skip
+            evaluated.finding.cache_key: evaluated
+            for evaluated in evaluation.verdict.judged
+            if evaluated.since is not None
+        }
         known = self._since or {}
-        new = dict.fromkeys(failures.keys() - known.keys(), judgement.at)
+        new = dict.fromkeys(failures.keys() - known.keys(), evaluation.at)
         gone = known.keys() - failures.keys()
         if new or gone:
             self._since = {key: at for key, at in (known | new).items() if key not in gone}
             await self._disk.run(lambda: self._book.mark(new, gone))
         today = {
-            key: (each.finding.control, each.finding.object_id, each.finding.evidence)
-            for key, each in failures.items()
-            if each.open
+            key: (evaluated.finding.control, evaluated.finding.object_id, evaluated.finding.evidence)
+            for key, evaluated in failures.items()
+            if evaluated.open
         }
-        await self._disk.run(lambda: self._book.keep_day(judgement.at, today))
+        await self._disk.run(lambda: self._book.keep_day(evaluation.at, today))
 
-    def _show(self, judgement: Judgement) -> None:
-        now, shown = judgement.at, set[tuple[str, Target]]()
-        projects = sorted({*judgement.projects, ACCOUNT})
+    def _show(self, evaluation: PostureEvaluation) -> None:
+        now, shown = evaluation.at, set[tuple[str, Target]]()
+        projects = sorted({*evaluation.projects, ACCOUNT})
 
         def put(name: str, target: Target, families: Families) -> None:
             shown.add((name, target))
@@ -166,26 +168,26 @@ class PostureService:
             )
 
         for project in projects:
-            name = judgement.gathered.names.get(project, project)
+            name = evaluation.gathered.names.get(project, project)
             seen = self._seen.setdefault(project, set())
-            put(NAME, Target(Scope.PROJECT, (project,), name), project_series(judgement, project, seen))
-        too_much = excess(judgement)
+            put(NAME, Target(Scope.PROJECT, (project,), name), project_series(evaluation, project, seen))
+        too_much = excess(evaluation)
         for (project, branch), told in sorted(too_much.items()):
             families = Families()
             families.set(metrics.EXCESS, (), int(bool(told)))
-            put(EXCESS, Target(Scope.BRANCH, (project, branch), judgement.path(f"{project}/{branch}")), families)
-        ups = {name: each.status is Status.OK for name, each in self._sources.outcomes().items()}
-        put(NAME, _AGENT, account_series(judgement, self._judge.registry, ups))
+            put(EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families)
+        ups = {name: outcome.status is Status.OK for name, outcome in self._sources.outcomes().items()}
+        put(NAME, _AGENT, account_series(evaluation, self._judge.registry, ups))
         for name, target in self._shown - shown:
             self._state.put(Observation(name, target, Status.OK, now), interval=INTERVAL, forever=True)
         self._shown = shown
-        self._warn(judgement, too_much)
-        self._tell(judgement, projects)
+        self._warn(evaluation, too_much)
+        self._tell(evaluation, projects)
 
-    def _warn(self, judgement: Judgement, too_much: Mapping[tuple[str, str], list[str]]) -> None:
+    def _warn(self, evaluation: PostureEvaluation, too_much: Mapping[tuple[str, str], list[str]]) -> None:
         """An agent that may do too much says so wherever somebody looks."""
         notes = tuple(
-            f"neonmeter itself has too much privilege in {judgement.path('/'.join(place))}: {told[0]}"
+            f"neonmeter itself has too much privilege in {evaluation.path('/'.join(place))}: {told[0]}"
             f"{f' (and {len(told) - 1} more)' if len(told) > 1 else ''}; make its role by docs/permissions.sql"
             for place, told in sorted(too_much.items())
             if told
@@ -195,19 +197,22 @@ class PostureService:
                 _log.warning("%s", note)
         self._excess = notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
 
-    def _tell(self, judgement: Judgement, projects: list[str]) -> None:
+    def _tell(self, evaluation: PostureEvaluation, projects: list[str]) -> None:
         catalogue = self._judge.catalogue
-        told: dict[str, object] = {"": pages.index_page(judgement, projects), "tenants": pages.tenants_page(judgement)}
+        told: dict[str, object] = {
+            "": pages.index_page(evaluation, projects),
+            "tenants": pages.tenants_page(evaluation),
+        }
         for project in projects:
-            told[project] = pages.project_page(judgement, project, catalogue)
-            told[f"{project}.md"] = pages.project_markdown(judgement, project, catalogue)
+            told[project] = pages.project_page(evaluation, project, catalogue)
+            told[f"{project}.md"] = pages.project_markdown(evaluation, project, catalogue)
         self._details.replace(NAME, told)
 
 
 def _moved(inventory: Inventory) -> object:
     """What an inventory is remembered by: the same as long as nothing that we judge moved."""
     return (
-        tuple((key, each.project.marks, each.branches_at) for key, each in sorted(inventory.holdings.items())),
+        tuple((key, holding.project.marks, holding.branches_at) for key, holding in sorted(inventory.holdings.items())),
         frozenset(inventory.branches),
         frozenset(inventory.endpoints),
     )  # fmt: skip

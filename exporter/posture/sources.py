@@ -16,7 +16,7 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch
 from collectors.neon.security import Key, read_security
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.platform import branch_facts, organization_facts, project_facts, snapshots_of
 from exporter.storage.store import StoreError
 
@@ -43,7 +43,7 @@ class Source(Protocol):
     def every(self) -> float:
         """Seconds between two looks."""
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Look, and put what was found on the shelf."""
 
 
@@ -64,24 +64,26 @@ class NeonApi:
         self._tried: dict[Key, float] = {}
         """What could not be read, as if read so long ago that it is due again after AGAIN_SECONDS."""
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """What is due."""
-        known = await shelf.load()
+        known = await fact_cache.load()
         read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
         for key, at in self._tried.items():
             read_at[key] = max(at, read_at.get(key, 0.0))
         by_project: dict[str, list[Branch]] = {}
         for branch in inventory.branches.values():
             by_project.setdefault(branch.project_id, []).append(branch)
-        projects = [(each, by_project.get(each.id, [])) for _, each in sorted(inventory.projects.items())]
+        projects = [(project, by_project.get(project.id, [])) for _, project in sorted(inventory.projects.items())]
         organizations = [inventory.org_id] if inventory.org_id else []
         found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
-        await shelf.put(
-            "organization", {key: organization_facts(each) for key, each in found.organizations.items()}, now
+        await fact_cache.put(
+            "organization", {key: organization_facts(security) for key, security in found.organizations.items()}, now
         )
-        await shelf.put("project", {key: project_facts(each) for key, each in found.projects.items()}, now)
-        await shelf.put("snapshots", {key: snapshots_of(each) for key, each in found.projects.items()}, now)
-        await shelf.put("branch", {key: branch_facts(each) for key, each in found.branches.items()}, now)
+        await fact_cache.put("project", {key: project_facts(security) for key, security in found.projects.items()}, now)
+        await fact_cache.put(
+            "snapshots", {key: snapshots_of(security) for key, security in found.projects.items()}, now
+        )
+        await fact_cache.put("branch", {key: branch_facts(security) for key, security in found.branches.items()}, now)
         self._tried |= dict.fromkeys(found.failed, now - self._fresh + AGAIN_SECONDS)
         if found.stopped is not None:
             left = f"the security of {found.left} things was not read: {found.stopped.why}"
@@ -92,19 +94,19 @@ class NeonApi:
         return Outcome()
 
 
-async def forget_gone(inventory: Inventory, shelf: Shelf) -> None:
+async def forget_gone(inventory: Inventory, fact_cache: FactCache) -> None:
     """Drop the facts of projects and branches that are no more; not while Neon could not list all of them."""
     if not inventory.projects or inventory.unknown_project_ids:
         return
-    await shelf.keep_only("project", inventory.projects)
-    await shelf.keep_only("snapshots", inventory.projects)
-    branches = {f"{each.project_id}/{each.id}" for each in inventory.branches.values()}
+    await fact_cache.keep_only("project", inventory.projects)
+    await fact_cache.keep_only("snapshots", inventory.projects)
+    branches = {f"{branch.project_id}/{branch.id}" for branch in inventory.branches.values()}
     for source in ("branch", "server"):
-        await shelf.keep_only(source, branches)
-    known = await shelf.load()
+        await fact_cache.keep_only(source, branches)
+    known = await fact_cache.load()
     for source in ("database", "names"):
         kept = [key.key for key in known if key.source == source and "/".join(key.key.split("/")[:2]) in branches]
-        await shelf.keep_only(source, kept)
+        await fact_cache.keep_only(source, kept)
 
 
 @dataclass(slots=True)
@@ -114,11 +116,11 @@ class _Looked:
 
 
 @dataclass(slots=True)
-class Sources:
+class PostureSources:
     """All of them; ``look`` reads those whose time has come. Lives on the event loop, one call at a time."""
 
     sources: tuple[Source, ...]
-    shelf: Shelf
+    fact_cache: FactCache
     clock: Callable[[], float] = time.time
     _looked: dict[str, _Looked] = field(default_factory=dict)
 
@@ -130,7 +132,10 @@ class Sources:
             if now < looked.due:
                 continue
             looked.due = now + source.every
-            outcome = await _guarded(source.name, lambda each=source, at=now: each.read(inventory, self.shelf, at))  # type: ignore[misc]
+            outcome = await _guarded(
+                source.name,
+                lambda reader=source, at=now: reader.read(inventory, self.fact_cache, at),  # type: ignore[misc]
+            )
             before = looked.outcome
             if outcome.note and (before is None or before.note != outcome.note):
                 _log.warning("posture, %s: %s", source.name, outcome.note)
@@ -142,11 +147,11 @@ class Sources:
 
     def outcomes(self) -> Mapping[str, Outcome]:
         """How the last look at each ended; those never looked at are not there."""
-        return {name: each.outcome for name, each in self._looked.items() if each.outcome is not None}
+        return {name: looked.outcome for name, looked in self._looked.items() if looked.outcome is not None}
 
     def notes(self) -> tuple[str, ...]:
         """What does not work, a sentence each."""
-        return tuple(f"posture, {name}: {each.note}" for name, each in self.outcomes().items() if each.note)
+        return tuple(f"posture, {name}: {entry.note}" for name, entry in self.outcomes().items() if entry.note)
 
 
 async def _guarded(name: str, read: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -38,7 +38,7 @@ class FactKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredFact:
     """One fact as it was read."""
 
     taken_at: float
@@ -61,21 +61,21 @@ class DayState:
     failures: Mapping[str, tuple[str, str, str]]
 
 
-class Book:
+class PostureStore:
     """The room. Every call works on the disk."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def facts(self) -> dict[FactKey, Kept]:
+    def facts(self) -> dict[FactKey, StoredFact]:
         """Everything."""
         with self._store.snapshot() as cursor:
             rows = cursor.execute("SELECT source, key, taken_at, body FROM posture_fact").fetchall()
-        return {FactKey(row[0], row[1]): Kept(row[2], _unpacked(row[3])) for row in rows}
+        return {FactKey(row[0], row[1]): StoredFact(row[2], _unpacked(row[3])) for row in rows}
 
-    def write(self, facts: Mapping[FactKey, tuple[float, object]]) -> dict[FactKey, Kept]:
+    def write(self, facts: Mapping[FactKey, tuple[float, object]]) -> dict[FactKey, StoredFact]:
         """Replace some facts, given with when they were read; answers them as they are kept."""
-        made = {key: Kept(at, encode(fact)) for key, (at, fact) in facts.items()}
+        made = {key: StoredFact(at, encode(fact)) for key, (at, fact) in facts.items()}
         with self._store.transaction() as cursor:
             cursor.executemany(
                 "INSERT OR REPLACE INTO posture_fact VALUES (?, ?, ?, ?)",
@@ -96,14 +96,14 @@ class Book:
     def mark(self, new: Mapping[str, float], gone: Iterable[str]) -> None:
         """Remember failures that began, forget those that ended."""
         with self._store.transaction() as cursor:
-            cursor.executemany("DELETE FROM posture_since WHERE cache_key = ?", [(each,) for each in gone])
+            cursor.executemany("DELETE FROM posture_since WHERE cache_key = ?", [(name,) for name in gone])
             cursor.executemany("INSERT OR REPLACE INTO posture_since VALUES (?, ?)", sorted(new.items()))
 
     def keep_day(self, now: float, failures: Mapping[str, tuple[str, str, str]]) -> None:
         """Write how it stands today: the last look of a day stays."""
         day = int(now) // DAY * DAY
         with self._store.transaction() as cursor:
-            plain = {key: list(each) for key, each in sorted(failures.items())}
+            plain = {key: list(row) for key, row in sorted(failures.items())}
             cursor.execute("INSERT OR REPLACE INTO posture_day VALUES (?, ?, ?)", (day, now, _packed(plain)))
             cursor.execute("DELETE FROM posture_day WHERE day < ?", (day - KEEP_DAYS * DAY,))
 
@@ -117,7 +117,7 @@ class Book:
         if row is None:
             return None
         plain = _unpacked(row[1])
-        return DayState(row[0], {key: (each[0], each[1], each[2]) for key, each in dict(plain).items()})
+        return DayState(row[0], {key: (rows[0], rows[1], rows[2]) for key, rows in dict(plain).items()})
 
 
 def _packed(plain: object) -> bytes:

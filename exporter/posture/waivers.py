@@ -12,7 +12,7 @@ from exporter.posture.domain.finding import Finding, Outcome
 from exporter.settings.posture import WaiverSettings
 
 
-class Standing(StrEnum):
+class WaiverState(StrEnum):
     """How a waiver stands."""
 
     ACTIVE = "active"
@@ -43,7 +43,7 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class EvaluatedFinding:
     """A finding with who answers for it."""
 
     finding: Finding
@@ -70,22 +70,25 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Evaluation:
     """All findings, and how each waiver stands."""
 
-    judged: tuple[Judged, ...]
-    waivers: tuple[tuple[Waiver, Standing, int], ...]
+    judged: tuple[EvaluatedFinding, ...]
+    waivers: tuple[tuple[Waiver, WaiverState, int], ...]
     """With how many failures it speaks of."""
 
     @property
     def waived_keys(self) -> frozenset[str]:
         """Cache keys of the waived failures."""
-        return frozenset(each.finding.cache_key for each in self.judged if each.waived)
+        return frozenset(evaluated.finding.cache_key for evaluated in self.judged if evaluated.waived)
 
 
 def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
     """Those of the settings, in their order."""
-    return tuple(Waiver(each.control, each.object_, each.reason, each.approver, each.expires_at) for each in settings)
+    return tuple(
+        Waiver(setting.control, setting.object_, setting.reason, setting.approver, setting.expires_at)
+        for setting in settings
+    )
 
 
 def judge(
@@ -95,32 +98,32 @@ def judge(
     since: Mapping[str, float] | None = None,
     *,
     name_of: Callable[[str], str] = str,
-) -> Verdict:
+) -> Evaluation:
     """Put the waivers onto the failures. One in force wins over an expired one, then the first in the settings.
 
     ``name_of`` answers an object's path with names in place of ids.
     """
     by_control: dict[str, list[Waiver]] = {}
-    for waiver in sorted(waivers, key=lambda each: each.expires_at <= now):
+    for waiver in sorted(waivers, key=lambda entry: entry.expires_at <= now):
         by_control.setdefault(waiver.control, []).append(waiver)
     used: dict[Waiver, int] = dict.fromkeys(waivers, 0)
     began = since or {}
     judged = []
     for finding in findings:
         if finding.outcome is not Outcome.FAIL:
-            judged.append(Judged(finding))
+            judged.append(EvaluatedFinding(finding))
             continue
         known = by_control.get(finding.control, ())
         name = name_of(finding.object_id) if known else ""
-        found = next((each for each in known if each.covers(finding, name)), None)
+        found = next((entry for entry in known if entry.covers(finding, name)), None)
         if found is not None:
             used[found] += finding.count
         waived = found is not None and now < found.expires_at
-        judged.append(Judged(finding, found, waived, began.get(finding.cache_key, now)))
-    return Verdict(tuple(judged), tuple((each, _standing(each, used[each], now), used[each]) for each in used))
+        judged.append(EvaluatedFinding(finding, found, waived, began.get(finding.cache_key, now)))
+    return Evaluation(tuple(judged), tuple((entry, _standing(entry, used[entry], now), used[entry]) for entry in used))
 
 
-def _standing(waiver: Waiver, used: int, now: float) -> Standing:
+def _standing(waiver: Waiver, used: int, now: float) -> WaiverState:
     if waiver.expires_at <= now:
-        return Standing.EXPIRED
-    return Standing.ACTIVE if used else Standing.UNUSED
+        return WaiverState.EXPIRED
+    return WaiverState.ACTIVE if used else WaiverState.UNUSED

@@ -13,12 +13,12 @@ from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
 from exporter.posture.assemble import sources_of
-from exporter.posture.evaluation import Judge, Judgement
-from exporter.posture.fact_cache import Shelf, Shelved, from_book
-from exporter.posture.sources import Sources
-from exporter.posture.store import Book, FactKey
+from exporter.posture.evaluation import Evaluator, PostureEvaluation
+from exporter.posture.fact_cache import CachedFacts, FactCache, from_book
+from exporter.posture.sources import PostureSources
+from exporter.posture.store import FactKey, PostureStore
 from exporter.settings import Settings
-from exporter.storage.store import Rooms, Store
+from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import TenantRules
 
 PASSES = 20
@@ -26,45 +26,49 @@ PASSES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PreviousRun:
     """What the agent left behind."""
 
-    facts: Shelved
+    facts: CachedFacts
     since: Mapping[str, float]
     before: tuple[float, Mapping[str, tuple[str, str, str]]] | None
     """The state of the last day before today."""
 
 
-def kept(settings: Settings, rooms: Rooms, now: float) -> Kept:
+def kept(settings: Settings, schemas: Schemas, now: float) -> PreviousRun:
     """Read it; empty where no agent ever ran.
 
     Raises:
         StoreError: the file cannot be used.
     """
     if not settings.ledger.path.exists():
-        return Kept({}, {}, None)
-    store = Store.open(settings.ledger.path, rooms, read_only=True)
+        return PreviousRun({}, {}, None)
+    store = Store.open(settings.ledger.path, schemas, read_only=True)
     try:
-        book = Book(store)
+        book = PostureStore(store)
         day = book.day_before(now)
-        return Kept(from_book(book), book.since(), None if day is None else (day.taken_at, day.failures))
+        return PreviousRun(from_book(book), book.since(), None if day is None else (day.taken_at, day.failures))
     finally:
         store.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PostureRun:
     """One look at everything."""
 
-    judgement: Judgement
-    judge: Judge
+    evaluation: PostureEvaluation
+    judge: Evaluator
     inventory: Inventory
     notes: tuple[str, ...]
 
 
 async def look(
-    settings: Settings, rules: TenantRules, client: NeonClient, known: Kept, clock: Callable[[], float] = time.time
-) -> Look:
+    settings: Settings,
+    rules: TenantRules,
+    client: NeonClient,
+    known: PreviousRun,
+    clock: Callable[[], float] = time.time,
+) -> PostureRun:
     """Read what is not fresh, and judge.
 
     Raises:
@@ -73,33 +77,33 @@ async def look(
     """
     neon = settings.neon
     inventory = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
-    shelf = Shelf(facts=dict(known.facts))
-    sources = Sources(sources_of(settings, client), shelf, clock)
+    fact_cache = FactCache(facts=dict(known.facts))
+    sources = PostureSources(sources_of(settings, client), fact_cache, clock)
     for _ in range(PASSES):
-        before = await _missing(shelf, inventory)
+        before = await _missing(fact_cache, inventory)
         await sources.look(inventory)
-        if not before or await _missing(shelf, inventory) in (0, before):
+        if not before or await _missing(fact_cache, inventory) in (0, before):
             break
         sources.again()
-    judge = Judge(settings, rules)
-    facts = await shelf.load()
-    judgement = judge.judge(inventory, facts, known.since, clock())
-    return Look(judgement, judge, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts)))
+    judge = Evaluator(settings, rules)
+    facts = await fact_cache.load()
+    evaluation = judge.judge(inventory, facts, known.since, clock())
+    return PostureRun(evaluation, judge, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts)))
 
 
-async def _missing(shelf: Shelf, inventory: Inventory) -> int:
+async def _missing(fact_cache: FactCache, inventory: Inventory) -> int:
     """Branches whose security Neon was never asked for."""
-    facts = await shelf.load()
+    facts = await fact_cache.load()
     return sum(
-        FactKey("branch", f"{each.project_id}/{each.id}") not in facts for each in inventory.branches.values()
+        FactKey("branch", f"{branch.project_id}/{branch.id}") not in facts for branch in inventory.branches.values()
     )  # fmt: skip
 
 
-def _limits(settings: Settings, facts: Shelved) -> tuple[str, ...]:
+def _limits(settings: Settings, facts: CachedFacts) -> tuple[str, ...]:
     read = any(key.source == "database" for key in facts)
     if read:
         return ()
-    if settings.postgres.dsn is None and not any(each.dsn for each in settings.postgres.overrides):
+    if settings.postgres.dsn is None and not any(override.dsn for override in settings.postgres.overrides):
         return (
             "No database was read: postgres.dsn is not set, so nothing is known of grants, row security and roles.",
         )
@@ -107,4 +111,4 @@ def _limits(settings: Settings, facts: Shelved) -> tuple[str, ...]:
             "are unknown until then.",)  # fmt: skip
 
 
-__all__ = ["Kept", "Look", "NeonError", "kept", "look"]
+__all__ = ["NeonError", "PostureRun", "PreviousRun", "kept", "look"]

@@ -86,7 +86,9 @@ async def fingerprint(dsn: str, database: str, expected: Fingerprint | None) -> 
         return Check(name, None, f"not comparable: {drift.why}")
     if not drift.changes:
         return Check(name, True, f"{len(found.objects)} objects, {found.digest[:12]}, as read at {taken:%F %TZ}")
-    first = ", ".join(f"{each.kind} {each.schema}.{each.identity} {each.change}" for each in drift.changes[:3])
+    first = ", ".join(
+        f"{change.kind} {change.schema}.{change.identity} {change.change}" for change in drift.changes[:3]
+    )
     return Check(
         name, False, f"{len(drift.changes)} objects are not as read at {taken:%F %TZ}: {first}; was there a migration?"
     )
@@ -100,7 +102,7 @@ async def _scan(dsn: str, database: str) -> Fingerprint:
         async with session.transaction():
             for query in collector.queries(Server(session.info.server_version, {})):
                 cursor = await session.execute(query.sql.encode())
-                columns = tuple(each.name for each in cursor.description or ())
+                columns = tuple(column.name for column in cursor.description or ())
                 results[query.name] = Result(columns, await cursor.fetchall())
     facts = collector.read(results, Epoch("", 0.0, time.time())).facts
     if not isinstance(facts, FingerprintDelta):
@@ -172,7 +174,7 @@ async def _says_true(session: psycopg.AsyncConnection[Any], name: str, statement
         return Check(name, False, _why(problem))
     if row is None or not isinstance(row[0], bool):
         return Check(name, False, "it must answer a row with a boolean first")
-    return Check(name, row[0], ", ".join(str(each) for each in row[1:])[:200])
+    return Check(name, row[0], ", ".join(str(entry) for entry in row[1:])[:200])
 
 
 def split(text: str) -> list[tuple[str, str]]:

@@ -22,9 +22,9 @@ from collectors.neon.models import Endpoint
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.recovery import checks
 from exporter.recovery.drill_names import copy_name
-from exporter.recovery.journal import ABORTED, BEGAN, ENDED, FAILED, OK, Book, BookError, Check, Drill
+from exporter.recovery.journal import ABORTED, BEGAN, ENDED, FAILED, OK, Check, Drill, DrillJournal, JournalError
 from exporter.recovery.steps import DrillError, Source, databases_of, find_copy, remove, wait_for_operations
-from exporter.recovery.writer import DrillWriter, Wanted
+from exporter.recovery.writer import DrillBranch, DrillWriter
 from exporter.settings.dsn import DsnError
 from exporter.settings.recovery import Heartbeat, Marker, Sentinel
 from exporter.settings.secret import SecretError
@@ -74,7 +74,7 @@ class DrillRun:
         *,
         client: NeonClient,
         writer: DrillWriter,
-        book: Book,
+        book: DrillJournal,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -117,11 +117,11 @@ class DrillRun:
         self._book.write(BEGAN, self.drill, self._clock())
         try:
             await self._prove()
-            failed = [f"{each.name}: {each.detail}" for each in self._found if each.ok is False]
-            if not failed and not any(each.ok for each in self._found):
+            failed = [f"{check.name}: {check.detail}" for check in self._found if check.ok is False]
+            if not failed and not any(check.ok for check in self._found):
                 failed = [_NOTHING]
             self._end(FAILED if failed else OK, "; ".join(failed))
-        except (DrillError, NeonError, ConnectionError, psycopg.Error, DsnError, SecretError, BookError) as problem:
+        except (DrillError, NeonError, ConnectionError, psycopg.Error, DsnError, SecretError, JournalError) as problem:
             self._end(FAILED, " ".join(str(problem).split()))
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None:
@@ -171,7 +171,7 @@ class DrillRun:
         plan, source = self._plan, self._plan.source
         with self._step("branch"):
             expires = None if plan.expires_seconds is None else self._clock() + plan.expires_seconds
-            wanted = Wanted(self.drill.copy_name, source.branch_id, self.drill.at, expires, plan.kind)
+            wanted = DrillBranch(self.drill.copy_name, source.branch_id, self.drill.at, expires, plan.kind)
             self._looks = _LOOKS  # From here on it may exist, also when no answer comes.
             try:
                 made = await self._writer.create(source.project_id, wanted)
@@ -201,8 +201,8 @@ class DrillRun:
         for database in databases:
             if plan.expected is not None:
                 self._found.append(await checks.fingerprint(dsn, database, await plan.expected(database)))
-            counted = [each for each in plan.sentinels if checks.is_for(each.database, database)]
-            beats = [each for each in plan.heartbeats if checks.is_for(each.database, database)]
+            counted = [sentinel for sentinel in plan.sentinels if checks.is_for(sentinel.database, database)]
+            beats = [heartbeat for heartbeat in plan.heartbeats if checks.is_for(heartbeat.database, database)]
             if counted or beats:
                 self._take(await checks.rows(dsn, database, counted, beats, self.drill.at))
         if plan.marker is not None and plan.at is None:
@@ -215,7 +215,7 @@ class DrillRun:
 
     def _take(self, found: checks.Found) -> None:
         self._found += found.checks
-        self._newest = max((each for each in (self._newest, found.newest) if each is not None), default=None)
+        self._newest = max((value for value in (self._newest, found.newest) if value is not None), default=None)
 
     async def _clean(self) -> None:
         """Delete the branch, by its name when the answer to its making never came."""

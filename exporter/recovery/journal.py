@@ -26,7 +26,7 @@ START = "0" * 64
 """What the first line holds as the digest of the line before."""
 
 
-class BookError(Exception):
+class JournalError(Exception):
     """The file cannot be used; one line for a person."""
 
 
@@ -69,7 +69,7 @@ class Drill:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class JournalCheck:
     """What checking the whole file brought; ``problem`` is empty when every line fits."""
 
     lines: int = 0
@@ -82,7 +82,7 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class Book:
+class DrillJournal:
     """The file; ``key`` signs and checks. Reading needs neither key nor lock."""
 
     path: Path
@@ -102,7 +102,7 @@ class Book:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield
         except BlockingIOError:
-            raise BookError(
+            raise JournalError(
                 f"{self.path}: another drill runs; wait for it, or give this one its own recovery.drills"
             ) from None
 
@@ -123,7 +123,7 @@ class Book:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as problem:
-            raise BookError(f"{self.path}: {problem.strerror}; nothing was written") from None
+            raise JournalError(f"{self.path}: {problem.strerror}; nothing was written") from None
 
     def _line(self, number: int, what: str, drill: Drill, at: float, before: str) -> bytes:
         tree: dict[str, Any] = {"n": number, "at": at, "what": what, "drill": asdict(drill), "before": before}
@@ -143,13 +143,13 @@ class Book:
             try:
                 drill = _drill(json.loads(line)["drill"])
             except (ValueError, TypeError, KeyError):
-                raise BookError(
+                raise JournalError(
                     f"{self.path}: line {number} is no entry of a drill; see `neonmeter drill verify`"
                 ) from None
             found[drill.id] = drill
         return tuple(found.values())
 
-    def verify(self) -> Verdict:
+    def verify(self) -> JournalCheck:
         """Check every digest and, with the key, every signature.
 
         Raises:
@@ -164,11 +164,11 @@ class Book:
             except (ValueError, TypeError, KeyError, AttributeError):
                 problem = "it is no entry"
             if problem:
-                return Verdict(len(lines), signed, foreign, before, f"line {number}: {problem}")
+                return JournalCheck(len(lines), signed, foreign, before, f"line {number}: {problem}")
             signed += "signature" in tree
             foreign += "signature" in tree and (self.key is None or tree["key"] != key_name(self.key))
             before = _digest(line)
-        return Verdict(len(lines), signed, foreign, before)
+        return JournalCheck(len(lines), signed, foreign, before)
 
     def _wrong(self, tree: Mapping[str, Any], number: int, before: str, signed: int) -> str:
         if tree["n"] != number or tree["before"] != before:
@@ -187,7 +187,7 @@ class Book:
         except FileNotFoundError:
             return ()
         except OSError as problem:
-            raise BookError(f"{self.path}: {problem.strerror}") from None
+            raise JournalError(f"{self.path}: {problem.strerror}") from None
 
 
 def path_of(settings: Settings) -> Path:
@@ -215,5 +215,5 @@ def _digest(line: bytes) -> str:
 
 def _drill(tree: Mapping[str, Any]) -> Drill:
     steps = tuple((str(name), float(seconds)) for name, seconds in tree["steps"])
-    checks = tuple(Check(**each) for each in tree["checks"])
+    checks = tuple(Check(**entry) for entry in tree["checks"])
     return Drill(**{**tree, "steps": steps, "checks": checks})

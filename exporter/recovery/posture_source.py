@@ -9,9 +9,9 @@ from collectors.base import Status
 from collectors.neon.inventory import Inventory
 from exporter.posture.domain.facts_platform import DrillFacts
 from exporter.posture.domain.finding import Unread
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.sources import Outcome
-from exporter.recovery.journal import OK, Book, BookError, Drill, path_of
+from exporter.recovery.journal import OK, Drill, DrillJournal, JournalError, path_of
 from exporter.settings import Settings
 from exporter.settings.dsn import matches
 
@@ -26,8 +26,8 @@ def drill_facts(drills: Iterable[Drill], wanted: Iterable[str]) -> Mapping[str, 
 
 
 def _facts(project: str, kind: str, drills: Sequence[Drill]) -> DrillFacts:
-    ended = sorted(drills, key=lambda each: each.ended_at)
-    good = next((each for each in reversed(ended) if each.result == OK), None)
+    ended = sorted(drills, key=lambda entry: entry.ended_at)
+    good = next((drill for drill in reversed(ended) if drill.result == OK), None)
     return DrillFacts(
         project,
         kind,
@@ -46,20 +46,22 @@ class DrillLedger:
 
     def __init__(self, settings: Settings) -> None:
         self._targets = settings.recovery.targets
-        self._book = Book(path_of(settings))
+        self._book = DrillJournal(path_of(settings))
 
-    async def read(self, inventory: Inventory, shelf: Shelf, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Every project with a target must have been drilled; without any target, every project."""
         wanted = [
             project.id
             for project in inventory.projects.values()
-            if not self._targets or any(matches(each.project, project.id, project.name) for each in self._targets)
+            if not self._targets or any(matches(target.project, project.id, project.name) for target in self._targets)
         ]
         try:
             facts = drill_facts(await asyncio.to_thread(self._book.drills), wanted)
-        except BookError as problem:
+        except JournalError as problem:
             unread = Unread(Status.NO_PRIVILEGE, str(problem))
-            await shelf.put("drill", {f"{each}/pitr": DrillFacts(each, last_success_at=unread) for each in wanted}, now)
+            await fact_cache.put(
+                "drill", {f"{text}/pitr": DrillFacts(text, last_success_at=unread) for text in wanted}, now
+            )
             return Outcome(Status.NO_DATA, str(problem))
-        await shelf.put("drill", facts, now)
+        await fact_cache.put("drill", facts, now)
         return Outcome()

@@ -18,7 +18,7 @@ from collectors.neon.snapshots import Snapshot
 from exporter.core.state import State
 from exporter.recovery import metrics
 from exporter.recovery.drill_names import began_at
-from exporter.recovery.journal import OK, Book, BookError, Drill, path_of
+from exporter.recovery.journal import OK, Drill, DrillJournal, JournalError, path_of
 from exporter.recovery.targets import earliest_restorable, target_of
 from exporter.settings import Settings
 from exporter.settings.recovery import RecoverySettings
@@ -32,7 +32,7 @@ _log = logging.getLogger("neonmeter.recovery")
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class BranchNames:
     """A branch by ids and names."""
 
     project_id: str
@@ -42,7 +42,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class RecoveryFacts:
     """What is known beside the inventory. Instants in unix seconds."""
 
     snapshots: Snapshots
@@ -51,7 +51,7 @@ class Known:
     """When the newest off-site copy was taken, by project."""
 
 
-def observe(settings: RecoverySettings, inventory: Inventory, known: Known, now: float) -> list[Observation]:
+def observe(settings: RecoverySettings, inventory: Inventory, known: RecoveryFacts, now: float) -> list[Observation]:
     """One observation a project; ``now`` is Neon's clock, for ages, and stamps nothing."""
     drills: dict[tuple[str, str], list[Drill]] = {}
     for drill in known.drills:
@@ -63,9 +63,9 @@ def observe(settings: RecoverySettings, inventory: Inventory, known: Known, now:
     teller = _Teller(settings, known, now)
     for project in inventory.projects.values():
         families = Families()
-        for branch in sorted(by_project.get(project.id, ()), key=lambda each: each.id):
+        for branch in sorted(by_project.get(project.id, ()), key=lambda entry: entry.id):
             teller.branch(families, project, branch, drills.get((project.id, branch.id), []))
-        copies = [each for each in by_project.get(project.id, ()) if began_at(each.name) is not None]
+        copies = [entry for entry in by_project.get(project.id, ()) if began_at(entry.name) is not None]
         families.set(metrics.LEFT, (), len(copies))
         if project.id in known.offsite:
             families.set(metrics.OFFSITE_AGE, (), max(0.0, now - known.offsite[project.id]))
@@ -77,12 +77,12 @@ def observe(settings: RecoverySettings, inventory: Inventory, known: Known, now:
 @dataclass(frozen=True, slots=True)
 class _Teller:
     settings: RecoverySettings
-    known: Known
+    known: RecoveryFacts
     now: float
 
     def branch(self, families: Families, project: Project, branch: Branch, drills: list[Drill]) -> None:
-        spot = Spot(project.id, project.name, branch.id, branch.name)
-        target = target_of(self.settings, spot) if began_at(branch.name) is None else None
+        branch_ref = BranchNames(project.id, project.name, branch.id, branch.name)
+        target = target_of(self.settings, branch_ref) if began_at(branch.name) is None else None
         if not (branch.default or branch.protected or not branch.parent_id or target or drills):
             return
         if project.history_retention_seconds is not None:
@@ -94,24 +94,26 @@ class _Teller:
         if target is not None:
             families.set(metrics.RTO_TARGET, (branch.id, KIND), target.rto_seconds)
             families.set(metrics.RPO_TARGET, (branch.id, KIND), target.rpo_seconds)
-        _drills(families, branch.id, [each for each in drills if each.result])
+        _drills(families, branch.id, [drill for drill in drills if drill.result])
 
     def _snapshots(self, families: Families, branch: Branch) -> None:
         listed = self.known.snapshots.get(branch.project_id)
         if listed is None:
             return
-        taken = [each.created_at for each in listed if each.source_branch_id == branch.id and each.created_at]
+        taken = [
+            snapshot.created_at for snapshot in listed if snapshot.source_branch_id == branch.id and snapshot.created_at
+        ]
         families.set(metrics.SNAPSHOTS, (branch.id,), len(taken))
         if taken:
             families.set(metrics.SNAPSHOT_AGE, (branch.id,), max(0.0, self.now - max(taken)))
 
 
 def _drills(families: Families, branch_id: str, ended: list[Drill]) -> None:
-    for kind in sorted({each.kind for each in ended}):
-        mine = [each for each in ended if each.kind == kind]
-        last = max(mine, key=lambda each: each.ended_at)
+    for kind in sorted({drill.kind for drill in ended}):
+        mine = [drill for drill in ended if drill.kind == kind]
+        last = max(mine, key=lambda entry: entry.ended_at)
         families.set(metrics.LAST_RESULT, (branch_id, kind), int(last.result == OK))
-        good = max((each for each in mine if each.result == OK), key=lambda each: each.ended_at, default=None)
+        good = max((drill for drill in mine if drill.result == OK), key=lambda entry: entry.ended_at, default=None)
         if good is None:
             continue
         families.set(metrics.LAST_SUCCESS, (branch_id, kind), good.ended_at)
@@ -129,7 +131,7 @@ class RecoveryService:
     ) -> None:
         """``offsite`` tells when the newest off-site copy of each project was taken."""
         self._settings = settings.recovery
-        self._book = Book(path_of(settings))
+        self._book = DrillJournal(path_of(settings))
         self._state = state
         self._offsite = offsite
         self._mark: tuple[int, int] | None = None
@@ -141,7 +143,7 @@ class RecoveryService:
         if not self._settings.enabled:
             return
         await asyncio.to_thread(self._read)
-        known = Known(snapshots, self._drills, self._offsite())
+        known = RecoveryFacts(snapshots, self._drills, self._offsite())
         now = inventory.server_now or inventory.taken_at
         for observation in observe(self._settings, inventory, known, now):
             self._state.put(observation, interval=INTERVAL)
@@ -156,7 +158,7 @@ class RecoveryService:
             problem = ""
         except FileNotFoundError:
             self._drills, self._mark, problem = (), None, ""
-        except (OSError, BookError) as wrong:
+        except (OSError, JournalError) as wrong:
             problem = str(wrong)
         if problem != self._said:
             self._said = problem

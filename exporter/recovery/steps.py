@@ -12,7 +12,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, BranchPage, Model
 from collectors.neon.operations import read_operations
 from exporter.recovery.drill_names import began_at
-from exporter.recovery.journal import Book, Drill
+from exporter.recovery.journal import Drill, DrillJournal
 from exporter.recovery.targets import earliest_restorable
 from exporter.recovery.writer import DrillWriter
 
@@ -63,19 +63,19 @@ def source_of(inventory: Inventory, text: str) -> Source:
     project_text, _, branch_text = text.partition("/")
     if not project_text or not branch_text:
         raise DrillError(f"{text!r}: write PROJECT/BRANCH, by names or ids")
-    projects = [each for each in inventory.projects.values() if project_text in (each.id, each.name)]
+    projects = [entry for entry in inventory.projects.values() if project_text in (entry.id, entry.name)]
     if len(projects) != 1:
-        known = ", ".join(sorted(each.name or each.id for each in inventory.projects.values())[:12]) or "none"
+        known = ", ".join(sorted(entry.name or entry.id for entry in inventory.projects.values())[:12]) or "none"
         why = "several projects are called so: give the id" if projects else f"the key sees {known}"
         raise DrillError(f"there is no one project {project_text!r}; {why}")
     project = projects[0]
-    mine = [each for each in inventory.branches.values() if each.project_id == project.id]
-    branch = next((each for each in mine if branch_text in (each.id, each.name)), None)
+    mine = [entry for entry in inventory.branches.values() if entry.project_id == project.id]
+    branch = next((entry for entry in mine if branch_text in (entry.id, entry.name)), None)
     if branch is None:
-        known = ", ".join(sorted(each.name for each in mine)[:12])
+        known = ", ".join(sorted(entry.name for entry in mine)[:12])
         raise DrillError(f"{project.name} has no branch {branch_text!r}; there are {known}")
-    endpoints = [each for each in inventory.endpoints.values() if each.branch_id == branch.id]
-    writing = [each.host for each in endpoints if each.type == "read_write"]
+    endpoints = [endpoint for endpoint in inventory.endpoints.values() if endpoint.branch_id == branch.id]
+    writing = [endpoint.host for endpoint in endpoints if endpoint.type == "read_write"]
     retention = project.history_retention_seconds
     earliest = (
         None
@@ -97,14 +97,19 @@ async def wait_for_operations(
     deadline, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
     while True:
         listed = await read_operations(client, project_id, since - 60)
-        mine = [each for each in listed if each.branch_id == branch_id]
-        failed = [f"{each.action} {each.status}" for each in mine if each.status in _FAILED]
+        mine = [operation for operation in listed if operation.branch_id == branch_id]
+        failed = [f"{operation.action} {operation.status}" for operation in mine if operation.status in _FAILED]
         if failed:
             raise DrillError(f"Neon could not make the branch: {', '.join(failed)}")
-        if mine and all(each.status in _FINAL for each in mine):
-            return {each.action: each.total_duration_ms / 1000 for each in mine}
+        if mine and all(operation.status in _FINAL for operation in mine):
+            return {operation.action: operation.total_duration_ms / 1000 for operation in mine}
         if time.monotonic() > deadline:
-            running = ", ".join(f"{each.action} {each.status}" for each in mine if each.status not in _FINAL) or "none"
+            running = (
+                ", ".join(
+                    f"{operation.action} {operation.status}" for operation in mine if operation.status not in _FINAL
+                )
+                or "none"
+            )
             raise DrillError(f"the branch was not ready after {seconds:.0f} s; operations: {running}")
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
@@ -117,7 +122,7 @@ async def databases_of(client: NeonClient, project_id: str, branch_id: str) -> l
         NeonError: the list could not be read.
     """
     page, _ = await client.get(f"/projects/{project_id}/branches/{branch_id}/databases", None, DatabaseList)
-    return [each.name for each in page.databases]
+    return [database.name for database in page.databases]
 
 
 async def branches_of(client: NeonClient, project_id: str) -> tuple[Branch, ...]:
@@ -140,13 +145,13 @@ class LeftOver:
     """Whether that drill certainly is over."""
 
 
-def leftovers(branches: Iterable[Branch], book: Book, now: float) -> list[LeftOver]:
+def leftovers(branches: Iterable[Branch], book: DrillJournal, now: float) -> list[LeftOver]:
     """Branches of drills among these. Call it inside ``Book.alone``: then no drill of our ledger runs.
 
     Raises:
         BookError: the ledger cannot be read.
     """
-    ours = {each.copy_name: each for each in book.drills()}
+    ours = {drill.copy_name: drill for drill in book.drills()}
     found = []
     for branch in branches:
         began = began_at(branch.name)
@@ -166,7 +171,7 @@ async def remove(client: NeonClient, writer: DrillWriter, branch: Branch, second
     """
     deadline, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
     await writer.delete(branch)
-    while any(each.id == branch.id for each in await branches_of(client, branch.project_id)):
+    while any(entry.id == branch.id for entry in await branches_of(client, branch.project_id)):
         if time.monotonic() > deadline:
             raise DrillError(f"{branch.name} was asked to go and is still there after {seconds:.0f} s")
         await asyncio.sleep(pause)
@@ -179,4 +184,4 @@ async def find_copy(client: NeonClient, project_id: str, name: str) -> Branch | 
     Raises:
         NeonError: nobody knows.
     """
-    return next((each for each in await branches_of(client, project_id) if each.name == name), None)
+    return next((entry for entry in await branches_of(client, project_id) if entry.name == name), None)

@@ -21,7 +21,7 @@ class Somewhere(Protocol):
         """Glob over branch id or name."""
 
 
-class Spot(Protocol):
+class NamedBranch(Protocol):
     """A branch by its ids and names."""
 
     @property
@@ -44,19 +44,19 @@ class Spot(Protocol):
 Setting = TypeVar("Setting", bound=Somewhere)
 
 
-def of_spot(settings: Iterable[Setting], spot: Spot) -> list[Setting]:
+def of_spot(settings: Iterable[Setting], branch_ref: NamedBranch) -> list[Setting]:
     """The settings that are for this branch, in their order."""
     return [
-        each
-        for each in settings
-        if matches(each.project, spot.project_id, spot.project_name)
-        and matches(each.branch, spot.branch_id, spot.branch_name)
+        setting
+        for setting in settings
+        if matches(setting.project, branch_ref.project_id, branch_ref.project_name)
+        and matches(setting.branch, branch_ref.branch_id, branch_ref.branch_name)
     ]
 
 
-def target_of(settings: RecoverySettings, spot: Spot) -> RecoveryTarget | None:
+def target_of(settings: RecoverySettings, branch_ref: NamedBranch) -> RecoveryTarget | None:
     """What is promised for a branch; the first match wins."""
-    return next(iter(of_spot(settings.targets, spot)), None)
+    return next(iter(of_spot(settings.targets, branch_ref)), None)
 
 
 def earliest_restorable(now: float, retention: float, *known_since: float | None) -> float:
@@ -64,4 +64,4 @@ def earliest_restorable(now: float, retention: float, *known_since: float | None
 
     ``known_since`` are its creation and its last reset: what was before belongs to another history.
     """
-    return max([now - retention, *(each for each in known_since if each is not None)])
+    return max([now - retention, *(value for value in known_since if value is not None)])

@@ -35,7 +35,7 @@ class CreatedBranch(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DrillBranch:
     """A branch to make. Instants in unix seconds; ``kind`` is the type of its compute."""
 
     name: str
@@ -65,7 +65,7 @@ class DrillWriter:
     ) -> None:
         await self._http.aclose()
 
-    async def create(self, project_id: str, wanted: Wanted) -> CreatedBranch:
+    async def create(self, project_id: str, wanted: DrillBranch) -> CreatedBranch:
         """Ask for the branch; its operations run afterwards.
 
         Only a refusal that says "later" (423, 429) is tried again: after any other failure the branch may be there, and

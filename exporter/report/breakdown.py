@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from exporter.cost.domain.close import USAGE
 from exporter.documents.cents import cents_of_rows
 from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
-from exporter.report.facts import NOT_TENANTS, LeafRow, ReviewFacts, tenant_name
+from exporter.report.facts import NOT_TENANTS, AllocationRow, ReviewFacts, tenant_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def frame_of(facts: ReviewFacts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
-def _ids(leaf: LeafRow) -> tuple[str, ...]:
+def _ids(leaf: AllocationRow) -> tuple[str, ...]:
     return (leaf.org_id, leaf.project_id, leaf.branch_id, leaf.tenant, leaf.kind, str(leaf.item))
 
 
@@ -123,7 +123,7 @@ def by_tag(facts: ReviewFacts, frame: pd.DataFrame, tag: str) -> Table:
     def order(key: tuple[str, ...], amounts: Amounts) -> tuple[object, ...]:
         return (not key[0], -amounts[0], key)
 
-    slug = "".join(each if each.isalnum() or each in "-_" else "-" for each in tag)
+    slug = "".join(text if text.isalnum() or text in "-_" else "-" for text in tag)
     return _compared(facts, frame, _Cut(f"tag-{slug}", title, keys, (name,), names, order))
 
 
@@ -142,8 +142,8 @@ def _compared(facts: ReviewFacts, frame: pd.DataFrame, cut: _Cut) -> Table:
     columns.append(Column("share", "Share", Kind.SHARE))
     total = sum((this for this, _ in sums.values()), _ZERO)
     rows: list[tuple[Cell, ...]] = []
-    for key, (this, last) in sorted(sums.items(), key=lambda each: cut.order(*each)):
-        texts: tuple[Cell, ...] = cut.names[key] if cut.names else tuple(facts.name(each) for each in key)
+    for key, (this, last) in sorted(sums.items(), key=lambda entry: cut.order(*entry)):
+        texts: tuple[Cell, ...] = cut.names[key] if cut.names else tuple(facts.name(text) for text in key)
         before: tuple[Cell, ...] = (last, None) if facts.last else ()
         rows.append((*texts, this, *before, ratio(this, total)))
     return Table(cut.name, cut.title, tuple(columns), tuple(rows), total_row(columns, rows), cut.note)
@@ -161,7 +161,7 @@ def pivot(facts: ReviewFacts, frame: pd.DataFrame, key: str, title: str, head: s
     columns = [Column(key, head), *(Column(names[i], facts.name(names[i]), Kind.USD) for i in used)]
     columns.append(Column("total", "Total", Kind.USD))
     kept = sorted(
-        ((-sum(row, _ZERO), name, row) for name, row in amounts.items() if any(row)), key=lambda each: each[:2]
+        ((-sum(row, _ZERO), name, row) for name, row in amounts.items() if any(row)), key=lambda entry: entry[:2]
     )
     told = tenant_name if key == "tenant" else facts.name
     rows: list[tuple[Cell, ...]] = [(told(name), *(row[i] for i in used), -least) for least, name, row in kept]

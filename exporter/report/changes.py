@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.cost.domain.cost_variance import EFFECTS, Move
+from exporter.cost.domain.cost_variance import EFFECTS, CostVariance
 from exporter.documents.cents import cents, cents_of_rows, money, percent
 from exporter.documents.tables import Cell, Column, Kind, Table, shown, total_row
 from exporter.documents.when import month_name
@@ -28,7 +28,7 @@ EFFECT_TITLES = {"price": "Price", "volume": "Usage", "new": "New branches", "go
 _ZERO = Fraction()
 
 
-class Mover(NamedTuple):
+class CostChange(NamedTuple):
     """Something whose cost changed: by how many cents, and mostly why."""
 
     name: str
@@ -38,11 +38,11 @@ class Mover(NamedTuple):
 
 def bridge_table(facts: ReviewFacts, components: Table) -> Table | None:
     """The bridge by component. Its changes are those of the table of components, to the cent."""
-    if facts.bridge is None:
+    if facts.variances is None:
         return None
     changes = _changes(components)
     effects: dict[str, list[Fraction]] = {}
-    for move in facts.bridge.moves:
+    for move in facts.variances.moves:
         sums = effects.setdefault(facts.name(move.item.component), [_ZERO] * len(EFFECTS))
         for i, name in enumerate(EFFECTS):
             sums[i] += getattr(move, name)
@@ -72,30 +72,30 @@ def _changes(table: Table) -> dict[str, int]:
     return {str(row[0]): int(row[position] or 0) for row in shown(table).rows}
 
 
-def project_movers(facts: ReviewFacts, projects: Table) -> list[Mover]:
+def project_movers(facts: ReviewFacts, projects: Table) -> list[CostChange]:
     """Projects by how much their cost changed; to the cent what the table of projects says."""
-    if facts.bridge is None:
+    if facts.variances is None:
         return []
     causes = _causes(facts, lambda move: (facts.name(move.item.org_id), facts.name(move.item.project_id)))
     position = projects.at("change")
     movers = [
-        Mover(str(row[1]), int(row[position] or 0), causes.get((str(row[0]), str(row[1])), "declared lines"))
+        CostChange(str(row[1]), int(row[position] or 0), causes.get((str(row[0]), str(row[1])), "declared lines"))
         for row in shown(projects).rows
     ]
-    return sorted((each for each in movers if each.cents), key=lambda each: (-abs(each.cents), each.name))
+    return sorted((mover for mover in movers if mover.cents), key=lambda entry: (-abs(entry.cents), entry.name))
 
 
 def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
     """The branches whose cost changed most, with the cause."""
-    if facts.bridge is None:
+    if facts.variances is None:
         return None
     sums: dict[tuple[str, str], list[Fraction]] = {}
-    for move in facts.bridge.moves:
+    for move in facts.variances.moves:
         held = sums.setdefault((move.item.project_id, move.item.branch_id), [_ZERO, _ZERO])
         held[0] += move.after
         held[1] += move.before
     causes = _causes(facts, lambda move: (move.item.project_id, move.item.branch_id))
-    ranked = sorted(sums.items(), key=lambda each: (-abs(each[1][0] - each[1][1]), each[0]))
+    ranked = sorted(sums.items(), key=lambda entry: (-abs(entry[1][0] - entry[1][1]), entry[0]))
     columns = (
         Column("project", "Project"),
         Column("branch", "Branch"),
@@ -112,10 +112,10 @@ def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
     return Table("movers", "Branches that moved most", columns, rows) if rows else None
 
 
-def _causes(facts: ReviewFacts, key: Callable[[Move], tuple[str, str]]) -> dict[tuple[str, str], str]:
+def _causes(facts: ReviewFacts, key: Callable[[CostVariance], tuple[str, str]]) -> dict[tuple[str, str], str]:
     parts: dict[tuple[str, str], dict[tuple[str, str], Fraction]] = {}
     longer = _longer(facts)
-    for move in facts.bridge.moves if facts.bridge else ():
+    for move in facts.variances.moves if facts.variances else ():
         causes = parts.setdefault(key(move), {})
         # As much on each day of a month of other length is no other use.
         by_days = move.before * longer if move.volume else _ZERO
@@ -129,7 +129,7 @@ def _causes(facts: ReviewFacts, key: Callable[[Move], tuple[str, str]]) -> dict[
     for name, causes in parts.items():
         change = sum(causes.values(), _ZERO)
         same_way = {cause: amount for cause, amount in causes.items() if (amount > 0) == (change > 0)} or causes
-        cause, amount = min(same_way.items(), key=lambda each: (-abs(each[1]), each[0]), default=(("", ""), _ZERO))
+        cause, amount = min(same_way.items(), key=lambda entry: (-abs(entry[1]), entry[0]), default=(("", ""), _ZERO))
         found[name] = _cause_text(facts, cause, amount)
     return found
 
@@ -169,15 +169,15 @@ def headline(facts: ReviewFacts) -> str:
     return f"{spent}, {than}."
 
 
-def why(facts: ReviewFacts, movers: Iterable[Mover]) -> str:
+def why(facts: ReviewFacts, movers: Iterable[CostChange]) -> str:
     """The sentences after it: what made the difference, and what prices and the calendar had to do with it."""
-    if facts.bridge is None or facts.last is None:
+    if facts.variances is None or facts.last is None:
         return "There is no month before it to compare with."
     up = facts.this.total >= facts.last.total
     same_way = [mover for mover in movers if (mover.cents > 0) == up][:2]
     parts = [f"{mover.name}, {mover.why} ({money(mover.cents, sign=True)})" for mover in same_way]
     text = f"Most of the difference: {'; '.join(parts)}." if parts else "No project moved."
-    price = cents(facts.bridge.effects["price"])
+    price = cents(facts.variances.effects["price"])
     text += f" Prices made {money(price, sign=True)} of it." if price else " Prices did not change."
     days, before = ((month.end - month.start) // DAY for month in (facts.this, facts.last))
     if days != before and facts.this.complete:

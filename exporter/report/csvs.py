@@ -35,7 +35,7 @@ def leaves_text(facts: ReviewFacts) -> str:
     rows = []
     for leaf in sorted(facts.this.leaves, key=lambda leaf: (*leaf[:6], leaf.cost)):
         given = facts.tagging.of(leaf.project_id, leaf.branch_id)
-        names = [(each, facts.names.get(each, "")) for each in leaf[:3]]
+        names = [(name, facts.names.get(name, "")) for name in leaf[:3]]
         ids = [text for pair in names for text in pair]
         rows.append(
             [*ids, leaf.tenant, leaf.kind, str(leaf.item), decimal_text(leaf.cost), leaf.confidence.value]

@@ -15,7 +15,7 @@ from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.closing.close import ClosedMonth
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence
 from exporter.cost.domain.close import Booking
-from exporter.cost.domain.cost_variance import Bridge
+from exporter.cost.domain.cost_variance import CostVariances
 from exporter.cost.domain.kpi import Kpi
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.price import UNATTRIBUTED
@@ -25,7 +25,7 @@ CORRECTION = "Correction"
 """The kind of a leaf that corrects a month that was closed before."""
 
 
-class LeafRow(NamedTuple):
+class AllocationRow(NamedTuple):
     """The smallest part of a month's cost: one tenant's, of one component of one branch."""
 
     org_id: str
@@ -59,7 +59,7 @@ class Month:
     end: int
     through: int
     costs: MonthCosts
-    leaves: tuple[LeafRow, ...]
+    leaves: tuple[AllocationRow, ...]
     use: Use
     booked: ClosedMonth | None = None
     """The month as it was closed; None while it is open."""
@@ -91,7 +91,7 @@ class TrendMonth(NamedTuple):
     costs: Mapping[str, Fraction]
 
 
-class Finding(NamedTuple):
+class DataFinding(NamedTuple):
     """One thing about the data that a reader should know; ``level`` is ``good``, ``warn`` or ``bad``."""
 
     level: str
@@ -178,7 +178,7 @@ class ReviewFacts:
     company: str
     this: Month
     last: Month | None
-    bridge: Bridge | None
+    variances: CostVariances | None
     trend: tuple[TrendMonth, ...]
     """Up to twelve months, oldest first, this one last."""
     names: Mapping[str, str]
@@ -186,7 +186,7 @@ class ReviewFacts:
     required_tags: tuple[str, ...]
     rates: str
     """One line on where the prices are from."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[DataFinding, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
     day_one: Range | None = None
     """The forecast of this month as its first day had it."""

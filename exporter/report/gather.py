@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.allocation.weights import WeightSource
 from exporter.cost.closing.close import ClosedMonth, closed
-from exporter.cost.closing.store import CloseBook
+from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.close import USAGE, Booking, Path
-from exporter.cost.domain.cost_variance import bridge
+from exporter.cost.domain.cost_variance import variances
 from exporter.cost.domain.day import DayWeights
 from exporter.cost.domain.extra import ExtraLine, Leaves, extra_shares
 from exporter.cost.domain.use import TenantHour
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import DAY, RateCard, day_text, month_start, next_month
-from exporter.report.facts import CORRECTION, LeafRow, Month, ReviewFacts, TrendMonth, Use
+from exporter.report.facts import CORRECTION, AllocationRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
@@ -37,7 +37,7 @@ Calls = Mapping[tuple[int, str, str], int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sources:
+class ReviewSources:
     """What a review is made from."""
 
     ledger: Ledger
@@ -45,7 +45,7 @@ class Sources:
     card: RateCard
     names: Mapping[str, str]
     tagging: Tagging
-    book: CloseBook | None = None
+    book: CloseStore | None = None
     extra: Sequence[ExtraLine] = ()
     plan: str | None = None
     company: str = ""
@@ -86,11 +86,11 @@ class Counting:
         return self.weights.owner(project_id, branch_id)
 
 
-Part = Callable[["Sources", Costs, ReviewFacts], ReviewFacts]
+Part = Callable[["ReviewSources", Costs, ReviewFacts], ReviewFacts]
 """Adds what it knows to the facts, as ``dataclasses.replace`` does."""
 
 
-def gather(sources: Sources, at: int, parts: Iterable[Part] = ()) -> ReviewFacts:
+def gather(sources: ReviewSources, at: int, parts: Iterable[Part] = ()) -> ReviewFacts:
     """The review of the calendar month that holds ``at``, as of the ledger's data-through.
 
     Raises:
@@ -105,7 +105,7 @@ def gather(sources: Sources, at: int, parts: Iterable[Part] = ()) -> ReviewFacts
         company=sources.company,
         this=this,
         last=last,
-        bridge=bridge(last.costs.pricing.lines, this.costs.pricing.lines) if last else None,
+        variances=variances(last.costs.pricing.lines, this.costs.pricing.lines) if last else None,
         trend=_trend(sources, (this, *([last] if last else []))),
         names=sources.names,
         tagging=sources.tagging,
@@ -118,7 +118,7 @@ def gather(sources: Sources, at: int, parts: Iterable[Part] = ()) -> ReviewFacts
     return facts
 
 
-def month_of(sources: Sources, costs: Costs, calls: Calls, at: int) -> Month:
+def month_of(sources: ReviewSources, costs: Costs, calls: Calls, at: int) -> Month:
     """One month's costs and use; ``calls`` is filled while the costs are worked out."""
     start, end = month_start(at), next_month(at)
     through = min(sources.ledger.through().orgs.values(), default=0)
@@ -133,12 +133,12 @@ def month_of(sources: Sources, costs: Costs, calls: Calls, at: int) -> Month:
 
 
 def _leaves(
-    sources: Sources, worked: MonthCosts, booked: ClosedMonth | None
-) -> tuple[tuple[LeafRow, ...], tuple[str, ...]]:
+    sources: ReviewSources, worked: MonthCosts, booked: ClosedMonth | None
+) -> tuple[tuple[AllocationRow, ...], tuple[str, ...]]:
     """The parts of a month's cost, declared lines too; of a closed month as they were closed."""
     if booked is not None:
         own = [
-            LeafRow(
+            AllocationRow(
                 line.key.org_id,
                 *leaf.path,
                 line.key.kind,
@@ -152,26 +152,30 @@ def _leaves(
         ]
         return tuple(own), ()
     metered = [
-        LeafRow(s.line.org_id, s.line.project_id, s.branch_id, s.tenant, USAGE, s.line.component, s.cost, s.confidence)
+        AllocationRow(
+            s.line.org_id, s.line.project_id, s.branch_id, s.tenant, USAGE, s.line.component, s.cost, s.confidence
+        )
         for s in worked.shares
         if s.cost
     ]
     leaves = Leaves((leaf.org_id, Path(leaf.project_id, leaf.branch_id, leaf.tenant), leaf.cost) for leaf in metered)
     shares, problems = extra_shares(sources.extra, worked.month, leaves)
     declared = [
-        LeafRow(s.key.org_id, *s.path, s.key.kind, s.key.component, s.cost, s.confidence) for s in shares if s.cost
+        AllocationRow(s.key.org_id, *s.path, s.key.kind, s.key.component, s.cost, s.confidence)
+        for s in shares
+        if s.cost
     ]
     return (*metered, *declared), problems
 
 
-def _corrections(carried: Iterable[Booking]) -> Iterator[LeafRow]:
+def _corrections(carried: Iterable[Booking]) -> Iterator[AllocationRow]:
     for booking in carried:
         for line in booking.lines:
             for leaf in line.leaves:
                 if leaf.cents:
                     item = f"{line.key.component} {day_text(booking.month)[:7]}"
                     cost = Fraction(leaf.cents, 100)
-                    yield LeafRow(line.key.org_id, *leaf.path, CORRECTION, item, cost, leaf.confidence)
+                    yield AllocationRow(line.key.org_id, *leaf.path, CORRECTION, item, cost, leaf.confidence)
 
 
 def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
@@ -184,7 +188,7 @@ def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
     )
 
 
-def _trend(sources: Sources, known: Iterable[Month]) -> tuple[TrendMonth, ...]:
+def _trend(sources: ReviewSources, known: Iterable[Month]) -> tuple[TrendMonth, ...]:
     found: dict[int, dict[str, Fraction]] = {}
     for month in known:
         sums = found[month.start] = {}
@@ -199,7 +203,7 @@ def _trend(sources: Sources, known: Iterable[Month]) -> tuple[TrendMonth, ...]:
     return tuple(TrendMonth(start, found[start]) for start in sorted(found))
 
 
-def _cheap_month(sources: Sources, start: int) -> dict[str, Fraction]:
+def _cheap_month(sources: ReviewSources, start: int) -> dict[str, Fraction]:
     """A month by component without its tenants: as it was closed, or priced."""
     booked = closed(sources.book, start) if sources.book is not None else None
     sums: dict[str, Fraction] = {}

@@ -94,7 +94,7 @@ def html(review: Review) -> str:
         trend=_trend(facts, series),
         trend_months=len(facts.trend),
         legend=[{"style": f"s{min(i, 7)}", "name": facts.name(key)} for i, key in enumerate(series)],
-        bridge=_waterfall(review),
+        variances=_waterfall(review),
         bridge_note="Usage: more or less of the same. Price: the same use at another price.",
         components=_view(review.tables["components"]) if "components" in review.tables else None,
         movers=[{"name": m.name, "why": m.why, "text": money(m.cents, sign=True)} for m in review.movers],

@@ -23,7 +23,7 @@ def markdown(review: Review) -> str:
     if review.movers:
         lines = [f"- {_plain(m.name)}: {money(m.cents, sign=True)} ({_plain(m.why)})" for m in review.movers]
         parts.append("**What moved most**\n" + "\n".join(lines))
-    todo = [_todo(each) for each in review.todo if each.level != "good"]
+    todo = [_todo(entry) for entry in review.todo if entry.level != "good"]
     if todo:
         parts.append("**What to do**\n" + "\n".join(todo[:6]))
     parts += [_list(review, key, title) for key, title in _LISTS if key in review.tables]

@@ -21,14 +21,14 @@ from exporter.cost.domain.outlook.anomaly import Anomaly, Policy
 from exporter.cost.domain.outlook.forecast import Forecast
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import HISTORY, Outlook, tenants_behind
-from exporter.cost.outlook.store import KeptForecast, StoreForecasts
-from exporter.cost.savings.store import WasteBook
+from exporter.cost.outlook.store import SqliteForecastStore, StoredForecast
+from exporter.cost.savings.store import WasteStore
 from exporter.pricing.domain.price import GB
 from exporter.pricing.domain.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
 from exporter.report.facts import (
     AnomalyRow,
     BudgetRow,
-    Finding,
+    DataFinding,
     Headroom,
     Month,
     Range,
@@ -36,15 +36,15 @@ from exporter.report.facts import (
     ReviewFacts,
     WasteRow,
 )
-from exporter.report.gather import Part, Sources
-from exporter.storage.key_values import Notebook
+from exporter.report.gather import Part, ReviewSources
+from exporter.storage.key_values import KeyValueStore
 
 _ZERO = Fraction()
 _EXPLAINED = 10
 """Anomalies whose tenants are looked up: the dearest."""
 
 
-def add_forecasts(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_forecasts(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """The forecast of the month as its first day had it, and of what comes next."""
     del costs
     this, outlook = facts.this, _outlook(sources)
@@ -58,7 +58,7 @@ def add_forecasts(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewF
 
 
 @lru_cache(1)
-def _outlook(sources: Sources) -> Outlook:
+def _outlook(sources: ReviewSources) -> Outlook:
     """One for all parts of a review: it keeps the days that it has priced."""
     policy = sources.settings.anomalies.policy() if sources.settings is not None else Policy()
     measured = sources.weights.tenant_hours
@@ -69,23 +69,23 @@ def _ahead(outlook: Outlook, month: int, through: int) -> list[Forecast]:
     return list(outlook.month(month, through).orgs.values()) if through > 0 else []
 
 
-def _kept(sources: Sources, month: Month) -> list[KeptForecast]:
+def _kept(sources: ReviewSources, month: Month) -> list[StoredForecast]:
     """What the agent wrote down when the month began."""
     if sources.store is None:
         return []
-    kept = StoreForecasts(sources.store).first(month.start)
+    kept = SqliteForecastStore(sources.store).first(month.start)
     orgs = sorted({leaf.org_id for leaf in month.leaves})
     # What was first told days into the month was no forecast of day 1.
     late = any(org not in kept or kept[org].through > month.start + DAY for org in orgs)
     return [] if late else [kept[org] for org in orgs]
 
 
-def _range(month: int, found: Sequence[Forecast | KeptForecast]) -> Range | None:
+def _range(month: int, found: Sequence[Forecast | StoredForecast]) -> Range | None:
     """The organisations together. Their ranges are added up: that is wider than the range of their sum."""
-    low, likely, high = (sum((getattr(each, name) for each in found), _ZERO) for name in ("p10", "p50", "p90"))
+    low, likely, high = (sum((getattr(forecast, name) for forecast in found), _ZERO) for name in ("p10", "p50", "p90"))
     if not likely:
         return None
-    confidence = max((each.confidence for each in found), key=_CONFIDENCES.index)
+    confidence = max((forecast.confidence for forecast in found), key=_CONFIDENCES.index)
     why = found[0].why if len(found) == 1 and isinstance(found[0], Forecast) else ""
     return Range(month, low, likely, high, confidence, why)
 
@@ -93,24 +93,32 @@ def _range(month: int, found: Sequence[Forecast | KeptForecast]) -> Range | None
 _CONFIDENCES = ("exact", "high", "medium", "low")
 
 
-def add_anomalies(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_anomalies(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """What was unusual in the month, with the dollars that fell into it."""
     del costs
     this = facts.this
     outlook, through = _outlook(sources), this.through // DAY * DAY
     found = [
-        each for each in outlook.anomalies(through) if each.start < this.end and (each.end or through) > this.start
+        anomaly
+        for anomaly in outlook.anomalies(through)
+        if anomaly.start < this.end and (anomaly.end or through) > this.start
     ]
     before: dict[tuple[str, ...], Fraction] = {}
-    if any(each.start < this.start for each in found):
-        before = {_name(each): each.usd for each in outlook.anomalies(this.start) if each.start < this.start}
+    if any(anomaly.start < this.start for anomaly in found):
+        before = {
+            _name(anomaly): anomaly.usd for anomaly in outlook.anomalies(this.start) if anomaly.start < this.start
+        }
     rows = []
-    for rank, each in enumerate(sorted(found, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))):
-        usd = max(_ZERO, each.usd - before.get(_name(each), _ZERO))
-        causes = tenants_behind(each, sources.weights.tenant_hours) if rank < _EXPLAINED else []
-        why = each.why + (f"; most of it {causes[0].tenant}" if causes else "")
-        end = min(each.end or through, this.end)
-        rows.append(AnomalyRow(each.start, end, each.project_id, each.branch_id, each.component, usd, why, each.kind))
+    for rank, anomaly in enumerate(sorted(found, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))):
+        usd = max(_ZERO, anomaly.usd - before.get(_name(anomaly), _ZERO))
+        causes = tenants_behind(anomaly, sources.weights.tenant_hours) if rank < _EXPLAINED else []
+        why = anomaly.why + (f"; most of it {causes[0].tenant}" if causes else "")
+        end = min(anomaly.end or through, this.end)
+        rows.append(
+            AnomalyRow(
+                anomaly.start, end, anomaly.project_id, anomaly.branch_id, anomaly.component, usd, why, anomaly.kind
+            )
+        )
     return replace(facts, anomalies=tuple(rows))
 
 
@@ -118,12 +126,12 @@ def _name(anomaly: Anomaly) -> tuple[str, ...]:
     return (anomaly.project_id, anomaly.branch_id, anomaly.component, str(anomaly.start))
 
 
-def add_budgets(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_budgets(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """The budgets of the settings, and Neon's own spending limits."""
     this = facts.this
     if sources.settings is None or sources.store is None:
         return facts
-    limits = limits_of(Notebook(sources.store), sources.ledger.through().orgs)
+    limits = limits_of(KeyValueStore(sources.store), sources.ledger.through().orgs)
     budgets = budgets_of(sources.settings.budgets, limits)
     if not budgets:
         return facts
@@ -135,45 +143,45 @@ def add_budgets(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFac
     metered = sum((line.cost for line in this.costs.pricing.lines), _ZERO)
     rows = tuple(
         BudgetRow(
-            each.budget.name,
-            f"{each.budget.scope.value} {each.budget.match}",
-            each.budget.amount,
-            each.spent,
-            each.projected.usd if each.projected and not this.complete else None,
-            whole=each.spent == metered,
+            budget_state.budget.name,
+            f"{budget_state.budget.scope.value} {budget_state.budget.match}",
+            budget_state.budget.amount,
+            budget_state.spent,
+            budget_state.projected.usd if budget_state.projected and not this.complete else None,
+            whole=budget_state.spent == metered,
         )
-        for each in judged(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
+        for budget_state in judged(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
     )
     note = "Against the metered cost; credits, taxes and other declared lines are not in a budget."
     declared = any(leaf.kind != USAGE for leaf in this.leaves)
     return replace(facts, budgets=rows, notes={**facts.notes, "budgets": note} if declared else facts.notes)
 
 
-def add_waste(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_waste(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """What the agent found to be waste, as it last judged in the month (or at the start of the one after)."""
     del costs
-    kept = WasteBook(Notebook(sources.store)).of(facts.this.start) if sources.store is not None else None
+    kept = WasteStore(KeyValueStore(sources.store)).of(facts.this.start) if sources.store is not None else None
     if kept is None:
         return facts
     rows = tuple(
         WasteRow(
-            each.rule,
-            each.project_id,
-            each.branch_id,
-            each.usd_per_month,
-            each.evidence,
-            each.action,
-            each.command,
-            each.confidence,
+            row.rule,
+            row.project_id,
+            row.branch_id,
+            row.usd_per_month,
+            row.evidence,
+            row.action,
+            row.command,
+            row.confidence,
         )
-        for each in kept.found
-        if each.usd_per_month
+        for row in kept.found
+        if row.usd_per_month
     )
     note = f"As judged on {day_text(kept.at)}, at the pace of the days before it."
     return replace(facts, waste=rows, waste_cost=kept.cost, notes={**facts.notes, "waste": note})
 
 
-def add_headroom(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_headroom(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """How far the free transfer and the free branches went, and what the next unit costs."""
     del costs
     return replace(facts, headroom=tuple(_headroom(facts.this, sources.card)))
@@ -207,14 +215,14 @@ def _ranked(
     card: RateCard, at: int, what: tuple[Component, str], found: Mapping[tuple[str, str], tuple[Fraction, str]]
 ) -> Iterator[Headroom]:
     component, unit = what
-    for (org, project), (used, plan) in sorted(found.items(), key=lambda each: (-each[1][0], each[0])):
+    for (org, project), (used, plan) in sorted(found.items(), key=lambda entry: (-entry[1][0], entry[0])):
         allowance, rate = card.allowance(plan, component, at), card.rate(plan, component, at)
         if allowance is not None and rate is not None:
             free = Fraction(allowance.quantity)
             yield Headroom(component, org, project, used, free, unit, rate.amount if used >= free else _ZERO)
 
 
-def add_reconciliation(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_reconciliation(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """The closed month against the invoice that was entered."""
     del sources, costs
     statement = facts.this.booked.statement if facts.this.booked else None
@@ -226,14 +234,16 @@ def add_reconciliation(sources: Sources, costs: Costs, facts: ReviewFacts) -> Re
     )
     variance = Fraction(statement["variance"])
     finding = (
-        Finding("good", "The month agrees with its invoice to the cent.")
+        DataFinding("good", "The month agrees with its invoice to the cent.")
         if not variance
-        else Finding("warn", f"The invoice differs by ${float(variance):,.2f}.", "See the comparison with it below.")
+        else DataFinding(
+            "warn", f"The invoice differs by ${float(variance):,.2f}.", "See the comparison with it below."
+        )
     )
     return replace(facts, reconciliation=rows, findings=(*facts.findings, finding))
 
 
-def add_key_figures(sources: Sources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
+def add_key_figures(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
     """The key figures of the whole month, over all organisations; after the parts that they are made of."""
     del sources, costs
     metered = sum((line.cost for line in facts.this.costs.pricing.lines), _ZERO)
@@ -255,7 +265,7 @@ def add_key_figures(sources: Sources, costs: Costs, facts: ReviewFacts) -> Revie
         waste,
     )
     found = ratios(facts.this.costs.shares, beside)
-    return replace(facts, kpis=tuple(_of_this_month(each) for each in found))
+    return replace(facts, kpis=tuple(_of_this_month(kpi) for kpi in found))
 
 
 def _of_this_month(kpi: Kpi) -> Kpi:

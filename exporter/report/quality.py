@@ -11,11 +11,11 @@ from exporter.documents.cents import percent
 from exporter.documents.when import instant
 from exporter.pricing.domain.price import UNATTRIBUTED
 from exporter.pricing.domain.rates import DAY, Component, day_text
-from exporter.report.facts import Finding, Month
+from exporter.report.facts import DataFinding, Month
 from exporter.storage.ledger.ledger import Ledger
 
 
-def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...]) -> tuple[Finding, ...]:
+def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...]) -> tuple[DataFinding, ...]:
     """What a reader should know, worst first."""
     found = [
         *_reach(month),
@@ -28,62 +28,64 @@ def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str
     return tuple(sorted(found, key=lambda finding: ("bad", "warn", "good").index(finding.level)))
 
 
-def _reach(month: Month) -> Iterator[Finding]:
+def _reach(month: Month) -> Iterator[DataFinding]:
     if month.complete:
-        yield Finding("good", f"The usage is complete up to {instant(month.end)}.")
+        yield DataFinding("good", f"The usage is complete up to {instant(month.end)}.")
     elif month.through > month.start:
-        yield Finding(
+        yield DataFinding(
             "warn",
             f"The month is not complete: the usage goes to {instant(month.through)}.",
             "Make the review again when the month is over and its last hours have been read.",
         )
     else:
-        yield Finding(
+        yield DataFinding(
             "bad", "There is no usage of this month.", "Run neonmeter with a Neon API key: it fills the ledger."
         )
 
 
-def _gaps(month: Month, ledger: Ledger) -> Iterator[Finding]:
+def _gaps(month: Month, ledger: Ledger) -> Iterator[DataFinding]:
     days = range(month.start, min(month.end, month.through), DAY)
     seen = ledger.revisions(month.start, month.end)
     missing = [day for day in days if day not in seen]
     if missing and len(missing) < len(days):
         named = ", ".join(day_text(day) for day in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        yield Finding(
+        yield DataFinding(
             "bad",
             f"{len(missing)} of {len(days)} days have no usage at all: {named}{more}.",
             "Let neonmeter run without long breaks, or fill the ledger while Neon still has the days.",
         )
 
 
-def _sums(month: Month) -> Iterator[Finding]:
+def _sums(month: Month) -> Iterator[DataFinding]:
     problems = CostReport(month.costs).problems()
     if problems:
-        yield Finding("bad", f"Something does not add up: {problems[0]}.", "Please report this: it should never be.")
+        yield DataFinding(
+            "bad", f"Something does not add up: {problems[0]}.", "Please report this: it should never be."
+        )
     else:
-        yield Finding("good", "Tenants, branches, projects and organisations add up exactly to the total.")
+        yield DataFinding("good", "Tenants, branches, projects and organisations add up exactly to the total.")
 
 
-def _prices(month: Month) -> Iterator[Finding]:
-    unknown = sorted({f"{each.component} on plan {each.plan}" for each in month.costs.pricing.unknown})
+def _prices(month: Month) -> Iterator[DataFinding]:
+    unknown = sorted({f"{entry.component} on plan {entry.plan}" for entry in month.costs.pricing.unknown})
     if unknown:
-        yield Finding(
+        yield DataFinding(
             "bad",
             f"Usage without a price is not in the total: {', '.join(unknown[:4])}.",
             "Set cost.plan, or give the price in the file that cost.rate_card names.",
         )
     for problem in month.problems:
-        yield Finding("bad", f"A declared line is missing: {problem}.", "Correct it under cost.extra_lines.")
+        yield DataFinding("bad", f"A declared line is missing: {problem}.", "Correct it under cost.extra_lines.")
     if any(line.lower_bound for line in month.costs.pricing.lines):
-        yield Finding(
+        yield DataFinding(
             "warn",
             "Branches past the allowance are a lower bound: for a part of the month only daily figures are left.",
             "Keep neonmeter running: hourly figures are gone from Neon after a week.",
         )
 
 
-def _coverage(month: Month) -> Iterator[Finding]:
+def _coverage(month: Month) -> Iterator[DataFinding]:
     compute = [leaf for leaf in month.leaves if leaf.item == Component.COMPUTE]
     total = sum((leaf.cost for leaf in compute), Fraction())
     if not total:
@@ -91,14 +93,14 @@ def _coverage(month: Month) -> Iterator[Finding]:
     nobody = sum((leaf.cost for leaf in compute if leaf.tenant == UNATTRIBUTED), Fraction())
     part = 1 - nobody / total
     level = "good" if part >= Fraction(9, 10) else "warn"
-    yield Finding(
+    yield DataFinding(
         level,
         f"{percent(part)} of the compute cost was observed while it was spent.",
         "" if level == "good" else "Give neonmeter a database login, so that it can see who works (postgres.dsn).",
     )
 
 
-def _tags(month: Month, tagging: Tagging, required: tuple[str, ...]) -> Iterator[Finding]:
+def _tags(month: Month, tagging: Tagging, required: tuple[str, ...]) -> Iterator[DataFinding]:
     total = month.total
     if not tagging.keys or not required or total <= 0:
         return
@@ -107,7 +109,7 @@ def _tags(month: Month, tagging: Tagging, required: tuple[str, ...]) -> Iterator
         Fraction(),
     )
     level = "good" if tagged / total >= Fraction(9, 10) else "warn"
-    yield Finding(
+    yield DataFinding(
         level,
         f"{percent(tagged / total)} of the cost carries the tags {', '.join(required)}.",
         "" if level == "good" else "Add rules for the rest under report.tags in the settings.",

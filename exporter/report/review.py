@@ -14,7 +14,7 @@ from exporter.documents.cents import cents, money, percent
 from exporter.documents.tables import Table
 from exporter.documents.when import instant, month_name
 from exporter.report import breakdown, changes, details
-from exporter.report.changes import Mover
+from exporter.report.changes import CostChange
 from exporter.report.facts import NOT_TENANTS, ReviewFacts
 
 
@@ -45,7 +45,7 @@ class Review:
     headline: str
     why: str
     tiles: tuple[Tile, ...]
-    movers: tuple[Mover, ...]
+    movers: tuple[CostChange, ...]
     todo: tuple[Todo, ...]
     tables: dict[str, Table]
     """By key, in the order of the page."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from exporter.app.wiring import ROOMS, rules_of
+from exporter.app.wiring import SCHEMAS, rules_of
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.declared import extra_lines
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of, names_of
 from exporter.pricing import ratecard
 from exporter.report.focus.rows import Party
-from exporter.report.gather import Sources
+from exporter.report.gather import ReviewSources
 from exporter.sampling.counters.statements import Durable
 from exporter.settings import Settings
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
@@ -23,7 +23,7 @@ from exporter.tenancy.store import Tenancy
 
 
 @contextmanager
-def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
+def sources_of(settings: Settings) -> Iterator[tuple[ReviewSources, Party]]:
     """Open what the settings name, for reading, beside a running agent.
 
     Raises:
@@ -32,7 +32,7 @@ def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
         StoreError: the ledger cannot be read.
     """
     with ExitStack() as opened:
-        store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
         opened.callback(store.close)
         rules = rules_of(settings)
         durable = Durable(store, rules, settings.sampling.top_statements)
@@ -40,7 +40,7 @@ def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
         if isinstance(ledger, PostgresLedger):
             opened.callback(ledger.close)
         names, report = names_of(store), settings.report
-        sources = Sources(
+        sources = ReviewSources(
             ledger=ledger,
             weights=tenant_facts(settings, durable, Tenancy(store, rules), rules),
             card=ratecard.load(settings.cost.rate_card),
@@ -54,5 +54,5 @@ def sources_of(settings: Settings) -> Iterator[tuple[Sources, Party]]:
             settings=settings,
             store=store,
         )
-        regions = {key: str(region) for key, region in (Notebook(store).read("regions", "all") or {}).items()}
+        regions = {key: str(region) for key, region in (KeyValueStore(store).read("regions", "all") or {}).items()}
         yield sources, Party(report.provider, report.publisher, report.invoice_issuer, regions)

@@ -9,7 +9,7 @@ from collectors.metric import Scope
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.wake.policy import EndpointFacts
-from exporter.settings.dsn import Place
+from exporter.settings.dsn import EndpointRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Compute:
     """One compute at one look: where it is, what its series are called, and what the policy judges it by."""
 
     endpoint: Endpoint
-    place: Place
+    place: EndpointRef
     target: Target
     facts: EndpointFacts
 
@@ -34,7 +34,7 @@ def computes(inventory: Inventory) -> list[Compute]:
         project, branch = inventory.projects.get(endpoint.project_id), inventory.branches.get(endpoint.branch_id)
         project_name = project.name if project else endpoint.project_id
         branch_name = branch.name if branch else endpoint.branch_id
-        place = Place(
+        place = EndpointRef(
             endpoint.id, endpoint.host, endpoint.project_id, project_name, endpoint.branch_id, branch_name
         )  # fmt: skip
         labels = (endpoint.project_id, endpoint.branch_id, endpoint.id)

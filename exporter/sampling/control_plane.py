@@ -22,14 +22,14 @@ from collectors.neon.operations import OperationCounts
 from exporter.core import selfmetrics
 from exporter.core.state import State
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.cost_round import Money, Seen, Snapshots
+from exporter.cost.cost_round import CostRound, InventoryView, Snapshots
 from exporter.cost.upkeep import Upkeep
-from exporter.cost.usage_import import HOURLY, Backfill, Intake, Outcome, Span, hours_from
+from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
 from exporter.settings import Settings
-from exporter.storage.key_values import Notebook
-from exporter.storage.ledger.ledger import KeptLedger
+from exporter.storage.key_values import KeyValueStore
+from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import StoreError
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 HOUR = 3600
 GROWING_BUCKETS = 3
@@ -39,7 +39,7 @@ _log = logging.getLogger("neonmeter.neon")
 
 
 @dataclass(slots=True)
-class Known:
+class ControlPlaneFacts:
     """What the control plane told so far."""
 
     inventory: Inventory | None = None
@@ -53,7 +53,7 @@ class Known:
     """By project, the state in which its operations were last read."""
 
 
-class Feeds:
+class ControlPlanePoller:
     """Reads Neon. Lives on the event loop; the disk's work is done on the disk's thread, pricing on another."""
 
     def __init__(
@@ -62,13 +62,13 @@ class Feeds:
         *,
         client: NeonClient,
         state: State,
-        ledger: KeptLedger,
+        ledger: DurableLedger,
         costs: Costs,
-        money: Money,
-        notebook: Notebook,
+        money: CostRound,
+        key_values: KeyValueStore,
         metrics: selfmetrics.SelfMetrics,
-        disk: Disk,
-        books: Disk,
+        disk: WriterThread,
+        ledger_writer: WriterThread,
         closed: Callable[[int], bool] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -77,15 +77,15 @@ class Feeds:
         self._state = state
         self._ledger = ledger
         self._money = money
-        self._notebook = notebook
+        self._key_values = key_values
         self._metrics = metrics
         self._disk = disk
-        self._books = books
+        self._ledger_writer = ledger_writer
         self._clock = clock
-        self._intake = Intake(client, ledger, books)
-        self._backfill = Backfill(self._intake, notebook, disk)
+        self._intake = UsageImporter(client, ledger, ledger_writer)
+        self._backfill = Backfill(self._intake, key_values, disk)
         self._upkeep = Upkeep(ledger, costs, keep_hourly_days=settings.ledger.keep_hourly_days, closed=closed)
-        self.known = Known()
+        self.known = ControlPlaneFacts()
 
     async def look(self) -> Inventory | None:
         """Refresh the inventory; None when Neon did not answer (the old one stays known, and its age shows)."""
@@ -107,9 +107,9 @@ class Feeds:
         self._put_ok("api", began, pace)
         await self._remember_names(found)
         keep = frozenset(
-            {f"project:{each}" for each in found.projects}
-            | {f"branch:{each}" for each in found.branches}
-            | {f"endpoint:{each}" for each in found.endpoints}
+            {f"project:{project}" for project in found.projects}
+            | {f"branch:{branch}" for branch in found.branches}
+            | {f"endpoint:{endpoint}" for endpoint in found.endpoints}
         )
         self._state.forget(keep, ("project:", "endpoint:"))
         return found
@@ -123,8 +123,8 @@ class Feeds:
         if names != self.known.names:
             self.known.names = names
             regions = {project.id: project.region_id for project in found.projects.values()}
-            await self._disk.run(lambda: self._notebook.write("regions", "all", regions))
-            await self._disk.run(lambda: self._notebook.write("names", "all", names))
+            await self._disk.run(lambda: self._key_values.write("regions", "all", regions))
+            await self._disk.run(lambda: self._key_values.write("names", "all", names))
 
     async def consume(self) -> None:
         """Read consumption into the ledger, then price it; what cannot be read stays as old as it is, visibly.
@@ -165,7 +165,7 @@ class Feeds:
 
     async def _read_consumption(self, found: Inventory, now: float) -> Outcome:
         """Read what may have grown; of a project that is new here, all that Neon still has by the hour (168 h)."""
-        page = await self._disk.run(lambda: self._notebook.read("consumption", found.org_id)) or {}
+        page = await self._disk.run(lambda: self._key_values.read("consumption", found.org_id)) or {}
         through = {project: int(str(at)) for project, at in page.items()}
         await self._backfill.note(found, through, now)
         groups: dict[int, list[str]] = {}
@@ -184,9 +184,9 @@ class Feeds:
                 status = Status.TRUNCATED
         if status is Status.OK:
             read_through = {found.org_id: int(now)}
-            await self._books.run(lambda: self._ledger.put((), read_through=read_through))
+            await self._ledger_writer.run(lambda: self._ledger.put((), read_through=read_through))
             self._metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
-        await self._disk.run(lambda: self._notebook.write("consumption", found.org_id, through))
+        await self._disk.run(lambda: self._key_values.write("consumption", found.org_id, through))
         return status, tuple(notes)
 
     async def price(self) -> None:
@@ -197,7 +197,7 @@ class Feeds:
         """
         pace, began, step = self._settings.intervals.consumption_seconds, self._clock(), "pricing"
         try:
-            seen = Seen(self.known.inventory, self.known.snapshots)
+            seen = InventoryView(self.known.inventory, self.known.snapshots)
             observations, problems = await self._money.round(seen, began)
             for observation in observations:
                 self._state.put(observation, interval=pace, forever=True)
@@ -225,7 +225,7 @@ class Feeds:
         ]
         for project_id in moved:
             holding = found.holdings[project_id]
-            saved = await self._disk.run(lambda key=project_id: self._notebook.read("operations", key))  # type: ignore[misc]
+            saved = await self._disk.run(lambda key=project_id: self._key_values.read("operations", key))  # type: ignore[misc]
             now = self._clock() + found.skew
             counts = OperationCounts.from_dict(saved) if saved else OperationCounts(project_id, since=now)
             try:
@@ -234,7 +234,7 @@ class Feeds:
                 self._failed("operations", problem, pace)
                 return
             page = counts.as_dict()
-            await self._disk.run(lambda key=project_id, page=page: self._notebook.write("operations", key, page))  # type: ignore[misc]
+            await self._disk.run(lambda key=project_id, page=page: self._key_values.write("operations", key, page))  # type: ignore[misc]
             observation = operations.observe(counts, self._clock(), holding.project.name)
             self._state.put(observation, interval=pace, forever=True)
             self.known.operations_of[project_id] = holding.families

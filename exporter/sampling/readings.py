@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from collectors import ALL, Options
 from collectors.base import Epoch, NoDataError, Observation, Reading, SqlCollector, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres.cluster.settings import SettingsFacts
 from collectors.postgres.cluster.statements import StatementSample
 from collectors.postgres.session import Visit
+from collectors.registry import ALL, Options
 from collectors.wake.policy import WakeState
 from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import Durable
 from exporter.settings import SamplingSettings
-from exporter.settings.dsn import Place, matches
-from exporter.storage.writer import Disk
+from exporter.settings.dsn import EndpointRef, matches
+from exporter.storage.writer import WriterThread
 
 NAME = "visit"
 WAKE = "wake"
@@ -56,7 +56,7 @@ _log = logging.getLogger("neonmeter.visits")
 class Readings:
     """Takes visits in. Lives on the event loop; commits go to the disk's own thread."""
 
-    def __init__(self, settings: SamplingSettings, durable: Durable, state: State, disk: Disk) -> None:
+    def __init__(self, settings: SamplingSettings, durable: Durable, state: State, disk: WriterThread) -> None:
         self._settings = settings
         self._durable = durable
         self._state = state
@@ -93,7 +93,7 @@ class Readings:
                 due.append(build(options))
         return due
 
-    def _slots(self, place: Place) -> tuple[str, ...]:
+    def _slots(self, place: EndpointRef) -> tuple[str, ...]:
         return tuple(
             slot.slot
             for slot in self._settings.expected_slots

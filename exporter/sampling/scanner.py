@@ -13,7 +13,7 @@ from collectors.base import Reading, SqlCollector, Status
 from exporter.sampling.computes import Compute
 
 
-class Rider(Protocol):
+class DatabaseScanner(Protocol):
     """One passenger of the rides into user databases. Lives on the event loop; one call at a time per compute."""
 
     async def recall(self, compute: Compute) -> None:

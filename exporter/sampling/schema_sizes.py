@@ -15,8 +15,8 @@ from collectors.postgres.database.schemas import NAME, SchemaFacts, SchemasColle
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import Notebook
-from exporter.storage.writer import Disk
+from exporter.storage.key_values import KeyValueStore
+from exporter.storage.writer import WriterThread
 
 INTERVAL = 3600.0
 OnReading = Callable[[Compute, str, Reading, float], Awaitable[None]]
@@ -39,13 +39,13 @@ class SchemaSizes:
         self,
         *,
         durable: Durable,
-        notebook: Notebook,
+        key_values: KeyValueStore,
         state: State,
-        disk: Disk,
+        disk: WriterThread,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._durable = durable
-        self._notebook = notebook
+        self._key_values = key_values
         self._state = state
         self._disk = disk
         self._clock = clock
@@ -57,7 +57,7 @@ class SchemaSizes:
         endpoint_id = compute.endpoint.id
         if endpoint_id in self._known:
             return
-        page = await self._disk.run(lambda: self._notebook.read(NAME, endpoint_id)) or {}
+        page = await self._disk.run(lambda: self._key_values.read(NAME, endpoint_id)) or {}
         known = self._known[endpoint_id] = _Inside()
         for datname, roles in page.items():
             if isinstance(roles, Mapping):
@@ -94,7 +94,7 @@ class SchemaSizes:
             datname: {role: list(schemas) for role, schemas in roles.items()}
             for datname, roles in known.schemas.items()
         }
-        await self._disk.run(lambda: self._notebook.write(NAME, compute.endpoint.id, page))
+        await self._disk.run(lambda: self._key_values.write(NAME, compute.endpoint.id, page))
         self._tell(compute.endpoint.id, known)
         whole, count = merged(known.families.values()), len(known.families)
         observation = Observation(NAME, compute.target, status, self._clock(), seconds, whole, count, error)

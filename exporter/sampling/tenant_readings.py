@@ -23,11 +23,11 @@ from collectors.postgres.database.schemas import UNKNOWN, SchemaFacts
 from collectors.postgres.evidence import APPLICATION_NAME, CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
 from collectors.wake.policy import WakeState
 from exporter.sampling.computes import Compute
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper, Part
-from exporter.storage.writer import Disk
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Part
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import AGENT, UNATTRIBUTED
 from exporter.tenancy.domain.rules import IDLE as IDLE_TENANT
-from exporter.tenancy.store import BranchLife, SchemaSize, SnapshotLife, Spot, Tenancy
+from exporter.tenancy.store import BranchLife, BranchRef, SchemaSize, SnapshotLife, Tenancy
 
 SNAPSHOTS_PACE = 3600.0
 _log = logging.getLogger("neonmeter.neon")
@@ -36,7 +36,7 @@ _log = logging.getLogger("neonmeter.neon")
 class TenantReadings:
     """Hands to `exporter.tenancy.store` what others have read; reads itself only which snapshots there are."""
 
-    def __init__(self, tenancy: Tenancy, disk: Disk, client: NeonClient | None = None) -> None:
+    def __init__(self, tenancy: Tenancy, disk: WriterThread, client: NeonClient | None = None) -> None:
         """Without a ``client`` no snapshots are read."""
         self._tenancy = tenancy
         self._disk = disk
@@ -78,10 +78,15 @@ class TenantReadings:
         self.snapshots = found
         lives = [
             SnapshotLife(
-                each.id, project, each.source_branch_id, each.charged_bytes or 0, int(each.created_at or now), now
+                snapshot.id,
+                project,
+                snapshot.source_branch_id,
+                snapshot.charged_bytes or 0,
+                int(snapshot.created_at or now),
+                now,
             )
             for project, snapshots in found.items()
-            for each in snapshots or ()
+            for snapshot in snapshots or ()
         ]
         if lives:
             await self._disk.run(lambda: self._tenancy.absorb_snapshots(lives))
@@ -124,36 +129,36 @@ class TenantReadings:
         if not evidence.privileged:
             return
         since = evidence.postmaster_start if before.server_end is None else before.server_end
-        sessions = self._sessions(_spot(compute), [each for each in evidence.holders if _worked(each, since)])
+        sessions = self._sessions(_spot(compute), [holder for holder in evidence.holders if _worked(holder, since)])
         if sessions:
             await self._disk.run(lambda: self._tenancy.absorb_samples(_spot(compute), at, sessions))
 
-    def _sessions(self, spot: Spot, holders: list[Holder]) -> Mapping[str, int]:
+    def _sessions(self, branch_ref: BranchRef, holders: list[Holder]) -> Mapping[str, int]:
         found: dict[str, int] = {}
-        for each in holders:
-            tenant = self._tenancy.tenant_of_session(spot, each.user, each.application, each.database)
-            known = self._tenancy.tenant_of_session(spot, each.user, "", each.database)
+        for holder in holders:
+            tenant = self._tenancy.tenant_of_session(branch_ref, holder.user, holder.application, holder.database)
+            known = self._tenancy.tenant_of_session(branch_ref, holder.user, "", holder.database)
             if known == UNATTRIBUTED != tenant:
-                found[tenant] = found.get(tenant, 0) + each.count
+                found[tenant] = found.get(tenant, 0) + holder.count
         return found
 
     def kept(self, cursor: sqlite3.Cursor, branch: tuple[str, str], parts: Sequence[Part]) -> None:
         """Take in who kept a compute awake (`exporter.awake.awake.OnParts`); on the disk's thread."""
-        rows = [(part.hour, self._keeper(branch, part.keeper), part.amount) for part in parts]
+        rows = [(part.hour, self._keeper(branch, part.holder), part.amount) for part in parts]
         self._tenancy.add_kept(cursor, branch, rows)
 
-    def _keeper(self, branch: tuple[str, str], keeper: Keeper) -> str:
+    def _keeper(self, branch: tuple[str, str], keeper: AwakeHolder) -> str:
         """``__idle__`` when it was nobody, or nobody that was seen."""
         if keeper in (NOBODY, UNCOVERED):
             return IDLE_TENANT
         if keeper.application == APPLICATION_NAME:
             return AGENT
-        return self._tenancy.tenant_of_session(self._tenancy.spot(*branch), keeper.user, keeper.application)
+        return self._tenancy.tenant_of_session(self._tenancy.branch_ref(*branch), keeper.user, keeper.application)
 
 
-def _spot(compute: Compute) -> Spot:
+def _spot(compute: Compute) -> BranchRef:
     place = compute.place
-    return Spot(place.project_id, place.branch_id, place.project_name, place.branch_name)
+    return BranchRef(place.project_id, place.branch_id, place.project_name, place.branch_name)
 
 
 def _worked(holder: Holder, since: float) -> bool:

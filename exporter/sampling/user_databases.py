@@ -19,7 +19,7 @@ from collectors.postgres.database.schemas import UserDatabaseNames
 from collectors.postgres.session import Deadlines, Visit, visit
 from collectors.wake.policy import WakePolicy, WakeState, after_user_visits, may_enter_user_databases
 from exporter.sampling.computes import Compute
-from exporter.sampling.scanner import Rider
+from exporter.sampling.scanner import DatabaseScanner
 
 MOST_DATABASES = 10
 """Databases entered on one ride; the others have their turn on the next."""
@@ -31,16 +31,18 @@ _LISTER = UserDatabaseNames()
 class UserDatabases:
     """Enters the databases of all computes. Lives on the event loop."""
 
-    def __init__(self, policy: WakePolicy, riders: Sequence[Rider], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, policy: WakePolicy, scanners: Sequence[DatabaseScanner], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._policy = policy
-        self._riders = tuple(riders)
+        self._scanners = tuple(scanners)
         self._clock = clock
         self._turns: dict[str, deque[str]] = {}
 
     async def prepare(self, compute: Compute) -> list[SqlCollector]:
         """Before a visit: what it is to read for us."""
-        for rider in self._riders:
-            await rider.recall(compute)
+        for scanner in self._scanners:
+            await scanner.recall(compute)
         return [_LISTER]
 
     async def ride(
@@ -61,7 +63,7 @@ class UserDatabases:
             if left < LEAST_SECONDS:
                 break
             turn.rotate(-1)
-            wanted = [rider.wants(compute, datname, self._clock()) for rider in self._riders]
+            wanted = [scanner.wants(compute, datname, self._clock()) for scanner in self._scanners]
             if not any(wanted):
                 continue
             inside = await visit(
@@ -73,18 +75,18 @@ class UserDatabases:
             sessions += inside.evidence is not None
             if inside.status is not Status.OK:
                 status, error = inside.status, f"database {datname}: {inside.error}"
-            for rider, collectors in zip(self._riders, wanted, strict=True):
+            for scanner, collectors in zip(self._scanners, wanted, strict=True):
                 if collectors:
-                    await _hand_over(rider, collectors, compute, datname, inside)
+                    await _hand_over(scanner, collectors, compute, datname, inside)
         seconds = time.monotonic() - began
-        for rider in self._riders:
-            await rider.finish(compute, names, status, error, seconds)
+        for scanner in self._scanners:
+            await scanner.finish(compute, names, status, error, seconds)
         now = self._clock() + offset
         return after_user_visits(state, compute.facts, sessions=sessions, seconds=seconds, now=now)
 
 
 async def _hand_over(
-    rider: Rider, collectors: Sequence[SqlCollector], compute: Compute, datname: str, inside: Visit
+    scanner: DatabaseScanner, collectors: Sequence[SqlCollector], compute: Compute, datname: str, inside: Visit
 ) -> None:
     """Give a rider its part of what the session read: a reading for each collector that was answered at all."""
     readings: dict[str, Reading] = {}
@@ -104,7 +106,7 @@ async def _hand_over(
             failures[collector.name] = (inside.status, inside.error)
         if failed:
             failures[collector.name] = failed[0]
-    await rider.take(compute, datname, readings, failures)
+    await scanner.take(compute, datname, readings, failures)
 
 
 def _queued(turn: deque[str], names: tuple[str, ...]) -> deque[str]:

@@ -23,14 +23,14 @@ from exporter.sampling.computes import Compute, computes, policy_offset
 from exporter.sampling.readings import Readings
 from exporter.sampling.user_databases import UserDatabases
 from exporter.settings import SamplingSettings
-from exporter.settings.dsn import DsnError, Place
+from exporter.settings.dsn import DsnError, EndpointRef
 from exporter.settings.secret import SecretError
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 
 _log = logging.getLogger("neonmeter.visits")
 
-Conninfo = Callable[[Place], str | None]
+Conninfo = Callable[[EndpointRef], str | None]
 """From a place to a connection string, None where SQL is not configured: ``settings.dsn.conninfo`` bound."""
 
 OnEvidence = Callable[[Compute, Evidence, WakeState, WakeState, float], Awaitable[None]]
@@ -62,7 +62,7 @@ class _Known:
 class WakeStates:
     """The wake states, in memory and on the disk."""
 
-    def __init__(self, store: Store, disk: Disk) -> None:
+    def __init__(self, store: Store, disk: WriterThread) -> None:
         self._store = store
         self._disk = disk
         self._states = {key: WakeState.from_dict(value) for key, value in store.load_wake().items()}
@@ -122,19 +122,19 @@ class Visitor:
         ``only_pinned``: a round between two looks at the API, for computes that never suspend; nothing fresh is known
         of the others.
         """
-        todo = [each for each in computes(inventory) if not only_pinned or each.facts.suspend_after is None]
+        todo = [compute for compute in computes(inventory) if not only_pinned or compute.facts.suspend_after is None]
         if not only_pinned:
             for gone in self.plans.keys() - inventory.endpoints.keys():
                 self.plans.pop(gone, None)
                 self._known.pop(gone, None)
         if self._global.is_open(self._clock()):
             why = f"most visits failed alike ({self._global.cause.value}): all wait"
-            self.plans.update((each.endpoint.id, Plan("", why, self._global.open_until)) for each in todo)
+            self.plans.update((compute.endpoint.id, Plan("", why, self._global.open_until)) for compute in todo)
             return
         offset = policy_offset(inventory)
         self._skew = inventory.skew
-        outcomes = await asyncio.gather(*(self._consider(each, offset) for each in todo))
-        self._global.record_round([each for each in outcomes if each is not None], self._clock())
+        outcomes = await asyncio.gather(*(self._consider(compute, offset) for compute in todo))
+        self._global.record_round([outcome for outcome in outcomes if outcome is not None], self._clock())
         is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
         self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
 
@@ -191,12 +191,12 @@ class Visitor:
     ) -> Status:
         now = self._clock()
         collectors = self._readings.due(compute, now)
-        riders = await self._users.prepare(compute)
+        scanners = await self._users.prepare(compute)
         await self._states.save(before_visit(self._policy, decision.state, now + offset))
         with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
             made = await visit(
                 conninfo,
-                [*collectors, *riders],
+                [*collectors, *scanners],
                 endpoint_id=compute.endpoint.id,
                 deadlines=self._deadlines(None if decision.end_by is None else decision.end_by - now - offset),
                 probe=known.server,

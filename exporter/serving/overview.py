@@ -21,12 +21,12 @@ from exporter.sampling.visits import Plan
 from exporter.serving.page import Overview, PoolerRow, TargetRow, TenantCostRow
 from exporter.serving.snapshot import Snapshot
 
-_ACTIVE = next(each.metric for each in POOLS if "cl_active" in each.names)
-_WAITING = next(each.metric for each in POOLS if "cl_waiting" in each.names)
+_ACTIVE = next(pool.metric for pool in POOLS if "cl_active" in pool.names)
+_WAITING = next(pool.metric for pool in POOLS if "cl_waiting" in pool.names)
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class OverviewSources:
     """What the pages need beside the state. ``next_round`` is when computes are next considered, unix seconds."""
 
     inventory: Inventory | None = None
@@ -37,7 +37,7 @@ class Sources:
     refresh_seconds: int = 15
 
 
-def target_rows(state: State, sources: Sources) -> tuple[TargetRow, ...]:
+def target_rows(state: State, sources: OverviewSources) -> tuple[TargetRow, ...]:
     """Every compute and pooler with its state."""
     rows = []
     if sources.inventory is not None:
@@ -79,7 +79,7 @@ def _state_of(compute: Compute) -> str:
 
 
 def overview(
-    snapshot: Snapshot, rows: Sequence[TargetRow], state: State, sources: Sources, now: float
+    snapshot: Snapshot, rows: Sequence[TargetRow], state: State, sources: OverviewSources, now: float
 ) -> Overview:  # fmt: skip
     """The index page's figures."""
     endpoints = [row for row in rows if row.kind == "endpoint"]

@@ -20,7 +20,7 @@ from exporter.core.selfmetrics import AGENT, CollectorHealth, SelfMetrics, colle
 from exporter.core.state import State
 from exporter.cost.allocation import costs
 from exporter.sampling.readings import WAKE
-from exporter.serving.overview import Sources, overview, target_rows
+from exporter.serving.overview import OverviewSources, overview, target_rows
 from exporter.serving.page import Overview, TargetRow
 from exporter.serving.snapshot import Snapshot, SnapshotBuilder
 from exporter.settings import Settings
@@ -79,7 +79,7 @@ class Publisher:
         """Whether there is something new to publish, or the last generation is ``interval`` seconds old."""
         return self._state.changed or self._clock() - self._last >= interval
 
-    def publish(self, sources: Sources) -> None:
+    def publish(self, sources: OverviewSources) -> None:
         """Make the next generation and swap it in."""
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)
@@ -95,7 +95,7 @@ class Publisher:
         self._metrics.inc(selfmetrics.PUBLISHES)
         self._metrics.observe(selfmetrics.PUBLISH_SECONDS, time.perf_counter() - began)
 
-    def _own_figures(self, sources: Sources, rows: Sequence[TargetRow]) -> None:
+    def _own_figures(self, sources: OverviewSources, rows: Sequence[TargetRow]) -> None:
         metrics = self._metrics
         metrics.set(selfmetrics.LOOP_LAG, self._lag)
         metrics.set(selfmetrics.HEARTBEAT, self._beat)

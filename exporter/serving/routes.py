@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from exporter.core.api_pages import PREFIX, Details
+from exporter.core.api_pages import PREFIX, ApiPages
 from exporter.core.selfmetrics import SCRAPE_BYTES, SCRAPES, SelfMetrics
 from exporter.serving import runbooks
 from exporter.serving.http import Request, Response, text_response
@@ -83,14 +83,14 @@ class Routes:
         metrics: SelfMetrics | None = None,
         *,
         loopback: bool = True,
-        details: Details | None = None,
+        details: ApiPages | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``loopback``: we listen on loopback only, so a reload under any other host name is DNS rebinding."""
         self._view = view
         self._metrics = metrics
         self._loopback = loopback
-        self._details = details or Details()
+        self._details = details or ApiPages()
         self._clock = clock
         self._get: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._scrape,

@@ -30,15 +30,18 @@ def texts() -> Mapping[str, str]:
     folder = _folder()
     if not folder.is_dir():
         return {}
-    found = sorted((each for each in folder.iterdir() if each.name.endswith(".md")), key=lambda each: each.name)
-    return {each.name.removesuffix(".md"): each.read_text("utf-8") for each in found}
+    found = sorted(
+        (traversable for traversable in folder.iterdir() if traversable.name.endswith(".md")),
+        key=lambda entry: entry.name,
+    )
+    return {traversable.name.removesuffix(".md"): traversable.read_text("utf-8") for traversable in found}
 
 
 def page(path: str) -> str | None:
     """The page under a path: /runbooks lists all, /runbooks/NAME is one; None when there is no such runbook."""
     name = path.removeprefix(PREFIX).strip("/")
     if not name:
-        items = "".join(f'<li><a href="{PREFIX}/{escape(each)}">{escape(each)}</a></li>' for each in texts())
+        items = "".join(f'<li><a href="{PREFIX}/{escape(entry)}">{escape(entry)}</a></li>' for entry in texts())
         return _html("Runbooks", f"<section><ul>{items}</ul></section>")
     text = texts().get(name)
     return None if text is None else _html(name, "".join(_blocks(text)))

@@ -73,10 +73,10 @@ Named = TypeVar("Named", ExtraLineSettings, BudgetSettings)
 
 def _each_name_once(named: list[Named]) -> list[Named]:
     seen: set[str] = set()
-    for each in named:
-        if each.name in seen:
-            raise ValueError(f"the name {each.name!r} is there twice; give each its own")
-        seen.add(each.name)
+    for budget in named:
+        if budget.name in seen:
+            raise ValueError(f"the name {budget.name!r} is there twice; give each its own")
+        seen.add(budget.name)
     return named
 
 

@@ -21,7 +21,7 @@ class DsnError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EndpointRef:
     """Where a compute is: what a template and its overrides may speak of."""
 
     endpoint_id: str
@@ -34,10 +34,10 @@ class Place:
 
 def matches(pattern: str, *candidates: str) -> bool:
     """Whether a glob matches an id or a name."""
-    return any(fnmatchcase(each, pattern) for each in candidates)
+    return any(fnmatchcase(candidate, pattern) for candidate in candidates)
 
 
-def conninfo(settings: PostgresSettings, place: Place) -> str | None:
+def conninfo(settings: PostgresSettings, place: EndpointRef) -> str | None:
     """The libpq connection string for one compute, or None where SQL is not configured or is switched off.
 
     The password is read at this moment, so a rotated file is used by the next connect.
@@ -63,7 +63,7 @@ def conninfo(settings: PostgresSettings, place: Place) -> str | None:
     return make_conninfo("", **{key: str(value) for key, value in parameters.items()})
 
 
-def fill(template: str, place: Place) -> str:
+def fill(template: str, place: EndpointRef) -> str:
     """Put host, project, branch and endpoint into a template.
 
     Raises:
@@ -82,7 +82,7 @@ def fill(template: str, place: Place) -> str:
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
-def _override(settings: PostgresSettings, place: Place) -> PostgresOverride | None:
+def _override(settings: PostgresSettings, place: EndpointRef) -> PostgresOverride | None:
     for override in settings.overrides:
         if matches(override.project, place.project_id, place.project_name) and matches(
             override.branch, place.branch_id, place.branch_name

@@ -157,7 +157,7 @@ class VaultSettings(Section):
         if (self.approle is None) != (self.secret_id_file is None):
             raise ValueError("approle and secret_id_file go together")
         ways = [self.token or self.token_file, self.approle, self.kubernetes]
-        if sum(each is not None for each in ways) > 1:
+        if sum(way is not None for way in ways) > 1:
             raise ValueError("give one way to log in: token(_file), approle or kubernetes")
         return self
 
@@ -233,7 +233,7 @@ class PostureSettings(Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [each.name for each in self.vaults]
+        names = [vault.name for vault in self.vaults]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"vaults: {', '.join(twice)} is there twice; give each a name of its own")

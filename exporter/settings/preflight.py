@@ -8,17 +8,17 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from collectors import ALL
+from collectors.registry import ALL
 from exporter.cost.allocation import declared_weights
 from exporter.pricing.ratecard import RateCardError, load
-from exporter.settings.dsn import DsnError, Place, fill
+from exporter.settings.dsn import DsnError, EndpointRef, fill
 from exporter.settings.posture_problems import problems_of_posture
 from exporter.settings.secret import SecretError, read_secret
 from exporter.settings.sections import TenantRuleSettings
 from exporter.settings.tree import Settings
 from exporter.tenancy.domain.rules import TenantRule, check_rules
 
-_PLACE = Place("ep-example", "ep-example.host", "project-id", "project", "branch-id", "branch")
+_PLACE = EndpointRef("ep-example", "ep-example.host", "project-id", "project", "branch-id", "branch")
 
 
 def tenant_rules(rules: list[TenantRuleSettings]) -> tuple[TenantRule, ...]:

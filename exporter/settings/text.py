@@ -71,7 +71,7 @@ def _section_example(section: str, model: type[BaseModel]) -> list[str]:
 
 
 def _list_example(name: str) -> list[str]:
-    entries = [yaml.safe_dump(each, default_flow_style=True, width=10_000).strip() for each in _EXAMPLES[name]]
+    entries = [yaml.safe_dump(item, default_flow_style=True, width=10_000).strip() for item in _EXAMPLES[name]]
     return [f"# {name}:", *[f"#   - {entry}" for entry in entries]]
 
 
@@ -114,7 +114,7 @@ def _doc(model: type[BaseModel]) -> str:
 def _model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for each in typing.get_args(annotation) if (found := _model(each))), None)
+    return next((found for get_arg in typing.get_args(annotation) if (found := _model(get_arg))), None)
 
 
 def _is_list(annotation: Any) -> bool:
@@ -142,9 +142,9 @@ def _type(field: FieldInfo) -> str:
 def _type_name(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, Union):
-        return " or ".join(_type_name(each) for each in arguments if each is not type(None))
+        return " or ".join(_type_name(argument) for argument in arguments if argument is not type(None))
     if origin is typing.Literal:
-        return " or ".join(f"`{each}`" for each in arguments)
+        return " or ".join(f"`{argument}`" for argument in arguments)
     if origin is list:
         return f"list of {_type_name(arguments[0])}"
     if origin is dict:

@@ -97,9 +97,9 @@ class Settings(BaseSettings):
 
 def _mask(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _mask(each) for key, each in value.items()}
+        return {key: _mask(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_mask(each) for each in value]
+        return [_mask(entry) for entry in value]
     return CREDENTIALS.sub(_hide, value) if isinstance(value, str) else value
 
 
@@ -132,7 +132,7 @@ def load(path: Path | None) -> Settings:
     try:
         settings = Settings(**tree)
     except ValidationError as error:
-        raise SettingsError(problems + [_line(each) for each in error.errors()]) from None
+        raise SettingsError(problems + [_line(typed_dict) for typed_dict in error.errors()]) from None
     except ValueError as error:  # a NEONMETER_ variable whose JSON cannot be read
         raise SettingsError([*problems, f"environment: {error}"]) from None
     if problems:
@@ -198,4 +198,4 @@ def _keys_at(loc: tuple[Any, ...]) -> set[str]:
 def _model_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((found for each in getattr(annotation, "__args__", ()) if (found := _model_in(each))), None)
+    return next((found for entry in getattr(annotation, "__args__", ()) if (found := _model_in(entry))), None)

@@ -13,7 +13,7 @@ NOTEBOOK_SCHEMA: tuple[str, ...] = (
 )
 
 
-class Notebook:
+class KeyValueStore:
     """Pages by (kind, key), in the agent's store (room ``notebook``)."""
 
     def __init__(self, store: Store) -> None:

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-Rooms = Mapping[str, Sequence[str]]
+Schemas = Mapping[str, Sequence[str]]
 """Room name -> its migrations in order; each is one or more SQL statements and is never edited once released."""
 
 _APPLICATION_ID: Final = 0x4E6D7472
@@ -25,7 +25,7 @@ _CACHE_KIB: Final = 512
 """Cache a connection: SQLite's usual 2 MB would be a good part of our memory, and the kernel caches the file too."""
 _BUSY_MS: Final = 5000
 _WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
-_OWN_ROOMS: Final[Rooms] = {
+_OWN_ROOMS: Final[Schemas] = {
     "wake": ["CREATE TABLE wake_state (endpoint_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID"],
 }
 _ADVICE: Final = {
@@ -66,7 +66,7 @@ class Store:
         self._read_lock = threading.RLock()
 
     @classmethod
-    def open_beside(cls, path: Path, rooms: Rooms) -> Self:
+    def open_beside(cls, path: Path, schemas: Schemas) -> Self:
         """Open the file to write a few rows, beside a running agent if there is one.
 
         The agent counts on being the only writer of what it writes; so this is for commands with tables of their own.
@@ -75,12 +75,12 @@ class Store:
             StoreError: as :meth:`open`, but for the other agent.
         """
         try:
-            return cls.open(path, rooms)
+            return cls.open(path, schemas)
         except StoreHeldError:
-            return cls.open(path, rooms, beside=True)
+            return cls.open(path, schemas, beside=True)
 
     @classmethod
-    def open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
+    def open(cls, path: Path, schemas: Schemas, *, read_only: bool = False, beside: bool = False) -> Self:
         """Open the file, creating it (mode 0600) and bringing its tables up to date.
 
         A reader (``read_only``) may open it beside the one writer, and changes nothing, but that it brings the tables
@@ -92,23 +92,23 @@ class Store:
         """
         if read_only:
             try:
-                return cls._open(path, rooms, read_only=True)
+                return cls._open(path, schemas, read_only=True)
             except StoreOldError as old:
-                cls._update(path, rooms, old)
-        return cls._open(path, rooms, read_only=read_only, beside=beside)
+                cls._update(path, schemas, old)
+        return cls._open(path, schemas, read_only=read_only, beside=beside)
 
     @classmethod
-    def _update(cls, path: Path, rooms: Rooms, old: StoreOldError) -> None:
+    def _update(cls, path: Path, schemas: Schemas, old: StoreOldError) -> None:
         try:
-            cls._open(path, rooms).close()
+            cls._open(path, schemas).close()
         except StoreHeldError as held:
             raise StoreError(f"{old}; first stop the older one that still runs ({held})") from held
         except StoreError as problem:
             raise StoreError(f"{old}; here it failed: {problem}") from problem
 
     @classmethod
-    def _open(cls, path: Path, rooms: Rooms, *, read_only: bool = False, beside: bool = False) -> Self:
-        wanted = {**_OWN_ROOMS, **rooms}
+    def _open(cls, path: Path, schemas: Schemas, *, read_only: bool = False, beside: bool = False) -> Self:
+        wanted = {**_OWN_ROOMS, **schemas}
         guard = -1 if read_only or beside else _guard(path)
         connections: list[sqlite3.Connection] = []
         try:
@@ -252,7 +252,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
+def _migrate(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -261,8 +261,8 @@ def _migrate(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
             connection.execute(
                 "CREATE TABLE room (name TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID"
             )
-        found = _versions(path, connection, rooms)
-        for name, migrations in rooms.items():
+        found = _versions(path, connection, schemas)
+        for name, migrations in schemas.items():
             for script in migrations[found.get(name, 0) :]:
                 for statement in _statements(script):
                     connection.execute(statement)
@@ -275,12 +275,12 @@ def _migrate(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
         raise
 
 
-def _versions(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> dict[str, int]:
+def _versions(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> dict[str, int]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION_ID:
         raise StoreError(f"{path}: a database of another program; point ledger.path at a file of neonmeter's own")
     found: dict[str, int] = dict(connection.execute("SELECT name, version FROM room").fetchall())
-    for name, migrations in rooms.items():
+    for name, migrations in schemas.items():
         if found.get(name, 0) > len(migrations):
             raise StoreError(
                 f"{path}: written by a newer neonmeter (its part {name!r} has version {found[name]}, this one knows "
@@ -289,9 +289,9 @@ def _versions(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> dict[
     return found
 
 
-def _check(path: Path, connection: sqlite3.Connection, rooms: Rooms) -> None:
-    found = _versions(path, connection, rooms)
-    for name, migrations in rooms.items():
+def _check(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> None:
+    found = _versions(path, connection, schemas)
+    for name, migrations in schemas.items():
         version = found.get(name, 0)
         if version < len(migrations):
             raise StoreOldError(

@@ -10,7 +10,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-class Disk:
+class WriterThread:
     """Runs blocking store work in order, one piece at a time."""
 
     def __init__(self) -> None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from exporter.pricing.domain.rates import DAY, HOUR
-from exporter.storage.store import Rooms, Store
+from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import AGENT, SHARED, UNATTRIBUTED, TenantRules
 
-ROOMS: Final[Rooms] = {
+SCHEMAS: Final[Schemas] = {
     "tenancy": [
         """
         CREATE TABLE branch_life (
@@ -52,7 +52,7 @@ _SAMPLE: Final = """INSERT INTO tenant_sample VALUES (?, ?, ?, ?, ?, ?) ON CONFL
     sessions = sessions + excluded.sessions, kept_us = kept_us + excluded.kept_us"""
 
 
-class Spot(NamedTuple):
+class BranchRef(NamedTuple):
     """A branch with its names, as the rules want them."""
 
     project_id: str
@@ -129,7 +129,7 @@ class Tenancy:
     """
 
     def __init__(self, store: Store, rules: TenantRules) -> None:
-        """``store`` must have been opened with ``ROOMS``."""
+        """``store`` must have been opened with ``SCHEMAS``."""
         self._store = store
         self._rules = rules
         self._known: dict[tuple[str, str], _Known] = {}
@@ -158,7 +158,7 @@ class Tenancy:
                 # A branch is as old as it was first said to be; a restore gives it a new id.
                 changed.append(life if held is None else life._replace(born=min(held.born, life.born)))
         present = {life.branch_id for life in branches}
-        changed += [self._lives[each]._replace(seen=int(at)) for each in self._present - present]
+        changed += [self._lives[name]._replace(seen=int(at)) for name in self._present - present]
         self._present = present
         if changed:
             with self._store.transaction() as cursor:
@@ -175,22 +175,22 @@ class Tenancy:
         with self._store.transaction() as cursor:
             cursor.executemany("INSERT OR REPLACE INTO snapshot_life VALUES (?, ?, ?, ?, ?, ?)", snapshots)
 
-    def absorb_databases(self, spot: Spot, sizes: Mapping[str, int], at: float) -> None:
+    def absorb_databases(self, branch_ref: BranchRef, sizes: Mapping[str, int], at: float) -> None:
         """Take in the sizes of all databases of a branch, in bytes, read at ``at`` (unix seconds)."""
-        known = self._of(spot)
+        known = self._of(branch_ref)
         databases = dict(sizes)
         schemas = {name: of for name, of in known.schemas.items() if name in databases}
-        self._write(spot, _Known(databases, schemas), at)
+        self._write(branch_ref, _Known(databases, schemas), at)
 
-    def absorb_schemas(self, spot: Spot, datname: str, schemas: Mapping[str, SchemaSize], at: float) -> None:
+    def absorb_schemas(self, branch_ref: BranchRef, datname: str, schemas: Mapping[str, SchemaSize], at: float) -> None:
         """Take in the sizes of all schemas of one database."""
-        known = self._of(spot)
-        self._write(spot, _Known(known.databases, {**known.schemas, datname: dict(schemas)}), at)
+        known = self._of(branch_ref)
+        self._write(branch_ref, _Known(known.databases, {**known.schemas, datname: dict(schemas)}), at)
 
-    def absorb_samples(self, spot: Spot, at: float, sessions: Mapping[str, int]) -> None:
+    def absorb_samples(self, branch_ref: BranchRef, at: float, sessions: Mapping[str, int]) -> None:
         """Take in how many sessions of each tenant a visit found at work."""
         hour = int(at) // HOUR * HOUR
-        rows = [(hour, *spot[:2], tenant, count, 0) for tenant, count in sessions.items() if count]
+        rows = [(hour, *branch_ref[:2], tenant, count, 0) for tenant, count in sessions.items() if count]
         if rows:
             with self._store.transaction() as cursor:
                 cursor.executemany(_SAMPLE, rows)
@@ -199,21 +199,21 @@ class Tenancy:
         """Add awake time (hour, tenant, microseconds) in a transaction of the caller's."""
         cursor.executemany(_SAMPLE, [(hour, *branch, tenant, 0, amount) for hour, tenant, amount in parts])
 
-    def tenant_of_session(self, spot: Spot, user: str, application: str, database: str = "") -> str:
+    def tenant_of_session(self, branch_ref: BranchRef, user: str, application: str, database: str = "") -> str:
         """Whose a session is, by all that a session shows."""
         return self._rules.resolve(
-            project=(spot.project_id, spot.project),
-            branch=(spot.branch_id, spot.branch),
+            project=(branch_ref.project_id, branch_ref.project),
+            branch=(branch_ref.branch_id, branch_ref.branch),
             database=database,
             role=user,
             application_name=application,
         )
 
-    def spot(self, project_id: str, branch_id: str) -> Spot:
+    def branch_ref(self, project_id: str, branch_id: str) -> BranchRef:
         """A branch with the names that it has, or last had; its ids where it was never seen."""
         life = self._lives.get(branch_id)
         project = life.project if life else self._projects.get(project_id, project_id)
-        return Spot(project_id, branch_id, project, life.branch if life else branch_id)
+        return BranchRef(project_id, branch_id, project, life.branch if life else branch_id)
 
     # -- what is answered -----------------------------------------------------------------------------------------
 
@@ -271,15 +271,15 @@ class Tenancy:
 
     # -- sizes by tenant ------------------------------------------------------------------------------------------
 
-    def _of(self, spot: Spot) -> _Known:
-        found = self._known.get(spot[:2])
+    def _of(self, branch_ref: BranchRef) -> _Known:
+        found = self._known.get(branch_ref[:2])
         if found is None:
-            found = self._known[spot[:2]] = _Known()
+            found = self._known[branch_ref[:2]] = _Known()
             with self._store.snapshot() as cursor:
                 query = (
                     "SELECT datname, schema, bytes, rough, roles FROM size_known WHERE project_id = ? AND branch_id = ?"
                 )
-                for datname, schema, size, rough, roles in cursor.execute(query, spot[:2]):
+                for datname, schema, size, rough, roles in cursor.execute(query, branch_ref[:2]):
                     if schema:
                         of = found.schemas.setdefault(datname, {})
                         of[schema] = SchemaSize(size, tuple(roles.split("\n")) if roles else (), bool(rough))
@@ -287,33 +287,40 @@ class Tenancy:
                         found.databases[datname] = size
         return found
 
-    def _write(self, spot: Spot, known: _Known, at: float) -> None:
-        day, tenants = int(at) // DAY * DAY, self._by_tenant(spot, known)
-        changed, told = known != self._of(spot), self._told.get(spot[:2]) != (day, tenants)
+    def _write(self, branch_ref: BranchRef, known: _Known, at: float) -> None:
+        day, tenants = int(at) // DAY * DAY, self._by_tenant(branch_ref, known)
+        changed, told = known != self._of(branch_ref), self._told.get(branch_ref[:2]) != (day, tenants)
         if not changed and not told:
             return
         with self._store.transaction() as cursor:
             if changed:
-                cursor.execute("DELETE FROM size_known WHERE project_id = ? AND branch_id = ?", spot[:2])
-                rows = [(*spot[:2], name, "", size, 0, "") for name, size in known.databases.items()]
+                cursor.execute("DELETE FROM size_known WHERE project_id = ? AND branch_id = ?", branch_ref[:2])
+                rows = [(*branch_ref[:2], name, "", size, 0, "") for name, size in known.databases.items()]
                 rows += [
-                    (*spot[:2], datname, schema, each.bytes, int(each.rough), "\n".join(each.roles))
+                    (
+                        *branch_ref[:2],
+                        datname,
+                        schema,
+                        schema_size.bytes,
+                        int(schema_size.rough),
+                        "\n".join(schema_size.roles),
+                    )
                     for datname, schemas in known.schemas.items()
-                    for schema, each in schemas.items()
+                    for schema, schema_size in schemas.items()
                 ]
                 cursor.executemany("INSERT INTO size_known VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             if told and known.databases:
                 cursor.execute(
-                    "DELETE FROM tenant_size WHERE project_id = ? AND branch_id = ? AND day = ?", (*spot[:2], day)
+                    "DELETE FROM tenant_size WHERE project_id = ? AND branch_id = ? AND day = ?", (*branch_ref[:2], day)
                 )
                 cursor.executemany(
                     "INSERT INTO tenant_size VALUES (?, ?, ?, ?, ?, ?)",
-                    [(day, *spot[:2], tenant, size, int(rough)) for tenant, (size, rough) in tenants.items()],
+                    [(day, *branch_ref[:2], tenant, size, int(rough)) for tenant, (size, rough) in tenants.items()],
                 )
-        self._known[spot[:2]] = known
-        self._told[spot[:2]] = (day, tenants)
+        self._known[branch_ref[:2]] = known
+        self._told[branch_ref[:2]] = (day, tenants)
 
-    def _by_tenant(self, spot: Spot, known: _Known) -> dict[str, tuple[int, bool]]:
+    def _by_tenant(self, branch_ref: BranchRef, known: _Known) -> dict[str, tuple[int, bool]]:
         """Bytes by tenant, and whether they are rough."""
         tenants: dict[str, tuple[int, bool]] = {}
 
@@ -323,25 +330,31 @@ class Tenancy:
 
         for datname, size in known.databases.items():
             tenant = self._rules.resolve(
-                project=(spot.project_id, spot.project), branch=(spot.branch_id, spot.branch), database=datname
+                project=(branch_ref.project_id, branch_ref.project),
+                branch=(branch_ref.branch_id, branch_ref.branch),
+                database=datname,
             )
             schemas = known.schemas.get(datname, {})
             if tenant != UNATTRIBUTED or not schemas:
                 give(SHARED if tenant == UNATTRIBUTED and datname == "postgres" else tenant, size, False)
                 continue
-            for schema, each in schemas.items():
-                give(self._tenant_of_schema(spot, datname, schema, each.roles), each.bytes, each.rough)
+            for schema, schema_size in schemas.items():
+                give(
+                    self._tenant_of_schema(branch_ref, datname, schema, schema_size.roles),
+                    schema_size.bytes,
+                    schema_size.rough,
+                )
             # What the schemas do not hold is the catalogue's, and what no vacuum has counted yet.
-            rough = any(each.rough for each in schemas.values())
-            give(SHARED, max(0, size - sum(each.bytes for each in schemas.values())), rough)
+            rough = any(schema_size.rough for schema_size in schemas.values())
+            give(SHARED, max(0, size - sum(schema_size.bytes for schema_size in schemas.values())), rough)
         return tenants
 
-    def _tenant_of_schema(self, spot: Spot, datname: str, schema: str, roles: tuple[str, ...]) -> str:
+    def _tenant_of_schema(self, branch_ref: BranchRef, datname: str, schema: str, roles: tuple[str, ...]) -> str:
         """By its name; else by the roles that work in it, when they are all one tenant's."""
         found = {
             self._rules.resolve(
-                project=(spot.project_id, spot.project),
-                branch=(spot.branch_id, spot.branch),
+                project=(branch_ref.project_id, branch_ref.project),
+                branch=(branch_ref.branch_id, branch_ref.branch),
                 database=datname,
                 schema=schema,
                 role=role,

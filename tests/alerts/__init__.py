@@ -1,1 +1,0 @@
-"""Rules, routes and runbooks: what fires, what stays silent, and where it goes."""

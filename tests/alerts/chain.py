@@ -46,7 +46,7 @@ class Desk:
 
 
 @contextlib.contextmanager
-def desk() -> Iterator[Desk]:
+def workspace() -> Iterator[Desk]:
     """The server, until the block ends."""
     made = Desk()
 
@@ -93,9 +93,9 @@ def routes(receiver: str) -> dict[str, Any]:
             hurry(child)
 
     hurry(config["route"])
-    for each in config["receivers"]:
-        for webhook in each["webhook_configs"]:
-            webhook["url"] = f"{receiver}/{each['name']}"
+    for entry in config["receivers"]:
+        for webhook in entry["webhook_configs"]:
+            webhook["url"] = f"{receiver}/{entry['name']}"
     return config
 
 
@@ -114,14 +114,14 @@ def hurried_rules(target: Path) -> list[str]:
     return made
 
 
-def scraping(pages: Sequence[str], desk: str, targets: Sequence[str], alertmanager: int) -> dict[str, Any]:
+def scraping(pages: Sequence[str], workspace: str, targets: Sequence[str], alertmanager: int) -> dict[str, Any]:
     """Prometheus' settings: each page of the desk is an agent of the name of the page."""
     relabel = [{"target_label": "job", "replacement": "neonmeter"}, {"target_label": "instance"}]
     jobs: list[dict[str, Any]] = [
         {
             "job_name": f"neonmeter-{name}",
             "metrics_path": f"/{name}",
-            "static_configs": [{"targets": [desk]}],
+            "static_configs": [{"targets": [workspace]}],
             "relabel_configs": [relabel[0], relabel[1] | {"replacement": name}],
         }
         for name in pages
@@ -181,7 +181,7 @@ def chain(
     ``targets`` (HOST:PORT) are agents to scrape as well, ``more`` are rule files to load as they are.
     """
     programs = [binary(name) for name in ("prometheus", "prometheus-alertmanager", "promtool")]
-    with tempfile.TemporaryDirectory(prefix="neonmeter-chain-") as temporary, desk() as board:
+    with tempfile.TemporaryDirectory(prefix="neonmeter-chain-") as temporary, workspace() as board:
         folder = Path(temporary)
         board.pages |= pages
         if history:

@@ -151,7 +151,7 @@ def _agent(rng: random.Random) -> Series:
         f'neonmeter_api_requests_total{{{_JOB},route="projects",code="200"}}': good,
         f'neonmeter_api_requests_total{{{_JOB},route="projects",code="429"}}': bad,
         f'neonmeter_visits_total{{{_JOB},rule="none",status="ok"}}': good,
-        f'neonmeter_visits_total{{{_JOB},rule="R3",status="kept_away"}}': [7 * (each or 0) for each in good],
+        f'neonmeter_visits_total{{{_JOB},rule="R3",status="kept_away"}}': [7 * (number or 0) for number in good],
         f"neonmeter_event_loop_lag_seconds{{{_JOB}}}": when(lambda step: rng.expovariate(100)),
         f"neonmeter_clock_skew_seconds{{{_JOB}}}": when(lambda step: rng.uniform(-1, 1)),
         f"neonmeter_breakers_open{{{_JOB}}}": when(lambda step: float(step % 900 in (3, 4))),

@@ -31,9 +31,9 @@ def metrics_of(expr: str) -> set[tuple[str, frozenset[str]]]:
     def walk(node: object) -> None:
         for part in ("expr", "lhs", "rhs", "param", "vector_selector", "args"):
             child = getattr(node, part, None)
-            for each in child if isinstance(child, list | tuple) else [child]:
-                if each is not None and not isinstance(each, str):
-                    walk(each)
+            for entry in child if isinstance(child, list | tuple) else [child]:
+                if entry is not None and not isinstance(entry, str):
+                    walk(entry)
         if isinstance(node, promql.VectorSelector) and node.name:
             found.add((node.name, frozenset(matcher.name for matcher in node.matchers.matchers)))
 

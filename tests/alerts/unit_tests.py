@@ -82,7 +82,7 @@ def tests_of(name: str, case: dict[str, Any]) -> list[dict[str, Any]]:
         "promql_expr_test": [{
             "expr": f"count by (alertname, severity, data_residency, project_id) ({_FIRING})",
             "eval_time": at,
-            "exp_samples": [_fires(alerts()[each], each, firing) for each in expected],
+            "exp_samples": [_fires(alerts()[entry], entry, firing) for entry in expected],
         }],
     })  # fmt: skip
     if name == WATCHDOG:

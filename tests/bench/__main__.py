@@ -76,7 +76,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     began = time.monotonic()
-    for name in options.names or [each for each in BENCHMARKS if each not in LONG]:
+    for name in options.names or [benchmark for benchmark in BENCHMARKS if benchmark not in LONG]:
         print(f"== {name} ({load()})", flush=True)
         BENCHMARKS[name](options)
         print(flush=True)

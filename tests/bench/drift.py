@@ -99,8 +99,8 @@ def tenants(connection: psycopg.Connection, schemas: int, tables: int) -> None:
     for number in range(schemas):
         with connection.transaction():
             connection.execute(f"CREATE SCHEMA t_{number:05}")
-            for each in range(tables):
-                name = f"t_{number:05}.things_{each:03}"
+            for entry in range(tables):
+                name = f"t_{number:05}.things_{entry:03}"
                 connection.execute(
                     f"CREATE TABLE {name} (id bigint PRIMARY KEY, name text NOT NULL DEFAULT 'x', "
                     f"amount numeric(12, 2) CHECK (amount >= 0), at timestamptz DEFAULT now(), "
@@ -142,7 +142,7 @@ def run(major: int, schemas: int, tables: int, *, act: Callable[[psycopg.Connect
         found = compare_tenants(known, names) if known else None
         spent = time.monotonic() - began
         told = ", ".join(
-            f"{tenant} ({'; '.join(f'{each.kind} {each.identity} {each.change}' for each in changes)})"
+            f"{tenant} ({'; '.join(f'{change.kind} {change.identity} {change.change}' for change in changes)})"
             for tenant, changes in (found.deviating.items() if found else ())
         )
         print(f"PG {major}, {what} schemas: {spent:.2f} s to compare; deviating: {told or 'nobody'}", flush=True)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.allocation.weights import TenantFacts
@@ -45,7 +45,7 @@ def world(branches: int, seed: int) -> Year:
     year.projects = tuple(
         replace(
             project,
-            branches=tuple(replace(each, created=year.start, deleted=year.end) for each in project.branches),
+            branches=tuple(replace(branch, created=year.start, deleted=year.end) for branch in project.branches),
         )
         for project in year.projects
     )
@@ -55,7 +55,7 @@ def world(branches: int, seed: int) -> Year:
 def write(path: Path, branches: int, seed: int) -> dict[str, float]:
     """A ledger of that size, as an agent would have kept it."""
     year, began = world(branches, seed), time.process_time()
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     seed_world(store, year)
     facts = seed_ledger(SqliteLedger(store), year, end=year.months[1])
     hours = seed_tenants(store, year, end=year.months[1])
@@ -67,7 +67,7 @@ def measure(path: Path) -> dict[str, float]:
     """In this process: the month priced and allocated, then again as the agent does later, then its rows."""
     found: dict[str, float] = {"idle MB": peak_megabytes()}
     rules = TenantRules(())
-    store = Store.open(path, ROOMS, read_only=True)
+    store = Store.open(path, SCHEMAS, read_only=True)
     facts = TenantFacts(Durable(store, rules), Tenancy(store, rules), rules)
     costs = Costs(SqliteLedger(store), facts, ratecard.load())
     month = world(1, 1).start
@@ -112,7 +112,7 @@ def report(path: Path, out: Path) -> dict[str, float]:
     if ran.returncode not in (0, 1):
         print(f"  report: not measured ({(ran.stderr.strip().splitlines() or ['no answer'])[-1][:100]})")
         return {}
-    size = sum(each.stat().st_size for each in out.rglob("*") if each.is_file()) / 1e6
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
     return {"report": used.ru_utime + used.ru_stime, "report MB": used.ru_maxrss / 1000, "report files MB": size}
 
 

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="years at a time")
     parser.add_argument("--quick", action="store_true", help="one small year, three months: a look, no figures")
     options = parser.parse_args(arguments)
-    seeds = [2] if options.quick else [int(each) for each in options.seeds.split(",")]
+    seeds = [2] if options.quick else [int(entry) for entry in options.seeds.split(",")]
     made: list[Made] = []
     years: list[Judged] = []
     branches, months = (24, 3) if options.quick else (options.branches, 12 - FIRST)
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str]) -> None:
     print("Anomalies (an alarm counts as right when it overlaps a fault on its branch):\n")
     print(table(*detection(years)))
     print(table(*kinds(years)))
-    for each in years:
-        for alarm in each.false:
+    for year in years:
+        for alarm in year.false:
             print(f"false: {alarm.kind} {alarm.project_id}/{alarm.branch_id} {alarm.component}: {alarm.why}")
 
 
@@ -114,15 +114,15 @@ def forecasts(outlook: Outlook, daily: DailyCosts, months: Sequence[int]) -> Ite
 def accuracy(made: Sequence[Made]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
     rows = []
     for known in DAYS:
-        some = [each for each in made if each.day == known]
-        whole = sum(each.actual for each in some)
+        some = [entry for entry in made if entry.day == known]
+        whole = sum(entry.actual for entry in some)
 
         def wape(name: str, some: Sequence[Made] = some, whole: float = whole) -> str:
-            return f"{sum(abs(getattr(each, name) - each.actual) for each in some) / whole:.2%}"
+            return f"{sum(abs(getattr(entry, name) - entry.actual) for entry in some) / whole:.2%}"
 
-        bias = sum(each.ours - each.actual for each in some) / whole
-        held = sum(each.p10 <= each.actual <= each.p90 for each in some) / len(some)
-        width = sum(each.p90 - each.p10 for each in some) / whole
+        bias = sum(entry.ours - entry.actual for entry in some) / whole
+        held = sum(entry.p10 <= entry.actual <= entry.p90 for entry in some) / len(some)
+        width = sum(entry.p90 - entry.p10 for entry in some) / whole
         money = (wape("ours"), wape("run_rate"), wape("seasonal"))
         rows.append((known, len(some), *money, f"{bias:+.2%}", f"{held:.0%}", f"{width:.1%}"))
     head = ("days known", "forecasts", "WAPE ours", "run-rate", "seasonal naive", "bias", "in P10-P90", "width")
@@ -137,23 +137,25 @@ def judge(year: Year, daily: DailyCosts) -> Judged:
     right: set[int] = set()
     for fault in year.faults:
         own = [
-            each
-            for each in found
-            if each.branch_id == fault.branch_id and each.start < fault.end and (each.end or year.end) > fault.start
+            anomaly
+            for anomaly in found
+            if anomaly.branch_id == fault.branch_id
+            and anomaly.start < fault.end
+            and (anomaly.end or year.end) > fault.start
         ]
-        right |= {id(each) for each in own}
+        right |= {id(anomaly) for anomaly in own}
         if own:
-            judged.hits.append((fault, min(own, key=lambda each: each.detected)))
-    judged.false = [each for each in found if id(each) not in right]
+            judged.hits.append((fault, min(own, key=lambda entry: entry.detected)))
+    judged.false = [anomaly for anomaly in found if id(anomaly) not in right]
     return judged
 
 
 def detection(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
-    faults = sum(len(each.faults) for each in years)
-    found, false = sum(each.found for each in years), sum(len(each.false) for each in years)
-    hits = [hit for each in years for hit in each.hits]
+    faults = sum(len(year.faults) for year in years)
+    found, false = sum(year.found for year in years), sum(len(year.false) for year in years)
+    hits = [hit for year in years for hit in year.hits]
     named = sum(alarm.kind == fault.kind for fault, alarm in hits)
-    months = sum(each.months for each in years)
+    months = sum(year.months for year in years)
     row = (
         faults,
         found,
@@ -168,8 +170,8 @@ def detection(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence
 def kinds(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
     rows = []
     for kind in KINDS:
-        faults = [fault for each in years for fault in each.faults if fault.kind == kind]
-        hits = [hit for each in years for hit in each.hits if hit[0].kind == kind]
+        faults = [fault for year in years for fault in year.faults if fault.kind == kind]
+        hits = [hit for year in years for hit in year.hits if hit[0].kind == kind]
         days = sorted((alarm.detected - fault.start) // DAY for fault, alarm in hits)
         true, told = sum(float(fault.usd) for fault, _ in hits), sum(float(alarm.usd) for _, alarm in hits)
         middle = days[len(days) // 2] if days else None

@@ -26,7 +26,7 @@ def run(kills: int, shared: int, seed: int) -> bool:
 
     def add(name: str, found: Damage) -> bool:
         values = asdict(found)
-        rows.append((name, found.kills, *(f"{values[each]:,}" for each in columns)))
+        rows.append((name, found.kills, *(f"{values[column]:,}" for column in columns)))
         return not found.problems()
 
     with tempfile.TemporaryDirectory(prefix="neonmeter-kill-") as folder:

@@ -23,7 +23,7 @@ class Verdict:
 
 
 def print_verdicts(verdicts: Iterable[Verdict]) -> None:
-    rows = [(each.about, each.measured, each.goal, "met" if each.met else "MISSED") for each in verdicts]
+    rows = [(verdict.about, verdict.measured, verdict.goal, "met" if verdict.met else "MISSED") for verdict in verdicts]
     print(table(("promise", "measured", "goal", ""), rows), end="", flush=True)
 
 
@@ -39,7 +39,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def family_cpu_seconds(pid: int) -> float:

@@ -43,9 +43,11 @@ def dollars(seconds: float, plan: str) -> Fraction:
 
 def print_users(fleet: Fleet, alone: Sums) -> None:
     rows = []
-    for each in fleet.classes:
-        mine = alone[each.name]
-        rows.append((each.name, mine.computes, f"{mine.awake / 3600:,.0f}", f"{mine.suspends:,}", each.about))
+    for user_class in fleet.classes:
+        mine = alone[user_class.name]
+        rows.append(
+            (user_class.name, mine.computes, f"{mine.awake / 3600:,.0f}", f"{mine.suspends:,}", user_class.about)
+        )
     print(table(("users", "computes", "awake h unwatched", "suspends", "what they do"), rows))
 
 
@@ -63,7 +65,7 @@ def print_costs(found: Sequence[tuple[Observer, Sums, float]]) -> None:
             *(f"${float(dollars(more, plan)):,.2f}" if watched else None for plan in PLANS.values()),
             f"{100 * more / alone.awake:.2f} %" if watched else None, f"{cpu:.1f}",
         ))  # fmt: skip
-    heads = ("observer", "awake h", "added h", "wakes caused", *PLANS, *(f"added {each}" for each in PLANS),
+    heads = ("observer", "awake h", "added h", "wakes caused", *PLANS, *(f"added {entry}" for entry in PLANS),
              "of the bill", "CPU s")  # fmt: skip
     print(table(heads, rows))
 
@@ -101,11 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many observers at once")
     asked = parser.parse_args(argv)
     fleet = Fleet(asked.endpoints, asked.hours, asked.seed)
-    ours = [replace(each, every=asked.tick) for each in OURS]
+    ours = [replace(our, every=asked.tick) for our in OURS]
     print(f"{fleet.endpoints:,} computes of 0.25 CU, {fleet.hours:g} h, seed {fleet.seed}; neonmeter looks every "
           f"{asked.tick:g} s; G = T/5 between 10 and 60 s\n", flush=True)  # fmt: skip
     found: list[tuple[Observer, Sums, float]] = []
-    observers = [*(each for each in OBSERVERS if each.kind != "neonmeter"), *ours]
+    observers = [*(entry for entry in OBSERVERS if entry.kind != "neonmeter"), *ours]
     with ProcessPoolExecutor(asked.processes) as pool:
         for observer, (sums, cpu) in zip(observers, pool.map(partial(_simulated, fleet), observers), strict=True):
             found.append((observer, sums, cpu))

@@ -30,7 +30,7 @@ from collectors.metric import Scope
 from collectors.postgres.session import visit
 from collectors.wake.policy import EndpointFacts
 from exporter.app.agent import tune_interpreter
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
 from exporter.documents.terminal import table
@@ -39,9 +39,9 @@ from exporter.sampling.counters.statements import Durable
 from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
-from exporter.settings.dsn import Place
+from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from tests.bench import many_statements
 from tests.bench.measure import Verdict, children, cpu_seconds, family_cpu_seconds, load, print_verdicts
@@ -69,7 +69,7 @@ class Costs:
     in_statements: list[float] = field(default_factory=list)
     """What pg_stat_statements says of its role: planning and execution."""
     statements: list[float] = field(default_factory=list)
-    each: list[float] = field(default_factory=list)
+    per_series: list[float] = field(default_factory=list)
     """``collect`` by fresh series."""
     sessions: int = 0
     series: int = 0
@@ -81,16 +81,16 @@ class Costs:
 
     def add(self, scrapes: list[Scrape], cpu: float, in_statements: float, calls: int) -> None:
         """A block is over."""
-        count, fresh = len(scrapes), sum(each.fresh for each in scrapes)
-        self.collect.append(sum(each.collect for each in scrapes) / count)
-        self.publish.append(sum(each.publish for each in scrapes) / count)
-        self.wall.append(sum(each.wall for each in scrapes) / count)
-        self.each.append(sum(each.collect for each in scrapes) / fresh)
+        count, fresh = len(scrapes), sum(scrape.fresh for scrape in scrapes)
+        self.collect.append(sum(scrape.collect for scrape in scrapes) / count)
+        self.publish.append(sum(scrape.publish for scrape in scrapes) / count)
+        self.wall.append(sum(scrape.wall for scrape in scrapes) / count)
+        self.per_series.append(sum(scrape.collect for scrape in scrapes) / fresh)
         self.server_cpu.append(cpu / count)
         self.in_statements.append(in_statements / count)
         self.statements.append(calls / count)
-        self.series = max(each.series for each in scrapes)
-        self.fresh, self.read = fresh / count, sum(each.read for each in scrapes) / count
+        self.series = max(scrape.series for scrape in scrapes)
+        self.fresh, self.read = fresh / count, sum(scrape.read for scrape in scrapes) / count
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class Ours:
         self._conninfo = cluster.conninfo("postgres", self.role)
         self._builder = SnapshotBuilder()
         self._state = State(self._builder)
-        self._store = Store.open(folder / f"top{top}.db", ROOMS)
+        self._store = Store.open(folder / f"top{top}.db", SCHEMAS)
         rules = TenantRules([TenantRule(tenant=None, role=r"(?P<tenant>tenant\d+)")], own_roles={"monitor"})
-        self._disk = Disk()
+        self._disk = WriterThread()
         self._readings = Readings(self._settings, Durable(self._store, rules, top), self._state, self._disk)
-        place = Place("ep-1", "localhost", "project-1", "shop", "br-1", "main")
+        place = EndpointRef("ep-1", "localhost", "project-1", "shop", "br-1", "main")
         labels = (place.project_id, place.branch_id, place.endpoint_id)
         target = Target(Scope.ENDPOINT, labels, "shop/main")
         facts = EndpointFacts(
@@ -155,8 +155,8 @@ class Ours:
             collect=rendered - began,
             publish=ended - rendered,
             wall=wall,
-            series=sum(len(each.families) for each in good),
-            fresh=sum(len(each.families) for each in good if each.at == self._now),
+            series=sum(len(observation.families) for observation in good),
+            fresh=sum(len(observation.families) for observation in good if observation.at == self._now),
             read=sum(isinstance(cell, (int, float)) for result in results for row in result.rows for cell in row),
         )
 
@@ -270,7 +270,7 @@ def print_table(rows: list[tuple[str, Costs]]) -> None:
         publish = median(costs.publish)
         lines.append((
             name, f"{costs.series:,}", f"{costs.fresh:,.0f}", f"{costs.read:,.0f}",
-            f"{median(costs.collect) * 1e3:.1f}", f"{median(costs.each) * 1e6:.2f}",
+            f"{median(costs.collect) * 1e3:.1f}", f"{median(costs.per_series) * 1e6:.2f}",
             f"{publish * 1e3:.1f}" if publish else None,
             f"{median(costs.in_statements) * 1e3:.1f}", f"{median(costs.server_cpu) * 1e3:.1f}",
             f"{median(costs.statements):.0f}", costs.sessions, f"{median(costs.wall) * 1e3:.0f}",
@@ -281,12 +281,12 @@ def print_table(rows: list[tuple[str, Costs]]) -> None:
 def judge(few: Costs, every: Costs, other: Costs) -> list[Verdict]:
     verdicts = []
     for title, costs in (("every statement", every), ("20 statements a tenant", few)):
-        each, theirs_each = median(costs.each) * 1e6, median(other.each) * 1e6
-        said = f"{each:.2f} us against {theirs_each:.2f}"
-        verdicts.append(Verdict(f"CPU per fresh series, {title}", said, "<= 1 us", each <= 1))
-        each, theirs_each = (median(one.collect) / one.read * 1e6 for one in (costs, other))
-        said = f"{each:.2f} us against {theirs_each:.2f}"
-        verdicts.append(Verdict(f"CPU per number read, {title}", said, "<= 1 us", each <= 1))
+        per_series, theirs_each = median(costs.per_series) * 1e6, median(other.per_series) * 1e6
+        said = f"{per_series:.2f} us against {theirs_each:.2f}"
+        verdicts.append(Verdict(f"CPU per fresh series, {title}", said, "<= 1 us", per_series <= 1))
+        per_series, theirs_each = (median(one.collect) / one.read * 1e6 for one in (costs, other))
+        said = f"{per_series:.2f} us against {theirs_each:.2f}"
+        verdicts.append(Verdict(f"CPU per number read, {title}", said, "<= 1 us", per_series <= 1))
     for title, mine, your in (
         ("time in statements", every.in_statements, other.in_statements),
         ("CPU of the server, connects included", every.server_cpu, other.server_cpu),

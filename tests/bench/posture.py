@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.postgres.database.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
+from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.documents.terminal import table
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
@@ -40,11 +40,11 @@ def build(connection: psycopg.Connection, schemas: int, tables: int) -> TenantMa
         schema, role = f"t_{number:04}", f"role_{number:04}"
         with connection.transaction():
             connection.execute(f"CREATE ROLE {role} LOGIN; CREATE SCHEMA {schema} AUTHORIZATION migrator")
-            for each in range(tables):
+            for entry in range(tables):
                 connection.execute(
-                    f"CREATE TABLE {schema}.things_{each:03} (id bigint PRIMARY KEY, tenant_id text, email text, "
+                    f"CREATE TABLE {schema}.things_{entry:03} (id bigint PRIMARY KEY, tenant_id text, email text, "
                     f"at timestamptz DEFAULT now(), note varchar(80)); "
-                    f"ALTER TABLE {schema}.things_{each:03} OWNER TO migrator"
+                    f"ALTER TABLE {schema}.things_{entry:03} OWNER TO migrator"
                 )
             connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
             connection.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}")
@@ -62,7 +62,7 @@ def build(connection: psycopg.Connection, schemas: int, tables: int) -> TenantMa
 
 def scan(connection: psycopg.Connection, tenants: TenantMap) -> tuple[SecurityFacts, dict[str, float], int]:
     """One scan as a visit makes it: facts, seconds by part, bytes of the values received."""
-    wanted = Wanted(POLICY.tenant_columns, POLICY.migration_roles)
+    wanted = SecurityScope(POLICY.tenant_columns, POLICY.migration_roles)
     collector = SecurityCollector(connection.info.dbname, tenants, wanted)
     results: dict[str, Result] = {}
     seconds: dict[str, float] = {}
@@ -76,7 +76,7 @@ def scan(connection: psycopg.Connection, tenants: TenantMap) -> tuple[SecurityFa
             seconds[query.name] = time.monotonic() - began
     facts = collector.read(results, Epoch("ep", 1.0, time.time())).facts
     assert isinstance(facts, SecurityFacts)
-    return facts, seconds, sum(len(str(value)) for each in results.values() for row in each.rows for value in row)
+    return facts, seconds, sum(len(str(value)) for result in results.values() for row in result.rows for value in row)
 
 
 def run(major: int, schemas: int, tables: int) -> list[tuple[str, ...]]:
@@ -90,18 +90,18 @@ def run(major: int, schemas: int, tables: int) -> list[tuple[str, ...]]:
             began, cpu = time.monotonic(), cpu_seconds(pid)
             facts, parts, received = scan(connection, tenants)
             spent, cpu = time.monotonic() - began, cpu_seconds(pid) - cpu
-            told = ", ".join(f"{name} {each:.2f}" for name, each in parts.items() if each >= 0.005)
+            told = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value >= 0.005)
             rows.append((f"PG {major}", what, turn, f"{spent:.2f} s", f"{cpu:.2f} s", f"{received:,}", told))
-        key = PrintKey("p", "br", "large")
+        key = DatabaseRef("p", "br", "large")
         began = time.monotonic()
         server_part = server_facts(key, facts, None, lambda role: tenants.roles.get(role, ""))
         database = database_facts(key, facts, None)
         found = evaluate(
             Facts(databases=(database,), servers=(server_part,) if server_part else ()), POLICY, time.time()
         )
-        failed = [each for each in found if each.outcome is Outcome.FAIL]
+        failed = [finding for finding in found if finding.outcome is Outcome.FAIL]
         judged = (
-            f"{len(found)} findings, {len(failed)} of them failures for {sum(each.count for each in failed)} objects"
+            f"{len(found)} findings, {len(failed)} of them failures for {sum(entry.count for entry in failed)} objects"
         )
         rows.append((f"PG {major}", what, "judging it", f"{time.monotonic() - began:.2f} s", "", "", judged))
         began, cpu = time.monotonic(), cpu_seconds(pid)
@@ -109,9 +109,11 @@ def run(major: int, schemas: int, tables: int) -> list[tuple[str, ...]]:
         spent, cpu = time.monotonic() - began, cpu_seconds(pid) - cpu
         between = f"{len(pairs)} pairs of role and schema"
         rows.append((f"PG {major}", what, "has_table_privilege", f"{spent:.2f} s", f"{cpu:.2f} s", "", between))
-        leaks = [each for each in failed if each.control in ("P01", "P02") and "/latent/" not in each.object_id]
-        told = ", ".join(f"{each.control} {each.object_id.removeprefix('p/br/large/')}" for each in leaks[:4])
-        print(f"PG {major}, {what}: {sum(each.count for each in leaks)} objects across tenants: {told} ...", flush=True)
+        leaks = [
+            finding for finding in failed if finding.control in ("P01", "P02") and "/latent/" not in finding.object_id
+        ]
+        told = ", ".join(f"{leak.control} {leak.object_id.removeprefix('p/br/large/')}" for leak in leaks[:4])
+        print(f"PG {major}, {what}: {sum(leak.count for leak in leaks)} objects across tenants: {told} ...", flush=True)
     return rows
 
 

@@ -305,8 +305,8 @@ def compare_publishes(targets: int) -> Verdict:
     began = time.perf_counter()
     for families in readings:
         renderer.render(families)
-    each = (time.perf_counter() - began) / len(readings) / SERIES
-    print(f"rendering, labels unchanged        {each * 1e6:9.3f} us a series")
+    per_series = (time.perf_counter() - began) / len(readings) / SERIES
+    print(f"rendering, labels unchanged        {per_series * 1e6:9.3f} us a series")
     return Verdict(
         "publish after one changed target", f"{single / full:.2%} of a full one", "<= 1 %", single / full <= 0.01
     )

@@ -130,9 +130,11 @@ def account(twin: Twin, place: Place, touched: Sequence[float], reasons: Sequenc
     compute: Compute = twin.compute(*place)
     endpoint = compute.endpoint
     with twin.world.lock:
-        mine = [each for each in twin.world.operations if each.endpoint_id == endpoint.id]
-    suspends = [each.created_at for each in mine if each.action == "suspend_compute"]
-    waits = [at - max(each for each in touched if each <= at) for at in suspends if any(each <= at for each in touched)]
+        mine = [operation for operation in twin.world.operations if operation.endpoint_id == endpoint.id]
+    suspends = [operation.created_at for operation in mine if operation.action == "suspend_compute"]
+    waits = [
+        at - max(value for value in touched if value <= at) for at in suspends if any(entry <= at for entry in touched)
+    ]
     last = max([*touched, 0.0])
     still = time.time() - last if touched and not any(at >= last for at in suspends) else None
     return Slept(
@@ -144,7 +146,7 @@ def account(twin: Twin, place: Place, touched: Sequence[float], reasons: Sequenc
         tuple(waits),
         sum(count for who, count in compute.visits.items() if who.application_name == APPLICATION_NAME),
         still,
-        tuple(dict.fromkeys(each for each in reasons if each)),
+        tuple(dict.fromkeys(reason for reason in reasons if reason)),
     )
 
 
@@ -192,11 +194,11 @@ def watch(
             watchers = [pool.submit(note_reasons, twin, touches, over) for twin in twins]
             users = [pool.submit(live, twin, touches, seconds, ended) for twin in twins]
             try:
-                touched = [each.result() for each in users]
+                touched = [user.result() for user in users]
             finally:
                 ended.set()
                 over.set()
-            reasons = [each.result() for each in watchers]
+            reasons = [watcher.result() for watcher in watchers]
         accounts = [
             [account(twin, place, touched[number][place], reasons[number][place]) for place in touches]
             for number, twin in enumerate(twins)
@@ -229,18 +231,18 @@ def print_night(night: Night) -> None:
 
 
 def waits(slept: Slept) -> str:
-    said = [f"{each:.1f}" for each in slept.to_suspend]
+    said = [f"{entry:.1f}" for entry in slept.to_suspend]
     if slept.still_awake is not None:
         said.append(f"awake after {slept.still_awake:.1f}")
     return " ".join(said) or "-"
 
 
 def judge(night: Night) -> list[Verdict]:
-    unused = [each for each in night.watched if not each.touches]
-    ours = sum(each.wakes.count(APPLICATION_NAME) for each in night.watched)
-    worst = max((each.longest - each.limit for each in night.watched if each.touches), default=0.0)
-    sessions = sum(each.sessions for each in night.watched)
-    slept = sum(len(each.wakes) for each in unused)
+    unused = [entry for entry in night.watched if not entry.touches]
+    ours = sum(entry.wakes.count(APPLICATION_NAME) for entry in night.watched)
+    worst = max((entry.longest - entry.limit for entry in night.watched if entry.touches), default=0.0)
+    sessions = sum(entry.sessions for entry in night.watched)
+    slept = sum(len(entry.wakes) for entry in unused)
     return [
         Verdict("computes that nobody used: wakes", str(slept), "0", slept == 0),
         Verdict(f"wakes that our {sessions} sessions caused", f"{ours} (we say {night.caused:.0f})", "0", ours == 0),

@@ -30,7 +30,7 @@ ALONE = [(10.0, 80.0), (200.0, 270.0)]
 def test_added_is_what_was_awake_while_the_unwatched_one_slept(
     spans: list[tuple[float, float]], expected: list[float]
 ) -> None:
-    assert [each.seconds for each in added(spans, ALONE, 400.0)] == expected
+    assert [entry.seconds for entry in added(spans, ALONE, 400.0)] == expected
 
 
 def test_a_trace_is_the_same_for_one_seed_and_lets_everything_sleep_in_between() -> None:
@@ -59,9 +59,9 @@ def test_a_compute_that_never_sleeps_costs_the_documented_month() -> None:
 def test_the_promise_is_per_transition_and_forbids_wakes(
     name: str, seconds: float, wakes: dict[str, int], met: bool
 ) -> None:
-    observer = next(each for each in OBSERVERS if each.name == name)
+    observer = next(entry for entry in OBSERVERS if entry.name == name)
     outcome = Outcome(observer, 100.0, 0.1, [Added(80.0, 0.0), Added(270.0, seconds)], Counter(wakes), 3)
-    assert [each.met for each in verdicts([outcome], 17.5)] == [met]
+    assert [verdict.met for verdict in verdicts([outcome], 17.5)] == [met]
 
 
 @pytest.mark.deep

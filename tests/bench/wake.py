@@ -59,11 +59,11 @@ class Outcome:
 
     @property
     def worst(self) -> float:
-        return max((each.seconds for each in self.added), default=0.0)
+        return max((entry.seconds for entry in self.added), default=0.0)
 
     @property
     def mean(self) -> float:
-        return sum(each.seconds for each in self.added) / len(self.added) if self.added else 0.0
+        return sum(entry.seconds for entry in self.added) / len(self.added) if self.added else 0.0
 
 
 def month_dollars(share: float, plan: str) -> Fraction:
@@ -94,11 +94,11 @@ def observe(
         for wake in list(compute.wakes):
             own = {wake.application_name, wake.user} & mine
             names[own.pop() if own else (wake.application_name or wake.user)] += 1
-        idle += [(each, project(observer, number)) for each in added(spans, alone[number], until)]
-    worst = max(idle, key=lambda each: each[0].seconds, default=None)
+        idle += [(entry, project(observer, number)) for entry in added(spans, alone[number], until)]
+    worst = max(idle, key=lambda entry: entry[0].seconds, default=None)
     held_by = reasons.last_before(worst[1], worst[0].until) if worst is not None else ""
     share = awake / (until - began) / len(computes)
-    return Outcome(observer, awake, share, [each for each, _ in idle], names, int(sessions), held_by)
+    return Outcome(observer, awake, share, [entry for entry, _ in idle], names, int(sessions), held_by)
 
 
 def run(
@@ -120,22 +120,22 @@ def run(
         twin = stack.enter_context(Twin(world, folder / "twin", settings=quiet))
         with ExitStack() as watchers:
             start = time.time() + 2 + len(observers)
-            for each in observers:
-                watchers.enter_context(watching(each, twin, folder, start, copies))
+            for entry in observers:
+                watchers.enter_context(watching(entry, twin, folder, start, copies))
             start = max(start, time.time() + 1)
             print(f"{sum(map(len, traces))} bursts on {copies} computes of each of {len(observers)} observers, "
                   f"T = {suspend_after} s, seed {seed}, {seconds / 60:.0f} min; {load()}", flush=True)  # fmt: skip
-            computes = {project(each, number): twin.compute(project(each, number), "main")
-                        for each in observers for number in range(copies)}  # fmt: skip
+            computes = {project(entry, number): twin.compute(project(entry, number), "main")
+                        for entry in observers for number in range(copies)}  # fmt: skip
             reasons = Reasons(computes)
             reasons.start()
             _play(twin, computes, traces, start)
             time.sleep(max(0.0, start + seconds - time.time()))
             until = time.time()
             reasons.ended.set()
-            mine = {each.name: [computes[project(each, number)] for number in range(copies)] for each in observers}
-            alone = [awake_spans(each, until) for each in mine["nothing"]]
-            return [observe(each, mine[each.name], alone, start, until, reasons) for each in observers]
+            mine = {entry.name: [computes[project(entry, number)] for number in range(copies)] for entry in observers}
+            alone = [awake_spans(compute, until) for compute in mine["nothing"]]
+            return [observe(entry, mine[entry.name], alone, start, until, reasons) for entry in observers]
 
 
 def _play(twin: Twin, computes: Mapping[str, Compute], traces: Sequence[Sequence[Span]], start: float) -> None:
@@ -155,15 +155,15 @@ def report(outcomes: Sequence[Outcome], suspend_after: int) -> None:
     """Print both tables and the verdicts."""
     nothing = outcomes[0]
     rows = []
-    for each in outcomes:
-        more = each.awake - nothing.awake
-        extra = [month_dollars(max(0.0, each.share - nothing.share), plan) for plan in PLANS.values()]
+    for outcome in outcomes:
+        more = outcome.awake - nothing.awake
+        extra = [month_dollars(max(0.0, outcome.share - nothing.share), plan) for plan in PLANS.values()]
         rows.append((
-            each.observer.title, f"{each.awake:.0f}", f"{more:+.0f}" if each is not nothing else None,
-            sum(each.wakes.values()), ", ".join(f"{who} {count}" for who, count in sorted(each.wakes.items())),
-            each.sessions,
-            *(f"${float(month_dollars(each.share, plan)):.2f}" for plan in PLANS.values()),
-            *((f"${float(dollars):.2f}" for dollars in extra) if each is not nothing else (None, None)),
+            outcome.observer.title, f"{outcome.awake:.0f}", f"{more:+.0f}" if outcome is not nothing else None,
+            sum(outcome.wakes.values()), ", ".join(f"{who} {count}" for who, count in sorted(outcome.wakes.items())),
+            outcome.sessions,
+            *(f"${float(month_dollars(outcome.share, plan)):.2f}" for plan in PLANS.values()),
+            *((f"${float(dollars):.2f}" for dollars in extra) if outcome is not nothing else (None, None)),
         ))  # fmt: skip
     heads = ("observer", "awake s", "added s", "wakes", "by whom", "sessions", "Launch/month", "Scale/month",
              "added Launch", "added Scale")  # fmt: skip
@@ -176,15 +176,15 @@ def report(outcomes: Sequence[Outcome], suspend_after: int) -> None:
 def verdicts(outcomes: Sequence[Outcome], bound: float) -> list[Verdict]:
     """neonmeter's promise, variant by variant: added seconds per idle transition, and wakes that it caused."""
     found = []
-    for each in outcomes:
-        if each.observer.kind != "neonmeter":
+    for outcome in outcomes:
+        if outcome.observer.kind != "neonmeter":
             continue
-        said = (f"worst {each.worst:.1f} s, mean {each.mean:.1f} s of {len(each.added)} idle transitions, "
-                f"{each.caused} wakes")  # fmt: skip
-        if each.worst > NOISE:
-            said += f" (the worst held by: {each.held_by})"
-        met = each.worst <= bound + NOISE and not each.caused
-        found.append(Verdict(each.observer.title, said, f"<= {bound:g} s each, 0 wakes", met))
+        said = (f"worst {outcome.worst:.1f} s, mean {outcome.mean:.1f} s of {len(outcome.added)} idle transitions, "
+                f"{outcome.caused} wakes")  # fmt: skip
+        if outcome.worst > NOISE:
+            said += f" (the worst held by: {outcome.held_by})"
+        met = outcome.worst <= bound + NOISE and not outcome.caused
+        found.append(Verdict(outcome.observer.title, said, f"<= {bound:g} s each, 0 wakes", met))
     return found
 
 
@@ -195,20 +195,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--long", action="store_true", help="T = 300 s instead of 60 s")
     parser.add_argument("--suspend", type=int, help="any other T in seconds")
     parser.add_argument("--copies", type=int, help="computes for each observer: 1, with --long 2")
-    parser.add_argument("--only", help=f"of {', '.join(each.name for each in OBSERVERS)}; separated by commas")
+    parser.add_argument("--only", help=f"of {', '.join(entry.name for entry in OBSERVERS)}; separated by commas")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(argv)
     suspend_after = asked.suspend or (300 if asked.long else 60)
     minutes = asked.minutes or (22.0 if asked.long else 13.0)
     copies = asked.copies or (2 if asked.long else 1)
-    names = {"nothing", *(asked.only.split(",") if asked.only else (each.name for each in OBSERVERS))}
-    unknown = names - {each.name for each in OBSERVERS}
+    names = {"nothing", *(asked.only.split(",") if asked.only else (entry.name for entry in OBSERVERS))}
+    unknown = names - {entry.name for entry in OBSERVERS}
     if unknown:
         parser.error(f"no observer is called {', '.join(sorted(unknown))}")
-    chosen = [each for each in OBSERVERS if each.name in names]
+    chosen = [entry for entry in OBSERVERS if entry.name in names]
     if shutil.which(DEBIAN, path=f"{os.environ.get('PATH', '')}:/usr/bin") is None:
         print(f"{DEBIAN} is not installed: it is left out (apt-get install {DEBIAN})")
-        chosen = [each for each in chosen if each.kind != "debian"]
+        chosen = [entry for entry in chosen if entry.kind != "debian"]
     report(run(chosen, suspend_after, minutes * 60, asked.seed, copies), suspend_after)
 
 

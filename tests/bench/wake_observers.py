@@ -91,9 +91,9 @@ def wake_world(observers: Sequence[Observer], suspend_after: int, copies: int = 
     return {
         "org_id": "org-bench-00000001",
         "projects": [
-            {"name": project(each, number), "region": "aws-eu-central-1",
+            {"name": project(observer, number), "region": "aws-eu-central-1",
              "branches": [{"name": "main", "endpoint": endpoint, "tenants": [tenant]}]}
-            for each in observers
+            for observer in observers
             for number in range(copies)
         ],
     }  # fmt: skip
@@ -126,7 +126,7 @@ def _neonmeter(observer: Observer, twin: Twin, folder: Path, stack: ExitStack, c
         )
     )
     settings = twin.agent_settings()
-    settings["neon"] |= {"api_url": api.url, "include": [project(observer, each) for each in range(copies)]}
+    settings["neon"] |= {"api_url": api.url, "include": [project(observer, count) for count in range(copies)]}
     settings["intervals"] = {**DEFAULTS, "inventory_seconds": observer.look}
     settings["sampling"] = {"tick_seconds": observer.look}
     for number in range(observer.agents):

@@ -97,14 +97,14 @@ class Reasons(threading.Thread):
 def awake_spans(compute: Compute, until: float) -> list[Span]:
     """When it was awake, by its operations history."""
     with compute.world.lock:
-        mine = [each for each in compute.world.operations if each.endpoint_id == compute.endpoint.id]
+        mine = [operation for operation in compute.world.operations if operation.endpoint_id == compute.endpoint.id]
     spans: list[Span] = []
     since: float | None = None
-    for each in mine:
-        if each.action == "start_compute":
-            since = each.created_at + each.duration_seconds
-        elif each.action == "suspend_compute" and since is not None:
-            spans.append((since, each.created_at))
+    for operation in mine:
+        if operation.action == "start_compute":
+            since = operation.created_at + operation.duration_seconds
+        elif operation.action == "suspend_compute" and since is not None:
+            spans.append((since, operation.created_at))
             since = None
     return spans if since is None else [*spans, (since, until)]
 

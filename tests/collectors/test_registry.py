@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from collectors import ALL, SQL_METRICS, Options
 from collectors.metric import Kind, catalogue
 from collectors.postgres.cluster.replication import EXPECTED
 from collectors.postgres.session import visit
+from collectors.registry import ALL, SQL_METRICS, Options
 from exporter.demo.postgres import Cluster, give_to_server
 from tests.collectors.reading import admin, visited
 from tests.fix_postgres import cluster

@@ -44,10 +44,10 @@ def sessions_left(server: Cluster) -> int:
 def open_sockets() -> set[str]:
     gc.collect()
     found = set()
-    for each in Path("/proc/self/fd").iterdir():
+    for path in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            found.add(str(each.readlink()))
-    return {each for each in found if each.startswith("socket:")}
+            found.add(str(path.readlink()))
+    return {name for name in found if name.startswith("socket:")}
 
 
 async def settled(server: Cluster) -> None:

@@ -1,1 +1,0 @@
-"""What holds of the dashboards: their rules, their queries on a real Prometheus, their pictures."""

@@ -46,7 +46,7 @@ class Span:
 def filled(expr: str, board: Board, span: int, scrape: int = SCRAPE_SECONDS) -> str:
     """The query with all variables at their value for all, and Grafana's own as they would be."""
     step = max(scrape, span // POINTS)
-    values = {each["name"]: each.get("allValue", "") for each in board["templating"]["list"]}
+    values = {entry["name"]: entry.get("allValue", "") for entry in board["templating"]["list"]}
     values |= {"__range": f"{span}s", "__interval": f"{step}s", "__rate_interval": f"{step + 4 * scrape}s"}
     return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda found: values.get(found[1] or found[2], found[0]), expr)
 
@@ -59,9 +59,9 @@ def ask(url: str, board: Board, *, end: float = END, scrape: int = SCRAPE_SECOND
         for panel in rules.panels(board):
             for target in panel["targets"]:
                 yield _asked(client, board, panel, target, Span(end, span, scrape))
-        for number, each in enumerate(board["annotations"]["list"]):
-            mark = {"id": 0, "title": each["name"]}
-            wanted = {"expr": each["expr"], "refId": f"mark{number}"}
+        for number, entry in enumerate(board["annotations"]["list"]):
+            mark = {"id": 0, "title": entry["name"]}
+            wanted = {"expr": entry["expr"], "refId": f"mark{number}"}
             yield _asked(client, board, mark, wanted, Span(end, span, scrape))
 
 
@@ -86,17 +86,17 @@ def variables(url: str, board: Board, *, end: float = END) -> dict[str, int]:
     """How many values each query variable has, and that its pattern takes text and value out of each answer."""
     found: dict[str, int] = {}
     with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        for each in board["templating"]["list"]:
-            if each["type"] != "query":
+        for entry in board["templating"]["list"]:
+            if entry["type"] != "query":
                 continue
-            kind, inner = re.fullmatch(r"(label_values|query_result)\((.*)\)", each["definition"], re.DOTALL).groups()  # type: ignore[union-attr]
+            kind, inner = re.fullmatch(r"(label_values|query_result)\((.*)\)", entry["definition"], re.DOTALL).groups()  # type: ignore[union-attr]
             expr, label = inner.rsplit(", ", 1) if kind == "label_values" else (inner, "")
             answer = client.post("/api/v1/query", data={"query": filled(expr, board, 3600), "time": str(end)})
             series = [one["metric"] for one in answer.json()["data"]["result"]]
             if label:
-                found[each["name"]] = len({one[label] for one in series})
+                found[entry["name"]] = len({one[label] for one in series})
                 continue
-            pattern = each["regex"].strip("/").replace("(?<", "(?P<")
+            pattern = entry["regex"].strip("/").replace("(?<", "(?P<")
             texts = ["{" + ",".join(f'{key}="{value}"' for key, value in sorted(one.items())) + "}" for one in series]
-            found[each["name"]] = sum(1 for text in texts if re.search(pattern, text))
+            found[entry["name"]] = sum(1 for text in texts if re.search(pattern, text))
     return found

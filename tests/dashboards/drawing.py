@@ -51,9 +51,9 @@ class Drawn:
     def not_drawn(self) -> list[str]:
         """Panels that are not drawn, with the reason."""
         return [
-            f"{each['id']} {each['title']}: {each['state']} {each.get('error') or ''}".strip()
-            for each in self.panels
-            if each["state"] != "drawn"
+            f"{panel['id']} {panel['title']}: {panel['state']} {panel.get('error') or ''}".strip()
+            for panel in self.panels
+            if panel["state"] != "drawn"
         ]
 
 

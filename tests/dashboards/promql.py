@@ -32,9 +32,9 @@ def nodes(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple[A
     """Every node with what it stands in, the nearest last."""
     yield tree, above
     below = [getattr(tree, name, None) for name in ("lhs", "rhs", "expr", "vector_selector", "param")]
-    for each in (*below, *getattr(tree, "args", ())):
-        if each is not None and not isinstance(each, str):
-            yield from nodes(each, (*above, tree))
+    for entry in (*below, *getattr(tree, "args", ())):
+        if entry is not None and not isinstance(entry, str):
+            yield from nodes(entry, (*above, tree))
 
 
 def selectors(tree: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -89,7 +89,7 @@ def counters_in_rates(expr: str) -> Iterator[str]:
     """A counter is only read as a rate, and only counters are."""
     for node, above in selectors(parsed(expr)):
         kind = CATALOG[node.name].kind if node.name in CATALOG else None
-        call = next((each for each in reversed(above) if isinstance(each, promql.Call)), None)
+        call = next((entry for entry in reversed(above) if isinstance(entry, promql.Call)), None)
         in_rate = call is not None and call.func.name in RATES and isinstance(above[-1], promql.MatrixSelector)
         if kind is Kind.COUNTER and not in_rate:
             yield f"the counter {node.name} is read without a rate"

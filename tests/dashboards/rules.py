@@ -33,7 +33,7 @@ def boards() -> dict[str, Board]:
 
 def panels(board: Board) -> list[Any]:
     """Panels that show something."""
-    return [each for each in board["panels"] if each["type"] != "row"]
+    return [entry for entry in board["panels"] if entry["type"] != "row"]
 
 
 def targets(board: Board) -> Iterator[tuple[Any, str]]:
@@ -49,8 +49,8 @@ def every(value: Any) -> Iterator[Any]:
         yield value
         value = list(value.values())
     if isinstance(value, list):
-        for each in value:
-            yield from every(each)
+        for entry in value:
+            yield from every(entry)
 
 
 def form(board: Board, _: Mapping[str, Board]) -> Problems:
@@ -121,7 +121,7 @@ def units(board: Board, _: Mapping[str, Board]) -> Problems:
             yield panel["id"], "needs a unit"
         if panel["type"] == "table":
             for override in panel["fieldConfig"]["overrides"]:
-                given = {each["id"]: each["value"] for each in override["properties"]}
+                given = {entry["id"]: entry["value"] for entry in override["properties"]}
                 if "unit" not in given and not given.get("custom.hidden"):
                     yield panel["id"], f"the column {override['matcher']['options']} needs a unit"
 
@@ -136,16 +136,16 @@ def steps(board: Board, _: Mapping[str, Board]) -> Problems:
 
 def variables(board: Board, _: Mapping[str, Board]) -> Problems:
     """Every variable that is used is defined, and the other way round; multi-valued ones take all as .+ ."""
-    defined = [each["name"] for each in board["templating"]["list"]]
+    defined = [entry["name"] for entry in board["templating"]["list"]]
     if not defined or defined[0] != "datasource":
         yield 0, "the first variable is the datasource"
     used = {braced or plain for braced, plain in USED.findall(_without_own_texts(board))}
     used = {name for name in used if not BUILT_IN.fullmatch(name)}
     yield from ((0, f"${name} is used, not defined") for name in sorted(used - set(defined)))
     yield from ((0, f"${name} is defined, not used") for name in sorted(set(defined) - used))
-    for each in board["templating"]["list"]:
-        if each["type"] == "query" and not (each["multi"] and each["includeAll"] and each["allValue"] == ".+"):
-            yield 0, f"${each['name']} must take many values, and all as .+"
+    for entry in board["templating"]["list"]:
+        if entry["type"] == "query" and not (entry["multi"] and entry["includeAll"] and entry["allValue"] == ".+"):
+            yield 0, f"${entry['name']} must take many values, and all as .+"
     for panel, expr in targets(board):
         for name in re.findall(r'[^~]="[^"]*\$(\w+)', expr):
             yield panel["id"], f"${name} can have many values: match it with =~"
@@ -158,26 +158,26 @@ def _without_own_texts(board: Board) -> str:
 def sources(board: Board, _: Mapping[str, Board]) -> Problems:
     """No datasource is written down, no target is hidden."""
     for panel in panels(board):
-        for each in (panel, *panel["targets"]):
-            if each.get("datasource", {}).get("uid") != SOURCE:
+        for entry in (panel, *panel["targets"]):
+            if entry.get("datasource", {}).get("uid") != SOURCE:
                 yield panel["id"], "a datasource that is not $datasource"
         if any(target.get("hide") for target in panel["targets"]):
             yield panel["id"], "a hidden target"
-    for each in board["annotations"]["list"]:
-        if each["datasource"]["uid"] != SOURCE:
-            yield 0, f"the annotation {each['name']} has a datasource of its own"
+    for entry in board["annotations"]["list"]:
+        if entry["datasource"]["uid"] != SOURCE:
+            yield 0, f"the annotation {entry['name']} has a datasource of its own"
 
 
 def links(board: Board, all_boards: Mapping[str, Board]) -> Problems:
     """Links lead to dashboards that exist, set variables that exist there, from columns that exist here."""
-    own = {each["name"] for each in board["templating"]["list"]}
+    own = {entry["name"] for entry in board["templating"]["list"]}
     for panel in panels(board):
-        for url in (each["url"] for each in every(panel) if str(each.get("url", "")).startswith("/d/")):
+        for url in (entry["url"] for entry in every(panel) if str(entry.get("url", "")).startswith("/d/")):
             uid, _, query = url.removeprefix("/d/").partition("?")
             if uid not in all_boards:
                 yield panel["id"], f"{uid} does not exist"
                 continue
-            there = {each["name"] for each in all_boards[uid]["templating"]["list"]}
+            there = {all_board["name"] for all_board in all_boards[uid]["templating"]["list"]}
             for name, _value in parse_qsl(query):
                 if name.startswith("var-") and name.removeprefix("var-") not in there:
                     yield panel["id"], f"{uid} has no variable {name}"
@@ -194,8 +194,8 @@ def money(board: Board, _: Mapping[str, Board]) -> Problems:
     """What is of dollars says so, and that it is estimated."""
     for panel in panels(board):
         of_usd = any("_usd" in name for target in panel["targets"] for name in promql.metrics(target["expr"]))
-        units_of = {each.get("unit") for each in every(panel["fieldConfig"])} | {
-            each.get("value") for each in every(panel["fieldConfig"]) if each.get("id") == "unit"
+        units_of = {entry.get("unit") for entry in every(panel["fieldConfig"])} | {
+            entry.get("value") for entry in every(panel["fieldConfig"]) if entry.get("id") == "unit"
         }
         if of_usd and "stimated" not in panel["title"] + panel["description"]:
             yield panel["id"], "of money, and does not say that it is estimated"
@@ -210,9 +210,9 @@ def queries(rule: promql.Rule) -> Rule:
         for panel, expr in targets(board):
             yield from ((panel["id"], problem) for problem in promql.found(rule, expr))
         if rule is promql.names_exist:
-            for each in board["annotations"]["list"]:
+            for entry in board["annotations"]["list"]:
                 yield from (
-                    (0, f"annotation {each['name']}: {problem}") for problem in promql.found(rule, each["expr"])
+                    (0, f"annotation {entry['name']}: {problem}") for problem in promql.found(rule, entry["expr"])
                 )
 
     return check
@@ -242,7 +242,9 @@ def exceptions() -> list[dict[str, Any]]:
 
 def excused(rule: str, board: str) -> set[int]:
     """Panels of a board that a rule does not hold for."""
-    return {each["panel"] for each in exceptions() if each["rule"] == rule and each["board"] == board}
+    return {
+        exception["panel"] for exception in exceptions() if exception["rule"] == rule and exception["board"] == board
+    }
 
 
 def problems(rule: str, board: Board, all_boards: Mapping[str, Board]) -> Iterable[str]:

@@ -60,21 +60,21 @@ def answers() -> Iterator[list[Asked]]:
             time.sleep(SECONDS)
             boards = [board | {"time": {"from": "now-2m", "to": "now"}} for board in rules.boards().values()]
             now = time.time()
-            yield [each for board in boards for each in asking.ask(server.url, board, end=now, scrape=SCRAPE)]
+            yield [asked for board in boards for asked in asking.ask(server.url, board, end=now, scrape=SCRAPE)]
     finally:
         demo.terminate()
         demo.wait(60)
 
 
 def test_no_query_is_wrong(answers: list[Asked]) -> None:
-    assert [(each.name, each.error) for each in answers if each.error] == []
+    assert [(answer.name, answer.error) for answer in answers if answer.error] == []
 
 
 def test_every_panel_shows_the_demo(answers: list[Asked]) -> None:
-    empty = [each for each in answers if not each.series]
-    assert [each.name for each in empty if f"{each.board} {each.panel}" not in MAY_BE_EMPTY] == []
+    empty = [answer for answer in answers if not answer.series]
+    assert [asked.name for asked in empty if f"{asked.board} {asked.panel}" not in MAY_BE_EMPTY] == []
     pooled: set[str] = (
         set() if find_pgbouncer() else {"neonmeter-endpoint 60", "neonmeter-endpoint 61", "neonmeter-endpoint 62"}
     )
-    assert {f"{each.board} {each.panel}" for each in empty if "neonmeter-endpoint 6" in each.name} <= pooled
+    assert {f"{asked.board} {asked.panel}" for asked in empty if "neonmeter-endpoint 6" in asked.name} <= pooled
     assert len(empty) < len(answers) / 4

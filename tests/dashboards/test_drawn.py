@@ -46,7 +46,7 @@ def test_a_broken_and_an_empty_query_are_seen(browser: Browser, page: str, monke
     """The judge is judged: what must not be there is told when it is."""
     broken = {"panel-1": "sum(", "panel-2": 'neon_budget_usd{budget="nobody has this"}'}
     drawn = drawing.draw(browser, page, "neonmeter-fleet", "dark", spoilt=broken)
-    states = {str(each["id"]): each["state"] for each in drawn.panels}
+    states = {str(panel["id"]): panel["state"] for panel in drawn.panels}
     assert states["1"] == "error"
     assert states["2"] == "nodata"
     assert set(states.values()) == {"error", "nodata", "drawn"}
@@ -55,11 +55,11 @@ def test_a_broken_and_an_empty_query_are_seen(browser: Browser, page: str, monke
 def test_the_rows_lead_to_the_endpoint_that_they_are_about(browser: Browser, page: str) -> None:
     links = drawing.draw(browser, page, "neonmeter-fleet", "light").links
     assert len(links) > len(PLACES)
-    assert not [each for each in links if "${" in each]
-    chosen = [dict(parse_qsl(urlsplit(each).query)) for each in links]
-    known = {(each.project_id, each.branch_id, each.endpoint_id) for each in PLACES}
-    led = {(each["var-project_id"], each["var-branch_id"], each["var-endpoint_id"]) for each in chosen}
+    assert not [link for link in links if "${" in link]
+    chosen = [dict(parse_qsl(urlsplit(link).query)) for link in links]
+    known = {(place.project_id, place.branch_id, place.endpoint_id) for place in PLACES}
+    led = {(entry["var-project_id"], entry["var-branch_id"], entry["var-endpoint_id"]) for entry in chosen}
     assert known <= led
-    assert all("$__all" in each for each in led - known), "what is of a whole branch or project leads to all of it"
-    assert {urlsplit(each).path for each in links} == {"/d/neonmeter-endpoint"}
-    assert all("from" in each and "to" in each and each["var-datasource"] for each in chosen)
+    assert all("$__all" in row for row in led - known), "what is of a whole branch or project leads to all of it"
+    assert {urlsplit(link).path for link in links} == {"/d/neonmeter-endpoint"}
+    assert all("from" in entry and "to" in entry and entry["var-datasource"] for entry in chosen)

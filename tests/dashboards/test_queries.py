@@ -24,10 +24,10 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 def test_every_query_returns_data(seeded: Prometheus, uid: str) -> None:
     allowed = rules.excused("returns data", uid)
     asked = list(asking.ask(seeded.url, BOARDS[uid]))
-    assert [(each.name, each.error, each.expr) for each in asked if each.error] == []
-    empty = [each for each in asked if not each.series]
-    assert [each.name for each in empty if each.panel not in allowed] == []
-    assert allowed <= {each.panel for each in empty}, "it returns data: take it off the list of exceptions"
+    assert [(entry.name, entry.error, entry.expr) for entry in asked if entry.error] == []
+    empty = [entry for entry in asked if not entry.series]
+    assert [entry.name for entry in empty if entry.panel not in allowed] == []
+    assert allowed <= {entry.panel for entry in empty}, "it returns data: take it off the list of exceptions"
 
 
 @pytest.mark.parametrize("uid", BOARDS)

@@ -31,15 +31,15 @@ def test_there_are_the_five_that_links_and_alerts_name() -> None:
 
 
 def test_exceptions_have_reasons_and_are_needed() -> None:
-    for each in rules.exceptions():
-        assert len(each["reason"]) > 15, each
-        if each["rule"] in rules.RULES:
-            found = {panel for panel, _ in rules.RULES[each["rule"]](BOARDS[each["board"]], BOARDS)}
-            assert each["panel"] in found, f"nothing needs {each}"
+    for exception in rules.exceptions():
+        assert len(exception["reason"]) > 15, exception
+        if exception["rule"] in rules.RULES:
+            found = {panel for panel, _ in rules.RULES[exception["rule"]](BOARDS[exception["board"]], BOARDS)}
+            assert exception["panel"] in found, f"nothing needs {exception}"
 
 
 def _panel(board: Board, kind: str) -> Any:
-    return next(each for each in rules.panels(board) if each["type"] == kind)
+    return next(panel for panel in rules.panels(board) if panel["type"] == kind)
 
 
 def _expr(text: str) -> Callable[[Board], None]:
@@ -78,15 +78,15 @@ def _hidden(board: Board) -> None:
 
 
 def _lost_link(board: Board) -> None:
-    for each in rules.every(_panel(board, "table")):
-        if "url" in each:
-            each["url"] = each["url"].replace("neonmeter-endpoint", "neonmeter-gone")
+    for entry in rules.every(_panel(board, "table")):
+        if "url" in entry:
+            entry["url"] = entry["url"].replace("neonmeter-endpoint", "neonmeter-gone")
 
 
 def _wrong_variable(board: Board) -> None:
-    for each in rules.every(board["panels"]):
-        if "url" in each:
-            each["url"] = each["url"].replace("var-project_id", "var-project")
+    for entry in rules.every(board["panels"]):
+        if "url" in entry:
+            entry["url"] = entry["url"].replace("var-project_id", "var-project")
 
 
 def _unused(board: Board) -> None:
@@ -102,9 +102,9 @@ def _gauge(board: Board) -> None:
 
 
 def _certain(board: Board) -> None:
-    for each in rules.panels(board):
-        each["title"] = each["title"].replace("estimated", "exact")
-        each["description"] = each["description"].replace("stimated", "xact")
+    for panel in rules.panels(board):
+        panel["title"] = panel["title"].replace("estimated", "exact")
+        panel["description"] = panel["description"].replace("stimated", "xact")
 
 
 def _no_dropdown(board: Board) -> None:

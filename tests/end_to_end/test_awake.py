@@ -41,9 +41,9 @@ def set_the_scene(twin: Twin, stack: ExitStack) -> None:
     program = find_pgbouncer()
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    branch, compute = next(each for each in twin.life.branches() if each[0].pooled)
+    branch, compute = next(row for row in twin.life.branches() if row[0].pooled)
     pooler = scenes.pinning(twin.life.pooler(branch, compute, program), "birch")
-    twin.life.keeper.submit(pooler.start).result()
+    twin.life.holder.submit(pooler.start).result()
     stack.callback(pooler.stop)
     # An application that holds its connection to the pooler and does nothing more.
     stack.enter_context(psycopg.connect(pooler.conninfo("birch"), autocommit=True, prepare_threshold=None)).execute(
@@ -58,13 +58,13 @@ def told(agent: Agent, *more: str) -> str:
     return done.stdout
 
 
-def keepers(agent: Agent) -> dict[tuple[str, str, str], dict[str, Any]]:
+def holders(agent: Agent) -> dict[tuple[str, str, str], dict[str, Any]]:
     """By compute, reason and role."""
     found = json.loads(told(agent, "--json"))
     return {
-        (compute["name"], keeper["reason"], keeper["user"]): {**keeper, "compute": compute}
+        (compute["name"], holder["reason"], holder["user"]): {**holder, "compute": compute}
         for compute in found["computes"]
-        for keeper in compute["keepers"]
+        for holder in compute["keepers"]
     }
 
 
@@ -80,20 +80,20 @@ def test_who_keeps_computes_awake(twin: Twin, make_agent: AgentMaker) -> None:
     with ExitStack() as stack:
         agent = make_agent(twin.agent_settings()).start()
         set_the_scene(twin, stack)
-        assert wait_for(lambda: WANTED.keys() <= keepers(agent).keys(), 60), told(agent)
-        found, text = keepers(agent), told(agent)
+        assert wait_for(lambda: WANTED.keys() <= holders(agent).keys(), 60), told(agent)
+        found, text = holders(agent), told(agent)
         print(text)
         for key, (slot, advice) in WANTED.items():
-            keeper = found[key]
-            assert keeper["slot"] == slot
-            assert advice in keeper["what_to_do"]
-            compute = keeper["compute"]
+            holder = found[key]
+            assert holder["slot"] == slot
+            assert advice in holder["what_to_do"]
+            compute = holder["compute"]
             assert compute["cu_source"] == "autoscaling_min"
             whole = Decimal("0.106") * 24 * Decimal(compute["cu"])
-            part = Decimal(keeper["seconds"]) / Decimal(compute["window_seconds"])
-            assert float(keeper["usd_per_day"]) == pytest.approx(float(whole * part), rel=1e-6)
-            assert 0 < keeper["share"] <= 1
-            assert sum(each["seconds"] for each in compute["keepers"]) == pytest.approx(compute["awake_seconds"])
+            part = Decimal(holder["seconds"]) / Decimal(compute["window_seconds"])
+            assert float(holder["usd_per_day"]) == pytest.approx(float(whole * part), rel=1e-6)
+            assert 0 < holder["share"] <= 1
+            assert sum(entry["seconds"] for entry in compute["keepers"]) == pytest.approx(compute["awake_seconds"])
             line = next(line for line in text.splitlines() if f"  {key[1]} " in line)
             assert re.search(r"\$\d+\.\d{4} ", line), line
         assert found["bookshop/staging", "idle_in_transaction", "acme"]["application_name"] == "forgotten-shell"

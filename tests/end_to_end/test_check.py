@@ -120,7 +120,7 @@ OFTEN = ("no key", "typo", "pooler")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(each, marks=() if each in OFTEN else pytest.mark.deep) for each in UNUSABLE]
+    "name", [pytest.param(text, marks=() if text in OFTEN else pytest.mark.deep) for text in UNUSABLE]
 )
 def test_settings_that_cannot_work(twin: Twin, tmp_path: Path, name: str) -> None:
     section, values, said = UNUSABLE[name]

@@ -65,8 +65,8 @@ def test_inventory(twin: Twin, agent: Agent) -> None:
     assert "main *" in lines[3], "the default branch first, its child under it"
     assert "    copy" in lines[4]
     tree = json.loads(run("inventory", "--json", config=agent.config).stdout)
-    assert {each["id"] for each in tree["endpoints"]} == set(twin.computes)
-    assert {each["current_state"] for each in tree["endpoints"]} == {"active"}
+    assert {entry["id"] for entry in tree["endpoints"]} == set(twin.computes)
+    assert {entry["current_state"] for entry in tree["endpoints"]} == {"active"}
     assert tree["org_id"] == twin.world.org_id
 
 
@@ -134,8 +134,8 @@ def test_cost_before_the_first_run(tmp_path: Path) -> None:
 
 def test_metrics() -> None:
     told = json.loads(run("metrics", "--format", "json").stdout)
-    assert {each["name"] for each in told} == set(CATALOG)
-    assert all(each["help"].endswith(".") for each in told)
+    assert {entry["name"] for entry in told} == set(CATALOG)
+    assert all(entry["help"].endswith(".") for entry in told)
     assert run("metrics").stdout.startswith("# Metrics\n")
 
 

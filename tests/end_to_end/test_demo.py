@@ -69,9 +69,9 @@ def run(tmp_path: Path) -> Iterator[list[Command]]:
 def left_running(folder: Path) -> list[str]:
     """Command lines of processes that name this folder."""
     found = []
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            line = each.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(folder) in line:

@@ -19,7 +19,7 @@ import yaml
 
 from exporter.demo.api import WRITE_KEY
 from exporter.demo.twin import Twin, TwinSettings
-from exporter.recovery.journal import Book
+from exporter.recovery.journal import DrillJournal
 from tests.fix_agent import AgentMaker
 from tests.fix_twin_world import app_dsn, wait_for
 
@@ -69,7 +69,7 @@ class Desk:
             "heartbeats": [{"database": "app", "table": "t_acme.orders", "column": "ordered_at"}],
         }
         self.settings = {**twin.agent_settings(), "ledger": {"path": str(folder / "nm.db")}, "recovery": self.recovery}
-        self.book = Book(folder / "nm.db.drills", SIGNING.encode())
+        self.book = DrillJournal(folder / "nm.db.drills", SIGNING.encode())
 
     def start(self, *words: str, key: str = WRITE_KEY) -> subprocess.Popen[str]:
         self.config.write_text(yaml.safe_dump(self.settings))
@@ -89,29 +89,31 @@ class Desk:
         return found
 
     def copies(self) -> list[str]:
-        return [each.name for each in self.twin.world.branches.values() if each.name.startswith("neonmeter-drill-")]
+        return [
+            branch.name for branch in self.twin.world.branches.values() if branch.name.startswith("neonmeter-drill-")
+        ]
 
 
 @pytest.fixture
-def desk(keeping: Twin, tmp_path: Path) -> Desk:
+def workspace(keeping: Twin, tmp_path: Path) -> Desk:
     return Desk(keeping, tmp_path)
 
 
-def test_the_past_is_proved_measured_and_cleaned_up(desk: Desk, keeping: Twin, make_agent: AgentMaker) -> None:
+def test_the_past_is_proved_measured_and_cleaned_up(workspace: Desk, keeping: Twin, make_agent: AgentMaker) -> None:
     newest = order(keeping)
     there = orders(keeping)
     time.sleep(1.2)
     at = datetime.now(UTC).isoformat()
     time.sleep(0.2)
     order(keeping)  # After the instant: it must not be seen.
-    check = desk.config.with_name("check.sql")
+    check = workspace.config.with_name("check.sql")
     check.write_text(f"-- no order from after the instant\nSELECT count(*) = {there}, count(*) FROM t_acme.orders;\n")
     keeping.api.forget()
 
-    found = desk.drill("--at", at, "--check", str(check), "--fingerprint", "live")
+    found = workspace.drill("--at", at, "--check", str(check), "--fingerprint", "live")
 
     assert (found["result"], found["error"], found["cleaned"]) == ("ok", "", True)
-    assert {each["name"]: each["ok"] for each in found["checks"]} == {
+    assert {entry["name"]: entry["ok"] for entry in found["checks"]} == {
         "schema app": True,
         "rows t_acme.customers": True,
         "heartbeat t_acme.orders.ordered_at": True,
@@ -123,17 +125,17 @@ def test_the_past_is_proved_measured_and_cleaned_up(desk: Desk, keeping: Twin, m
     wrote = {key: count for key, count in keeping.api.counts.items() if key[0] != "GET"}
     branches = "/projects/{project_id}/branches"
     assert wrote == {("POST", branches, 201): 1, ("DELETE", f"{branches}/{{branch_id}}", 200): 1}
-    assert desk.copies() == []
+    assert workspace.copies() == []
     assert not list((keeping.state_dir / "clusters").glob("br-made-*"))
-    verdict = desk.book.verify()
+    verdict = workspace.book.verify()
     assert (verdict.problem, verdict.lines, verdict.signed, verdict.foreign) == ("", 3, 3, 0)
-    text = desk.run("verify")
+    text = workspace.run("verify")
     assert verdict.head in text
     assert "3 carry a signature" in text
-    assert "of 2m 00s" in desk.run("list")
+    assert "of 2m 00s" in workspace.run("list")
 
     keeping.api.forget()
-    agent = make_agent({**desk.settings, "ledger": {"path": desk.settings["ledger"]["path"]}}).start()
+    agent = make_agent({**workspace.settings, "ledger": {"path": workspace.settings["ledger"]["path"]}}).start()
     branch = keeping.compute("bookshop", "main").endpoint.branch_id
     labels = {"branch_id": branch, "kind": "pitr"}
     agent.until(lambda one: one.samples().get("neon_drill_last_result"), why="the drill is shown")
@@ -146,70 +148,70 @@ def test_the_past_is_proved_measured_and_cleaned_up(desk: Desk, keeping: Twin, m
     assert keeping.api.non_get == 0
 
 
-def test_a_marker_fixes_the_instant(desk: Desk) -> None:
-    desk.recovery["markers"] = [
-        {"dsn": "postgresql://acme@{host}/app", "password": desk.twin.password, "table": "t_acme.neonmeter_drill"}
+def test_a_marker_fixes_the_instant(workspace: Desk) -> None:
+    workspace.recovery["markers"] = [
+        {"dsn": "postgresql://acme@{host}/app", "password": workspace.twin.password, "table": "t_acme.neonmeter_drill"}
     ]
-    found = desk.drill("--read-write", "--fingerprint", "none")
-    told = {each["name"]: (each["ok"], each["detail"]) for each in found["checks"]}
+    found = workspace.drill("--read-write", "--fingerprint", "none")
+    told = {entry["name"]: (entry["ok"], entry["detail"]) for entry in found["checks"]}
     assert told["marker"] == (True, "the row from before is there, the row from after is not")
     assert 0.9 < found["rpo_seconds"] < 1.1  # The marker's row lies a second before the instant.
 
 
-def test_a_lie_is_found(desk: Desk) -> None:
+def test_a_lie_is_found(workspace: Desk) -> None:
     """Data is missing: the drill fails, says what, and still cleans up."""
-    desk.recovery["sentinels"][0]["min_rows"] = 10_000
-    found = desk.drill("--minutes-ago", "0.01", "--fingerprint", "none", code=1)
+    workspace.recovery["sentinels"][0]["min_rows"] = 10_000
+    found = workspace.drill("--minutes-ago", "0.01", "--fingerprint", "none", code=1)
     assert (found["result"], found["rto_seconds"], found["cleaned"]) == ("failed", None, True)
     assert found["error"] == "rows t_acme.customers: 500 rows, at least 10000 wanted"
-    assert desk.copies() == []
+    assert workspace.copies() == []
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.deep)])
-def test_an_interrupted_drill_cleans_up(desk: Desk, sent: signal.Signals) -> None:
-    process = desk.start(PLACE, "--yes", "--minutes-ago", "0.01")
-    assert wait_for(desk.copies)
+def test_an_interrupted_drill_cleans_up(workspace: Desk, sent: signal.Signals) -> None:
+    process = workspace.start(PLACE, "--yes", "--minutes-ago", "0.01")
+    assert wait_for(workspace.copies)
     process.send_signal(sent)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
-    assert desk.copies() == []
-    (drill,) = desk.book.drills()
+    assert workspace.copies() == []
+    (drill,) = workspace.book.drills()
     assert (drill.result, drill.cleaned) == ("aborted", True)
 
 
 @pytest.mark.parametrize("then", ["list", pytest.param(PLACE, marks=pytest.mark.deep)])
-def test_what_a_killed_drill_left_is_removed_by_the_next(desk: Desk, then: str) -> None:
-    process = desk.start(PLACE, "--yes", "--minutes-ago", "0.01")
-    assert wait_for(desk.copies)
+def test_what_a_killed_drill_left_is_removed_by_the_next(workspace: Desk, then: str) -> None:
+    process = workspace.start(PLACE, "--yes", "--minutes-ago", "0.01")
+    assert wait_for(workspace.copies)
     process.kill()
     process.communicate(timeout=10)
-    (left,) = desk.copies()
-    made = next(each for each in desk.twin.world.branches.values() if each.name == left)
+    (left,) = workspace.copies()
+    made = next(branch for branch in workspace.twin.world.branches.values() if branch.name == left)
     assert made.expires_at is not None  # Were there no next drill, Neon would delete it.
     if then == "list":
-        assert json.loads(desk.run("list", "--json"))["leftovers_removed"] == [left]
+        assert json.loads(workspace.run("list", "--json"))["leftovers_removed"] == [left]
     else:
-        assert desk.drill("--minutes-ago", "0.01", "--fingerprint", "none")["leftovers_removed"] == [left]
-    assert desk.copies() == []
-    killed = desk.book.drills()[0]
+        assert workspace.drill("--minutes-ago", "0.01", "--fingerprint", "none")["leftovers_removed"] == [left]
+    assert workspace.copies() == []
+    killed = workspace.book.drills()[0]
     assert (killed.result, killed.error, killed.cleaned) == ("aborted", "killed", True)
-    assert desk.book.verify().problem == ""
+    assert workspace.book.verify().problem == ""
 
 
-def test_only_its_own_key_will_do(desk: Desk) -> None:
-    assert "make one for drills alone" in desk.run(PLACE, "--yes", code=2, key=desk.twin.api_key)
-    assert "NEONMETER_DRILL_KEY" in desk.run(PLACE, "--yes", code=2, key="")
-    personal = desk.twin.api.settings.personal_key  # It reads, and is not the agent's.
-    desk.settings["neon"]["org_id"] = desk.twin.world.org_id
-    told = desk.run(PLACE, "--yes", "--minutes-ago", "0.01", "--json", code=1, key=personal)
+def test_only_its_own_key_will_do(workspace: Desk) -> None:
+    assert "make one for drills alone" in workspace.run(PLACE, "--yes", code=2, key=workspace.twin.api_key)
+    assert "NEONMETER_DRILL_KEY" in workspace.run(PLACE, "--yes", code=2, key="")
+    personal = workspace.twin.api.settings.personal_key  # It reads, and is not the agent's.
+    workspace.settings["neon"]["org_id"] = workspace.twin.world.org_id
+    told = workspace.run(PLACE, "--yes", "--minutes-ago", "0.01", "--json", code=1, key=personal)
     assert "HTTP 403" in json.loads(told)["error"]
-    assert desk.copies() == []
+    assert workspace.copies() == []
 
 
 @pytest.mark.deep
-def test_a_branch_whose_answer_never_came_is_found_by_its_name(desk: Desk) -> None:
+def test_a_branch_whose_answer_never_came_is_found_by_its_name(workspace: Desk) -> None:
     """The connection breaks after Neon made the branch: nobody knows its id."""
-    writer = desk.twin.api.settings.writer
+    writer = workspace.twin.api.settings.writer
     assert writer is not None
 
     class Mute:
@@ -217,10 +219,10 @@ def test_a_branch_whose_answer_never_came_is_found_by_its_name(desk: Desk) -> No
             told = writer.write(method, request, sent, plane)
             return (200, {"lost": True}) if method == "POST" else told
 
-    desk.twin.api.settings.writer = Mute()
+    workspace.twin.api.settings.writer = Mute()
     try:
-        found = desk.drill("--minutes-ago", "0.01", code=1)
+        found = workspace.drill("--minutes-ago", "0.01", code=1)
     finally:
-        desk.twin.api.settings.writer = writer
+        workspace.twin.api.settings.writer = writer
     assert (found["result"], found["copy_id"], found["cleaned"]) == ("failed", "", True)
-    assert desk.copies() == []
+    assert workspace.copies() == []

@@ -63,9 +63,9 @@ def posture(agent: Agent, *options: str) -> tuple[int, str]:
 
 def failing(plain: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {
-        each["id"]: [one for one in each["findings"] if one["status"] == "fail"]
-        for each in plain["controls"]
-        if each["status"] == "fail"
+        entry["id"]: [one for one in entry["findings"] if one["status"] == "fail"]
+        for entry in plain["controls"]
+        if entry["status"] == "fail"
     }
 
 
@@ -89,10 +89,10 @@ def test_what_is_wrong_in_the_demo_is_found_told_and_answered_for(
     (leak, *_) = fails["P01"]
     assert leak["tenant"] == "birch"
     assert "t_birch.orders" in leak["object"] + leak["evidence"]
-    assert {each["control"]: each["state"] for each in plain["waivers"]} == {"P35": "active", "P36": "expired"}
-    residency = next(each for each in plain["controls"] if each["id"] == "P35")
+    assert {entry["control"]: entry["state"] for entry in plain["waivers"]} == {"P35": "active", "P36": "expired"}
+    residency = next(entry for entry in plain["controls"] if entry["id"] == "P35")
     assert residency["status"] == "waived"
-    assert all(each["waiver"]["expired"] for each in fails["P36"])
+    assert all(fail["waiver"]["expired"] for fail in fails["P36"])
     # The agent's own privilege is told wherever somebody looks.
     assert agent.sum("neonmeter_excess_privilege") == 1
     assert "too much privilege" in agent.log.read_text()
@@ -100,15 +100,15 @@ def test_what_is_wrong_in_the_demo_is_found_told_and_answered_for(
     # The page of the running agent and the command say the same.
     project = compute.endpoint.project_id
     page = json.loads(agent.page(f"/api/v1/posture/{project}"))
-    served = {each["cache_key"] for each in page["findings"] if each["status"] == "fail"}
-    told = {one["cache_key"] for each in fails.values() for one in each if one["object"].startswith(project)}
+    served = {entry["cache_key"] for entry in page["findings"] if entry["status"] == "fail"}
+    told = {one["cache_key"] for fail in fails.values() for one in fail if one["object"].startswith(project)}
     assert served == told
     assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0
     out = tmp_path / "report"
     code, text = posture(agent, "--out", str(out), "--framework", "gdpr,cis", "--format", "html,md,csv,json,ocsf")
     assert code == 1
     assert text.index("critical") < text.index("medium"), "fails first, the worst above"
-    assert {each.name for each in out.iterdir()} == {
+    assert {path.name for path in out.iterdir()} == {
         "posture.html", "posture.md", "posture.csv", "posture.json", "posture.ocsf.jsonl",
     }  # fmt: skip
     assert posture(agent, "--fail-on", "none")[0] == 0

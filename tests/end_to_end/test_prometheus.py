@@ -22,9 +22,9 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors import ALL
 from collectors.metric import Kind
 from collectors.pgbouncer import console as pgbouncer
+from collectors.registry import ALL
 from exporter.app.catalog import CATALOG
 from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.twin import Twin, TwinSettings
@@ -183,7 +183,7 @@ def played(twin: Twin, agent: Agent) -> Iterator[None]:
 
 def missing(server: Prometheus) -> set[str]:
     """Families of the catalogue without a sample."""
-    return set(CATALOG) - {str(each["metric"]["__name__"]) for each in server.query('{job="neonmeter"}')}  # type: ignore[index]
+    return set(CATALOG) - {str(entry["metric"]["__name__"]) for entry in server.query('{job="neonmeter"}')}  # type: ignore[index]
 
 
 def test_every_family_that_can_be_shown_is(server: Prometheus, played: None) -> None:
@@ -208,8 +208,8 @@ def test_scrapes_are_whole_generations_and_no_counter_goes_back(agent: Agent, pl
         time.sleep(0.7)
         scrapes.append(scrape(agent))
     assert scrapes[-1].generation > scrapes[0].generation
-    for each in scrapes:
-        assert each.series["neonmeter_publish_generation", ()] == each.generation, "a page of one generation"
+    for entry in scrapes:
+        assert entry.series["neonmeter_publish_generation", ()] == entry.generation, "a page of one generation"
     for before, after in pairwise(scrapes):
         assert after.generation >= before.generation
         if after.generation == before.generation:
@@ -234,7 +234,7 @@ def test_what_it_measures_is_what_happened(twin: Twin, agent: Agent, played: Non
     """A few figures that the world knows, as a person would check them."""
     assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0
     assert not twin.truth.wakes("neonmeter")
-    ids = {each.endpoint.id for each in twin.computes.values()}
+    ids = {compute.endpoint.id for compute in twin.computes.values()}
     shown = {dict(labels)["endpoint_id"] for labels in agent.samples()["neon_endpoint_info"]}
     assert shown == ids
     assert 0 < agent.sum("neon_tenant_calls_total", tenant="acme") <= twin.workload.done["acme"]

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.metric import Kind, Scope
 from exporter.app.catalog import CATALOG
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.commands.http_client import ask, wait_until_ready
 from exporter.core.selfmetrics import ADDED_AWAKE
 from exporter.demo.postgres import free_port
@@ -117,7 +117,7 @@ def settings_for(twin: Twin) -> dict[str, Any]:
 
 def check_ledger(twin: Twin, path: Path) -> int:
     """Every hour of compute in the twin's meter is in the ledger, to the second; returns how many there are."""
-    store = Store.open(path, ROOMS, read_only=True)
+    store = Store.open(path, SCHEMAS, read_only=True)
     try:
         ledger = SqliteLedger(store)
         facts = ledger.hours("compute_unit_seconds", 0, 2**40)

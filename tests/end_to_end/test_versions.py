@@ -12,21 +12,21 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from collectors import ALL
 from collectors.base import Status, Target
 from collectors.metric import Scope
 from collectors.neon.models import Endpoint
+from collectors.registry import ALL
 from collectors.wake.policy import EndpointFacts
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import ROOMS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, Durable
 from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
-from exporter.settings.dsn import Place
+from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from tests.collectors.reading import visited
 from tests.fix_postgres import PASSWORD
@@ -36,7 +36,7 @@ LEAST = {"statements": 24, "replication": 19, "databases": 28, "sizes": 1, "acti
 FACTS = EndpointFacts("ep-test", "active", "", False, None, 1000.0, 300, 2.0)
 COMPUTE = Compute(
     endpoint=Endpoint(id="ep-test", project_id="project", branch_id="br-test", host="ep-test.example"),
-    place=Place("ep-test", "ep-test.example", "project", "project", "br-test", "main"),
+    place=EndpointRef("ep-test", "ep-test.example", "project", "project", "br-test", "main"),
     target=Target(Scope.ENDPOINT, ("project", "br-test", "ep-test"), "project/main"),
     facts=FACTS,
 )
@@ -49,7 +49,7 @@ def state() -> State:
 
 @pytest.fixture
 def readings(tmp_path: Path, state: State) -> Iterator[Readings]:
-    store, disk = Store.open(tmp_path / "neonmeter.db", ROOMS), Disk()
+    store, disk = Store.open(tmp_path / "neonmeter.db", SCHEMAS), WriterThread()
     rules = TenantRules((TenantRule(tenant="everyone", role="."),))
     yield Readings(SamplingSettings(), Durable(store, rules), state, disk)
     disk.close()
@@ -71,7 +71,7 @@ def life(postgres: Cluster) -> Iterator[None]:
 
 async def test_one_session_reads_everything(postgres: Cluster, life: None, readings: Readings, state: State) -> None:
     collectors = readings.due(COMPUTE, 0.0)
-    assert [each.name for each in collectors] == list(ALL), "nothing was read yet"
+    assert [collector.name for collector in collectors] == list(ALL), "nothing was read yet"
     made = await visited(postgres, *collectors)
     assert not made.failures
     assert made.round_trips <= 2, "one to know the server, one for everything"
@@ -89,10 +89,12 @@ async def test_a_new_life_is_read_whole(postgres18: Cluster, readings: Readings,
     made = await visited(postgres18, *collectors)
     await readings.take(COMPUTE, collectors, made)
     soon = made.opened_at + 20
-    assert [each.name for each in readings.due(COMPUTE, soon)] == ["statements"], "it may be the last before a suspend"
+    assert [collector.name for collector in readings.due(COMPUTE, soon)] == ["statements"], (
+        "it may be the last before a suspend"
+    )
     pinned = replace(COMPUTE, facts=replace(FACTS, suspend_timeout_seconds=-1))
     assert readings.due(pinned, soon) == [], "all of it is younger than half of its interval"
-    assert [each.name for each in readings.due(COMPUTE, made.opened_at + 40)] == [
+    assert [collector.name for collector in readings.due(COMPUTE, made.opened_at + 40)] == [
         "statements",
         "replication",
         "databases",

@@ -17,7 +17,7 @@ import pytest
 from exporter.demo.truth import awake_seconds
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.pricing.domain.price import MONTH_HOURS
-from tests.end_to_end.test_awake import keepers, set_the_scene
+from tests.end_to_end.test_awake import holders, set_the_scene
 from tests.fix_agent import Agent, AgentMaker
 from tests.fix_twin_world import wait_for
 
@@ -59,7 +59,7 @@ def told(agent: Agent, *command: str) -> str:
 def findings(agent: Agent) -> dict[tuple[str, str], dict[str, Any]]:
     found = json.loads(told(agent, "waste", "--json"))
     assert Fraction(found["waste_per_month"]) <= Fraction(found["cost_per_month"])
-    return {(each["name"], each["rule"]): each for each in found["findings"] if Fraction(each["usd_per_month"])}
+    return {(entry["name"], entry["rule"]): entry for entry in found["findings"] if Fraction(entry["usd_per_month"])}
 
 
 @pytest.mark.deep
@@ -69,7 +69,7 @@ def test_waste_is_named_with_the_dollars_of_the_twins_meter(wasteful: Twin, make
         set_the_scene(wasteful, stack)
         assert wait_for(lambda: WANTED.keys() <= findings(agent).keys(), 90), told(agent, "waste")
         time.sleep(20)  # So that a second more or less is little of the whole.
-        found, kept = findings(agent), keepers(agent)
+        found, kept = findings(agent), holders(agent)
         for (name, rule), (reason, user, command) in WANTED.items():
             one = found[name, rule]
             assert one["command"] == command

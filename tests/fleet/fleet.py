@@ -40,7 +40,7 @@ class Observer:
 
 NOBODY = Observer("nobody", "nobody")
 POLLERS: Sequence[Observer] = (
-    *(Observer(f"poller of a user database, {each:g} s", "poller", each, 0.01) for each in (15.0, 60.0, 300.0)),
+    *(Observer(f"poller of a user database, {value:g} s", "poller", value, 0.01) for value in (15.0, 60.0, 300.0)),
     Observer("poller of database postgres, 60 s", "poller", 60.0, 0.017, seen=0.017 / LOOK_SECONDS),
 )
 OURS: Sequence[Observer] = (
@@ -74,9 +74,9 @@ class Sum:
 
     def add(self, other: Sum) -> None:
         """Add another's figures to these."""
-        for each in fields(self):
-            mine, more = getattr(self, each.name), getattr(other, each.name)
-            setattr(self, each.name, max(mine, more) if each.name == "worst" else mine + more)
+        for field in fields(self):
+            mine, more = getattr(self, field.name), getattr(other, field.name)
+            setattr(self, field.name, max(mine, more) if field.name == "worst" else mine + more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,10 @@ class Fleet:
 
     def members(self) -> Iterator[tuple[UserClass, float, list[Burst], float]]:
         """Every compute: class, T, bursts, and a number in 0..1 that shifts its observer's looks."""
-        total = sum(each.share for each in self.classes)
-        limits = [sum(each.share for each in self.classes[: n + 1]) / total for n in range(len(self.classes))]
+        total = sum(user_class.share for user_class in self.classes)
+        limits = [
+            sum(user_class.share for user_class in self.classes[: n + 1]) / total for n in range(len(self.classes))
+        ]
         for number in range(self.endpoints):
             place = (number + 0.5) / self.endpoints
             user = self.classes[next(n for n, limit in enumerate(limits) if place < limit or n == len(limits) - 1)]
@@ -103,7 +105,7 @@ class Fleet:
 def simulate(fleet: Fleet, observer: Observer) -> dict[str, Sum]:
     """The whole horizon under one observer, by class of user."""
     horizon = fleet.hours * 3600
-    sums = {each.name: Sum() for each in fleet.classes}
+    sums = {user_class.name: Sum() for user_class in fleet.classes}
     for number, (user, suspend_after, bursts, shift) in enumerate(fleet.members()):
         compute = Compute(suspend_after, bursts, holder=user.holder)
         phase = shift * observer.every
@@ -126,9 +128,10 @@ def _sum(compute: Compute, horizon: float) -> Sum:
         suspends=len(compute.transitions),
         long_bursts=compute.long_bursts,
         long_sampled=compute.long_sampled,
-        uncovered=sum(each.uncovered for each in compute.transitions),
+        uncovered=sum(transition.uncovered for transition in compute.transitions),
         worst=max(
-            (each.suspended_at - each.last_foreign for each in compute.transitions), default=compute.suspend_after
+            (transition.suspended_at - transition.last_foreign for transition in compute.transitions),
+            default=compute.suspend_after,
         )
         - compute.suspend_after,
     )
@@ -268,6 +271,6 @@ def _noticed(observer: Observer, turn: int, chance: random.Random) -> int:
 def totals(sums: dict[str, Sum]) -> Sum:
     """All classes together."""
     total = Sum()
-    for each in sums.values():
-        total.add(each)
+    for entry in sums.values():
+        total.add(entry)
     return total

@@ -136,7 +136,7 @@ class Compute:
 
     def _suspend(self, at: float) -> None:
         mine = self.visits[self._life_visit :]
-        after = sum(1 for each in mine if each > self.last_foreign)
+        after = sum(1 for value in mine if value > self.last_foreign)
         uncovered = self._used[self._next] - self._seen
         self.transitions.append(Transition(at, self.last_foreign, after, bool(mine), uncovered))
         self._count_long(mine[-1] if mine else NEVER)

@@ -69,21 +69,21 @@ def test_a_poller_s_turns_that_are_stepped_over_would_have_changed_nothing(
     every: float, suspend_after: float, bursts: list[Burst], shift: float, noticed: bool
 ) -> None:
     observer = Observer("poller", "poller", every, 0.01, seen=1.0 if noticed else 1e-12)
-    stepped, each = Compute(suspend_after, bursts), Compute(suspend_after, bursts)
+    stepped, every_burst = Compute(suspend_after, bursts), Compute(suspend_after, bursts)
     poll(stepped, observer, shift * every, HORIZON, random.Random(1))
     stepped.advance(HORIZON)
     at = shift * every
     while at <= HORIZON:
-        each.advance(at)
-        if noticed or not each.awake:
-            each.touch(at, at + 0.01 + LOOK_SECONDS)
+        every_burst.advance(at)
+        if noticed or not every_burst.awake:
+            every_burst.touch(at, at + 0.01 + LOOK_SECONDS)
         at += every
-    each.advance(HORIZON)
-    assert stepped.awake_seconds(HORIZON) == pytest.approx(each.awake_seconds(HORIZON))
-    assert stepped.caused_wakes == each.caused_wakes
+    every_burst.advance(HORIZON)
+    assert stepped.awake_seconds(HORIZON) == pytest.approx(every_burst.awake_seconds(HORIZON))
+    assert stepped.caused_wakes == every_burst.caused_wakes
 
 
-@pytest.mark.parametrize("observer", POLLERS[:2], ids=lambda each: each.title)
+@pytest.mark.parametrize("observer", POLLERS[:2], ids=lambda entry: entry.title)
 def test_a_poller_that_is_faster_than_t_keeps_everything_awake(observer: Observer) -> None:
     fleet = Fleet(12, 100, seed=3)
     total = totals(simulate(fleet, observer))
@@ -94,21 +94,21 @@ def test_a_poller_that_is_faster_than_t_keeps_everything_awake(observer: Observe
 def test_every_second_has_a_place() -> None:
     fleet = Fleet(40, 72, seed=2)
     alone = simulate(fleet, NOBODY)
-    assert sum(each.computes for each in alone.values()) == 40
-    assert {name: each.computes for name, each in alone.items()} == {
-        each.name: round(each.share * 40) for each in CLASSES
+    assert sum(entry.computes for entry in alone.values()) == 40
+    assert {name: entry.computes for name, entry in alone.items()} == {
+        user_class.name: round(user_class.share * 40) for user_class in CLASSES
     }
     for observer in OBSERVERS:
         sums = simulate(fleet, observer)
-        for name, each in sums.items():
-            assert each.foreign <= alone[name].awake + 1e-6 <= each.awake + 2e-6, (observer.title, name)
-            assert each.awake <= each.computes * fleet.hours * 3600 + 1e-6
-            assert each.uncovered <= each.foreign + 1e-6
-            assert each.long_sampled <= each.long_bursts
-            assert observer.kind != "neonmeter" or each.wakes == 0
+        for name, entry in sums.items():
+            assert entry.foreign <= alone[name].awake + 1e-6 <= entry.awake + 2e-6, (observer.title, name)
+            assert entry.awake <= entry.computes * fleet.hours * 3600 + 1e-6
+            assert entry.uncovered <= entry.foreign + 1e-6
+            assert entry.long_sampled <= entry.long_bursts
+            assert observer.kind != "neonmeter" or entry.wakes == 0
 
 
-@pytest.mark.parametrize("observer", OURS, ids=lambda each: each.title)
+@pytest.mark.parametrize("observer", OURS, ids=lambda entry: entry.title)
 def test_no_suspend_comes_later_than_the_bound(observer: Observer) -> None:
     fleet = Fleet(30, 48, seed=5)
     policy = agent(observer, 0.0).policy
@@ -118,7 +118,7 @@ def test_no_suspend_comes_later_than_the_bound(observer: Observer) -> None:
     assert total.worst <= bound
 
 
-@pytest.mark.parametrize("user", CLASSES, ids=lambda each: each.name)
+@pytest.mark.parametrize("user", CLASSES, ids=lambda entry: entry.name)
 def test_users_come_in_order_and_the_same_ones_for_the_same_seed(user: object) -> None:
     assert user in CLASSES
     first, second = (month_of(user, random.Random("a"), 8 * 86400.0) for _ in range(2))  # type: ignore[arg-type]

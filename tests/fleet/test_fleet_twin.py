@@ -60,7 +60,7 @@ def predicted(bursts: list[Burst], sampler: Sampler | None) -> list[float]:
             model.advance(at)
             sampler.look(model, at)
             at += sampler.tick
-    return [each.suspended_at for each in model.transitions]
+    return [transition.suspended_at for transition in model.transitions]
 
 
 @pytest.mark.deep
@@ -75,7 +75,9 @@ def test_suspends_come_when_the_model_says_with_and_without_an_agent(
         asked["neon"]["include"] = ["watched"]
         agent = make_agent(asked).start()
         began = time.time() + 18  # What comes sooner after the first sight may be our own (R6, R4).
-        players = [Player(conninfo(twin, each, "app", "web", twin.password), TRACE, began) for each in (watched, alone)]
+        players = [
+            Player(conninfo(twin, compute, "app", "web", twin.password), TRACE, began) for compute in (watched, alone)
+        ]
         for player in players:
             player.start()
         for player in players:
@@ -83,7 +85,7 @@ def test_suspends_come_when_the_model_says_with_and_without_an_agent(
             assert not player.failed
         time.sleep(2 * T)
         agent.stop()
-        suspends = {name: [end for _, end in awake_spans(each, 0.0) if end > began] for name, each in
+        suspends = {name: [end for _, end in awake_spans(compute, 0.0) if end > began] for name, compute in
                     (("watched", watched), ("alone", alone))}  # fmt: skip
         wakes = twin.truth.wakes("neonmeter")
     sampler = Sampler(WakePolicy(tick=1.0), 1.0, began - 20, honest(), VISIT_SECONDS)

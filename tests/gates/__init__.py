@@ -1,1 +1,0 @@
-"""What `make alerts` and `make dashboards` run, as programs that print what they checked."""

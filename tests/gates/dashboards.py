@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems = [*_generated(), *_rules()]
     with tempfile.TemporaryDirectory(prefix="neonmeter-gate-") as folder:
         problems += _seen(Path(folder), options.pictures)
-    for each in problems:
-        print(f"  WRONG  {each}", file=sys.stderr)
+    for problem in problems:
+        print(f"  WRONG  {problem}", file=sys.stderr)
     print(
         f"dashboards: {'all holds' if not problems else f'{len(problems)} problems'} ({time.monotonic() - began:.0f} s)"
     )
@@ -75,17 +75,17 @@ def _seen(folder: Path, pictures: Path) -> Iterator[str]:
 
 
 def _queries(url: str) -> Iterator[str]:
-    asked = [each for board in rules.boards().values() for each in asking.ask(url, board)]
-    for each in asked:
-        if each.error:
-            yield f"{each.name}: {each.error}"
-        elif not each.series and each.panel not in rules.excused("returns data", each.board):
-            yield f"{each.name} returns nothing"
+    asked = [entry for board in rules.boards().values() for entry in asking.ask(url, board)]
+    for entry in asked:
+        if entry.error:
+            yield f"{entry.name}: {entry.error}"
+        elif not entry.series and entry.panel not in rules.excused("returns data", entry.board):
+            yield f"{entry.name} returns nothing"
     for board in rules.boards().values():
         yield from (
             f"{board['uid']} ${name} has no values" for name, count in asking.variables(url, board).items() if not count
         )
-    series = sum(each.series for each in asked)
+    series = sum(entry.series for entry in asked)
     names = len(exposition().names)
     print(
         f"queries      {len(asked)} asked of a real Prometheus with {names} seeded families: {series} series came back"
@@ -107,7 +107,7 @@ def _pictures(url: str, folder: Path, pictures: Path) -> Iterator[str]:
             for theme in drawing.THEMES:
                 drawn = drawing.draw(browser, page, uid, theme)
                 (pictures / f"{uid.removeprefix('neonmeter-')}-{theme}.png").write_bytes(drawn.png)
-                yield from (f"{uid} {theme} {each}" for each in drawn.not_drawn())
+                yield from (f"{uid} {theme} {entry}" for entry in drawn.not_drawn())
                 drawn_panels += len(drawn.panels) - len(drawn.not_drawn())
     count = len(rules.boards()) * len(drawing.THEMES)
     print(f"pictures     {count} drawn by Grafana's own panel components, {drawn_panels} panels: {pictures}/")

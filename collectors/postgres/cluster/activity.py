@@ -118,7 +118,7 @@ class SessionGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class AwakeSession:
     """Someone who keeps the compute awake: one series of neon_endpoint_kept_awake, before it is bounded."""
 
     reason: str
@@ -132,7 +132,7 @@ class ActivityFacts:
     """What was connected at the visit; Neon's own and ours are left out."""
 
     groups: tuple[SessionGroup, ...]
-    keepers: tuple[Keeper, ...]
+    holders: tuple[AwakeSession, ...]
 
 
 @dataclass(slots=True)
@@ -166,16 +166,16 @@ class ActivityCollector:
         families = Families()
         raw = list(query.records(results.get("sessions")))
         groups = tuple(_group(row) for row in raw if not self._is_own(row))
-        keepers = (*find_keepers(groups), *_subscriptions(query.records(results.get("subscriptions"))))
+        holders = (*find_keepers(groups), *_subscriptions(query.records(results.get("subscriptions"))))
         if "sessions" in results:
-            self._read_sessions(families, [each for each in groups if each.backend_type in ("", "client backend")])
+            self._read_sessions(families, [group for group in groups if group.backend_type in ("", "client backend")])
             _set_largest(families, XMIN_AGE, (row["xmin_age"] for row in raw))
         for row in query.records(results.get("locks")):
             query.fill(families, _LOCKS_TABLE, (), row)
-        series = {(each.reason, each.user, each.application_name): each.sessions for each in keepers}
+        series = {(holder.reason, holder.user, holder.application_name): holder.sessions for holder in holders}
         for labels, sessions in bound(series, self.top).items():
             families.set(KEPT_AWAKE, labels, sessions)
-        return Reading(families, sum(len(r.rows) for r in results.values()), ActivityFacts(groups, keepers))
+        return Reading(families, sum(len(r.rows) for r in results.values()), ActivityFacts(groups, holders))
 
     def _is_own(self, row: query.Row) -> bool:
         # Neon's monitor passes over its own user's sessions, but counts any walsender, whoever started it.
@@ -186,27 +186,27 @@ class ActivityCollector:
     def _read_sessions(self, families: Families, clients: Iterable[SessionGroup]) -> None:
         clients = tuple(clients)
         by_state: Counter[tuple[str, str, str]] = Counter()
-        for each in clients:
-            by_state[each.state, each.user, each.application_name] += each.sessions
-            if each.state == "active":
-                families.add(WAITS, (each.wait_event_type or "none",), each.sessions)
+        for client in clients:
+            by_state[client.state, client.user, client.application_name] += client.sessions
+            if client.state == "active":
+                families.add(WAITS, (client.wait_event_type or "none",), client.sessions)
         for labels, sessions in bound(by_state, self.top).items():
             families.set(SESSIONS, labels, sessions)
-        running = (each.query_seconds for each in clients if each.state == "active")
-        idling = (each.state_seconds for each in clients if each.state.startswith("idle in transaction"))
-        _set_largest(families, LONGEST_TRANSACTION, (each.transaction_seconds for each in clients))
+        running = (client.query_seconds for client in clients if client.state == "active")
+        idling = (client.state_seconds for client in clients if client.state.startswith("idle in transaction"))
+        _set_largest(families, LONGEST_TRANSACTION, (client.transaction_seconds for client in clients))
         _set_largest(families, LONGEST_QUERY, running)
         _set_largest(families, OLDEST_IDLE, idling)
 
 
-def find_keepers(groups: Iterable[SessionGroup]) -> tuple[Keeper, ...]:
+def find_keepers(groups: Iterable[SessionGroup]) -> tuple[AwakeSession, ...]:
     """Who keeps the compute awake, the most sessions first; idle sessions do not, unless they are a monitor's."""
     found: Counter[tuple[str, str, str]] = Counter()
-    for each in groups:
-        reason = _reason(each)
+    for group in groups:
+        reason = _reason(group)
         if reason:
-            found[reason, each.user, each.application_name] += each.sessions
-    return tuple(Keeper(*key, sessions) for key, sessions in found.most_common())
+            found[reason, group.user, group.application_name] += group.sessions
+    return tuple(AwakeSession(*key, sessions) for key, sessions in found.most_common())
 
 
 def _reason(group: SessionGroup) -> str:
@@ -260,8 +260,8 @@ def _group(row: query.Row) -> SessionGroup:
     )
 
 
-def _subscriptions(rows: Iterable[query.Row]) -> tuple[Keeper, ...]:
-    return tuple(Keeper("subscription", "", row["subname"] or "", row["workers"]) for row in rows)
+def _subscriptions(rows: Iterable[query.Row]) -> tuple[AwakeSession, ...]:
+    return tuple(AwakeSession("subscription", "", row["subname"] or "", row["workers"]) for row in rows)
 
 
 def _set_largest(families: Families, metric: Metric, values: Iterable[float | None]) -> None:

@@ -243,8 +243,8 @@ def _read_slot(families: Families, row: query.Row) -> None:
     query.fill(families, _SLOT_TABLE, (name,), row)
     status = row["wal_status"]
     if status is not None:
-        for each in WAL_STATUSES:
-            families.set(SLOT_STATUS, (name, each), int(status == each))
+        for literal in WAL_STATUSES:
+            families.set(SLOT_STATUS, (name, literal), int(status == literal))
     gone = status == "lost" or bool(row["conflicting"]) or row["invalidation_reason"] is not None
     families.set(SLOT_INVALIDATED, (name,), int(gone))
 

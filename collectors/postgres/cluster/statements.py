@@ -205,8 +205,8 @@ EXCLUDED_SECONDS = Metric(
 )  # fmt: skip
 
 METRICS = (
-    *(each.metric for each in STATEMENT_METRICS),
-    *(each.metric for each in TENANT_METRICS),
+    *(statement_metric.metric for statement_metric in STATEMENT_METRICS),
+    *(tenant_metric.metric for tenant_metric in TENANT_METRICS),
     EVICTIONS, TRACKED, TRACKED_MAX, RESET_AT, EXCLUDED, EXCLUDED_SECONDS,
 )  # fmt: skip
 

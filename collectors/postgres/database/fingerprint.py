@@ -43,7 +43,7 @@ class ObjectKey(NamedTuple):
     identity: str
 
 
-class ObjectPrint(NamedTuple):
+class ObjectFingerprint(NamedTuple):
     """One object. ``relative`` is the digest with its own schema, and its tenant's role, taken out."""
 
     digest: str
@@ -53,7 +53,7 @@ class ObjectPrint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SchemaPrint:
+class SchemaFingerprint:
     """One schema: equal digests hold the same objects; equal ``relative`` ones the same but for the schema's name."""
 
     digest: str
@@ -69,27 +69,31 @@ class Fingerprint:
     database: str
     taken_at: float
     """Unix seconds, by the server's clock."""
-    schemas: Mapping[str, SchemaPrint]
-    objects: Mapping[ObjectKey, ObjectPrint] = field(repr=False)
+    schemas: Mapping[str, SchemaFingerprint]
+    objects: Mapping[ObjectKey, ObjectFingerprint] = field(repr=False)
 
     @property
     def digest(self) -> str:
         """Of everything: 32 hexadecimal digits, of which 12 are shown."""
-        return _digest(f"{schema}\x1f{each.digest}" for schema, each in sorted(self.schemas.items()))
+        return _digest(f"{schema}\x1f{entry.digest}" for schema, entry in sorted(self.schemas.items()))
 
     @property
     def relative(self) -> str:
         """The same of the relative digests."""
-        return _digest(f"{schema}\x1f{each.relative}" for schema, each in sorted(self.schemas.items()))
+        return _digest(f"{schema}\x1f{entry.relative}" for schema, entry in sorted(self.schemas.items()))
 
     def digests(self) -> dict[str, str]:
         """By schema: what the server is to be told that we know. A tenant's new role moves the relative one only."""
-        return {schema: each.digest + each.relative for schema, each in self.schemas.items() if schema != DATABASE}
+        return {
+            schema: fingerprint.digest + fingerprint.relative
+            for schema, fingerprint in self.schemas.items()
+            if schema != DATABASE
+        }
 
     def to_json(self) -> str:
         """A file for git: stable, sorted, one object a line, without the time it was taken."""
         head = {"format": FORMAT, "pg_major": self.pg_major, "database": self.database, "digest": self.digest}
-        lines = [json.dumps([*key, *each], ensure_ascii=False) for key, each in sorted(self.objects.items())]
+        lines = [json.dumps([*key, *row], ensure_ascii=False) for key, row in sorted(self.objects.items())]
         schemas = {name: [s.digest, s.relative, s.objects] for name, s in sorted(self.schemas.items())}
         text = json.dumps({**head, "schemas": schemas}, ensure_ascii=False, indent=1)
         return text[:-2] + ',\n "objects": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"
@@ -104,9 +108,9 @@ class Fingerprint:
         try:
             tree = json.loads(text)
             found, schemas, rows = tree["format"], tree["schemas"], tree["objects"]
-            objects = {ObjectKey(*row[:3]): ObjectPrint(*row[3:]) for row in rows}
-            prints = {name: SchemaPrint(*each) for name, each in schemas.items()}
-            made = cls(int(tree["pg_major"]), str(tree["database"]), taken_at, prints, objects)
+            objects = {ObjectKey(*row[:3]): ObjectFingerprint(*row[3:]) for row in rows}
+            fingerprints = {name: SchemaFingerprint(*entry) for name, entry in schemas.items()}
+            made = cls(int(tree["pg_major"]), str(tree["database"]), taken_at, fingerprints, objects)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError("not a fingerprint; make one with `neonmeter fingerprint -o FILE`") from None
         if found != FORMAT:
@@ -123,8 +127,8 @@ class FingerprintDelta:
     pg_major: int
     database: str
     taken_at: float
-    schemas: Mapping[str, SchemaPrint]
-    objects: Mapping[ObjectKey, ObjectPrint]
+    schemas: Mapping[str, SchemaFingerprint]
+    objects: Mapping[ObjectKey, ObjectFingerprint]
     seconds: float = 0.0
     """What the scan took on the server."""
 
@@ -132,8 +136,8 @@ class FingerprintDelta:
         """The whole fingerprint now, given the one whose digests the server was told."""
         told = {key.schema for key in self.objects}
         kept = {
-            key: each
-            for key, each in (known.objects.items() if known else ())
+            key: row
+            for key, row in (known.objects.items() if known else ())
             if key.schema in self.schemas and key.schema not in told
         }
         return Fingerprint(self.pg_major, self.database, self.taken_at, self.schemas, {**kept, **self.objects})
@@ -178,15 +182,15 @@ class FingerprintCollector:
         """
         if not {"schemas", "globals", "version"} <= results.keys():
             raise NoDataError("the fingerprint was not read as a whole")
-        schemas: dict[str, SchemaPrint] = {}
-        objects: dict[ObjectKey, ObjectPrint] = {}
+        schemas: dict[str, SchemaFingerprint] = {}
+        objects: dict[ObjectKey, ObjectFingerprint] = {}
         state = ""
         for row in query.records(results["schemas"]):
             if row["row"] == "schema":
-                schemas[row["schema"]] = SchemaPrint(row["digest"], row["relative"], int(row["objects"]))
+                schemas[row["schema"]] = SchemaFingerprint(row["digest"], row["relative"], int(row["objects"]))
             elif row["row"] == "object":
                 key = ObjectKey(row["kind"], row["schema"], row["ident"])
-                objects[key] = ObjectPrint(row["digest"], row["relative"], row["def"])
+                objects[key] = ObjectFingerprint(row["digest"], row["relative"], row["def"])
             else:
                 state = row["row"]
         states = {state, *(str(row["kind"]) for row in query.records(results["globals"]) if not row["ident"])}
@@ -223,17 +227,17 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def _globals(result: Result) -> Iterable[tuple[ObjectKey, ObjectPrint]]:
+def _globals(result: Result) -> Iterable[tuple[ObjectKey, ObjectFingerprint]]:
     for row in query.records(result):
         if not row["ident"]:
             continue
         digest = hashlib.md5(str(row["def"]).encode(), usedforsecurity=False).hexdigest()
-        yield ObjectKey(row["kind"], DATABASE, row["ident"]), ObjectPrint(digest, digest, str(row["def"])[:400])
+        yield ObjectKey(row["kind"], DATABASE, row["ident"]), ObjectFingerprint(digest, digest, str(row["def"])[:400])
 
 
-def _print_of(objects: Mapping[ObjectKey, Any]) -> SchemaPrint:
-    whole = _digest(f"{key.kind}\x1f{key.identity}\x1f{each.digest}" for key, each in sorted(objects.items()))
-    return SchemaPrint(whole, whole, len(objects))
+def _print_of(objects: Mapping[ObjectKey, Any]) -> SchemaFingerprint:
+    whole = _digest(f"{key.kind}\x1f{key.identity}\x1f{entry.digest}" for key, entry in sorted(objects.items()))
+    return SchemaFingerprint(whole, whole, len(objects))
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -112,12 +112,13 @@ class History:
 
     def count(self, state: str) -> int:
         """Migrations in a state."""
-        return sum(each.state == state for each in self.migrations)
+        return sum(migration.state == state for migration in self.migrations)
 
     def failed(self, server_clock: float) -> int:
         """Those that failed, and those that began too long ago to be still running."""
         stuck = sum(
-            each.state == "running" and server_clock - (each.at or 0.0) > RUNNING_SECONDS for each in self.migrations
+            migration.state == "running" and server_clock - (migration.at or 0.0) > RUNNING_SECONDS
+            for migration in self.migrations
         )
         return self.count("failed") + stuck
 
@@ -220,7 +221,10 @@ def _fill(families: Families, datname: str, tool: str, histories: list[History],
         families.set(APPLIED, labels, history.count("applied"))
         families.set(FAILED, labels, history.failed(clock))
         families.set(ROLLED_BACK, labels, history.rolled_back)
-        last = max((each.at for each in history.migrations if each.state == "applied" and each.at), default=None)
+        last = max(
+            (migration.at for migration in history.migrations if migration.state == "applied" and migration.at),
+            default=None,
+        )
         if last is not None:
             families.set(LAST_APPLIED, labels, last)
 

@@ -48,7 +48,7 @@ class TenantMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SecurityScope:
     """What the scan needs of the policy, because it decides on the server what is worth sending."""
 
     tenant_columns: tuple[str, ...] = ("tenant_id", "org_id", "organization_id", "account_id")
@@ -144,7 +144,7 @@ class SecurityCollector:
 
     datname: str
     tenants: TenantMap | None = None
-    wanted: Wanted = Wanted()
+    wanted: SecurityScope = SecurityScope()
     cluster: bool = True
     """Also read what is the same in every database of the server: roles, settings, slots."""
     name: str = NAME
@@ -195,7 +195,7 @@ class SecurityCollector:
 _PARTS = {"grants": GRANTS, "tables": (*TABLES, *POLICIES), "code": (*CODE, *PUBLISHED)}
 
 
-def prepare_sql(tenants: TenantMap | None, wanted: Wanted) -> str:
+def prepare_sql(tenants: TenantMap | None, wanted: SecurityScope) -> str:
     """Hands over what the scan reads from a setting of its transaction; search_path is emptied, so names are whole."""
     told = {
         "schemas": dict(tenants.schemas) if tenants else {},

@@ -22,14 +22,14 @@ from exporter.cost.allocation.text import money
 from exporter.documents.terminal import seconds, table
 from exporter.pricing import ratecard
 from exporter.pricing.domain.rates import to_decimal
-from exporter.sampling.domain.awake_shares import MICRO, UNCOVERED, Keeper, total, usd_per_day
+from exporter.sampling.domain.awake_shares import MICRO, UNCOVERED, AwakeHolder, total, usd_per_day
 from exporter.settings import Settings
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.store import Store, StoreError
 
 DAY = 24 * 3600 * MICRO
-PENDING = Keeper("pending")
+PENDING = AwakeHolder("pending")
 _SHOWN = 10
 """Keepers of one compute in the table; the JSON has all."""
 
@@ -49,7 +49,7 @@ class Awakeness:
             return None
         return to_decimal(usd_per_day(amount, self.window.length, self.price.cu, self.price.rate))
 
-    def keepers(self) -> Iterator[tuple[Keeper, int]]:
+    def holders(self) -> Iterator[tuple[AwakeHolder, int]]:
         """The most awake time first; what is uncovered and what waits for a visit at the end."""
         kept = self.window.kept
         yield from sorted(kept.items(), key=lambda item: (item[0] == UNCOVERED, -item[1], item[0]))
@@ -86,23 +86,29 @@ def awake_command(options: argparse.Namespace) -> int:
 
 
 def _read(settings: Settings) -> tuple[int, list[Awakeness], Own]:
-    from exporter.app.wiring import ROOMS
+    from exporter.app.wiring import SCHEMAS
 
-    store, now = Store.open(settings.ledger.path, ROOMS, read_only=True), time.time()
+    store, now = Store.open(settings.ledger.path, SCHEMAS, read_only=True), time.time()
     try:
         awake = Awake(store)
         ledger = open_ledger(settings, store, read_only=True)
         awake.use(ratecard.load(settings.cost.rate_card), ledger, settings.cost.plan)
         awake.meter(now)
-        names = {key: str(name) for key, name in (Notebook(store).read("names", "all") or {}).items()}
+        names = {key: str(name) for key, name in (KeyValueStore(store).read("names", "all") or {}).items()}
     finally:
         store.close()
     found = [
         Awakeness(page, _name(page, names), awake.window(page.endpoint_id), awake.price(page, now))
         for page in awake.pages.values()
     ]
-    found = [each for each in found if each.window.awake > 0]
-    found.sort(key=lambda each: (-(each.usd_per_day(each.window.awake) or 0), -each.window.awake, each.name))
+    found = [awakeness for awakeness in found if awakeness.window.awake > 0]
+    found.sort(
+        key=lambda awakeness: (
+            -(awakeness.usd_per_day(awakeness.window.awake) or 0),
+            -awakeness.window.awake,
+            awakeness.name,
+        )
+    )
     return awake.looked, found, _own(awake)
 
 
@@ -126,14 +132,23 @@ def _as_text(looked: int, found: list[Awakeness], own: Own) -> str:
         return "No compute was seen yet: `neonmeter run` fills this.\n"
     at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(looked / MICRO))
     rows: list[tuple[object, ...]] = []
-    for each in found:
-        head = (each.name, f"{_percent(each.window.awake, each.window.length)} of {_span(each.window.length)}")
-        for index, (keeper, amount) in enumerate(list(each.keepers())[:_SHOWN]):
-            cost = each.usd_per_day(amount)
-            rows.append((
-                *(head if index == 0 else ("", "")), keeper.reason, who(keeper), _percent(amount, each.window.awake),
-                None if cost is None else _money(cost), _todo(keeper, each),
-            ))  # fmt: skip
+    for awakeness in found:
+        head = (
+            awakeness.name,
+            f"{_percent(awakeness.window.awake, awakeness.window.length)} of {_span(awakeness.window.length)}",
+        )
+        for index, (holder, amount) in enumerate(list(awakeness.holders())[:_SHOWN]):
+            cost = awakeness.usd_per_day(amount)
+            rows.append(
+                (
+                    *(head if index == 0 else ("", "")),
+                    holder.reason,
+                    who(holder),
+                    _percent(amount, awakeness.window.awake),
+                    None if cost is None else _money(cost),
+                    _todo(holder, awakeness),
+                )
+            )
     rows.append((
         "neonmeter itself", "", "our visits", "-", _percent(own.share.numerator, own.share.denominator),
         _money(own.usd_per_day), f"at most {own.added / MICRO:.1f} s since first sight, {_money(own.usd)}; "
@@ -143,20 +158,20 @@ def _as_text(looked: int, found: list[Awakeness], own: Own) -> str:
     return f"Who keeps computes awake, up to {at}.\n\n{table(headers, rows)}\n{_notes(found)}"
 
 
-def _todo(keeper: Keeper, each: Awakeness) -> str:
-    if keeper == PENDING:
+def _todo(holder: AwakeHolder, awakeness: Awakeness) -> str:
+    if holder == PENDING:
         return "the last minutes: the next visit tells"
-    return advice(keeper.reason, each.page.suspend_after)
+    return advice(holder.reason, awakeness.page.suspend_after)
 
 
 def _notes(found: list[Awakeness]) -> str:
-    sources = {each.price.source for each in found}
+    sources = {awakeness.price.source for awakeness in found}
     text = "share: of the compute's awake time. $/day: awake time x compute units x the list price in force; "
     metered = "compute units as Neon metered them over the last day"
     least = "compute units at the lower limit of autoscaling"
     text += (f"{metered}, {least} where too little was metered" if len(sources) > 1 else
              metered if sources == {LEDGER} else f"{least}, as too little was metered so far") + ".\n"  # fmt: skip
-    plans = sorted({each.page.plan for each in found if each.price.rate is None})
+    plans = sorted({awakeness.page.plan for awakeness in found if awakeness.price.rate is None})
     return text + "".join(f"no price for plan {plan!r}: set cost.plan or cost.rate_card.\n" for plan in plans)
 
 
@@ -178,7 +193,7 @@ def _money(amount: Decimal) -> str:
 def _as_json(looked: int, found: list[Awakeness], own: Own) -> dict[str, Any]:
     return {
         "as_of": looked / MICRO,
-        "computes": [_compute_json(each) for each in found],
+        "computes": [_compute_json(awakeness) for awakeness in found],
         "neonmeter": {
             "added_awake_seconds": own.added / MICRO,
             "share": float(own.share),
@@ -188,13 +203,13 @@ def _as_json(looked: int, found: list[Awakeness], own: Own) -> dict[str, Any]:
     }
 
 
-def _compute_json(each: Awakeness) -> dict[str, Any]:
-    page, window, price = each.page, each.window, each.price
+def _compute_json(awakeness: Awakeness) -> dict[str, Any]:
+    page, window, price = awakeness.page, awakeness.window, awakeness.price
     return {
         "project_id": page.project_id,
         "branch_id": page.branch_id,
         "endpoint_id": page.endpoint_id,
-        "name": each.name,
+        "name": awakeness.name,
         "plan": page.plan,
         "suspend_after_seconds": page.suspend_after,
         "window_seconds": window.length / MICRO,
@@ -202,19 +217,19 @@ def _compute_json(each: Awakeness) -> dict[str, Any]:
         "cu": float(price.cu),
         "cu_source": price.source,
         "usd_per_cu_hour": None if price.rate is None else str(to_decimal(price.rate)),
-        "usd_per_day": _text(each.usd_per_day(window.awake)),
+        "usd_per_day": _text(awakeness.usd_per_day(window.awake)),
         "keepers": [
             {
-                "reason": keeper.reason,
-                "user": keeper.user,
-                "application_name": keeper.application,
-                "slot": keeper.slot,
+                "reason": holder.reason,
+                "user": holder.user,
+                "application_name": holder.application,
+                "slot": holder.slot,
                 "seconds": amount / MICRO,
                 "share": amount / window.awake,
-                "usd_per_day": _text(each.usd_per_day(amount)),
-                "what_to_do": _todo(keeper, each),
+                "usd_per_day": _text(awakeness.usd_per_day(amount)),
+                "what_to_do": _todo(holder, awakeness),
             }
-            for keeper, amount in each.keepers()
+            for holder, amount in awakeness.holders()
         ],
     }
 

@@ -16,7 +16,7 @@ from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.operations import read_operations, wake_history
 from collectors.postgres.evidence import APPLICATION_NAME
 from collectors.postgres.session import Deadlines, Visit, visit
-from exporter.app.wiring import ROOMS, neon_client
+from exporter.app.wiring import SCHEMAS, neon_client
 from exporter.awake.verify_wake import SLACK, GoneError, Measured, Transition, Watch
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import table
@@ -79,8 +79,8 @@ async def _verify(settings: Settings, options: argparse.Namespace, told: list[Me
             print(f"  {options.minutes:g} minutes are over", flush=True)
         measured = watch.measured
         history = wake_history(await read_operations(client, compute.endpoint.project_id, measured.began - 1))
-        rows = [(time.strftime("%H:%M:%S", time.gmtime(each.at)), each.kind, f"{each.seconds:.1f} s")
-                for each in history if each.endpoint_id == compute.endpoint.id]  # fmt: skip
+        rows = [(time.strftime("%H:%M:%S", time.gmtime(event.at)), event.kind, f"{event.seconds:.1f} s")
+                for event in history if event.endpoint_id == compute.endpoint.id]  # fmt: skip
     print(f"\n{report(measured)}")
     if rows:
         print("Neon's operations meanwhile:\n" + table(("UTC", "operation", "took"), rows), end="")
@@ -90,13 +90,13 @@ async def _verify(settings: Settings, options: argparse.Namespace, told: list[Me
 def find(found: Inventory, wanted: str) -> Compute | None:
     """A compute by its id, or by project/branch when that names one."""
     every = computes(found)
-    exact = [each for each in every if each.endpoint.id == wanted]
-    return next(iter(exact or [each for each in every if each.target.name == wanted]), None)
+    exact = [compute for compute in every if compute.endpoint.id == wanted]
+    return next(iter(exact or [compute for compute in every if compute.target.name == wanted]), None)
 
 
 def _cannot(settings: Settings, compute: Compute | None, wanted: str, found: Inventory) -> str:
     if compute is None:
-        some = ", ".join(sorted(each.target.name for each in computes(found))[:10]) or "none at all"
+        some = ", ".join(sorted(entry.target.name for entry in computes(found))[:10]) or "none at all"
         return f"there is no compute {wanted!r}; name an endpoint id or project/branch; the key sees {some}"
     if compute.facts.suspend_after is None:
         return f"{compute.target.name} never suspends: watching keeps nothing awake there"
@@ -119,7 +119,7 @@ def _agent_visited(settings: Settings, endpoint_id: str) -> float:
     if not settings.ledger.path.exists():
         return 0.0
     try:
-        store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
     except StoreError:
         return 0.0
     try:

@@ -20,7 +20,7 @@ from exporter.cost.allocation.series import OTHER, branch_target, counter_series
 from exporter.cost.allocation.weights import HoursOnly, WeightSource
 from exporter.cost.domain.allocate import MICRO, Share, TenantHour, Use, UseKey, allocate
 from exporter.cost.domain.day import DayKey, DayWeights, split_day
-from exporter.pricing.domain.price import HOURLY, MONTH_HOURS, UNATTRIBUTED, Pricing, Stretches, UsageFact, price
+from exporter.pricing.domain.price import HOURLY, MONTH_HOURS, UNATTRIBUTED, PricePeriods, Pricing, UsageFact, price
 from exporter.pricing.domain.rates import (
     DAY,
     HOUR,
@@ -113,7 +113,7 @@ class Costs:
         self.card = card
         self._weights: WeightSource = HoursOnly(tenant_hours) if callable(tenant_hours) else tenant_hours
         self.plan = plan
-        self._stretches = Stretches(card)
+        self._stretches = PricePeriods(card)
         self._shown: set[Target] = set()
         self._days: dict[int, _Day] = {}
         self._settled: dict[int, tuple[object, dict[UseKey, Use]]] = {}

@@ -72,7 +72,7 @@ def _problems(values: Mapping[str, str]) -> Iterator[str]:
             raise ValueError  # noqa: TRY301 - one message for both
     except ValueError:
         yield f"weight {values['weight']!r} is not a number of at least 0"
-    if values.get("component") and values["component"] not in {each.value for each in Component}:
+    if values.get("component") and values["component"] not in {component.value for component in Component}:
         yield f"component {values['component']!r} is not one of {', '.join(Component)}"
     days = {}
     for name in ("from", "to"):

@@ -47,9 +47,9 @@ class Explanation:
         self._names = names
         self.places = _places(report.total)
         shares = report.costs.shares
-        costly = {each.line.component for each in shares if each.cost}
+        costly = {share.line.component for share in shares if share.cost}
         self._columns = {name: kinds for name, kinds in KINDS.items() if costly.intersection(kinds)}
-        self._leaves = list(zip(shares, round_rows([each.cost for each in shares], self.places), strict=True))
+        self._leaves = list(zip(shares, round_rows([share.cost for share in shares], self.places), strict=True))
 
     def text(self, own: OwnUse | None = None) -> str:
         """All of it; ends in a newline."""

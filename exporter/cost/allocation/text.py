@@ -46,7 +46,9 @@ def summary(report: CostReport, names: Names) -> str:
 def how_text(parts: Mapping[Confidence, Fraction] | Mapping[Confidence, int]) -> str:
     """What part of the money is known how, the largest first: ``measured`` or ``exact 80%, measured 20%``."""
     total = sum(parts.values())
-    ranked = [name for name in sorted(parts, key=lambda each: (-parts[each], each)) if parts[name] or len(parts) == 1]
+    ranked = [
+        name for name in sorted(parts, key=lambda entry: (-parts[entry], entry)) if parts[name] or len(parts) == 1
+    ]
     if not total or len(ranked) == 1:
         return ranked[0].value if ranked else "-"
     return ", ".join(f"{name.value} {_percent(Fraction(parts[name]) / total)}" for name in ranked)
@@ -81,5 +83,5 @@ def _branch(row: CostRow, names: Names) -> str:
 
 def unpriced(report: CostReport) -> str:
     """A line for each plan and component that has no price."""
-    unknown: Iterable[str] = sorted({f"{each.plan}: {each.component}" for each in report.costs.pricing.unknown})
-    return "".join(f"not priced: {each}; see docs/billing.md\n" for each in unknown)
+    unknown: Iterable[str] = sorted({f"{entry.plan}: {entry.component}" for entry in report.costs.pricing.unknown})
+    return "".join(f"not priced: {entry}; see docs/billing.md\n" for entry in unknown)

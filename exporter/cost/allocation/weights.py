@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.cost.allocation.declared_weights import load
-from exporter.cost.domain.day import DayWeights, Held, Life, Policies
+from exporter.cost.domain.day import BranchSpan, DayWeights, Policies, SnapshotSpan
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy, Shares
 from exporter.cost.domain.use import Place, TenantHour
 from exporter.cost.domain.weights import Confidence, DeclaredWeight, Weights, declared
@@ -118,18 +118,18 @@ class TenantFacts:
     def day(self, day: int) -> DayWeights:
         """See `WeightSource`."""
         samples: dict[tuple[str, str, int], dict[str, int]] = {}
-        keepers: dict[tuple[str, str, int], dict[str, int]] = {}
+        holders: dict[tuple[str, str, int], dict[str, int]] = {}
         for found in self._tenancy.samples(day, day + DAY):
-            for kept, amount in ((samples, found.sessions), (keepers, found.kept_us)):
+            for kept, amount in ((samples, found.sessions), (holders, found.kept_us)):
                 if amount:
                     kept.setdefault((found.project_id, found.branch_id, found.hour), {})[found.tenant] = amount
-        children: dict[str, list[Life]] = {}
+        children: dict[str, list[BranchSpan]] = {}
         for life in self._tenancy.lives():
             if life.child and life.born < day + DAY and life.seen >= day:
-                children.setdefault(life.project_id, []).append(Life(life.branch_id, life.born, life.seen))
-        snapshots: dict[str, list[Held]] = {}
+                children.setdefault(life.project_id, []).append(BranchSpan(life.branch_id, life.born, life.seen))
+        snapshots: dict[str, list[SnapshotSpan]] = {}
         for taken in self._tenancy.snapshots(day, day + DAY):
-            held = Held(taken.branch_id, taken.born, taken.seen, taken.charged)
+            held = SnapshotSpan(taken.branch_id, taken.born, taken.seen, taken.charged)
             snapshots.setdefault(taken.project_id, []).append(held)
         wal: dict[Place, dict[str, int]] = {}
         for project, branch, tenant, amount in self._durable.wal_bytes(day - (RESTORE_DAYS - 1) * DAY, day + DAY):
@@ -143,7 +143,7 @@ class TenantFacts:
             sizes=self._sizes(day),
             wal=wal,
             samples=samples,
-            keepers=keepers,
+            holders=holders,
             children=children,
             snapshots=snapshots,
             owner=self.owner,
@@ -164,8 +164,8 @@ class TenantFacts:
         }
 
     def _names(self, project_id: str, branch_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        spot = self._tenancy.spot(project_id, branch_id)
-        return (project_id, spot.project), (branch_id, spot.branch)
+        branch_ref = self._tenancy.branch_ref(project_id, branch_id)
+        return (project_id, branch_ref.project), (branch_id, branch_ref.branch)
 
 
 def tenant_facts(settings: Settings, durable: Durable, tenancy: Tenancy, rules: TenantRules) -> TenantFacts:

@@ -17,13 +17,13 @@ from exporter.cost.closing import budgets as budget_series
 from exporter.cost.closing import reconciliation
 from exporter.cost.closing.budget_spending import Scoping, projections
 from exporter.cost.closing.budgets import budgets_of, judged, limits_of, remember_limit
-from exporter.cost.closing.store import CloseBook
+from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, Projection
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.rates import DAY, HOUR, month_start
-from exporter.storage.key_values import Notebook
-from exporter.storage.writer import Disk
+from exporter.storage.key_values import KeyValueStore
+from exporter.storage.writer import WriterThread
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
@@ -33,23 +33,29 @@ HISTORY = 92 * 24 * HOUR
 """So many seconds of days are forecast from."""
 
 
-class Books:
+class BudgetCollector:
     """Budgets and closed months as series. ``observe`` runs in a thread, one call at a time."""
 
     def __init__(
-        self, settings: Settings, costs: Costs, book: CloseBook, notebook: Notebook, *, daily: Daily | None = None
+        self,
+        settings: Settings,
+        costs: Costs,
+        book: CloseStore,
+        key_values: KeyValueStore,
+        *,
+        daily: Daily | None = None,
     ) -> None:
         """``daily`` may be shared with other forecasts; without, the books keep their own."""
         self._settings = settings
         self._costs = costs
         self._book = book
-        self._notebook = notebook
+        self._key_values = key_values
         self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
         self._asked: dict[str, float] = {}
         self._shown: set[tuple[str, Target]] = set()
         self._held: tuple[object, Mapping[str, Projection]] | None = None
 
-    async def read_limit(self, client: NeonClient, disk: Disk, org_id: str, now: float) -> None:
+    async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
         """Read Neon's spending limit and remember it, at most once an hour.
 
         Raises:
@@ -60,7 +66,7 @@ class Books:
             return
         cents = await read_spending_limit(client, org_id)
         self._asked[org_id] = now
-        await disk.run(lambda: remember_limit(self._notebook, org_id, cents, now))
+        await disk.run(lambda: remember_limit(self._key_values, org_id, cents, now))
 
     def observe(self, now: float) -> list[Observation]:
         """The series of the budgets and of the closed months.
@@ -69,14 +75,14 @@ class Books:
             StoreError: the ledger or the book cannot be read.
         """
         found = [*self._budgets(now), *reconciliation.observe(self._book, now)]
-        shown = {(each.collector, each.target) for each in found}
+        shown = {(observation.collector, observation.target) for observation in found}
         # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
         gone = sorted(self._shown - shown, key=str)
         self._shown = shown
         return found + [Observation(collector, target, Status.OK, now) for collector, target in gone]
 
     def _budgets(self, now: float) -> list[Observation]:
-        limits = limits_of(self._notebook, self._costs.ledger.through().orgs)
+        limits = limits_of(self._key_values, self._costs.ledger.through().orgs)
         budgets = budgets_of(self._settings.budgets, limits)
         if not budgets:
             return []
@@ -99,5 +105,5 @@ class Books:
         return self._held[1]
 
     def _names(self) -> Mapping[str, str]:
-        page = self._notebook.read("names", "all") or {}
+        page = self._key_values.read("names", "all") or {}
         return {key: str(name) for key, name in page.items()}

@@ -13,13 +13,13 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.cost.allocation.costs import Costs, MonthCosts
 from exporter.cost.closing.budget_spending import Scoping, spending
-from exporter.cost.closing.store import CloseBook
+from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, BudgetState, Projection, Source, Spending, state
 from exporter.cost.domain.budget import Scope as BudgetScope
 from exporter.cost.domain.close import USAGE
 from exporter.pricing.domain.rates import to_decimal
 from exporter.settings.budgets import BudgetSettings
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 
 COLLECTOR = "budget"
 PAGE = "spending_limit"
@@ -58,13 +58,13 @@ def budgets_of(declared: Iterable[BudgetSettings], limits: Mapping[str, int | No
     """All budgets: those of the settings, then Neon's spending limits (US cents by organisation)."""
     made = [
         Budget(
-            name=each.name,
-            amount=Fraction(each.amount),
-            scope=BudgetScope(each.scope),
-            match=each.match,
-            alerts=tuple(sorted(Fraction(str(alert)) for alert in each.alerts)),
+            name=settings.name,
+            amount=Fraction(settings.amount),
+            scope=BudgetScope(settings.scope),
+            match=settings.match,
+            alerts=tuple(sorted(Fraction(str(alert)) for alert in settings.alerts)),
         )
-        for each in declared
+        for settings in declared
     ]
     names = {budget.name for budget in made}
     for org, cents in sorted(limits.items()):
@@ -76,7 +76,7 @@ def budgets_of(declared: Iterable[BudgetSettings], limits: Mapping[str, int | No
     return tuple(made)
 
 
-def limits_of(notebook: Notebook, orgs: Iterable[str]) -> dict[str, int | None]:
+def limits_of(key_values: KeyValueStore, orgs: Iterable[str]) -> dict[str, int | None]:
     """Neon's spending limits as last read, by organisation.
 
     Raises:
@@ -84,20 +84,20 @@ def limits_of(notebook: Notebook, orgs: Iterable[str]) -> dict[str, int | None]:
     """
     found: dict[str, int | None] = {}
     for org in orgs:
-        page = notebook.read(PAGE, org)
+        page = key_values.read(PAGE, org)
         if page is not None:
             cents = page.get("cents")
             found[org] = cents if isinstance(cents, int) else None
     return found
 
 
-def remember_limit(notebook: Notebook, org_id: str, cents: int | None, at: float) -> None:
+def remember_limit(key_values: KeyValueStore, org_id: str, cents: int | None, at: float) -> None:
     """Keep what Neon said; US cents, or None for no limit.
 
     Raises:
         StoreError: the disk is full or the file damaged.
     """
-    notebook.write(PAGE, org_id, {"cents": cents, "read_at": int(at)})
+    key_values.write(PAGE, org_id, {"cents": cents, "read_at": int(at)})
 
 
 def judged(
@@ -121,7 +121,7 @@ def judged(
     return tuple(state(budget, spent[budget.name], known.get(budget.name)) for budget in budgets)
 
 
-def closed_months(budgets: Sequence[Budget], book: CloseBook, scoping: Scoping) -> dict[int, tuple[BudgetState, ...]]:
+def closed_months(budgets: Sequence[Budget], book: CloseStore, scoping: Scoping) -> dict[int, tuple[BudgetState, ...]]:
     """The closed months with their corrections against the budgets as they are now, by month.
 
     Raises:
@@ -133,7 +133,7 @@ def closed_months(budgets: Sequence[Budget], book: CloseBook, scoping: Scoping) 
         through = 0
         for booking in book.of(month):
             through = max(through, booking.through)
-            for line in (each for each in booking.lines if each.key.kind == USAGE):
+            for line in (invoice_line for invoice_line in booking.lines if invoice_line.key.kind == USAGE):
                 for leaf in line.leaves:
                     part = (line.key.org_id, *leaf.path)
                     cents[part] = cents.get(part, 0) + leaf.cents
@@ -148,16 +148,16 @@ def closed_months(budgets: Sequence[Budget], book: CloseBook, scoping: Scoping) 
 def observe(states: Sequence[BudgetState], now: float) -> list[Observation]:
     """The series of the budgets; the first hundred, so that the labels stay bounded."""
     families = Families()
-    for each in states[:_MOST]:
-        name = (each.budget.name,)
-        families.set(INFO, (*name, each.budget.scope.value, each.budget.source.value), 1)
-        families.set(BUDGET, name, to_decimal(each.budget.amount))
-        families.set(SPENT, name, to_decimal(each.spent))
-        families.set(EXPECTED, name, to_decimal(each.expected))
-        for window, burn in each.burn.items():
+    for budget_state in states[:_MOST]:
+        name = (budget_state.budget.name,)
+        families.set(INFO, (*name, budget_state.budget.scope.value, budget_state.budget.source.value), 1)
+        families.set(BUDGET, name, to_decimal(budget_state.budget.amount))
+        families.set(SPENT, name, to_decimal(budget_state.spent))
+        families.set(EXPECTED, name, to_decimal(budget_state.expected))
+        for window, burn in budget_state.burn.items():
             families.set(BURN, (*name, window), float(burn))
-        if each.projected is not None:
-            families.set(FORECAST, name, to_decimal(each.projected.usd))
-        if each.exhausted_at is not None:
-            families.set(EXHAUSTION, name, each.exhausted_at)
+        if budget_state.projected is not None:
+            families.set(FORECAST, name, to_decimal(budget_state.projected.usd))
+        if budget_state.exhausted_at is not None:
+            families.set(EXHAUSTION, name, budget_state.exhausted_at)
     return [Observation(COLLECTOR, Target(Scope.AGENT, ()), Status.OK, now, families=families, rows=len(states))]

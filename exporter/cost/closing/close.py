@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
-from exporter.cost.closing.store import AlreadyBookedError, CloseBook
+from exporter.cost.closing.store import AlreadyBookedError, CloseStore
 from exporter.cost.domain.close import Booking, Corrections, InvoiceLine, Rounding, corrections, usage_lines
 from exporter.cost.domain.extra import ExtraLine, Leaves, extra_invoice_lines
 from exporter.pricing.domain.price import UsageFact
@@ -54,10 +54,10 @@ class ClosedMonth:
     @property
     def cents(self) -> int:
         """What the statement of the month sums to: its own lines and the corrections carried into it."""
-        return self.booking.cents + sum(each.cents for each in self.carried)
+        return self.booking.cents + sum(entry.cents for entry in self.carried)
 
 
-def closed(book: CloseBook, month: int) -> ClosedMonth | None:
+def closed(book: CloseStore, month: int) -> ClosedMonth | None:
     """A month as it was closed, or None while it is open. ``month`` is its first instant (unix seconds)."""
     bookings = book.of(month)
     if not bookings:
@@ -69,7 +69,7 @@ class Closer:
     """Prices months, closes them, and books what came later."""
 
     def __init__(
-        self, book: CloseBook, costs: Costs, *, extra: Sequence[ExtraLine] = (), rounding: Rounding = Rounding.HALF_UP
+        self, book: CloseStore, costs: Costs, *, extra: Sequence[ExtraLine] = (), rounding: Rounding = Rounding.HALF_UP
     ) -> None:
         """Join where closed months are kept with what prices them."""
         self.book = book

@@ -47,7 +47,7 @@ class Declared:
             rows.append((f"{key.component} ({key.kind}){f', {key.org_id}' if orgs else ''}", _signed(cost)))
         rows.append(("total", _signed(self.total)))
         text = "\n" + table(("declared in the settings", "cost"), rows)
-        return text + "".join(f"not placed: cost.extra_lines: {each}\n" for each in self.problems)
+        return text + "".join(f"not placed: cost.extra_lines: {problem}\n" for problem in self.problems)
 
     def as_dict(self) -> dict[str, object]:
         """Ready for JSON; amounts are decimal strings."""

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
-from exporter.cost.closing.store import CloseBook
+from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.reconcile import Cause, Variance, cents_text
 from exporter.pricing.domain.rates import next_month
 
@@ -37,24 +37,24 @@ _MOST = 31
 
 def compared(variances: Iterable[Variance]) -> bool:
     """Whether every line agrees, but for a cent of rounding."""
-    return all(each.cause in (Cause.NONE, Cause.ROUNDING) for each in variances)
+    return all(variance.cause in (Cause.NONE, Cause.ROUNDING) for variance in variances)
 
 
 def variance_dict(variances: Sequence[Variance], notes: Sequence[str], *, origin: str, at: int) -> dict[str, object]:
     """A reconciliation as it is kept with the month: amounts are decimal strings."""
-    ours, invoice = sum(each.ours for each in variances), sum(each.invoice for each in variances)
+    ours, invoice = sum(variance.ours for variance in variances), sum(variance.invoice for variance in variances)
     return {
         "invoice_file": origin,
         "reconciled_at": at,
         "ours": cents_text(ours),
         "invoice": cents_text(invoice),
         "variance": cents_text(invoice - ours),
-        "lines": [each.as_dict() for each in variances],
+        "lines": [variance.as_dict() for variance in variances],
         "notes": list(notes),
     }
 
 
-def observe(book: CloseBook, now: float) -> list[Observation]:
+def observe(book: CloseStore, now: float) -> list[Observation]:
     """How far the books are closed, and what the newest reconciliation said.
 
     Raises:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Final, Protocol
 
 from exporter.cost.domain.allocate import Confidence
-from exporter.cost.domain.close import Booking, InvoiceLine, Leaf, LineKey, Path
+from exporter.cost.domain.close import AllocationLine, Booking, InvoiceLine, LineKey, Path
 from exporter.storage.store import Store
 
 ROOM = "close"
@@ -64,7 +64,7 @@ class AlreadyBookedError(Exception):
     """Another process booked this number of this month first; what it wrote stands."""
 
 
-class CloseBook(Protocol):
+class CloseStore(Protocol):
     """Keeps bookings; what ``add`` has written is never changed."""
 
     def add(self, booking: Booking) -> None:
@@ -96,7 +96,7 @@ class CloseBook(Protocol):
         ...
 
 
-class SqlCloseBook:
+class SqlCloseStore:
     """The book in tables of a SQL database, see :func:`sqlite_book`."""
 
     def __init__(self, write: Session, read: Session, *, mark: str = "?") -> None:
@@ -181,17 +181,17 @@ class SqlCloseBook:
         return found
 
     def _lines(self, cursor: Any, name: tuple[int, int]) -> tuple[InvoiceLine, ...]:
-        leaves: dict[int, list[Leaf]] = {}
+        leaves: dict[int, list[AllocationLine]] = {}
         columns = "line, project_id, branch_id, tenant, cents, confidence"
         for row in self._rows(cursor, f"SELECT {columns} FROM close_leaf WHERE {self._one}", name):
-            leaves.setdefault(row[0], []).append(Leaf(Path(*row[1:4]), row[4], Confidence(row[5])))
+            leaves.setdefault(row[0], []).append(AllocationLine(Path(*row[1:4]), row[4], Confidence(row[5])))
         columns = "line, org_id, kind, component, plan, rate, unit, usage, quantity, cost, cents, lower_bound"
         rows = self._rows(cursor, f"SELECT {columns} FROM close_line WHERE {self._one} ORDER BY line", name)
         # Sorted here: a database sorts names by its collation, we by code point.
         return tuple(_line(row, sorted(leaves.get(row[0], ()), key=lambda leaf: leaf.path)) for row in rows)
 
 
-def _line(row: Sequence[Any], leaves: Iterable[Leaf]) -> InvoiceLine:
+def _line(row: Sequence[Any], leaves: Iterable[AllocationLine]) -> InvoiceLine:
     usage, quantity, cost, cents, lower_bound = row[7:12]
     return InvoiceLine(
         LineKey(*row[1:6]),
@@ -205,7 +205,7 @@ def _line(row: Sequence[Any], leaves: Iterable[Leaf]) -> InvoiceLine:
     )
 
 
-def sqlite_book(store: Store) -> SqlCloseBook:
+def sqlite_book(store: Store) -> SqlCloseStore:
     """The book in the agent's own file (room ``close``)."""
 
     def write(act: Act) -> Any:
@@ -216,9 +216,9 @@ def sqlite_book(store: Store) -> SqlCloseBook:
         with store.snapshot() as cursor:
             return act(cursor)
 
-    return SqlCloseBook(write, read)
+    return SqlCloseStore(write, read)
 
 
-def postgres_book(write: Session, read: Session) -> SqlCloseBook:
+def postgres_book(write: Session, read: Session) -> SqlCloseStore:
     """The book in PostgreSQL (tables of ``CLOSE_POSTGRES``), with the sessions of a ``postgres_link.Link``."""
-    return SqlCloseBook(write, read, mark="%s")
+    return SqlCloseStore(write, read, mark="%s")

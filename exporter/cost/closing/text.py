@@ -31,21 +31,21 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
     text += "\n" + _line_table(booking.lines)
     if month.carried:
         text += "\nCorrections of earlier months in this statement:\n"
-        text += _line_table([line for each in month.carried for line in each.lines], list(month.carried))
+        text += _line_table([line for entry in month.carried for line in entry.lines], list(month.carried))
         text += f"statement total: {dollars(month.cents)}\n"
     if len({line.key.org_id for line in booking.lines}) > 1:
         text += "\n" + _by_org(booking.lines)
     text += "\n" + _by(booking.lines, "project", lambda path: names.get(path[0], path[0]))
     text += "\n" + _by(booking.lines, "tenant", lambda path: path[2])
-    for each in month.corrections:
-        text += f"\nCorrected on {day_text(each.at)}, in the statement of {day_text(each.booked_in)[:7]}:\n"
-        text += _line_table(each.lines)
+    for correction in month.corrections:
+        text += f"\nCorrected on {day_text(correction.at)}, in the statement of {day_text(correction.booked_in)[:7]}:\n"
+        text += _line_table(correction.lines)
     return text + ("" if pending is None else pending_text(name, pending))
 
 
 def pending_text(name: str, pending: Corrections) -> str:
     """What a closed month lacks, and how to book it."""
-    text = "".join(f"note: {each}\n" for each in pending.held)
+    text = "".join(f"note: {entry}\n" for entry in pending.held)
     if not pending.lines:
         return text
     text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not booked yet:\n"
@@ -61,7 +61,7 @@ def correction_text(booking: Booking) -> str:
 
 def _line_table(lines: Sequence[InvoiceLine], bookings: Sequence[Booking] = ()) -> str:
     orgs = len({line.key.org_id for line in lines}) > 1
-    months = [day_text(each.month)[:7] for each in bookings for _ in each.lines]
+    months = [day_text(booking.month)[:7] for booking in bookings for _ in booking.lines]
     rows: list[tuple[object, ...]] = []
     for number, line in enumerate(lines):
         key, metered = line.key, line.key.kind == USAGE
@@ -106,20 +106,20 @@ def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
 def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
     """The statement against the invoice, and the causes below it."""
     rows: list[tuple[object, ...]] = []
-    orgs = len({each.org_id for each in variances if each.org_id}) > 1
+    orgs = len({variance.org_id for variance in variances if variance.org_id}) > 1
     names = {}
-    for each in variances:
-        label = each.label + (f", {each.project_id}" if each.project_id else "")
-        label = names[each] = f"{each.org_id}: {label}" if orgs and each.org_id else label
-        percent = "" if each.ratio is None else f"{float(each.ratio):+.2%}"
-        cause = "" if each.cause is Cause.NONE else each.cause.value.replace("_", " ")
-        rows.append((label, dollars(each.ours), dollars(each.invoice), dollars(each.cents), percent, cause))
-    ours, invoice = sum(each.ours for each in variances), sum(each.invoice for each in variances)
+    for variance in variances:
+        label = variance.label + (f", {variance.project_id}" if variance.project_id else "")
+        label = names[variance] = f"{variance.org_id}: {label}" if orgs and variance.org_id else label
+        percent = "" if variance.ratio is None else f"{float(variance.ratio):+.2%}"
+        cause = "" if variance.cause is Cause.NONE else variance.cause.value.replace("_", " ")
+        rows.append((label, dollars(variance.ours), dollars(variance.invoice), dollars(variance.cents), percent, cause))
+    ours, invoice = sum(variance.ours for variance in variances), sum(variance.invoice for variance in variances)
     ratio = f"{(invoice - ours) / ours:+.2%}" if ours else ""
     rows.append(("total", dollars(ours), dollars(invoice), dollars(invoice - ours), ratio, ""))
     text = "Against the invoice:\n" + table(("line", "ours", "invoice", "variance", "%", "likely cause"), rows)
-    differ = [each for each in variances if each.cause not in (Cause.NONE, Cause.ROUNDING)]
-    text += "".join(f"- {names[each]}: {each.why}\n" for each in differ)
+    differ = [variance for variance in variances if variance.cause not in (Cause.NONE, Cause.ROUNDING)]
+    text += "".join(f"- {names[entry]}: {entry.why}\n" for entry in differ)
     text += "".join(f"note: {note}\n" for note in notes)
     return text + ("" if differ else "Every line agrees to the cent of rounding.\n")
 
@@ -133,8 +133,8 @@ def as_dict(month: ClosedMonth, pending: Corrections | None = None, *, drafted: 
         "total": cents_text(month.booking.cents),
         "statement_total": cents_text(month.cents),
         **_booking_dict(month.booking),
-        "carried": [_booking_dict(each) for each in month.carried],
-        "corrections": [_booking_dict(each) for each in month.corrections],
+        "carried": [_booking_dict(booking) for booking in month.carried],
+        "corrections": [_booking_dict(correction) for correction in month.corrections],
         "pending": [line_dict(line) for line in pending.lines] if pending else [],
         "notes": list(pending.held) if pending else [],
         "reconciliation": month.statement,

@@ -26,7 +26,7 @@ _DAYS = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnomalyReport:
     """What was found, newest first, each with the tenants behind it."""
 
     through: int
@@ -61,32 +61,32 @@ def anomalies_command(options: argparse.Namespace) -> int:
     print(json.dumps(_as_dict(told), indent=2) if options.json else _as_text(told, since), end="")
     if options.json:
         print()
-    return FINDINGS if any(each.end is None for each, _ in told.found) else OK
+    return FINDINGS if any(anomaly.end is None for anomaly, _ in told.found) else OK
 
 
-def _look(settings: Settings, since: int | None) -> Told | None:
-    from exporter.app.wiring import ROOMS, rules_of
+def _look(settings: Settings, since: int | None) -> AnomalyReport | None:
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.outlook.outlook import Outlook, tenants_behind
-    from exporter.cost.workspace import open_desk
+    from exporter.cost.workspace import open_workspace
     from exporter.sampling.counters.statements import Durable
 
     rules = rules_of(settings)
-    with open_desk(settings, ROOMS, rules) as desk:
+    with open_workspace(settings, SCHEMAS, rules) as workspace:
         policy = settings.anomalies.policy()
-        durable = Durable(desk.store, rules, settings.sampling.top_statements)
-        costs = desk.costs
+        durable = Durable(workspace.store, rules, settings.sampling.top_statements)
+        costs = workspace.costs
         outlook = Outlook(costs.ledger, costs.card, plan=costs.plan, policy=policy, measured=durable.tenant_hours)
         through = outlook.through()
         if not through:
             return None
         begin = through - _DAYS if since is None else since
-        found = [each for each in outlook.anomalies(through) if each.end is None or each.end > begin]
-        found.sort(key=lambda each: (-each.start, -each.usd))
-        behind = [(each, tenants_behind(each, durable.tenant_hours)) for each in found]
-        return Told(through, behind, desk.names, desk.costs.card.prices)
+        found = [anomaly for anomaly in outlook.anomalies(through) if anomaly.end is None or anomaly.end > begin]
+        found.sort(key=lambda anomaly: (-anomaly.start, -anomaly.usd))
+        behind = [(anomaly, tenants_behind(anomaly, durable.tenant_hours)) for anomaly in found]
+        return AnomalyReport(through, behind, workspace.names, workspace.costs.card.prices)
 
 
-def _as_text(told: Told, since: int | None) -> str:
+def _as_text(told: AnomalyReport, since: int | None) -> str:
     from exporter.pricing.domain.rates import day_text
 
     through = day_text(told.through - 1)
@@ -94,14 +94,17 @@ def _as_text(told: Told, since: int | None) -> str:
     if not told.found:
         return f"Nothing unusual {past}; from whole days through {through}.\n"
     rows: list[tuple[object, ...]] = []
-    for each, causes in told.found:
-        where = f"{told.names.get(each.project_id, each.project_id)}/{told.names.get(each.branch_id, each.branch_id)}"
-        until = "goes on" if each.end is None else day_text(each.end - 1)
-        what = ", ".join((each.component, *each.also))
-        rows.append((day_text(each.start), until, each.kind, where, what, _usd(each.usd), _words(each, causes)))
-    total = sum((each.usd for each, _ in told.found), Fraction())
+    for anomaly, causes in told.found:
+        project, branch = (told.names.get(key, key) for key in (anomaly.project_id, anomaly.branch_id))
+        where = f"{project}/{branch}"
+        until = "goes on" if anomaly.end is None else day_text(anomaly.end - 1)
+        what = ", ".join((anomaly.component, *anomaly.also))
+        rows.append(
+            (day_text(anomaly.start), until, anomaly.kind, where, what, _usd(anomaly.usd), _words(anomaly, causes))
+        )
+    total = sum((anomaly.usd for anomaly, _ in told.found), Fraction())
     head = ("from", "to", "kind", "branch", "of", "beyond usual", "why")
-    lasting = sum(each.end is None for each, _ in told.found)
+    lasting = sum(anomaly.end is None for anomaly, _ in told.found)
     return (
         f"{len(told.found)} unusual {past}, {lasting} going on; {_usd(total)} beyond the usual at today's "
         f"{told.prices}, from whole days through {through}.\n\n{table(head, rows)}"
@@ -111,7 +114,7 @@ def _as_text(told: Told, since: int | None) -> str:
 def _words(anomaly: Anomaly, causes: Sequence[Cause]) -> str:
     if not causes:
         return anomaly.why
-    behind = ", ".join(f"{each.tenant} (+{round(each.more_seconds)} s busy a day)" for each in causes)
+    behind = ", ".join(f"{caus.tenant} (+{round(caus.more_seconds)} s busy a day)" for caus in causes)
     return f"{anomaly.why}; busier: {behind}"
 
 
@@ -121,7 +124,7 @@ def _usd(amount: Fraction) -> str:
     return f"${to_decimal(amount):,.2f}"
 
 
-def _as_dict(told: Told) -> dict[str, Any]:
+def _as_dict(told: AnomalyReport) -> dict[str, Any]:
     from exporter.pricing.domain.rates import decimal_text
 
     return {
@@ -129,26 +132,26 @@ def _as_dict(told: Told) -> dict[str, Any]:
         "through": told.through,
         "anomalies": [
             {
-                "kind": each.kind,
-                "org_id": each.org_id,
-                "project_id": each.project_id,
-                "project": told.names.get(each.project_id, each.project_id),
-                "branch_id": each.branch_id,
-                "branch": told.names.get(each.branch_id, each.branch_id),
-                "component": each.component,
-                "also": list(each.also),
-                "start": each.start,
-                "end": each.end,
-                "detected": each.detected,
-                "usd": decimal_text(each.usd),
-                "usd_per_day": decimal_text(each.usd_per_day),
-                "usual_usd_per_day": decimal_text(each.usual_per_day),
-                "why": each.why,
+                "kind": anomaly.kind,
+                "org_id": anomaly.org_id,
+                "project_id": anomaly.project_id,
+                "project": told.names.get(anomaly.project_id, anomaly.project_id),
+                "branch_id": anomaly.branch_id,
+                "branch": told.names.get(anomaly.branch_id, anomaly.branch_id),
+                "component": anomaly.component,
+                "also": list(anomaly.also),
+                "start": anomaly.start,
+                "end": anomaly.end,
+                "detected": anomaly.detected,
+                "usd": decimal_text(anomaly.usd),
+                "usd_per_day": decimal_text(anomaly.usd_per_day),
+                "usual_usd_per_day": decimal_text(anomaly.usual_per_day),
+                "why": anomaly.why,
                 "tenants": [
                     {"tenant": cause.tenant, "more_busy_seconds_a_day": decimal_text(cause.more_seconds)}
                     for cause in causes
                 ],
             }
-            for each, causes in told.found
+            for anomaly, causes in told.found
         ],
     }

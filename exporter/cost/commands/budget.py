@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from exporter.cost.closing.budget_spending import Scoping
     from exporter.cost.domain.budget import Budget, BudgetState
-    from exporter.cost.workspace import Desk
+    from exporter.cost.workspace import CostWorkspace
     from exporter.settings import Settings
 
 HISTORY = 92 * 86400
@@ -42,18 +42,18 @@ def budget_command(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[tuple[Desk, tuple[Budget, ...], Scoping]]:
-    from exporter.app.wiring import ROOMS, rules_of
+def _opened(settings: Settings) -> Iterator[tuple[CostWorkspace, tuple[Budget, ...], Scoping]]:
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.closing.budget_spending import Scoping
     from exporter.cost.closing.budgets import budgets_of, limits_of
     from exporter.cost.tags import Tagging
-    from exporter.cost.workspace import open_desk
-    from exporter.storage.key_values import Notebook
+    from exporter.cost.workspace import open_workspace
+    from exporter.storage.key_values import KeyValueStore
 
-    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
-        scoping = Scoping(desk.names, Tagging(settings.report.tags, desk.names))
-        limits = limits_of(Notebook(desk.store), desk.costs.ledger.through().orgs)
-        yield desk, budgets_of(settings.budgets, limits), scoping
+    with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
+        scoping = Scoping(workspace.names, Tagging(settings.report.tags, workspace.names))
+        limits = limits_of(KeyValueStore(workspace.store), workspace.costs.ledger.through().orgs)
+        yield workspace, budgets_of(settings.budgets, limits), scoping
 
 
 def _now(settings: Settings, options: argparse.Namespace) -> int:
@@ -64,25 +64,25 @@ def _now(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.pricing.domain.rates import day_text
 
     now = time.time()
-    with _opened(settings) as (desk, budgets, scoping):
+    with _opened(settings) as (workspace, budgets, scoping):
         if not budgets:
             return _none(options)
-        month = desk.costs.month(now, now)
+        month = workspace.costs.month(now, now)
         end = min(month.through, int(now))
         plan = settings.cost.plan
-        daily = daily_costs(desk.costs.ledger, desk.costs.card, max(0, end - HISTORY), end, plan=plan)
+        daily = daily_costs(workspace.costs.ledger, workspace.costs.card, max(0, end - HISTORY), end, plan=plan)
         ends = projections(daily, month.month, month.through, budgets, scoping)
-        states = judged(budgets, desk.costs, month, scoping, ends=ends, plan=plan)
+        states = judged(budgets, workspace.costs, month, scoping, ends=ends, plan=plan)
     if options.json:
-        print(json.dumps([_as_dict(each) for each in states], indent=2))
+        print(json.dumps([_as_dict(state) for state in states], indent=2))
     else:
         through = instant_text(month.through)
         print(f"{day_text(month.month)[:7]}, {month.prices}, estimated; data through {through}.\n")
         print(_table(states), end="")
-        for each in states:
-            if each.reached is not None:
-                print(f"{each.budget.name}: {_percent(each.used)} used, past its alert at {_percent(each.reached)}.")
-    return FINDINGS if any(each.verdict in ("over", "will be over") for each in states) else OK
+        for state in states:
+            if state.reached is not None:
+                print(f"{state.budget.name}: {_percent(state.used)} used, past its alert at {_percent(state.reached)}.")
+    return FINDINGS if any(state.verdict in ("over", "will be over") for state in states) else OK
 
 
 def _none(options: argparse.Namespace) -> int:
@@ -97,16 +97,16 @@ def _table(states: Sequence[BudgetState]) -> str:
     from exporter.pricing.domain.rates import day_text
 
     rows: list[tuple[object, ...]] = []
-    for each in states:
-        at = each.exhausted_at
-        burn = each.burn.get("24h")
+    for state in states:
+        at = state.exhausted_at
+        burn = state.burn.get("24h")
         pace = None if burn is None else f"{float(burn):.2f}x"
-        gone = None if at is None else "used up" if each.verdict == "over" else day_text(at)
-        end = None if each.projected is None else _usd(each.projected.usd)
-        money = (_usd(each.budget.amount), _usd(each.spent), _percent(each.used), _usd(each.expected))
-        scope = f"{each.budget.scope.value} {each.budget.match}"
-        method = "" if each.projected is None else each.projected.method
-        rows.append((each.budget.name, scope, *money, pace, end, gone, each.verdict, method))
+        gone = None if at is None else "used up" if state.verdict == "over" else day_text(at)
+        end = None if state.projected is None else _usd(state.projected.usd)
+        money = (_usd(state.budget.amount), _usd(state.spent), _percent(state.used), _usd(state.expected))
+        scope = f"{state.budget.scope.value} {state.budget.match}"
+        method = "" if state.projected is None else state.projected.method
+        rows.append((state.budget.name, scope, *money, pace, end, gone, state.verdict, method))
     head = (
         "budget",
         "of",
@@ -127,12 +127,12 @@ def _months(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.cost.closing.budgets import closed_months
     from exporter.pricing.domain.rates import day_text
 
-    with _opened(settings) as (desk, budgets, scoping):
+    with _opened(settings) as (workspace, budgets, scoping):
         if not budgets:
             return _none(options)
-        found = closed_months(budgets, desk.book, scoping)
+        found = closed_months(budgets, workspace.book, scoping)
     if options.json:
-        rows = [{"month": day_text(m)[:7], **_as_dict(each)} for m, states in found.items() for each in states]
+        rows = [{"month": day_text(m)[:7], **_as_dict(state)} for m, states in found.items() for state in states]
         print(json.dumps(rows, indent=2))
         return OK
     if not found:
@@ -148,26 +148,26 @@ def _months(settings: Settings, options: argparse.Namespace) -> int:
     return OK
 
 
-def _as_dict(each: BudgetState) -> dict[str, object]:
+def _as_dict(budget_state: BudgetState) -> dict[str, object]:
     from exporter.pricing.domain.rates import decimal_text
 
-    budget = each.budget
+    budget = budget_state.budget
     return {
         "budget": budget.name,
         "scope": budget.scope.value,
         "match": budget.match,
         "source": budget.source.value,
         "amount": decimal_text(budget.amount),
-        "spent": decimal_text(each.spent),
-        "used_ratio": decimal_text(each.used),
-        "elapsed_ratio": decimal_text(each.elapsed),
-        "expected": decimal_text(each.expected),
-        "burn_rate": {window: decimal_text(burn) for window, burn in each.burn.items()},
-        "forecast": None if each.projected is None else decimal_text(each.projected.usd),
-        "forecast_method": None if each.projected is None else each.projected.method,
-        "exhausted_at": each.exhausted_at,
-        "alert_reached": None if each.reached is None else decimal_text(each.reached),
-        "verdict": each.verdict,
+        "spent": decimal_text(budget_state.spent),
+        "used_ratio": decimal_text(budget_state.used),
+        "elapsed_ratio": decimal_text(budget_state.elapsed),
+        "expected": decimal_text(budget_state.expected),
+        "burn_rate": {window: decimal_text(burn) for window, burn in budget_state.burn.items()},
+        "forecast": None if budget_state.projected is None else decimal_text(budget_state.projected.usd),
+        "forecast_method": None if budget_state.projected is None else budget_state.projected.method,
+        "exhausted_at": budget_state.exhausted_at,
+        "alert_reached": None if budget_state.reached is None else decimal_text(budget_state.reached),
+        "verdict": budget_state.verdict,
     }
 
 

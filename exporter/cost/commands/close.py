@@ -15,20 +15,20 @@ from exporter.commands.main import FINDINGS, OK, USAGE, load_settings, refuse
 if TYPE_CHECKING:
     from exporter.cost.closing.close import ClosedMonth, Closer
     from exporter.cost.closing.invoice import Invoice
-    from exporter.cost.closing.store import CloseBook
+    from exporter.cost.closing.store import CloseStore
     from exporter.cost.domain.close import Corrections
     from exporter.cost.domain.reconcile import InvoiceRow
 
 
 def close_command(options: argparse.Namespace) -> int:
     """Close a month, or say what a closed one is."""
-    from exporter.app.wiring import ROOMS, rules_of
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.allocation.declared_weights import WeightsFileError
     from exporter.cost.closing.close import Closer
     from exporter.cost.closing.declared import extra_lines
     from exporter.cost.closing.invoice import InvoiceError
     from exporter.cost.domain.close import Rounding
-    from exporter.cost.workspace import open_desk
+    from exporter.cost.workspace import open_workspace
     from exporter.pricing.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
@@ -42,12 +42,14 @@ def close_command(options: argparse.Namespace) -> int:
     if settings.ledger.url is None and not settings.ledger.path.exists():
         return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     try:
-        with open_desk(settings, ROOMS, rules_of(settings), write=not (options.list or options.dry_run)) as desk:
+        with open_workspace(
+            settings, SCHEMAS, rules_of(settings), write=not (options.list or options.dry_run)
+        ) as workspace:
             if options.list:
-                return _list(desk.book, options)
+                return _list(workspace.book, options)
             extra, rounding = extra_lines(settings.cost.extra_lines), Rounding(settings.cost.rounding)
-            closer = Closer(desk.book, desk.costs, extra=extra, rounding=rounding)
-            return _Month(closer, desk.names, month, options, invoice).run()
+            closer = Closer(workspace.book, workspace.costs, extra=extra, rounding=rounding)
+            return _Month(closer, workspace.names, month, options, invoice).run()
     except (StoreError, RateCardError, WeightsFileError) as problem:
         return refuse(*str(problem).splitlines())
 
@@ -74,7 +76,7 @@ def _say(*lines: str, code: int) -> int:
     return code
 
 
-def _list(book: CloseBook, options: argparse.Namespace) -> int:
+def _list(book: CloseStore, options: argparse.Namespace) -> int:
     from exporter.cost.closing.close import closed, instant_text
     from exporter.cost.closing.text import dollars
     from exporter.cost.domain.reconcile import cents_text
@@ -85,17 +87,17 @@ def _list(book: CloseBook, options: argparse.Namespace) -> int:
     if options.json:
         rows = [
             {
-                "month": day_text(each.month)[:7],
-                "closed_at": each.booking.at,
-                "closed_by": each.booking.by,
-                "forced": each.booking.forced or None,
-                "amount": cents_text(each.booking.cents),
-                "carried": cents_text(each.cents - each.booking.cents),
-                "corrections": cents_text(sum(c.cents for c in each.corrections)),
-                "reconciled": each.statement is not None,
-                "variance": (each.statement or {}).get("variance"),
+                "month": day_text(closed_month.month)[:7],
+                "closed_at": closed_month.booking.at,
+                "closed_by": closed_month.booking.by,
+                "forced": closed_month.booking.forced or None,
+                "amount": cents_text(closed_month.booking.cents),
+                "carried": cents_text(closed_month.cents - closed_month.booking.cents),
+                "corrections": cents_text(sum(c.cents for c in closed_month.corrections)),
+                "reconciled": closed_month.statement is not None,
+                "variance": (closed_month.statement or {}).get("variance"),
             }
-            for each in months
+            for closed_month in months
         ]
         print(json.dumps(rows, indent=2))
         return OK
@@ -103,11 +105,12 @@ def _list(book: CloseBook, options: argparse.Namespace) -> int:
         print("No month is closed yet.")
         return OK
     shown = []
-    for each in months:
-        marks = "forced" if each.booking.forced else ""
-        carried, later = each.cents - each.booking.cents, sum(c.cents for c in each.corrections)
-        money = (dollars(each.booking.cents), dollars(carried), dollars(later), _variance(each.statement))
-        shown.append((day_text(each.month)[:7], instant_text(each.booking.at), each.booking.by, *money, marks))
+    for closed_month in months:
+        booking, later = closed_month.booking, sum(correction.cents for correction in closed_month.corrections)
+        amounts = (booking.cents, closed_month.cents - booking.cents, later)
+        money = (*(dollars(amount) for amount in amounts), _variance(closed_month.statement))
+        marks = "forced" if booking.forced else ""
+        shown.append((day_text(closed_month.month)[:7], instant_text(booking.at), booking.by, *money, marks))
     print(
         table(("month", "closed", "by", "amount", "carried in", "corrected later", "invoice variance", ""), shown),
         end="",
@@ -171,7 +174,7 @@ class _Month:
         elif pending.lines and dry:
             print(pending_text(name, pending).lstrip("\n"), end="")
         else:
-            print("".join(f"note: {each}\n" for each in pending.held), end="")
+            print("".join(f"note: {entry}\n" for entry in pending.held), end="")
             print(f"{name}: nothing has changed since it was closed; nothing was booked.")
         return OK
 
@@ -230,9 +233,9 @@ class _Month:
         orgs = {line.key.org_id for line in month.lines}
         if len(orgs) > 1 and not any(row.org_id for row in rows):
             notes += (f"the invoice names no organisation, so all {len(orgs)} are compared; say which with --org",)
-        strangers = sorted({row.org_id for row in rows} - orgs - {""})
-        if strangers:
-            notes += (f"the month has nothing of {', '.join(strangers)}; it has {', '.join(sorted(orgs))}",)
+        foreign = sorted({row.org_id for row in rows} - orgs - {""})
+        if foreign:
+            notes += (f"the month has nothing of {', '.join(foreign)}; it has {', '.join(sorted(orgs))}",)
         return rows, notes
 
 

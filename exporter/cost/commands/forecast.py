@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from exporter.cost.domain.outlook.forecast import Forecast
     from exporter.cost.outlook.outlook import MonthOutlook
-    from exporter.cost.outlook.store import KeptForecast
+    from exporter.cost.outlook.store import StoredForecast
     from exporter.settings import Settings
 
 
@@ -58,23 +58,23 @@ def _month(text: str) -> float:
     return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp()
 
 
-def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str, KeptForecast], dict[str, str]]:
-    from exporter.app.wiring import ROOMS, rules_of
+def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str, StoredForecast], dict[str, str]]:
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.outlook.outlook import Outlook
-    from exporter.cost.outlook.store import StoreForecasts
-    from exporter.cost.workspace import open_desk
+    from exporter.cost.outlook.store import SqliteForecastStore
+    from exporter.cost.workspace import open_workspace
     from exporter.pricing.domain.rates import month_start
 
-    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
-        outlook = Outlook(desk.costs.ledger, desk.costs.card, plan=settings.cost.plan)
+    with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
+        outlook = Outlook(workspace.costs.ledger, workspace.costs.card, plan=settings.cost.plan)
         through = outlook.through()
         if not through:
-            return None, {}, desk.names
-        first = StoreForecasts(desk.store).first(month_start(month))
-        return outlook.month(month, through), first, desk.names
+            return None, {}, workspace.names
+        first = SqliteForecastStore(workspace.store).first(month_start(month))
+        return outlook.month(month, through), first, workspace.names
 
 
-def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Mapping[str, str], by: str) -> str:
+def _as_text(outlook: MonthOutlook, first: Mapping[str, StoredForecast], names: Mapping[str, str], by: str) -> str:
     from exporter.pricing.domain.rates import DAY, day_text, next_month
 
     rows: list[tuple[object, ...]] = []
@@ -108,9 +108,13 @@ def _as_text(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Ma
 
 def _rows(outlook: MonthOutlook, names: Mapping[str, str], by: str) -> list[tuple[str, str, Forecast]]:
     if by == "org":
-        return [(org, names.get(org, org), each) for org, each in sorted(outlook.orgs.items()) if each.p90]
+        return [(org, names.get(org, org), forecast) for org, forecast in sorted(outlook.orgs.items()) if forecast.p90]
     ranked = sorted(outlook.projects.items(), key=lambda item: (-item[1].p50, item[0]))
-    return [(f"{org}/{project}", names.get(project, project), each) for (org, project), each in ranked if each.p90]
+    return [
+        (f"{org}/{project}", names.get(project, project), forecast)
+        for (org, project), forecast in ranked
+        if forecast.p90
+    ]
 
 
 def _usd(amount: Fraction) -> str:
@@ -119,7 +123,7 @@ def _usd(amount: Fraction) -> str:
     return f"${to_decimal(amount):,.2f}"
 
 
-def _as_dict(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Mapping[str, str]) -> dict[str, Any]:
+def _as_dict(outlook: MonthOutlook, first: Mapping[str, StoredForecast], names: Mapping[str, str]) -> dict[str, Any]:
     from exporter.pricing.domain.rates import day_text
 
     def plain(scope: str, forecast: Forecast) -> dict[str, Any]:
@@ -141,17 +145,17 @@ def _as_dict(outlook: MonthOutlook, first: Mapping[str, KeptForecast], names: Ma
         "month": day_text(outlook.month)[:7],
         "through": outlook.through,
         "orgs": [
-            {"org_id": org, "name": names.get(org, org), **plain(org, each)}
-            for org, each in sorted(outlook.orgs.items())
+            {"org_id": org, "name": names.get(org, org), **plain(org, entry)}
+            for org, entry in sorted(outlook.orgs.items())
         ],
         "projects": [
             {
                 "org_id": org,
                 "project_id": project,
                 "name": names.get(project, project),
-                **plain(f"{org}/{project}", each),
+                **plain(f"{org}/{project}", entry),
             }
-            for (org, project), each in sorted(outlook.projects.items())
+            for (org, project), entry in sorted(outlook.projects.items())
         ],
     }
 

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from exporter.settings import Settings
     from exporter.storage.ledger.base import Holdings
     from exporter.storage.ledger.gaps import Gap
-    from exporter.storage.ledger.ledger import KeptLedger
+    from exporter.storage.ledger.ledger import DurableLedger
 
 _GAPS_SHOWN = 20
 _BAD_SHOWN = 50
 
 
 @contextmanager
-def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
+def opened(settings: Settings, *, write: bool = False) -> Iterator[DurableLedger]:
     """The ledger alone: of the file only its own room, and no file at all where it is in PostgreSQL.
 
     Raises:
         StoreError: it is not there, or cannot be used.
     """
     from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
-    from exporter.storage.store import Rooms, Store, StoreError
+    from exporter.storage.store import Schemas, Store, StoreError
 
     if settings.ledger.url is not None:
         from exporter.storage.ledger.postgres import PostgresLedger
@@ -48,12 +48,12 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[KeptLedger]:
         return
     if not write and not settings.ledger.path.exists():
         raise StoreError(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
-    rooms: Rooms = {"ledger": LEDGER_SCHEMA}
+    schemas: Schemas = {"ledger": LEDGER_SCHEMA}
     if write:
-        from exporter.app.wiring import ROOMS
+        from exporter.app.wiring import SCHEMAS
 
-        rooms = ROOMS  # so that a file that an import makes is one that every command can read
-    store = Store.open(settings.ledger.path, rooms, read_only=not write)
+        schemas = SCHEMAS  # so that a file that an import makes is one that every command can read
+    store = Store.open(settings.ledger.path, schemas, read_only=not write)
     try:
         yield SqliteLedger(store)
     finally:
@@ -107,7 +107,7 @@ def _as_text(where: str, holdings: Holdings, holes: list[Gap]) -> str:
     lines.append(table(("what", "found", ""), [*sizes, *checks]))
     if holdings.first is not None and holdings.last is not None:
         lines.append(f"Usage from {_at(holdings.first)} to {_at(holdings.last)}.\n")
-    lines.extend(f"damage: {each}\n" for each in holdings.damage[:_GAPS_SHOWN])
+    lines.extend(f"damage: {entry}\n" for entry in holdings.damage[:_GAPS_SHOWN])
     if holes:
         rows = [(gap.project_id, _at(gap.start)[:10], _at(gap.end - 1)[:10], gap.hours) for gap in holes[:_GAPS_SHOWN]]
         lines.append("\n" + table(("project with a gap", "first day", "last day", "missing hours"), rows))
@@ -204,13 +204,13 @@ def import_command(options: argparse.Namespace) -> int:
     done = Imported()
     try:
         with _reading(options.file) as texts, opened(settings, write=True) as ledger:
-            for each in load(ledger, texts):
-                if isinstance(each, Imported):
-                    done = each
+            for name in load(ledger, texts):
+                if isinstance(name, Imported):
+                    done = name
                     continue
                 done.bad += 1
                 if done.bad <= _BAD_SHOWN:
-                    print(f"{options.file}:{each}", file=sys.stderr)
+                    print(f"{options.file}:{name}", file=sys.stderr)
             where = ledger.where
     except StoreError as problem:
         return refuse(str(problem))
@@ -249,7 +249,7 @@ def backfill_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    problems = [each for each in problems_of(settings) if each.startswith(("neon.", "ledger."))]
+    problems = [name for name in problems_of(settings) if name.startswith(("neon.", "ledger."))]
     if problems:
         return refuse(*problems)
     try:
@@ -265,12 +265,12 @@ async def _backfill(settings: Settings) -> int:
     from collectors.base import Status
     from collectors.neon.inventory import refresh
     from exporter.app.wiring import neon_client
-    from exporter.cost.usage_import import HOURLY, Intake, Span, hours_from, spans
-    from exporter.storage.writer import Disk
+    from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, spans
+    from exporter.storage.writer import WriterThread
 
-    neon, books = settings.neon, Disk()
+    neon, ledger_writer = settings.neon, WriterThread()
     with contextlib.ExitStack() as stack:
-        stack.callback(books.close)
+        stack.callback(ledger_writer.close)
         ledger = stack.enter_context(opened(settings, write=True))
         before = ledger.holdings().buckets
         async with neon_client(settings) as client:
@@ -278,7 +278,7 @@ async def _backfill(settings: Settings) -> int:
             if not found.org_id:
                 return refuse("neon.org_id: consumption needs an organisation; name it, or use a key of its own")
             now = time.time() + found.skew
-            intake, projects = Intake(client, ledger, books), sorted(found.projects)
+            intake, projects = UsageImporter(client, ledger, ledger_writer), sorted(found.projects)
             worst, notes = Status.OK, dict[str, None]()
             for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
                 status, said = await intake.reach(found, projects, span, now)

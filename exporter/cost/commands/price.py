@@ -97,7 +97,7 @@ def _text(pricing: Pricing) -> str:
     headers = ("project", "branch", "component", "plan", "quantity", "unit", "rate", "cost")
     text = table(headers, rows)
     text += f"\nTotal of {counted(len(rows), 'line')}: {decimal_text(pricing.total)} USD\n"
-    return text + "".join(f"note: {each}\n" for each in _remarks(pricing.lines, bool(pricing.unknown)))
+    return text + "".join(f"note: {remark}\n" for remark in _remarks(pricing.lines, bool(pricing.unknown)))
 
 
 def _shown(amount: Fraction) -> str:

@@ -73,8 +73,8 @@ def check_command(options: argparse.Namespace) -> int:
         print(problem)
         return FINDINGS
     found = findings(card, now, options.max_age)
-    for each in found:
-        print(each)
+    for name in found:
+        print(name)
     if found:
         print(f"{counted(len(found), 'finding')} on {day_text(now)} in {card.origin}")
         return FINDINGS

@@ -41,7 +41,7 @@ def waste_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    problems = [each for each in problems_of(settings) if each.startswith("neon.")]
+    problems = [name for name in problems_of(settings) if name.startswith("neon.")]
     if problems:
         return refuse(*problems)
     if not settings.ledger.path.exists():
@@ -80,14 +80,14 @@ def judge(settings: Settings, inventory: Inventory, snapshots: Snapshots) -> tup
         StoreError: the ledger's file cannot be read.
         RateCardError: the rate card cannot be used.
     """
-    from exporter.app.wiring import ROOMS, rules_of
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.domain.waste.rules import find
     from exporter.cost.savings.savings import sources_of
     from exporter.cost.savings.waste_facts import gather
-    from exporter.cost.workspace import open_desk
+    from exporter.cost.workspace import open_workspace
 
-    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
-        sources = sources_of(settings, desk.store, desk.costs, rules_of(settings))
+    with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
+        sources = sources_of(settings, workspace.store, workspace.costs, rules_of(settings))
         account = gather(sources, inventory, snapshots, int(inventory.server_now))
         return account, find(account, settings.waste.policy(settings.neon.api_url))
 
@@ -107,14 +107,14 @@ def as_text(account: Account, findings: Findings, names: Mapping[str, str]) -> s
         f"{usd_text(findings.total)} of {usd_text(findings.cost)} a month{part} could be saved, "
         f"at the pace of the last {span(account.window)}; {account.prices}, estimated.\n"
     )
-    dear = [each for each in findings.found if each.usd_per_month >= _floor(findings)][:_SHOWN]
-    rows = [(usd_text(each.usd_per_month), each.rule, _place(each, names), each.evidence) for each in dear]
+    dear = [waste for waste in findings.found if waste.usd_per_month >= _floor(findings)][:_SHOWN]
+    rows = [(usd_text(waste.usd_per_month), waste.rule, _place(waste, names), waste.evidence) for waste in dear]
     if rows:
         text += "\n" + table(("$/month", "rule", "where", "evidence"), rows)
         text += "\nWhat ends it, in the same order:\n"
-        for index, each in enumerate(dear, 1):
-            text += f"\n{index}. {_place(each, names)}: {each.action}\n"
-            text += f"   {each.command}\n" if each.command else ""
+        for index, waste in enumerate(dear, 1):
+            text += f"\n{index}. {_place(waste, names)}: {waste.action}\n"
+            text += f"   {waste.command}\n" if waste.command else ""
     return text + _small(findings, dear) + _not_judged(findings.unknown, names)
 
 
@@ -125,9 +125,9 @@ def _floor(findings: Findings) -> Fraction:
 
 def _small(findings: Findings, shown: list[Waste]) -> str:
     rest: dict[str, int] = {}
-    for each in findings.found:
-        if each not in shown:
-            rest[each.rule] = rest.get(each.rule, 0) + 1
+    for waste in findings.found:
+        if waste not in shown:
+            rest[waste.rule] = rest.get(waste.rule, 0) + 1
     if not rest:
         return ""
     return "\nNot shown, as they cost next to nothing now (--json has them): " + ", ".join(
@@ -139,9 +139,9 @@ def _not_judged(unknown: tuple[Unknown, ...], names: Mapping[str, str]) -> str:
     if not unknown:
         return ""
     reasons: dict[str, list[str]] = {}
-    for each in unknown:
-        told = reasons.setdefault(each.rule, [])
-        told.append(f"{names.get(each.project_id, each.project_id)}: {each.why}")
+    for entry in unknown:
+        told = reasons.setdefault(entry.rule, [])
+        told.append(f"{names.get(entry.project_id, entry.project_id)}: {entry.why}")
     lines = []
     for rule, told in reasons.items():
         more = f" (and {counted(len(told) - 1, 'more')[:-1]})" if len(told) > 1 else ""
@@ -149,9 +149,9 @@ def _not_judged(unknown: tuple[Unknown, ...], names: Mapping[str, str]) -> str:
     return "\nUnknown, not 0:\n\n" + table(("rule", "why"), lines)
 
 
-def _place(each: Waste, names: Mapping[str, str]) -> str:
-    project = names.get(each.project_id, each.project_id)
-    return f"{project}/{names.get(each.branch_id, each.branch_id)}" if each.branch_id else project
+def _place(waste: Waste, names: Mapping[str, str]) -> str:
+    project = names.get(waste.project_id, waste.project_id)
+    return f"{project}/{names.get(waste.branch_id, waste.branch_id)}" if waste.branch_id else project
 
 
 def usd_text(amount: Fraction) -> str:
@@ -169,18 +169,20 @@ def as_json(account: Account, findings: Findings, names: Mapping[str, str]) -> d
         "waste_per_month": decimal_text(findings.total),
         "findings": [
             {
-                "rule": each.rule,
-                "project_id": each.project_id,
-                "branch_id": each.branch_id or None,
-                "name": _place(each, names),
-                "subject": each.subject or None,
-                "usd_per_month": decimal_text(each.usd_per_month),
-                "evidence": each.evidence,
-                "action": each.action,
-                "command": each.command or None,
-                "confidence": each.confidence.value,
+                "rule": waste.rule,
+                "project_id": waste.project_id,
+                "branch_id": waste.branch_id or None,
+                "name": _place(waste, names),
+                "subject": waste.subject or None,
+                "usd_per_month": decimal_text(waste.usd_per_month),
+                "evidence": waste.evidence,
+                "action": waste.action,
+                "command": waste.command or None,
+                "confidence": waste.confidence.value,
             }
-            for each in findings.found
+            for waste in findings.found
         ],
-        "unknown": [{"rule": each.rule, "project_id": each.project_id, "why": each.why} for each in findings.unknown],
+        "unknown": [
+            {"rule": unknown.rule, "project_id": unknown.project_id, "why": unknown.why} for unknown in findings.unknown
+        ],
     }

@@ -67,7 +67,7 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.settings.preflight import problems_of
 
     month, knobs = _month(options.month), _knobs(options)
-    problems = [each for each in problems_of(settings) if each.startswith("neon.")]
+    problems = [name for name in problems_of(settings) if name.startswith("neon.")]
     if not settings.ledger.path.exists():
         problems.append(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
     if problems:
@@ -76,7 +76,7 @@ def _try(settings: Settings, options: argparse.Namespace) -> int:
     names = names_of(inventory)
     chosen = _chosen(options.project, inventory)
     found, warnings = _replay(settings, (month, knobs, chosen), inventory, wakes)
-    where = None if chosen is None else sorted(names.get(each, each) for each in chosen)
+    where = None if chosen is None else sorted(names.get(name, name) for name in chosen)
     if options.json:
         print(json.dumps(_as_json(month, found, warnings, where), indent=2))
     else:
@@ -140,10 +140,10 @@ def _chosen(glob: str, inventory: Inventory) -> frozenset[str] | None:
     if glob == "*":
         return None
     found = frozenset(
-        key for key, each in inventory.projects.items() if fnmatchcase(key, glob) or fnmatchcase(each.name, glob)
+        key for key, project in inventory.projects.items() if fnmatchcase(key, glob) or fnmatchcase(project.name, glob)
     )
     if not found:
-        there = ", ".join(sorted(each.name or key for key, each in inventory.projects.items())[:8])
+        there = ", ".join(sorted(project.name or key for key, project in inventory.projects.items())[:8])
         raise OptionError(f"--project: {glob} matches no project; there are {there}")
     return found
 
@@ -168,16 +168,16 @@ def _replay(
     inventory: Inventory,
     wakes: dict[str, list[WakeEvent]] | None,
 ) -> tuple[WhatIf, list[str]]:
-    from exporter.app.wiring import ROOMS, rules_of
+    from exporter.app.wiring import SCHEMAS, rules_of
     from exporter.cost.domain.whatif.whatif import replay
     from exporter.cost.savings.savings import measured_hours
-    from exporter.cost.savings.whatif_facts import Sources, gather
-    from exporter.cost.workspace import open_desk
+    from exporter.cost.savings.whatif_facts import WhatifSources, gather
+    from exporter.cost.workspace import open_workspace
 
     month, knobs, chosen = asked
-    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
-        card, hours = desk.costs.card, measured_hours(settings, desk.store, rules_of(settings))
-        sources = Sources(desk.costs.ledger, card, hours, inventory, wakes)
+    with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
+        card, hours = workspace.costs.card, measured_hours(settings, workspace.store, rules_of(settings))
+        sources = WhatifSources(workspace.costs.ledger, card, hours, inventory, wakes)
         stored = gather(sources, month, knobs, chosen, int(inventory.server_now))
         try:
             return replay(stored, knobs, card, plan=settings.cost.plan), _warnings(knobs, inventory)
@@ -222,8 +222,8 @@ def _as_text(
     rows.append(("all together", *_cells(found, found.together)))
     text += table(("setting", "month", "saves", "exactness"), rows)
     told = dict.fromkeys(note for effect in found.effects.values() for note in effect.notes)
-    notes = [*told, *(f"not priced: {each}" for each in found.together.unpriced), *warnings]
-    return text + "".join(f"note: {each}.\n" for each in notes)
+    notes = [*told, *(f"not priced: {entry}" for entry in found.together.unpriced), *warnings]
+    return text + "".join(f"note: {entry}.\n" for entry in notes)
 
 
 def _cells(found: WhatIf, effect: Effect) -> tuple[str, str, str]:

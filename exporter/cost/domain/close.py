@@ -49,7 +49,7 @@ class Path(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class AllocationLine:
     """One row below a line, in whole cents."""
 
     path: Path
@@ -68,7 +68,7 @@ class InvoiceLine:
     cost: Fraction
     cents: int
     lower_bound: bool = False
-    leaves: tuple[Leaf, ...] = ()
+    leaves: tuple[AllocationLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def usage_lines(
         cost = sum((line.cost for line in group), Fraction())
         cents = quantise(cost, rounding)
         parts = spread(cents, weights.get(key, {}), cost)
-        leaves = tuple(Leaf(path, parts[path], confidences[key, path]) for path in sorted(parts))
+        leaves = tuple(AllocationLine(path, parts[path], confidences[key, path]) for path in sorted(parts))
         made.append(
             InvoiceLine(
                 key,
@@ -241,7 +241,7 @@ def _combined(first: InvoiceLine, second: InvoiceLine, sign: int) -> InvoiceLine
     for leaf in second.leaves:
         held = leaves.get(leaf.path)
         cents = (held.cents if held else 0) + sign * leaf.cents
-        leaves[leaf.path] = Leaf(leaf.path, cents, held.confidence if held else leaf.confidence)
+        leaves[leaf.path] = AllocationLine(leaf.path, cents, held.confidence if held else leaf.confidence)
     return InvoiceLine(
         first.key,
         first.unit,

@@ -34,7 +34,7 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class CostVariance:
     """One item of the bridge, in USD; ``price + volume + new + gone`` = ``after - before``, exactly."""
 
     item: Item
@@ -53,10 +53,10 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge:
+class CostVariances:
     """All moves in a stable order, and their sums."""
 
-    moves: tuple[Move, ...]
+    moves: tuple[CostVariance, ...]
 
     @property
     def before(self) -> Fraction:
@@ -80,7 +80,7 @@ class _Amount:
     cost: Fraction = _ZERO
 
 
-def bridge(before: Iterable[CostLine], after: Iterable[CostLine]) -> Bridge:
+def variances(before: Iterable[CostLine], after: Iterable[CostLine]) -> CostVariances:
     """Compare two months of cost lines; what was never billed in either is left out."""
     old, new = _amounts(before), _amounts(after)
     had, has = ({item.thing for item in side} for side in (old, new))
@@ -90,21 +90,21 @@ def bridge(before: Iterable[CostLine], after: Iterable[CostLine]) -> Bridge:
         if not was.cost and not now.cost:
             continue
         if item.thing not in had:
-            moves.append(Move(item, _ZERO, now.cost, new=now.cost))
+            moves.append(CostVariance(item, _ZERO, now.cost, new=now.cost))
         elif item.thing not in has:
-            moves.append(Move(item, was.cost, _ZERO, gone=-was.cost))
+            moves.append(CostVariance(item, was.cost, _ZERO, gone=-was.cost))
         else:
             moves.append(_stayed(item, was, now))
-    return Bridge(tuple(moves))
+    return CostVariances(tuple(moves))
 
 
-def _stayed(item: Item, was: _Amount, now: _Amount) -> Move:
+def _stayed(item: Item, was: _Amount, now: _Amount) -> CostVariance:
     # A side without quantity has no price of its own: the other side's holds, so all of the change is volume.
     new_rate = now.cost / now.quantity if now.quantity else None
     old_rate = was.cost / was.quantity if was.quantity else new_rate or _ZERO
     new_rate = old_rate if new_rate is None else new_rate
     price = now.quantity * (new_rate - old_rate)
-    return Move(item, was.cost, now.cost, price=price, volume=old_rate * (now.quantity - was.quantity))
+    return CostVariance(item, was.cost, now.cost, price=price, volume=old_rate * (now.quantity - was.quantity))
 
 
 def _amounts(lines: Iterable[CostLine]) -> dict[Item, _Amount]:

@@ -38,7 +38,7 @@ class DayKey(NamedTuple):
     component: Component
 
 
-class Life(NamedTuple):
+class BranchSpan(NamedTuple):
     """When a child branch existed, in unix seconds."""
 
     branch_id: str
@@ -46,7 +46,7 @@ class Life(NamedTuple):
     end: int
 
 
-class Held(NamedTuple):
+class SnapshotSpan(NamedTuple):
     """A snapshot: of which branch, when it existed (unix seconds), and the bytes that it is charged for."""
 
     branch_id: str
@@ -83,11 +83,11 @@ class DayWeights:
     """WAL bytes by tenant over the days whose history is kept."""
     samples: Sightings = field(default_factory=dict)
     """Sessions at work, by the tenant that their application_name tells."""
-    keepers: Sightings = field(default_factory=dict)
+    holders: Sightings = field(default_factory=dict)
     """Awake time by the tenant of who kept the compute awake."""
-    children: Mapping[str, Sequence[Life]] = field(default_factory=dict)
+    children: Mapping[str, Sequence[BranchSpan]] = field(default_factory=dict)
     """By project id."""
-    snapshots: Mapping[str, Sequence[Held]] = field(default_factory=dict)
+    snapshots: Mapping[str, Sequence[SnapshotSpan]] = field(default_factory=dict)
     """By project id."""
     owner: Callable[[str, str], str | None] = _nobody
     """(project id, branch id; empty for the project) -> the one tenant whose all of it is."""
@@ -177,9 +177,9 @@ class _Splitting:
 
     def _compute(self, compute: Iterable[UsageFact], hours: list[TenantHour]) -> None:
         buckets = ((f.project_id, f.branch_id, f.plan, f.start // HOUR * HOUR, f.value) for f in compute if f.branch_id)
-        keepers = self._weights.keepers if self._policies.idle is IdlePolicy.WAKE else None
+        holders = self._weights.holders if self._policies.idle is IdlePolicy.WAKE else None
         samples = self._weights.samples
-        found = split_hours(buckets, hours, open_from=self._open_from, samples=samples, keepers=keepers)
+        found = split_hours(buckets, hours, open_from=self._open_from, samples=samples, holders=holders)
         for (project, branch, plan), use in found.items():
             self._uses[DayKey(project, branch, plan, Component.COMPUTE)] = use
             declared = self._weights.declared(project, branch, Component.COMPUTE)
@@ -266,10 +266,10 @@ class _Splitting:
         """By the branch that each was taken of, size x time; then as the child storage of that branch."""
         end = fact.start + max(DAY, bucket_hours(fact.start, fact.granularity) * HOUR)
         held: dict[str, int] = {}
-        for each in self._weights.snapshots.get(fact.project_id, ()):
-            amount = max(0, min(each.end, end) - max(each.start, fact.start)) * each.charged
-            if amount and each.branch_id:
-                held[each.branch_id] = held.get(each.branch_id, 0) + amount
+        for row in self._weights.snapshots.get(fact.project_id, ()):
+            amount = max(0, min(row.end, end) - max(row.start, fact.start)) * row.charged
+            if amount and row.branch_id:
+                held[row.branch_id] = held.get(row.branch_id, 0) + amount
         if not held:
             self._use(fact, PROJECT_LEVEL, Component.SNAPSHOT_STORAGE).add(self._whole(fact.value))
             return

@@ -13,7 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from exporter.cost.domain.allocate import SHARED, Confidence
-from exporter.cost.domain.close import InvoiceLine, Leaf, LineKey, Path, Rounding, quantise, spread
+from exporter.cost.domain.close import AllocationLine, InvoiceLine, LineKey, Path, Rounding, quantise, spread
 from exporter.pricing.domain.price import PROJECT_LEVEL
 from exporter.pricing.domain.rates import month_start
 
@@ -126,7 +126,7 @@ def extra_invoice_lines(
     for line, key, amount in amounts:
         cents = int(amount * 100)
         parts = spread(cents, _weights(line, key, leaves))
-        below = tuple(Leaf(path, parts[path], Confidence.DECLARED) for path in sorted(parts))
+        below = tuple(AllocationLine(path, parts[path], Confidence.DECLARED) for path in sorted(parts))
         made.append(InvoiceLine(key, "", 0, Fraction(1), amount, cents, leaves=below))
     return tuple(made), problems
 
@@ -136,7 +136,7 @@ def _amounts(
 ) -> tuple[list[tuple[ExtraLine, LineKey, Fraction]], tuple[str, ...]]:
     found: list[tuple[ExtraLine, LineKey, Fraction]] = []
     problems: list[str] = []
-    for line in (each for each in lines if each.holds(month)):
+    for line in (extra_line for extra_line in lines if extra_line.holds(month)):
         orgs = [line.org_id] if line.org_id else sorted(leaves.orgs)
         if line.project_id and not line.org_id:
             orgs = [org for org in orgs if leaves.within(org, line.project_id)]

@@ -64,7 +64,7 @@ class Context(NamedTuple):
     """Up to when the usage had been read."""
 
 
-class Side(NamedTuple):
+class ComparedUsage(NamedTuple):
     """One thing that both sides have a figure for."""
 
     org_id: str
@@ -84,7 +84,7 @@ class Figures(NamedTuple):
 
 
 def likely_cause(  # noqa: PLR0911 - one answer a cause
-    side: Side, figures: Figures, context: Context
+    side: ComparedUsage, figures: Figures, context: Context
 ) -> tuple[Cause, str]:
     """Why the two differ, and a sentence for a person with the figures that say so."""
     _, _, mine, theirs = figures
@@ -114,7 +114,7 @@ def likely_cause(  # noqa: PLR0911 - one answer a cause
     return _usage(side, mine, theirs, context)
 
 
-def _near_rate(charged: Fraction, side: Side, quantity: Fraction) -> bool:
+def _near_rate(charged: Fraction, side: ComparedUsage, quantity: Fraction) -> bool:
     if not quantity:
         return True
     rates = [Fraction(line.key.rate) for line in side.lines]
@@ -122,7 +122,7 @@ def _near_rate(charged: Fraction, side: Side, quantity: Fraction) -> bool:
     return min(rates) - slack <= charged <= max(rates) + slack
 
 
-def _price(side: Side, charged: Fraction, quantity: Fraction, context: Context) -> tuple[Cause, str] | None:
+def _price(side: ComparedUsage, charged: Fraction, quantity: Fraction, context: Context) -> tuple[Cause, str] | None:
     """The prices differ: another plan's, another day's of the same plan, or one that we do not know."""
     if not quantity:
         return None
@@ -152,7 +152,7 @@ def _price(side: Side, charged: Fraction, quantity: Fraction, context: Context) 
     return Cause.RATE, f"the invoice charges {shown}; our rate is {ours}: put a contract price in cost.rate_card"
 
 
-def _since(line: InvoiceLine, side: Side, context: Context) -> str:
+def _since(line: InvoiceLine, side: ComparedUsage, context: Context) -> str:
     rates = [
         context.card.rate(line.key.plan, component, at)
         for component in side.components
@@ -164,7 +164,7 @@ def _since(line: InvoiceLine, side: Side, context: Context) -> str:
     return line.key.plan
 
 
-def _usage(side: Side, mine: Fraction, theirs: Fraction, context: Context) -> tuple[Cause, str]:
+def _usage(side: ComparedUsage, mine: Fraction, theirs: Fraction, context: Context) -> tuple[Cause, str]:
     unit, component = side.lines[0].unit, side.components[0]
     figures = f"the invoice has {_figure(theirs)} {unit}, we have {_figure(mine)}"
     divisor = _GROSS.get(component)

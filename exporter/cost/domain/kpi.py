@@ -109,7 +109,7 @@ def ratios(shares: Iterable[Share], beside: Beside) -> tuple[Kpi, ...]:
             tagged += share.cost
 
     def part(*tenants: str) -> Fraction | None:
-        return sum((by_tenant.get(each, Fraction()) for each in tenants), Fraction()) / total if total else None
+        return sum((by_tenant.get(tenant, Fraction()) for tenant in tenants), Fraction()) / total if total else None
 
     unplaced = part(UNATTRIBUTED, SHARED)
     known = None if beside.tagged is None or not total else tagged / total

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from exporter.cost.domain.close import USAGE, InvoiceLine
-from exporter.cost.domain.invoice_variance import Cause, Context, Figures, InvoiceRow, Side, likely_cause
+from exporter.cost.domain.invoice_variance import Cause, ComparedUsage, Context, Figures, InvoiceRow, likely_cause
 from exporter.pricing.domain.rates import Component, decimal_text
 
 __all__ = ["STORAGE", "Cause", "Context", "InvoiceRow", "Variance", "cents_text", "reconcile"]
@@ -76,7 +76,9 @@ def reconcile(ours: Sequence[InvoiceLine], rows: Sequence[InvoiceRow], context: 
     metered = [line for line in ours if line.key.kind == USAGE]
     found = [_judged(side, context) for side in _sides(metered, [row for row in rows if row.components])]
     found += _declared([line for line in ours if line.key.kind != USAGE], [row for row in rows if not row.components])
-    return tuple(each for each in found if each.ours or each.invoice or each.cause is not Cause.NONE)
+    return tuple(
+        variance for variance in found if variance.ours or variance.invoice or variance.cause is not Cause.NONE
+    )
 
 
 def cents_text(cents: int) -> str:
@@ -84,7 +86,7 @@ def cents_text(cents: int) -> str:
     return f"{'-' if cents < 0 else ''}{abs(cents) // 100}.{abs(cents) % 100:02}"
 
 
-def _sides(lines: Sequence[InvoiceLine], rows: Sequence[InvoiceRow]) -> Iterable[Side]:
+def _sides(lines: Sequence[InvoiceLine], rows: Sequence[InvoiceRow]) -> Iterable[ComparedUsage]:
     orgs = {line.key.org_id for line in lines}
     only = next(iter(orgs)) if len(orgs) == 1 else ""
     by_org = bool(rows) and all(row.org_id or only for row in rows)
@@ -94,13 +96,13 @@ def _sides(lines: Sequence[InvoiceLine], rows: Sequence[InvoiceRow]) -> Iterable
         return STORAGE if combined and component in STORAGE else (component,)
 
     projects = {group(row.components[0]) for row in rows if row.project_id}
-    sides: dict[tuple[str, tuple[Component, ...], str], Side] = {}
+    sides: dict[tuple[str, tuple[Component, ...], str], ComparedUsage] = {}
 
     def side(
         org: str, components: tuple[Component, ...], project: str
-    ) -> tuple[tuple[str, tuple[Component, ...], str], Side]:
+    ) -> tuple[tuple[str, tuple[Component, ...], str], ComparedUsage]:
         key = (org, components, project)
-        return key, sides.get(key, Side(org, components, project, (), ()))
+        return key, sides.get(key, ComparedUsage(org, components, project, (), ()))
 
     for line in lines:
         components = group(Component(line.key.component))
@@ -129,7 +131,7 @@ def _by_project(line: InvoiceLine) -> list[tuple[str, InvoiceLine]]:
     return parts or [("", line)]
 
 
-def _by_rate(side: Side) -> Iterable[Side]:
+def _by_rate(side: ComparedUsage) -> Iterable[ComparedUsage]:
     """Several lines of one thing (a plan or a price changed in the month) are told apart by their price."""
     lines, rows = list(side.lines), list(side.rows)
     if len(lines) > 1 and len(rows) > 1:
@@ -145,7 +147,7 @@ def _by_rate(side: Side) -> Iterable[Side]:
         yield side._replace(lines=tuple(lines), rows=tuple(rows))
 
 
-def _judged(side: Side, context: Context) -> Variance:
+def _judged(side: ComparedUsage, context: Context) -> Variance:
     ours = sum(line.cents for line in side.lines)
     invoice = _cents(side.rows)
     our_quantity = sum((line.quantity for line in side.lines), Fraction()) if side.lines else None

@@ -15,7 +15,7 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from exporter.cost.domain.weights import Confidence, largest_remainder
-from exporter.pricing.domain.price import UNATTRIBUTED, Stretch
+from exporter.pricing.domain.price import UNATTRIBUTED, PricePeriod
 from exporter.pricing.domain.rates import Component
 from exporter.tenancy.domain.rules import IDLE
 
@@ -50,7 +50,7 @@ class UseKey(NamedTuple):
     project_id: str
     branch_id: str
     plan: str
-    stretch: Stretch
+    stretch: PricePeriod
     component: Component = Component.COMPUTE
 
 
@@ -138,7 +138,7 @@ def split_hours(
     *,
     open_from: float = inf,
     samples: Sightings | None = None,
-    keepers: Sightings | None = None,
+    holders: Sightings | None = None,
 ) -> dict[tuple[str, str, str], Use]:
     """Split the awake hours of many branches by tenant.
 
@@ -160,7 +160,7 @@ def split_hours(
         where = (project, branch, hour)
         seen, is_open = busy.get(where, {}), hour >= open_from
         sampled = samples.get(where) if samples and UNATTRIBUTED in seen else None
-        kept = keepers.get(where) if keepers else None
+        kept = holders.get(where) if holders else None
         if sampled or kept:
             use.add(_found_hour(cu_seconds * MICRO, seen, sampled or {}, kept or {}, is_open=is_open))
         else:

@@ -86,9 +86,9 @@ class DailySeries(Mapping[int, Fraction]):
     def plan_since(self, day: int) -> tuple[int, str]:
         """The plan of a day, and since when."""
         found = self.plans[0]
-        for each in self.plans:
-            if each[0] <= day:
-                found = each
+        for plan in self.plans:
+            if plan[0] <= day:
+                found = plan
         return found
 
     def unit_price(self, plan: str, at: int) -> Fraction:
@@ -112,7 +112,7 @@ class DailySeries(Mapping[int, Fraction]):
             held[plan] = held.get(plan, 0) + usage
         self.usage[index] += usage
         if not self.plans or self.plan(day) != plan:
-            self.plans = sorted([*(each for each in self.plans if each[0] != day), (day, plan)])
+            self.plans = sorted([*(row for row in self.plans if row[0] != day), (day, plan)])
 
     def clear(self, day: int) -> None:
         """Forget one day, before it is priced again."""
@@ -218,14 +218,18 @@ def _billable(line: CostLine) -> int:
 
 def _past_allowance(series: Mapping[SeriesKey, DailySeries], card: RateCard, since: int) -> None:
     """Walk the days of each month through its pools; a day's bytes past the allowance go by the day's usage."""
-    egress = {key: each for key, each in series.items() if key.component is Component.PUBLIC_TRANSFER}
+    egress = {key: daily_series for key, daily_series in series.items() if key.component is Component.PUBLIC_TRANSFER}
     days: dict[int, list[tuple[SeriesKey, int]]] = {}
-    for key, each in egress.items():
-        old = each.past if each.past is not None and len(each.past) <= len(each.usage) else array("q")
-        each.past = old + array("q", [0] * (len(each.usage) - len(old)))
-        for day in each:
+    for key, daily_series in egress.items():
+        old = (
+            daily_series.past
+            if daily_series.past is not None and len(daily_series.past) <= len(daily_series.usage)
+            else array("q")
+        )
+        daily_series.past = old + array("q", [0] * (len(daily_series.usage) - len(old)))
+        for day in daily_series:
             if day >= since:
-                days.setdefault(day, []).append((key, each.usage[(day - each.first) // DAY]))
+                days.setdefault(day, []).append((key, daily_series.usage[(day - daily_series.first) // DAY]))
     used: dict[tuple[int, AllowanceScope | None, str], int] = {}
     for day, rows in sorted(days.items()):
         pools: dict[tuple[int, AllowanceScope | None, str], list[tuple[SeriesKey, int]]] = {}

@@ -18,7 +18,7 @@ from exporter.cost.domain.outlook.forecast import Forecast, Sight, look, told
 from exporter.cost.outlook import metrics
 from exporter.cost.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
 from exporter.cost.outlook.series_forecast import LEVELS, groups, leaves
-from exporter.cost.outlook.store import ForecastBook
+from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.rates import DAY, HOUR, Component, RateCard, month_start, to_decimal
 from exporter.storage.ledger.ledger import Ledger
 
@@ -52,7 +52,7 @@ class Outlook:
         card: RateCard,
         *,
         plan: str | None = None,
-        book: ForecastBook | None = None,
+        book: ForecastStore | None = None,
         policy: Policy | None = None,
         daily: Daily | None = None,
         measured: TenantHours | None = None,
@@ -189,11 +189,11 @@ class Outlook:
     def _told(self, month: MonthOutlook, found: Iterable[Anomaly], now: float) -> list[Observation]:
         by_target: dict[Target, Families] = {}
         _forecast_series(by_target, month)
-        for each in found:
-            if each.end is None:
-                families = by_target.setdefault(Target(Scope.PROJECT, (each.project_id,)), Families())
-                families.add(metrics.ACTIVE, (each.kind, each.component), 1)
-                families.add(metrics.IMPACT, (each.kind, each.component), to_decimal(each.usd))
+        for anomaly in found:
+            if anomaly.end is None:
+                families = by_target.setdefault(Target(Scope.PROJECT, (anomaly.project_id,)), Families())
+                families.add(metrics.ACTIVE, (anomaly.kind, anomaly.component), 1)
+                families.add(metrics.IMPACT, (anomaly.kind, anomaly.component), to_decimal(anomaly.usd))
         shown = set(by_target)
         for gone in self._shown - shown:
             by_target[gone] = Families()
@@ -214,10 +214,10 @@ def _forecast_series(by_target: dict[Target, Families], month: MonthOutlook) -> 
             families.set(metrics.ERROR, (), float(forecast.wape))
         if forecast.coverage is not None:
             families.set(metrics.COVERAGE, (), float(forecast.coverage))
-        own = [(project, each) for (owner, project), each in month.projects.items() if owner == org]
-        for project, each in sorted(own, key=lambda item: -item[1].p50)[:PROJECTS_SHOWN]:
+        own = [(project, entry) for (owner, project), entry in month.projects.items() if owner == org]
+        for project, entry in sorted(own, key=lambda item: -item[1].p50)[:PROJECTS_SHOWN]:
             families = by_target.setdefault(Target(Scope.PROJECT, (project,)), Families())
-            for percentile, amount in _percentiles(each):
+            for percentile, amount in _percentiles(entry):
                 families.set(metrics.PROJECT_FORECAST, (percentile,), to_decimal(amount))
 
 
@@ -226,7 +226,7 @@ def _percentiles(forecast: Forecast) -> tuple[tuple[str, Fraction], ...]:
 
 
 def _scopes(month: MonthOutlook) -> Mapping[str, Forecast]:
-    return {**month.orgs, **{f"{org}/{project}": each for (org, project), each in month.projects.items()}}
+    return {**month.orgs, **{f"{org}/{project}": forecast for (org, project), forecast in month.projects.items()}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from exporter.cost.domain.outlook.forecast import FLOW, LEVEL, Leaf, predict
+from exporter.cost.domain.outlook.forecast import FLOW, LEVEL, SeriesForecast, predict
 from exporter.cost.outlook.daily import DailyCosts, DailySeries, SeriesKey
 from exporter.pricing.domain.price import GB
 from exporter.pricing.domain.rates import DAY, AllowanceScope, Component, RateCard, month_start, next_month
@@ -46,19 +46,19 @@ def groups(daily: DailyCosts, until: int) -> list[Group]:
 
 
 def _group(key: SeriesKey, members: list[DailySeries], daily: DailyCosts, until: int) -> Group:
-    first = min(each.first for each in members)
+    first = min(member.first for member in members)
     sums = [0] * ((until - first) // DAY)
-    for each in members:
-        begin = (each.first - first) // DAY
-        for index, value in enumerate(each.usage[: (until - each.first) // DAY], begin):
+    for member in members:
+        begin = (member.first - first) // DAY
+        for index, value in enumerate(member.usage[: (until - member.first) // DAY], begin):
             if value:
                 sums[index] += value
     days = [value if first + DAY * index in daily.read else None for index, value in enumerate(sums)]
-    _, plan = max(each.plan_since(until - DAY) for each in members)
+    _, plan = max(member.plan_since(until - DAY) for member in members)
     return Group(key.org_id, key.project_id, key.component, members, first, days, plan)
 
 
-def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterator[tuple[Group, Leaf]]:
+def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterator[tuple[Group, SeriesForecast]]:
     """The leaf of each group for one month."""
     begin, end = month_start(month), next_month(month)
     at = min(max(begin, until), end - 1)
@@ -67,10 +67,10 @@ def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterat
         kind = LEVEL if group.component in LEVELS else FLOW
         if group.component is Component.PUBLIC_TRANSFER:
             cost = _past_allowance(group, found, card, unit, (begin, at, end, until))
-            yield group, Leaf(group.first, group.days, cost, kind)
+            yield group, SeriesForecast(group.first, group.days, cost, kind)
         else:
-            spent = sum((_spent(each, begin, min(until, end)) for each in group.series), Fraction())
-            yield group, Leaf(group.first, group.days, _priced(unit), kind, spent)
+            spent = sum((_spent(daily_series, begin, min(until, end)) for daily_series in group.series), Fraction())
+            yield group, SeriesForecast(group.first, group.days, _priced(unit), kind, spent)
 
 
 def _mean_price(group: Group, begin: int, end: int, until: int) -> Fraction:
@@ -97,8 +97,8 @@ def _past_allowance(
     limit = free.quantity * GB
     if free.scope is AllowanceScope.PROJECT:
         return lambda quantity: max(Fraction(), quantity - limit) * unit
-    pool = [each for each in found if each.org_id == group.org_id and each.component is group.component]
-    total = sum((_month(each, begin, end, until) for each in pool), Fraction())
+    pool = [entry for entry in found if entry.org_id == group.org_id and entry.component is group.component]
+    total = sum((_month(entry, begin, end, until) for entry in pool), Fraction())
     share = max(Fraction(), total - limit) / total if total else Fraction()
     return _priced(unit * share)
 

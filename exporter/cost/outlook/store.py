@@ -23,7 +23,7 @@ OUTLOOK_SCHEMA: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class KeptForecast:
+class StoredForecast:
     """The first forecast of a month; USD, exact. Instants in unix seconds."""
 
     month: int
@@ -37,19 +37,19 @@ class KeptForecast:
     confidence: str
 
 
-class ForecastBook(Protocol):
+class ForecastStore(Protocol):
     """Keeps the first forecast of each month and scope."""
 
     def keep(self, month: int, made: Mapping[str, Forecast], *, made_at: int, through: int) -> None:
         """Write down forecasts by scope; a scope that has one of this month keeps it."""
         ...
 
-    def first(self, month: int) -> dict[str, KeptForecast]:
+    def first(self, month: int) -> dict[str, StoredForecast]:
         """The first forecasts of a month (its first instant) by scope."""
         ...
 
 
-class StoreForecasts:
+class SqliteForecastStore:
     """The book in the agent's store (room ``outlook``)."""
 
     def __init__(self, store: Store) -> None:
@@ -63,15 +63,24 @@ class StoreForecasts:
             StoreError: the disk is full or the file damaged.
         """
         rows = [
-            (month, scope, made_at, through, str(each.p10), str(each.p50), str(each.p90), each.confidence)
-            for scope, each in made.items()
+            (
+                month,
+                scope,
+                made_at,
+                through,
+                str(forecast.p10),
+                str(forecast.p50),
+                str(forecast.p90),
+                forecast.confidence,
+            )
+            for scope, forecast in made.items()
         ]
         if not rows:
             return
         with self._store.transaction() as cursor:
             cursor.executemany("INSERT OR IGNORE INTO outlook_forecast VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def first(self, month: int) -> dict[str, KeptForecast]:
+    def first(self, month: int) -> dict[str, StoredForecast]:
         """See :meth:`ForecastBook.first`.
 
         Raises:
@@ -81,6 +90,8 @@ class StoreForecasts:
         with self._store.snapshot() as cursor:
             rows = cursor.execute(query, (month,)).fetchall()
         return {
-            scope: KeptForecast(month, scope, made_at, through, Fraction(p10), Fraction(p50), Fraction(p90), confidence)
+            scope: StoredForecast(
+                month, scope, made_at, through, Fraction(p10), Fraction(p50), Fraction(p90), confidence
+            )
             for scope, made_at, through, p10, p50, p90, confidence in rows
         }

@@ -74,7 +74,7 @@ class Others:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class WasteAssessment:
     """What the rules of waste saw and found, in one organisation."""
 
     org_id: str
@@ -92,7 +92,7 @@ class Figures:
 
 
 def figures(
-    costs: MonthCosts, counts: Mapping[str, Counts], judged: Judged | None, others: Others
+    costs: MonthCosts, counts: Mapping[str, Counts], judged: WasteAssessment | None, others: Others
 ) -> tuple[Figures, ...]:
     """The key figures of every organisation with cost in the month."""
     by_org: dict[str, list[Share]] = {}
@@ -133,17 +133,17 @@ def counts_of(ledger: Ledger, tenant_hours: MeasuredHours, costs: MonthCosts) ->
     return {org: Counts(calls.get(org), len(active.get(org, ())) or None) for org in set(owner.values())}
 
 
-def observe(found: Iterable[Figures], judged: Judged | None, now: float) -> list[Observation]:
+def observe(found: Iterable[Figures], judged: WasteAssessment | None, now: float) -> list[Observation]:
     """One observation for each organisation, and one for each project with an allowance."""
     observations = []
-    for each in found:
+    for entry in found:
         families = Families()
-        for kpi in each.kpis:
+        for kpi in entry.kpis:
             if kpi.value is not None:
                 families.set(RATIOS[kpi.name], (), float(kpi.value))
-        for name, usd in each.unit_costs.items():
+        for name, usd in entry.unit_costs.items():
             families.set(UNIT_COST, (name,), to_decimal(usd))
-        observations.append(_ok(Target(Scope.ORG, (each.org_id,)), families, now))
+        observations.append(_ok(Target(Scope.ORG, (entry.org_id,)), families, now))
     if judged is not None:
         for project in judged.account.projects:
             if project.readable:
@@ -164,8 +164,8 @@ def _head_room(project: ProjectFacts, account: Account) -> Families:
         families.set(BRANCHES_LEFT, (), project.free_branches - project.children)
     restore = sum(
         (
-            account.costs.get(Pool(project.id, each.id, Component.INSTANT_RESTORE), Fraction())
-            for each in project.branches
+            account.costs.get(Pool(project.id, branch.id, Component.INSTANT_RESTORE), Fraction())
+            for branch in project.branches
         ),
         Fraction(),
     )

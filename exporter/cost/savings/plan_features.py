@@ -21,13 +21,13 @@ def needs_of(inventory: Inventory, private_transfer: Collection[str]) -> tuple[s
 
     ``private_transfer`` holds the ids of projects with traffic over private networking.
     """
-    projects = [each for key, each in inventory.projects.items() if key not in inventory.unknown_project_ids]
-    if inventory.unknown_project_ids or any(each.settings is None for each in projects):
+    projects = [entry for key, entry in inventory.projects.items() if key not in inventory.unknown_project_ids]
+    if inventory.unknown_project_ids or any(entry.settings is None for entry in projects):
         return None
     found = {feature for project in projects for feature in _of_project(project)}
     if private_transfer:
         found.add("private networking")
-    if any(each.autoscaling_limit_max_cu > ALWAYS_ON_CU for each in inventory.endpoints.values()):
+    if any(endpoint.autoscaling_limit_max_cu > ALWAYS_ON_CU for endpoint in inventory.endpoints.values()):
         found.add(f"computes over {ALWAYS_ON_CU:g} CU")
     return tuple(sorted(found))
 

@@ -14,12 +14,12 @@ from exporter.awake.awake import Awake
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.domain.waste.rules import find
 from exporter.cost.savings import kpis
-from exporter.cost.savings.kpis import Figures, Judged, Others
-from exporter.cost.savings.store import WasteBook
+from exporter.cost.savings.kpis import Figures, Others, WasteAssessment
+from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
-from exporter.cost.savings.waste_facts import MeasuredHours, Snapshots, Sources, gather
+from exporter.cost.savings.waste_facts import MeasuredHours, Snapshots, WasteSources, gather
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 
@@ -32,13 +32,13 @@ def measured_hours(settings: Settings, store: Store, rules: TenantRules) -> Meas
     return Durable(store, rules, settings.sampling.top_statements).tenant_hours
 
 
-def sources_of(settings: Settings, store: Store, costs: Costs, rules: TenantRules) -> Sources:
+def sources_of(settings: Settings, store: Store, costs: Costs, rules: TenantRules) -> WasteSources:
     """What the rules of waste read. Each call reads anew who keeps computes awake.
 
     Raises:
         StoreError: the ledger's file cannot be read.
     """
-    return Sources(
+    return WasteSources(
         costs.ledger,
         costs.card,
         measured_hours(settings, store, rules),
@@ -58,9 +58,9 @@ class Savings:
         self._settings, self._store, self._costs, self._rules = settings, store, costs, rules
         self._others = others or Others()
         self._series = WasteSeries()
-        self._kept = WasteBook(Notebook(store))
+        self._kept = WasteStore(KeyValueStore(store))
 
-    def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> Judged:
+    def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> WasteAssessment:
         """Apply the rules to what is known now.
 
         Raises:
@@ -69,9 +69,9 @@ class Savings:
         sources = sources_of(self._settings, self._store, self._costs, self._rules)
         account = gather(sources, inventory, snapshots, int(now))
         policy = self._settings.waste.policy(self._settings.neon.api_url)
-        return Judged(inventory.org_id, account, find(account, policy))
+        return WasteAssessment(inventory.org_id, account, find(account, policy))
 
-    def figures(self, judged: Judged | None, now: float, at: float | None = None) -> tuple[Figures, ...]:
+    def figures(self, judged: WasteAssessment | None, now: float, at: float | None = None) -> tuple[Figures, ...]:
         """The key figures of the month that holds ``at`` (default: now).
 
         Raises:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from exporter.cost.domain.waste.waste import Findings
 from exporter.pricing.domain.rates import day_text, month_start
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 
 KIND = "waste"
 MOST = 500
 """Findings that are kept: the dearest."""
 
 
-class KeptWaste(NamedTuple):
+class StoredWaste(NamedTuple):
     """One finding; USD a month, exact."""
 
     rule: str
@@ -32,20 +32,20 @@ class KeptWaste(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFindings:
+class StoredFindings:
     """What was found at one time (unix seconds), and the cost that was judged, both a month at that pace."""
 
     at: int
     cost: Fraction
-    found: tuple[KeptWaste, ...]
+    found: tuple[StoredWaste, ...]
 
 
-class WasteBook:
+class WasteStore:
     """Pages by month in the agent's notebook."""
 
-    def __init__(self, notebook: Notebook) -> None:
+    def __init__(self, key_values: KeyValueStore) -> None:
         """Use a notebook."""
-        self._notebook = notebook
+        self._key_values = key_values
 
     def keep(self, findings: Findings, at: float) -> None:
         """Write down what was found in the month that holds an instant; it replaces what the month had.
@@ -53,23 +53,23 @@ class WasteBook:
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        dearest = sorted(findings.found, key=lambda each: -each.usd_per_month)[:MOST]
+        dearest = sorted(findings.found, key=lambda entry: -entry.usd_per_month)[:MOST]
         rows = [
-            [each.rule, each.project_id, each.branch_id, str(each.usd_per_month), each.evidence, each.action,
-             each.command, each.confidence.value]
-            for each in dearest
+            [waste.rule, waste.project_id, waste.branch_id, str(waste.usd_per_month), waste.evidence, waste.action,
+             waste.command, waste.confidence.value]
+            for waste in dearest
         ]  # fmt: skip
         page: dict[str, object] = {"at": int(at), "cost": str(findings.cost), "found": rows}
-        self._notebook.write(KIND, day_text(month_start(int(at)))[:7], page)
+        self._key_values.write(KIND, day_text(month_start(int(at)))[:7], page)
 
-    def of(self, month: int) -> KeptFindings | None:
+    def of(self, month: int) -> StoredFindings | None:
         """What was last found in a month (any instant of it), or None.
 
         Raises:
             StoreError: the file is damaged.
         """
-        page: dict[str, Any] | None = self._notebook.read(KIND, day_text(month)[:7])
+        page: dict[str, Any] | None = self._key_values.read(KIND, day_text(month)[:7])
         if page is None:
             return None
-        found = tuple(KeptWaste._make([*row[:3], Fraction(row[3]), *row[4:]]) for row in page["found"])
-        return KeptFindings(int(page["at"]), Fraction(page["cost"]), found)
+        found = tuple(StoredWaste._make([*row[:3], Fraction(row[3]), *row[4:]]) for row in page["found"])
+        return StoredFindings(int(page["at"]), Fraction(page["cost"]), found)

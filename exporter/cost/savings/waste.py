@@ -47,12 +47,12 @@ class WasteSeries:
     def observe(self, findings: Findings, now: float) -> list[Observation]:
         """One observation for each project with findings that cost something, one for the counts."""
         projects: dict[str, dict[tuple[str, str], Fraction]] = {}
-        for each in findings.found:
-            if not each.usd_per_month:
+        for waste in findings.found:
+            if not waste.usd_per_month:
                 continue  # The counts have it.
-            sums = projects.setdefault(each.project_id, {})
-            key = (each.branch_id, each.rule)
-            sums[key] = sums.get(key, Fraction()) + each.usd_per_month
+            sums = projects.setdefault(waste.project_id, {})
+            key = (waste.branch_id, waste.rule)
+            sums[key] = sums.get(key, Fraction()) + waste.usd_per_month
         gone = self._shown - projects.keys()
         self._shown = set(projects)
         observations = [_project(key, _bounded(sums), now) for key, sums in projects.items()]
@@ -60,7 +60,7 @@ class WasteSeries:
         families = Families()
         for rule, (count, _) in by_rule(findings).items():
             families.set(FINDINGS, (rule,), count)
-            families.set(UNKNOWN, (rule,), sum(each.rule == rule for each in findings.unknown))
+            families.set(UNKNOWN, (rule,), sum(unknown.rule == rule for unknown in findings.unknown))
         return [*observations, Observation(COLLECTOR, Target(Scope.AGENT, ()), Status.OK, now, families=families)]
 
 

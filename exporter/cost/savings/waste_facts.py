@@ -42,7 +42,7 @@ _NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class WasteSources:
     """Where the facts come from. ``awake`` must be used by one thread only."""
 
     ledger: Ledger
@@ -63,7 +63,7 @@ class _Measured:
     """By endpoint."""
 
 
-def gather(sources: Sources, inventory: Inventory, snapshots: Snapshots, now: int) -> Account:
+def gather(sources: WasteSources, inventory: Inventory, snapshots: Snapshots, now: int) -> Account:
     """Everything that the rules judge, as of ``now`` (unix seconds).
 
     Raises:
@@ -73,17 +73,17 @@ def gather(sources: Sources, inventory: Inventory, snapshots: Snapshots, now: in
 
 
 class _Gathering:
-    def __init__(self, sources: Sources, inventory: Inventory, snapshots: Snapshots, now: int) -> None:
+    def __init__(self, sources: WasteSources, inventory: Inventory, snapshots: Snapshots, now: int) -> None:
         self._sources, self._inventory, self._snapshots, self._now = sources, inventory, snapshots, now
         through = max(sources.ledger.through().orgs.values(), default=now)
         self._end = min(now, through)
         first = (self._end - sources.window) // HOUR * HOUR
         # No rate changes within the window, so that it is priced as one.
-        self._start = max([first, *(each for each in sources.card.boundaries if each <= self._end)])
+        self._start = max([first, *(boundary for boundary in sources.card.boundaries if boundary <= self._end)])
         whole = -(-self._end // HOUR) * HOUR
         self._facts = [_as(fact, sources.plan) for fact in sources.ledger.window(self._start, whole)]
         self._begins = self._beginnings()
-        self._plans = {fact.project_id: fact.plan for fact in sorted(self._facts, key=lambda each: each.start)}
+        self._plans = {fact.project_id: fact.plan for fact in sorted(self._facts, key=lambda entry: entry.start)}
         self._stored: dict[str, int] = {}
         for fact in self._facts:
             if fact.metric in _STORAGE:
@@ -113,7 +113,7 @@ class _Gathering:
         cheaper = dict(self._cheaper(costs))
         projects = tuple(
             self._project(project, cheaper.get(project.id))
-            for project in sorted(self._inventory.projects.values(), key=lambda each: each.id)
+            for project in sorted(self._inventory.projects.values(), key=lambda entry: entry.id)
         )
         return Account(self._now, projects, costs, self._end - min(self._begins.values(), default=self._end))
 
@@ -189,7 +189,7 @@ class _Gathering:
         branches = [fact for fact in self._facts if fact.metric == "extra_branches_month"]
         for plan, name in CHEAPER.items():
             projects = [key for key, own in self._plans.items() if own == plan and compute.get(key)]
-            now, then = (card.rate(each, Component.COMPUTE, self._end) for each in (plan, name))
+            now, then = (card.rate(text, Component.COMPUTE, self._end) for text in (plan, name))
             if not projects or now is None or then is None or not total:
                 continue
             added = Fraction()
@@ -221,10 +221,10 @@ class _Gathering:
             project.name,
             project.id not in inventory.unknown_project_ids,
             project.history_retention_seconds,
-            tuple(self._branch(each) for each in branches),
-            tuple(self._computer(each) for each in endpoints),
-            {each.id: self._hours(each) for each in branches if each.id in self._compute},
-            None if snapshots is None else tuple(_snapshot(each) for each in snapshots),
+            tuple(self._branch(branch) for branch in branches),
+            tuple(self._computer(endpoint) for endpoint in endpoints),
+            {branch.id: self._hours(branch) for branch in branches if branch.id in self._compute},
+            None if snapshots is None else tuple(_snapshot(snapshot) for snapshot in snapshots),
             rate.amount if rate else None,
             free.quantity if free else None,
             self._transfers[project.id][0] if project.id in self._transfers else None,
@@ -232,9 +232,9 @@ class _Gathering:
         )
 
     def _branch(self, branch: Branch) -> BranchFacts:
-        signs = [each.last_active for each in self._computes.get(branch.id, ())]
+        signs = [endpoint.last_active for endpoint in self._computes.get(branch.id, ())]
         hours = [hour + HOUR for hour, value in self._compute.get(branch.id, {}).items() if value]
-        known = [int(each) for each in (*signs, branch.created_at) if each is not None]
+        known = [int(sign) for sign in (*signs, branch.created_at) if sign is not None]
         stored = self._stored.get(branch.id, 0)
         return BranchFacts(
             branch.id,
@@ -253,11 +253,11 @@ class _Gathering:
     def _computer(self, endpoint: Endpoint) -> ComputeFacts:
         awake = self._sources.awake
         window = awake.window(endpoint.id) if endpoint.id in awake.pages else None
-        own = [each.id for each in self._computes[endpoint.branch_id]]
+        own = [compute.id for compute in self._computes[endpoint.branch_id]]
         share: Fraction | None = Fraction(1)
         if len(own) > 1:
-            times = [awake.window(each).awake if each in awake.pages else None for each in own]
-            total = sum(each or 0 for each in times)
+            times = [awake.window(name).awake if name in awake.pages else None for name in own]
+            total = sum(time or 0 for time in times)
             known = total and window is not None and None not in times
             share = Fraction(window.awake, total) if known and window is not None else None
         measured = self._measured.get(endpoint.branch_id)
@@ -277,7 +277,7 @@ class _Gathering:
         )
 
     def _hours(self, branch: Branch) -> ComputeHours:
-        sizes = [Fraction(str(each.autoscaling_limit_min_cu)) for each in self._computes.get(branch.id, ())]
+        sizes = [Fraction(str(endpoint.autoscaling_limit_min_cu)) for endpoint in self._computes.get(branch.id, ())]
         smallest, all_of_them = min(sizes, default=Fraction()), sum(sizes, Fraction())
         used = self._compute[branch.id]
         begin = self._end - self._span(branch.project_id, branch.id)
@@ -323,9 +323,11 @@ def _by_project(facts: Iterable[UsageFact], metric: str) -> dict[str, int]:
     return {key: max(own.get(key, 0), below.get(key, 0)) for key in own | below}
 
 
-def _snapshot(each: Snapshot) -> SnapshotFacts:
-    created = _whole(each.created_at) or 0
-    return SnapshotFacts(each.id, each.name, each.source_branch_id, created, each.charged_bytes if created else None)
+def _snapshot(snapshot: Snapshot) -> SnapshotFacts:
+    created = _whole(snapshot.created_at) or 0
+    return SnapshotFacts(
+        snapshot.id, snapshot.name, snapshot.source_branch_id, created, snapshot.charged_bytes if created else None
+    )
 
 
 def _as(fact: UsageFact, plan: str | None) -> UsageFact:

@@ -15,7 +15,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint
 from collectors.neon.operations import WakeEvent
 from exporter.cost.domain.allocate import AGENT
-from exporter.cost.domain.whatif.whatif import BranchLife, Computes, Knobs, Life, Stored
+from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Knobs, StoredMonth
 from exporter.cost.savings.waste_facts import MeasuredHours
 from exporter.pricing.domain.price import UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, RateCard, next_month
@@ -28,7 +28,7 @@ Wakes = Mapping[str, Iterable[WakeEvent]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class WhatifSources:
     """Where the month is stored, and what Neon tells of its branches; ``inventory`` None: Neon was not asked."""
 
     ledger: Ledger
@@ -38,7 +38,7 @@ class Sources:
     wakes: Wakes | None = None
 
 
-def gather(sources: Sources, month: int, knobs: Knobs, projects: frozenset[str] | None, now: int) -> Stored:
+def gather(sources: WhatifSources, month: int, knobs: Knobs, projects: frozenset[str] | None, now: int) -> StoredMonth:
     """What is stored of the calendar month that begins at ``month``, as far as the settings need it.
 
     Raises:
@@ -60,13 +60,13 @@ def gather(sources: Sources, month: int, knobs: Knobs, projects: frozenset[str] 
     if knobs.branch_ttl is not None:
         first = month - min(knobs.branch_ttl, _LONGEST_LOOK)
         ephemeral = tuple(_lives(sources, first, through))
-        owners = sorted({each.project_id for each in ephemeral})
-        chosen = {each.id for each in ephemeral}
+        owners = sorted({life.project_id for life in ephemeral})
+        chosen = {life.id for life in ephemeral}
         usage = [f for owner in owners for f in ledger.usage(month, end, owner) if f.branch_id in chosen]
         if not compute:
             compute = [fact for fact in usage if fact.metric == "compute_unit_seconds"]
     inventory = sources.inventory
-    return Stored(
+    return StoredMonth(
         month,
         through,
         facts,
@@ -82,13 +82,13 @@ def gather(sources: Sources, month: int, knobs: Knobs, projects: frozenset[str] 
 
 def _history(inventory: Inventory) -> dict[str, int]:
     return {
-        key: each.history_retention_seconds
-        for key, each in inventory.projects.items()
-        if each.history_retention_seconds is not None
+        key: project.history_retention_seconds
+        for key, project in inventory.projects.items()
+        if project.history_retention_seconds is not None
     }
 
 
-def _lives(sources: Sources, first: int, through: int) -> Iterable[BranchLife]:
+def _lives(sources: WhatifSources, first: int, through: int) -> Iterable[BranchLife]:
     """Child branches: those that exist as Neon tells, those that are gone as their usage tells."""
     branches: Mapping[str, Branch] = sources.inventory.branches if sources.inventory else {}
     for branch in branches.values():
@@ -104,19 +104,20 @@ def _lives(sources: Sources, first: int, through: int) -> Iterable[BranchLife]:
         yield BranchLife(branch_id, project, begin, ended, known=False)
 
 
-def _computes(sources: Sources, inventory: Inventory, month: int, through: int) -> dict[str, Computes]:
-    ordered = sorted(inventory.endpoints.values(), key=lambda each: (each.branch_id, each.id))
+def _computes(sources: WhatifSources, inventory: Inventory, month: int, through: int) -> dict[str, Computes]:
+    ordered = sorted(inventory.endpoints.values(), key=lambda entry: (entry.branch_id, entry.id))
     found: dict[str, Computes] = {}
-    for branch_id, group in groupby(ordered, key=lambda each: each.branch_id):
+    for branch_id, group in groupby(ordered, key=lambda entry: entry.branch_id):
         endpoints = list(group)
-        timeouts = {each.effective_suspend_seconds for each in endpoints}
-        sizes = {each.autoscaling_limit_min_cu for each in endpoints}
+        timeouts = {endpoint.effective_suspend_seconds for endpoint in endpoints}
+        sizes = {endpoint.autoscaling_limit_min_cu for endpoint in endpoints}
         events = None if sources.wakes is None else sources.wakes.get(endpoints[0].project_id)
         lives = None
         if events is not None and len(timeouts) == 1:
             history = list(events)
             lives = tuple(
-                lives_of([e for e in history if e.endpoint_id == each.id], each, month, through) for each in endpoints
+                lives_of([e for e in history if e.endpoint_id == endpoint.id], endpoint, month, through)
+                for endpoint in endpoints
             )
         timeout = min(timeouts)
         found[branch_id] = Computes(
@@ -127,23 +128,23 @@ def _computes(sources: Sources, inventory: Inventory, month: int, through: int) 
     return found
 
 
-def lives_of(events: Iterable[WakeEvent], endpoint: Endpoint, month: int, through: int) -> tuple[Life, ...]:
+def lives_of(events: Iterable[WakeEvent], endpoint: Endpoint, month: int, through: int) -> tuple[AwakeSpan, ...]:
     """Times awake within a month from wakes and suspends, oldest first; what was awake before it began with it."""
-    lives: list[Life] = []
+    lives: list[AwakeSpan] = []
     since: int | None = None
     first = True
-    for event in sorted(events, key=lambda each: each.at):
+    for event in sorted(events, key=lambda entry: entry.at):
         at = int(event.at + event.seconds) if event.kind == "wake" else int(event.at)
         if event.kind == "wake":
             since = at if since is None else since
         elif since is not None or first:
             begin = max(month, int(endpoint.created_at or 0)) if since is None else since
-            lives.append(Life(begin, at))
+            lives.append(AwakeSpan(begin, at))
             since = None
         first = False
     if since is None and first and endpoint.current_state == "active" and endpoint.started_at is not None:
         since = int(endpoint.started_at)
     if since is not None:
-        lives.append(Life(since, None))
-    cut = [Life(max(month, each.start), each.end) for each in lives if each.end is None or each.end > month]
-    return tuple(each for each in cut if each.start < through and (each.end is None or each.start < each.end))
+        lives.append(AwakeSpan(since, None))
+    cut = [AwakeSpan(max(month, live.start), live.end) for live in lives if live.end is None or live.end > month]
+    return tuple(row for row in cut if row.start < through and (row.end is None or row.start < row.end))

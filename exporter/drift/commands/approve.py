@@ -47,17 +47,17 @@ def _approve(settings: Settings, options: argparse.Namespace) -> int:
     from exporter.drift.names import resolve
     from exporter.drift.sources import SourceError
 
-    with opened(settings) as desk:
-        ids = resolve(options.branch, desk.branches)
-        keys = [key for key in desk.databases(ids) if options.database in (None, key.datname)]
+    with opened(settings) as workspace:
+        ids = resolve(options.branch, workspace.branches)
+        keys = [key for key in workspace.databases(ids) if options.database in (None, key.datname)]
         if not keys:
-            names = ", ".join(key.datname for key in desk.databases(ids))
+            names = ", ".join(key.datname for key in workspace.databases(ids))
             raise SourceError(f"{options.branch} has no database {options.database!r} that was read; there are {names}")
         by = options.by or _user()
         for key in keys:
-            found = desk.fingerprint(key)
+            found = workspace.fingerprint(key)
             if found is not None:
-                path = desk.approvals.write(key, found, by=by, reason=options.reason.strip(), at=time.time())
+                path = workspace.approvals.write(key, found, by=by, reason=options.reason.strip(), at=time.time())
                 print(f"{options.branch}, database {key.datname}: {found.digest[:12]} approved by {by} ({path})")
     return OK
 

@@ -16,7 +16,7 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 if TYPE_CHECKING:
     from collectors.postgres.database.fingerprint import Fingerprint
     from exporter.drift.domain.compare import Drift, IgnoreRule
-    from exporter.drift.workspace import Desk
+    from exporter.drift.workspace import DriftWorkspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ def _between(options: argparse.Namespace) -> int:
     sides = (options.baseline, options.current)
     with contextlib.ExitStack() as stack:
         named = any(not is_dsn(side) and not is_file(side) for side in sides)
-        desk = stack.enter_context(opened(settings)) if named else None
-        baseline, current = (_side(side, desk, options.database) for side in sides)
+        workspace = stack.enter_context(opened(settings)) if named else None
+        baseline, current = (_side(side, workspace, options.database) for side in sides)
     pairs = _pairs(baseline, current, options.database)
     rules = rules_of_settings(settings.drift)
     found = {pair.name: _compare(pair, rules) for pair in pairs}
@@ -70,16 +70,16 @@ def _between(options: argparse.Namespace) -> int:
     return FINDINGS if any(drift.changes or not drift.comparable for drift in found.values()) else OK
 
 
-def _side(text: str, desk: Desk | None, database: str | None) -> Mapping[str, Fingerprint]:
+def _side(text: str, workspace: DriftWorkspace | None, database: str | None) -> Mapping[str, Fingerprint]:
     from pathlib import Path
 
     from exporter.drift import sources
 
     if sources.is_dsn(text):
         return sources.from_dsn(text, database)
-    if sources.is_file(text) or desk is None:
+    if sources.is_file(text) or workspace is None:
         return sources.from_file(Path(text))
-    return sources.kept(desk, text)
+    return sources.kept(workspace, text)
 
 
 def _pairs(

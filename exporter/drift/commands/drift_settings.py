@@ -17,8 +17,8 @@ def overview(found: Mapping[str, Found]) -> str:
     """One row a branch and side, where anything differs."""
     rows = [
         (name, _AGAINST[what], len(drift.changes), ", ".join(change.identity for change in drift.changes[:4]))
-        for name, each in found.items()
-        for what, drift in each.items()
+        for name, mapping in found.items()
+        for what, drift in mapping.items()
         if drift.changes
     ]
     return "\nSettings:\n\n" + table(("branch", "against", "differ", "which"), rows) if rows else ""
@@ -27,8 +27,8 @@ def overview(found: Mapping[str, Found]) -> str:
 def details(found: Mapping[str, Found]) -> str:
     """Every setting that differs, with what it should be and what it is."""
     text = ""
-    for each in found.values():
-        for what, drift in each.items():
+    for mapping in found.values():
+        for what, drift in mapping.items():
             rows = [
                 (_SIGNS[one.change], one.kind, one.identity, one.was or None, one.now or None) for one in drift.changes
             ]
@@ -44,9 +44,9 @@ def details(found: Mapping[str, Found]) -> str:
 
 def as_markdown(found: Mapping[str, Found]) -> str:
     """For a comment."""
-    return "".join(f"\n# Settings of {name}\n{pages.settings_markdown(each)}" for name, each in found.items())
+    return "".join(f"\n# Settings of {name}\n{pages.settings_markdown(entry)}" for name, entry in found.items())
 
 
 def as_dict(found: Mapping[str, Found]) -> dict[str, Any]:
     """For programs."""
-    return {name: dict(settings_drift.page(each)) for name, each in found.items()}
+    return {name: dict(settings_drift.page(mapping)) for name, mapping in found.items()}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exporter.app.wiring import ROOMS, rules_of
+from exporter.app.wiring import SCHEMAS, rules_of
 from exporter.drift.sources import SourceError
-from exporter.drift.workspace import Desk, open_desk
+from exporter.drift.workspace import DriftWorkspace, open_workspace
 from exporter.settings import Settings
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Desk]:
+def opened(settings: Settings) -> Iterator[DriftWorkspace]:
     """The desk over the store.
 
     Raises:
@@ -21,5 +21,5 @@ def opened(settings: Settings) -> Iterator[Desk]:
     """
     if not settings.ledger.path.exists():
         raise SourceError(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
-    with open_desk(settings, ROOMS, rules_of(settings)) as desk:
-        yield desk
+    with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
+        yield workspace

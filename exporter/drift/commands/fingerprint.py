@@ -63,5 +63,5 @@ def _read(options: argparse.Namespace) -> Fingerprint | None:
     settings = load_settings(options)
     if settings is None:
         return None
-    with opened(settings) as desk:
-        return one_of(desk, options.branch, options.database)
+    with opened(settings) as workspace:
+        return one_of(workspace, options.branch, options.database)

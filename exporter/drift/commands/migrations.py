@@ -15,8 +15,8 @@ from exporter.drift.commands.show import with_desk
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
-    from exporter.drift.names import Ids
-    from exporter.drift.workspace import Desk
+    from exporter.drift.names import BranchKey
+    from exporter.drift.workspace import DriftWorkspace
     from exporter.settings import Settings
 
 _PARTS = (
@@ -31,15 +31,19 @@ def migrations_command(options: argparse.Namespace) -> int:
 
 
 def _show(
-    options: argparse.Namespace, settings: Settings, desk: Desk, inventory: Inventory, only: Ids | None
-) -> int:  # fmt: skip
+    options: argparse.Namespace,
+    settings: Settings,
+    workspace: DriftWorkspace,
+    inventory: Inventory,
+    only: BranchKey | None,
+) -> int:
     from exporter.drift.evaluator import judge
 
     now = time.time()
     told = []
-    for each in judge(desk, inventory, now, only):
-        place = {"branch": each.place.name, "database": each.key.datname}
-        told += [{**place, **row} for row in _histories(settings, desk, each)]
+    for drift in judge(workspace, inventory, now, only):
+        place = {"branch": drift.place.name, "database": drift.key.datname}
+        told += [{**place, **row} for row in _histories(settings, workspace, drift)]
     if options.json:
         print(json.dumps(told, indent=2))
         return OK
@@ -57,21 +61,24 @@ def _show(
     return OK
 
 
-def _histories(settings: Settings, desk: Desk, judged: Any) -> Iterator[dict[str, Any]]:
+def _histories(settings: Settings, workspace: DriftWorkspace, judged: Any) -> Iterator[dict[str, Any]]:
     from collectors.metric import Families
     from exporter.drift.histories import Histories, usual_among
 
-    known = desk.histories
+    known = workspace.histories
     told = Histories(settings.drift).fill(Families(), {judged.key: judged}, known, judged.place.project)
     found = told.get(judged.key)
     kept = known.get(judged.key)
     if kept is None or not isinstance(found, Mapping):
         return
     for tool, row in found.items():
-        mine = [each for each in kept.facts.histories if each.tool == tool]
+        mine = [history for history in kept.facts.histories if history.tool == tool]
         usual = usual_among(mine)
         at = (
-            max((each.at for each in usual.migrations if each.state == "applied" and each.at), default=None)
+            max(
+                (migration.at for migration in usual.migrations if migration.state == "applied" and migration.at),
+                default=None,
+            )
             if usual
             else None
         )
@@ -108,9 +115,11 @@ def _details(told: list[dict[str, Any]]) -> str:
     rows = []
     for row in told:
         where = f"{row['database']}, {row['tool']}"
-        rows += [(where, "failed", each) for each in row.get("failed", ())]
-        rows += [(where, text, each) for key, text in _PARTS for each in row.get(key, ())]
+        rows += [(where, "failed", entry) for entry in row.get("failed", ())]
+        rows += [(where, text, entry) for key, text in _PARTS for entry in row.get(key, ())]
         rows += [
-            (where, f"schema {name} lacks", each) for name, ids in row.get("schemas_behind", {}).items() for each in ids
+            (where, f"schema {name} lacks", entry)
+            for name, ids in row.get("schemas_behind", {}).items()
+            for entry in ids
         ]
     return "\n" + table(("where", "state", "migration"), rows) if rows else ""

@@ -19,14 +19,14 @@ from exporter.documents.terminal import counted, seconds, table
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from exporter.drift.domain.compare import Change
-    from exporter.drift.evaluator import Judged
-    from exporter.drift.names import Ids
-    from exporter.drift.workspace import Desk
+    from exporter.drift.evaluator import DatabaseDrift
+    from exporter.drift.names import BranchKey
+    from exporter.drift.workspace import DriftWorkspace
     from exporter.settings import Settings
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _SHORT = 100
-Show = Callable[["Settings", "Desk", "Inventory", "Ids | None"], int]
+Show = Callable[["Settings", "DriftWorkspace", "Inventory", "BranchKey | None"], int]
 
 
 def show_command(options: argparse.Namespace) -> int:
@@ -51,13 +51,13 @@ def with_desk(options: argparse.Namespace, show: Show) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    problems = [each for each in problems_of(settings) if each.startswith("neon.")]
+    problems = [name for name in problems_of(settings) if name.startswith("neon.")]
     if problems:
         return refuse(*problems)
     try:
-        with opened(settings) as desk:
+        with opened(settings) as workspace:
             inventory = asyncio.run(_look(settings))
-            return show(settings, desk, inventory, _wanted(options.branch, desk, inventory))
+            return show(settings, workspace, inventory, _wanted(options.branch, workspace, inventory))
     except (SourceError, NoSuchBranchError) as problem:
         print(str(problem), file=sys.stderr)
         return USAGE
@@ -77,7 +77,7 @@ async def _look(settings: Settings) -> Inventory:
         return await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
 
 
-def _wanted(branch: str | None, desk: Desk, inventory: Inventory) -> Ids | None:
+def _wanted(branch: str | None, workspace: DriftWorkspace, inventory: Inventory) -> BranchKey | None:
     """The branch that was asked for.
 
     Raises:
@@ -91,7 +91,7 @@ def _wanted(branch: str | None, desk: Desk, inventory: Inventory) -> Ids | None:
     if branch is None:
         return None
     ids = resolve(branch, names_of_places(inventory))
-    if not desk.databases(ids):
+    if not workspace.databases(ids):
         raise SourceError(
             f"{branch} has not been read yet: the agent enters the databases of a branch while somebody else works"
             " there (rules R5 and R9), and needs postgres.dsn for it"
@@ -100,90 +100,94 @@ def _wanted(branch: str | None, desk: Desk, inventory: Inventory) -> Ids | None:
 
 
 def _show(
-    options: argparse.Namespace, settings: Settings, desk: Desk, inventory: Inventory, only: Ids | None
-) -> int:  # fmt: skip
+    options: argparse.Namespace,
+    settings: Settings,
+    workspace: DriftWorkspace,
+    inventory: Inventory,
+    only: BranchKey | None,
+) -> int:
     from exporter.drift.commands import drift_settings
     from exporter.drift.evaluator import judge, judge_settings
 
     del settings
     now = time.time()
-    found = list(judge(desk, inventory, now, only))
-    held_against = judge_settings(desk, inventory, now, only)
+    found = list(judge(workspace, inventory, now, only))
+    held_against = judge_settings(workspace, inventory, now, only)
     if options.json:
-        databases = [as_dict(each, details=only is not None) for each in found]
+        databases = [as_dict(drift, details=only is not None) for drift in found]
         print(json.dumps({"databases": databases, "settings": drift_settings.as_dict(held_against)}, indent=2))
     elif options.markdown:
         print(_markdown(found) + drift_settings.as_markdown(held_against), end="")
     elif only is not None:
-        print("\n".join(_one(each, now) for each in found) + drift_settings.details(held_against), end="")
+        print("\n".join(_one(drift, now) for drift in found) + drift_settings.details(held_against), end="")
     else:
         unread = "No database has been read yet: `neonmeter run` does, while somebody else works on a branch.\n"
         print((_overview(found, now) if found else unread) + drift_settings.overview(held_against), end="")
-    if desk.judge.problem:
-        print(desk.judge.problem, file=sys.stderr)
+    if workspace.judge.problem:
+        print(workspace.judge.problem, file=sys.stderr)
     return OK
 
 
-def _overview(found: Sequence[Judged], now: float) -> str:
+def _overview(found: Sequence[DatabaseDrift], now: float) -> str:
     rows = [
         (
-            each.place.name,
-            each.key.datname,
-            f"{each.baseline.policy} {each.baseline.name}".strip(),
-            verdict(each),
-            seconds(now - each.since) if each.since is not None else None,
-            seconds(now - each.held.taken_at),
-            _deviating(each),
+            drift.place.name,
+            drift.key.datname,
+            f"{drift.baseline.policy} {drift.baseline.name}".strip(),
+            verdict(drift),
+            seconds(now - drift.since) if drift.since is not None else None,
+            seconds(now - drift.held.taken_at),
+            _deviating(drift),
         )
-        for each in found
+        for drift in found
     ]
-    drifted = sum(bool(each.drift.changes) for each in found)
+    drifted = sum(bool(drift.drift.changes) for drift in found)
     head = f"{counted(len(found), 'database')} read, {drifted} {'differs' if drifted == 1 else 'differ'}.\n\n"
     text = head + table(("branch", "database", "baseline", "drift", "for", "read", "tenants"), rows)
-    why = {f"{each.place.name} {each.key.datname}": each.drift.why for each in found if not each.drift.comparable}
+    why = {f"{drift.place.name} {drift.key.datname}": drift.drift.why for drift in found if not drift.drift.comparable}
     told = [(name, reason) for name, reason in why.items() if reason]
     text += "\nNot compared:\n\n" + table(("what", "why"), told) if told else ""
     return text + ("\n`neonmeter drift BRANCH` names the objects.\n" if drifted else "")
 
 
-def verdict(each: Judged) -> str:
+def verdict(drift: DatabaseDrift) -> str:
     """In a word or a few numbers."""
-    if not each.drift.comparable:
+    if not drift.drift.comparable:
         return "not compared"
-    if not each.drift.changes:
-        return "none" + (f" ({each.drift.ignored} ignored)" if each.drift.ignored else "")
-    counts = {sign: sum(one.change == change for one in each.drift.changes) for change, sign in _SIGNS.items()}
+    if not drift.drift.changes:
+        return "none" + (f" ({drift.drift.ignored} ignored)" if drift.drift.ignored else "")
+    counts = {sign: sum(one.change == change for one in drift.drift.changes) for change, sign in _SIGNS.items()}
     return " ".join(f"{sign}{count}" for sign, count in counts.items() if count)
 
 
-def _deviating(each: Judged) -> str | None:
-    if each.tenants is None:
+def _deviating(drift: DatabaseDrift) -> str | None:
+    if drift.tenants is None:
         return None
-    whole = each.tenants.alike + len(each.tenants.deviating)
-    return f"{len(each.tenants.deviating)} of {whole} deviate" if each.tenants.deviating else f"{whole} alike"
+    whole = drift.tenants.alike + len(drift.tenants.deviating)
+    return f"{len(drift.tenants.deviating)} of {whole} deviate" if drift.tenants.deviating else f"{whole} alike"
 
 
-def _one(each: Judged, now: float) -> str:
-    base = f"{each.baseline.policy} {each.baseline.name}".strip()
-    lines = [f"{each.place.name}, database {each.key.datname}: fingerprint {each.held.digest[:12]}, "
-             f"PostgreSQL {each.held.pg_major}, read {seconds(now - each.held.taken_at)} ago"]  # fmt: skip
-    if not each.drift.comparable:
-        lines.append(f"Not compared with {base}: {each.drift.why}.")
-    elif not each.drift.changes:
+def _one(drift: DatabaseDrift, now: float) -> str:
+    base = f"{drift.baseline.policy} {drift.baseline.name}".strip()
+    lines = [f"{drift.place.name}, database {drift.key.datname}: fingerprint {drift.held.digest[:12]}, "
+             f"PostgreSQL {drift.held.pg_major}, read {seconds(now - drift.held.taken_at)} ago"]  # fmt: skip
+    if not drift.drift.comparable:
+        lines.append(f"Not compared with {base}: {drift.drift.why}.")
+    elif not drift.drift.changes:
         lines.append(
-            f"No drift against {base}." + (f" {each.drift.ignored} ignored by rule." * bool(each.drift.ignored))
+            f"No drift against {base}." + (f" {drift.drift.ignored} ignored by rule." * bool(drift.drift.ignored))
         )
     else:
-        began = f", first seen {seconds(now - each.since)} ago" if each.since is not None else ""
+        began = f", first seen {seconds(now - drift.since)} ago" if drift.since is not None else ""
         lines += [
-            f"{counted(len(each.drift.changes), 'difference')} from {base}{began}:",
+            f"{counted(len(drift.drift.changes), 'difference')} from {base}{began}:",
             "",
-            changes(each.drift.changes),
+            changes(drift.drift.changes),
         ]
         lines[-1] = lines[-1].rstrip("\n")
-    if each.tenants is not None and each.tenants.deviating:
-        names = ", ".join(list(each.tenants.deviating)[:5])
-        lines.append(f"Tenants that deviate: {names}: `neonmeter drift tenants {each.place.name}`.")
+    if drift.tenants is not None and drift.tenants.deviating:
+        names = ", ".join(list(drift.tenants.deviating)[:5])
+        lines.append(f"Tenants that deviate: {names}: `neonmeter drift tenants {drift.place.name}`.")
     return "\n".join(lines) + "\n"
 
 
@@ -202,26 +206,30 @@ def side(kind: str, definition: str) -> str | None:
 
 
 def _tenants(
-    options: argparse.Namespace, settings: Settings, desk: Desk, inventory: Inventory, only: Ids | None
-) -> int:  # fmt: skip
+    options: argparse.Namespace,
+    settings: Settings,
+    workspace: DriftWorkspace,
+    inventory: Inventory,
+    only: BranchKey | None,
+) -> int:
     from exporter.drift import pages
     from exporter.drift.evaluator import judge
 
     del settings
-    found = [each for each in judge(desk, inventory, time.time(), only) if each.tenants is not None]
+    found = [drift for drift in judge(workspace, inventory, time.time(), only) if drift.tenants is not None]
     if options.json:
-        told = {each.key.datname: pages.tenants_as_dict(each.tenants) for each in found if each.tenants}
+        told = {drift.key.datname: pages.tenants_as_dict(drift.tenants) for drift in found if drift.tenants}
         print(json.dumps(told, indent=2))
         return OK
     if not found:
         print("No two tenants have schemas of their own there, as far as the rules under tenants tell.")
-    for each in found:
-        judged = each.tenants
+    for drift in found:
+        judged = drift.tenants
         if judged is None:
             continue
         by = "which is like most" if judged.by_majority else "the template"
         print(
-            f"{each.place.name}, database {each.key.datname}: {judged.alike} alike, "
+            f"{drift.place.name}, database {drift.key.datname}: {judged.alike} alike, "
             f"{len(judged.deviating)} deviating from {judged.reference} ({by})"
         )
         rows = [
@@ -234,37 +242,41 @@ def _tenants(
     return OK
 
 
-def _markdown(found: Sequence[Judged]) -> str:
+def _markdown(found: Sequence[DatabaseDrift]) -> str:
     from exporter.drift import pages
 
     parts: dict[str, list[str]] = {}
-    for each in found:
-        title = f"Database {each.key.datname}, against {each.baseline.policy} {each.baseline.name}".rstrip()
-        text = pages.markdown(title, each.drift)
-        if each.tenants is not None:
-            text += "\n" + pages.tenants_markdown("Tenants", each.tenants)
-        parts.setdefault(each.place.name, []).append(text)
+    for drift in found:
+        title = f"Database {drift.key.datname}, against {drift.baseline.policy} {drift.baseline.name}".rstrip()
+        text = pages.markdown(title, drift.drift)
+        if drift.tenants is not None:
+            text += "\n" + pages.tenants_markdown("Tenants", drift.tenants)
+        parts.setdefault(drift.place.name, []).append(text)
     return "\n".join(f"# Drift of {name}\n\n" + "\n".join(texts) for name, texts in parts.items())
 
 
-def as_dict(each: Judged, *, details: bool) -> dict[str, Any]:
+def as_dict(drift: DatabaseDrift, *, details: bool) -> dict[str, Any]:
     """One database for programs."""
     from exporter.drift import pages
 
-    told = pages.drift_as_dict(each.drift)
+    told = pages.drift_as_dict(drift.drift)
     if not details:
         told.pop("changes")
-        told["differences"] = len(each.drift.changes)
+        told["differences"] = len(drift.drift.changes)
     return {
-        "project_id": each.key.project_id,
-        "branch_id": each.key.branch_id,
-        "name": each.place.name,
-        "database": each.key.datname,
-        "fingerprint": each.held.digest,
-        "pg_major": each.held.pg_major,
-        "taken_at": each.held.taken_at,
-        "baseline": {"policy": each.baseline.policy, "name": each.baseline.name, "fingerprint": each.baseline.digest},
-        "since": each.since,
+        "project_id": drift.key.project_id,
+        "branch_id": drift.key.branch_id,
+        "name": drift.place.name,
+        "database": drift.key.datname,
+        "fingerprint": drift.held.digest,
+        "pg_major": drift.held.pg_major,
+        "taken_at": drift.held.taken_at,
+        "baseline": {
+            "policy": drift.baseline.policy,
+            "name": drift.baseline.name,
+            "fingerprint": drift.baseline.digest,
+        },
+        "since": drift.since,
         **told,
-        **({"tenants": pages.tenants_as_dict(each.tenants)} if each.tenants is not None else {}),
+        **({"tenants": pages.tenants_as_dict(drift.tenants)} if drift.tenants is not None else {}),
     }

@@ -22,7 +22,7 @@ _ORDER = "order"
 """The order of a table's columns: compared only where both sides have it and the columns are the same."""
 
 
-class ObjectPrint(Protocol):
+class ObjectLike(Protocol):
     """One object of a fingerprint (see ``collectors.postgres.database.fingerprint.ObjectPrint``)."""
 
     @property
@@ -33,7 +33,7 @@ class ObjectPrint(Protocol):
     def definition(self) -> str: ...  # noqa: D102
 
 
-class SchemaPrint(Protocol):
+class SchemaLike(Protocol):
     """One schema of a fingerprint."""
 
     @property
@@ -46,15 +46,15 @@ Key = tuple[str, str, str]
 """Kind, schema, identity."""
 
 
-class Fingerprint(Protocol):
+class FingerprintLike(Protocol):
     """A database as compared here (see ``collectors.postgres.database.fingerprint.Fingerprint``)."""
 
     @property
     def pg_major(self) -> int: ...  # noqa: D102
     @property
-    def schemas(self) -> Mapping[str, SchemaPrint]: ...  # noqa: D102
+    def schemas(self) -> Mapping[str, SchemaLike]: ...  # noqa: D102
     @property
-    def objects(self) -> Mapping[Any, ObjectPrint]: ...  # noqa: D102
+    def objects(self) -> Mapping[Any, ObjectLike]: ...  # noqa: D102
 
 
 class Change(NamedTuple):
@@ -103,8 +103,8 @@ class Drift:
     def counts(self) -> dict[tuple[str, str], int]:
         """Changes by kind and change."""
         found: dict[tuple[str, str], int] = {}
-        for each in self.changes:
-            found[each.kind, each.change] = found.get((each.kind, each.change), 0) + 1
+        for row in self.changes:
+            found[row.kind, row.change] = found.get((row.kind, row.change), 0) + 1
         return found
 
 
@@ -121,26 +121,36 @@ class TenantDrift:
     """Tenants whose schema is not there."""
 
 
-def compare(baseline: Fingerprint, current: Fingerprint, ignore: Iterable[IgnoreRule] = (), now: float = 0.0) -> Drift:
+def compare(
+    baseline: FingerprintLike, current: FingerprintLike, ignore: Iterable[IgnoreRule] = (), now: float = 0.0
+) -> Drift:
     """What ``current`` has more, less or otherwise than ``baseline``; sorted by kind, schema and identity."""
     if baseline.pg_major != current.pg_major:
         why = f"PostgreSQL {baseline.pg_major} and {current.pg_major}: fingerprints compare within one major version"
         return Drift(comparable=False, why=why)
     same = {
         name
-        for name, each in baseline.schemas.items()
-        if (other := current.schemas.get(name)) is not None and other.digest == each.digest
+        for name, schema_like in baseline.schemas.items()
+        if (other := current.schemas.get(name)) is not None and other.digest == schema_like.digest
     }
-    before = {key: (each.digest, each.definition) for key, each in baseline.objects.items() if key[1] not in same}
-    after = {key: (each.digest, each.definition) for key, each in current.objects.items() if key[1] not in same}
+    before = {
+        key: (object_like.digest, object_like.definition)
+        for key, object_like in baseline.objects.items()
+        if key[1] not in same
+    }
+    after = {
+        key: (object_like.digest, object_like.definition)
+        for key, object_like in current.objects.items()
+        if key[1] not in same
+    }
     rules = tuple(ignore)
     found = _changes(before, after)
-    kept = tuple(each for each in found if not any(rule.covers(each, now) for rule in rules))
+    kept = tuple(row for row in found if not any(rule.covers(row, now) for rule in rules))
     return Drift(kept, len(found) - len(kept))
 
 
 def compare_tenants(
-    current: Fingerprint,
+    current: FingerprintLike,
     schemas: Mapping[str, str],
     *,
     template: str | None = None,
@@ -161,15 +171,15 @@ def compare_tenants(
     wanted = current.schemas[reference].relative
     differing = {t: name for t, name in there.items() if current.schemas[name].relative != wanted}
     by_schema: dict[str, dict[Key, tuple[str, str]]] = {reference: {}, **{name: {} for name in differing.values()}}
-    for (kind, schema, identity), each in current.objects.items():
+    for (kind, schema, identity), object_like in current.objects.items():
         if schema in by_schema:
-            by_schema[schema][kind, "@", _here(identity, schema)] = (each.relative, each.definition)
+            by_schema[schema][kind, "@", _here(identity, schema)] = (object_like.relative, object_like.definition)
     rules = tuple(ignore)
     deviating: dict[str, tuple[Change, ...]] = {}
     alike = len(there) - len(differing)
     for tenant, name in sorted(differing.items()):
         found = _changes(by_schema[reference], by_schema[name])
-        kept = tuple(each for each in found if not any(rule.covers(each, now) for rule in rules))
+        kept = tuple(row for row in found if not any(rule.covers(row, now) for rule in rules))
         if kept:
             deviating[tenant] = kept
         else:
@@ -177,7 +187,7 @@ def compare_tenants(
     return TenantDrift(reference, reference != template, deviating, alike, missing)
 
 
-def _majority(current: Fingerprint, schemas: Iterable[str]) -> str | None:
+def _majority(current: FingerprintLike, schemas: Iterable[str]) -> str | None:
     """The first schema of the largest group that is alike; of equally large ones, the one that is nearest to all."""
     groups: dict[str, list[str]] = {}
     for name in sorted(schemas):
@@ -187,11 +197,11 @@ def _majority(current: Fingerprint, schemas: Iterable[str]) -> str | None:
     return _nearest(current, tied[:_MOST_TIED]) if len(tied) > 1 else next(iter(tied), None)
 
 
-def _nearest(current: Fingerprint, schemas: Sequence[str]) -> str:
+def _nearest(current: FingerprintLike, schemas: Sequence[str]) -> str:
     parts: dict[str, set[tuple[str, str, str]]] = {name: set() for name in schemas}
-    for (kind, schema, identity), each in current.objects.items():
+    for (kind, schema, identity), object_like in current.objects.items():
         if schema in parts:
-            parts[schema].add((kind, _here(identity, schema), each.relative))
+            parts[schema].add((kind, _here(identity, schema), object_like.relative))
     return min(schemas, key=lambda name: (sum(len(parts[name] ^ other) for other in parts.values()), name))
 
 

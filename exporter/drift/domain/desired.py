@@ -47,7 +47,7 @@ class Server(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredValue:
     """What one branch should be. Values of settings as PostgreSQL keeps them, everything else as text."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def between(baseline: Server, current: Server) -> SettingsDrift:
     found: list[Change] = []
     for name in sorted(baseline.settings.keys() | current.settings.keys()):
         was, now = baseline.settings.get(name), current.settings.get(name)
-        altered = any(each is not None and each.changed for each in (was, now))
+        altered = any(setting is not None and setting.changed for setting in (was, now))
         if _SIZED.match(name) or not altered or (was and now and was.digest == now.digest):
             continue
         found.append(Change(GUC, "", name, CHANGED, _shown(was), _shown(now)))
@@ -84,7 +84,7 @@ def between(baseline: Server, current: Server) -> SettingsDrift:
 
 
 def against(
-    wanted: Wanted,
+    wanted: DesiredValue,
     server: Server | None,
     platform: Mapping[tuple[str, str], str],
     extensions: Mapping[str, str] | None,

@@ -46,7 +46,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MigrationState:
     """Where one history stands against the files: ids, in the order of the files."""
 
     pending: tuple[str, ...] = ()
@@ -71,31 +71,31 @@ class Divergence:
         return bool(self.behind or self.ahead or self.changed)
 
 
-def standing(manifest: Manifest, history: Sequence[Applied]) -> Standing:
+def standing(manifest: Manifest, history: Sequence[Applied]) -> MigrationState:
     """Compare a database's history with the files."""
-    done = {each.id: each for each in history if each.state == "applied"}
-    known = {each.id: each for each in manifest.expected}
+    done = {entry.id: entry for entry in history if entry.state == "applied"}
+    known = {entry.id: entry for entry in manifest.expected}
     applied = set(done)
     if manifest.heads_only:
         for head in done.keys() & known.keys():
             applied |= known[head].ancestors
-    pending = tuple(each.id for each in manifest.expected if each.id not in applied)
+    pending = tuple(entry.id for entry in manifest.expected if entry.id not in applied)
     mismatched = tuple(
-        each.id
-        for each in manifest.expected
-        if each.id in done and each.checksum is not None and done[each.id].checksum not in (None, each.checksum)
+        entry.id
+        for entry in manifest.expected
+        if entry.id in done and entry.checksum is not None and done[entry.id].checksum not in (None, entry.checksum)
     )
-    ordered = [each for each in manifest.expected if not each.repeatable]
-    last = max((place for place, each in enumerate(ordered) if each.id in applied), default=-1)
-    late = tuple(each.id for each in ordered[:last] if each.id not in applied)
+    ordered = [entry for entry in manifest.expected if not entry.repeatable]
+    last = max((place for place, entry in enumerate(ordered) if entry.id in applied), default=-1)
+    late = tuple(entry.id for entry in ordered[:last] if entry.id not in applied)
     unknown = tuple(sorted(done.keys() - known.keys()))
-    return Standing(pending, unknown, mismatched, late)
+    return MigrationState(pending, unknown, mismatched, late)
 
 
 def divergence(baseline: Sequence[Applied], current: Sequence[Applied]) -> Divergence:
     """What ``current`` lacks (behind), has in addition (ahead), or has with another checksum; ids, sorted."""
-    theirs = {each.id: each.checksum for each in baseline if each.state == "applied"}
-    ours = {each.id: each.checksum for each in current if each.state == "applied"}
+    theirs = {applied.id: applied.checksum for applied in baseline if applied.state == "applied"}
+    ours = {applied.id: applied.checksum for applied in current if applied.state == "applied"}
     changed = [name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name]]
     return Divergence(
         tuple(sorted(theirs.keys() - ours.keys())), tuple(sorted(ours.keys() - theirs.keys())), tuple(sorted(changed))
@@ -116,13 +116,13 @@ def ancestry(parents: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
         stack = [start]
         while stack:
             here = stack[-1]
-            missing = [each for each in parents.get(here, ()) if each in parents and each not in known and each != here]
+            missing = [name for name in parents.get(here, ()) if name in parents and name not in known and name != here]
             if missing and len(stack) <= len(parents):
                 stack.extend(missing)
                 continue
             above = set(parents.get(here, ()))
-            for each in tuple(above):
-                above |= known.get(each, frozenset())
+            for name in tuple(above):
+                above |= known.get(name, frozenset())
             known[here] = frozenset(above)
             stack.pop()
 

@@ -18,7 +18,7 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 
 if TYPE_CHECKING:
     from exporter.posture.report.report import Report
-    from exporter.posture.workspace import Look
+    from exporter.posture.workspace import PostureRun
     from exporter.settings import Settings
 
 FORMATS = ("html", "md", "csv", "json", "ocsf")
@@ -40,7 +40,7 @@ def posture_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    problems = [each for each in problems_of(settings) if each.startswith(("neon.", "posture.", "tenants"))]
+    problems = [name for name in problems_of(settings) if name.startswith(("neon.", "posture.", "tenants"))]
     if problems:
         return refuse(*problems)
     try:
@@ -63,8 +63,8 @@ def posture_command(options: argparse.Namespace) -> int:
 def _formats(options: argparse.Namespace) -> list[str]:
     from importlib.util import find_spec
 
-    formats = [each.strip() for each in options.format.split(",") if each.strip()]
-    wrong = [each for each in formats if each not in FORMATS]
+    formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
+    wrong = [entry for entry in formats if entry not in FORMATS]
     if wrong or not formats:
         raise _UsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
     if options.out and "html" in formats and find_spec("jinja2") is None:
@@ -73,7 +73,7 @@ def _formats(options: argparse.Namespace) -> list[str]:
 
 
 def _report(settings: Settings, options: argparse.Namespace) -> Report:
-    from exporter.app.wiring import ROOMS
+    from exporter.app.wiring import SCHEMAS
     from exporter.posture.catalogue import load_catalogue
     from exporter.posture.report.report import report_of
     from exporter.posture.workspace import kept
@@ -81,11 +81,11 @@ def _report(settings: Settings, options: argparse.Namespace) -> Report:
     catalogue = load_catalogue(settings.posture.catalogue)
     frameworks = _chosen("--framework", options.framework, catalogue.frameworks)
     _chosen("--control", options.control, catalogue.controls)
-    known = kept(settings, ROOMS, time.time())
+    known = kept(settings, SCHEMAS, time.time())
     before = _before(options) or known.before
     seen = asyncio.run(_look(settings, known))
     report = report_of(
-        seen.judgement,
+        seen.evaluation,
         catalogue,
         company=settings.report.company,
         organization=seen.inventory.org_name or seen.inventory.org_id,
@@ -94,13 +94,13 @@ def _report(settings: Settings, options: argparse.Namespace) -> Report:
         before=before,
         notes=seen.notes,
     )
-    if options.project != "*" and not any(_matches(each, options.project) for each in _projects(seen)):
+    if options.project != "*" and not any(_matches(project, options.project) for project in _projects(seen)):
         names = ", ".join(sorted(name for _, name in _projects(seen)))
         raise _UsageError(f"--project: no project is like {options.project!r}; there are {names}")
     return report
 
 
-async def _look(settings: Settings, known: Any) -> Look:
+async def _look(settings: Settings, known: Any) -> PostureRun:
     from exporter.app.wiring import neon_client, rules_of
     from exporter.posture.workspace import look
 
@@ -108,8 +108,8 @@ async def _look(settings: Settings, known: Any) -> Look:
         return await look(settings, rules_of(settings), client, known)
 
 
-def _projects(seen: Look) -> list[tuple[str, str]]:
-    return [(each.id, each.name) for each in seen.inventory.projects.values()]
+def _projects(seen: PostureRun) -> list[tuple[str, str]]:
+    return [(project.id, project.name) for project in seen.inventory.projects.values()]
 
 
 def _matches(project: tuple[str, str], glob: str) -> bool:
@@ -119,8 +119,8 @@ def _matches(project: tuple[str, str], glob: str) -> bool:
 
 
 def _chosen(option: str, text: str | None, known: Mapping[str, object]) -> list[str]:
-    names = [each.strip() for each in (text or "").split(",") if each.strip()]
-    wrong = [each for each in names if each not in known]
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    wrong = [name for name in names if name not in known]
     if wrong:
         few = ", ".join(known) if len(known) < 12 else f"{min(known)} to {max(known)}"
         raise _UsageError(f"{option}: there is no {', '.join(wrong)}; there are {few}")
@@ -189,8 +189,8 @@ def _print(report: Report, options: argparse.Namespace) -> None:
 
 
 def _names(options: argparse.Namespace) -> Iterator[str]:
-    for each in options.format.split(","):
-        yield "posture.ocsf.jsonl" if each.strip() == "ocsf" else f"posture.{each.strip()}"
+    for entry in options.format.split(","):
+        yield "posture.ocsf.jsonl" if entry.strip() == "ocsf" else f"posture.{entry.strip()}"
 
 
 def _fails(report: Report, floor: str) -> bool:

@@ -62,7 +62,7 @@ def key_scope(facts: OrganizationFacts, context: Context) -> Iterator[Finding]:
             address = ip_address(text)
         except ValueError:
             return bool(text)
-        return not any(address in each for each in ranges)
+        return not any(address in network for network in ranges)
 
     def says(key: ApiKey) -> str:
         parts = [] if key.project_id else ["works in every project" if not key.personal else "is a person's own"]

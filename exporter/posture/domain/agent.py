@@ -20,7 +20,10 @@ def agent_role(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
         return
     agent = facts.agent
     path = object_id(where, agent.name)
-    found = [failed("P50", path, f"neonmeter logs in as {agent.name}, which has {each}") for each in agent.attributes]
+    found = [
+        failed("P50", path, f"neonmeter logs in as {agent.name}, which has {attribute}")
+        for attribute in agent.attributes
+    ]
     more = [name for name in agent.memberships if name not in NEEDED]
     found += [failed("P50", object_id(path, name), f"{agent.name} is a member of {name}") for name in more]
     yield from verdict("P50", where, found, f"{agent.name} has no more than pg_monitor")

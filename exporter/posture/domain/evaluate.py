@@ -21,7 +21,7 @@ def evaluate(facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
     """
     context = Context(facts, policy, now)
     found = [_weighed(finding, policy) for part in _parts(facts, context) for finding in part]
-    return tuple(sorted(found, key=lambda each: (each.control, each.object_id, each.outcome)))
+    return tuple(sorted(found, key=lambda entry: (entry.control, entry.object_id, entry.outcome)))
 
 
 def _weighed(finding: Finding, policy: Policy) -> Finding:

@@ -123,7 +123,7 @@ class Masking:
 
 
 @dataclass(frozen=True, slots=True)
-class Compute:
+class ComputeFacts:
     """An endpoint."""
 
     id: str
@@ -167,7 +167,7 @@ class BranchFacts:
     """The frequencies of GET .../backup_schedule (``daily``)."""
     masking: Known[Masking | None] = NOT_ASKED
     """None: a plain branch (404 of .../anonymized_status)."""
-    computes: Known[tuple[Compute, ...]] = NOT_ASKED
+    computes: Known[tuple[ComputeFacts, ...]] = NOT_ASKED
     credentials: Known[tuple[Credential, ...]] = NOT_ASKED
     personal_columns: Known[tuple[str, ...]] = NOT_ASKED
     """``schema.table.column`` that hold personal data, by name or registry."""

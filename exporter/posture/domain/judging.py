@@ -91,7 +91,7 @@ def of_groups(
     yield from verdict(
         control,
         where,
-        (each for group in groups for each in of_group(control, where, group, says=says, severity=severity)),
+        (finding for group in groups for finding in of_group(control, where, group, says=says, severity=severity)),
         otherwise,
     )
 

@@ -78,8 +78,8 @@ def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
     if "pgaudit" not in re.split(r"[\s,]+", loaded):
         yield failed("P46", where, "pgaudit is not in shared_preload_libraries")
         return
-    classes = {each.strip().lower() for each in facts.settings.get("pgaudit.log", "").split(",")}
-    missing = [each for each in _AUDITED if (each not in classes and "all" not in classes) or f"-{each}" in classes]
+    classes = {name.strip().lower() for name in facts.settings.get("pgaudit.log", "").split(",")}
+    missing = [name for name in _AUDITED if (name not in classes and "all" not in classes) or f"-{name}" in classes]
     found = [failed("P46", where, f"pgaudit.log lacks {', '.join(missing)}")] if missing else []
     yield from verdict("P46", where, found, "pgaudit records schema changes, roles and writes")
 
@@ -106,9 +106,13 @@ def ext_outdated(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
         yield unread("P47", where, facts.extensions)
         return
     found = (
-        failed("P47", object_id(where, each.name), f"{each.name} is {each.version}; the server has {each.newest}")
-        for each in facts.extensions
-        if each.newest and each.version != each.newest
+        failed(
+            "P47",
+            object_id(where, extension.name),
+            f"{extension.name} is {extension.version}; the server has {extension.newest}",
+        )
+        for extension in facts.extensions
+        if extension.newest and extension.version != extension.newest
     )
     yield from verdict("P47", where, found, "every extension is the server's version")
 
@@ -120,12 +124,20 @@ def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[Finding]
         yield unread("P48", where, facts.extensions)
         return
 
-    def says(each: Extension) -> str:
-        if not listed(each.name, context.policy.extensions):
-            return f"{each.name} is not on the list of extensions"
-        return f"{each.name} is in schema {each.schema}, where everybody may create objects" if each.open else ""
+    def says(extension: Extension) -> str:
+        if not listed(extension.name, context.policy.extensions):
+            return f"{extension.name} is not on the list of extensions"
+        return (
+            f"{extension.name} is in schema {extension.schema}, where everybody may create objects"
+            if extension.open
+            else ""
+        )
 
-    found = (failed("P48", object_id(where, each.name), text) for each in facts.extensions if (text := says(each)))
+    found = (
+        failed("P48", object_id(where, extension.name), text)
+        for extension in facts.extensions
+        if (text := says(extension))
+    )
     yield from verdict("P48", where, found, "every extension is on the list")
 
 

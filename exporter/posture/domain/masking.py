@@ -49,7 +49,7 @@ def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[Finding]:
 
 def _from_production(facts: BranchFacts, context: Context) -> bool:
     """Whether one of its ancestors is production; a parent that we do not know is taken for it."""
-    branches = {(each.project_id, each.id): each for each in context.facts.branches}
+    branches = {(branch.project_id, branch.id): branch for branch in context.facts.branches}
     seen: set[str] = set()
     parent = facts.parent_id
     while parent and parent not in seen:

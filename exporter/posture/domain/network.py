@@ -238,7 +238,7 @@ def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[Finding
     if isinstance(facts.permissions, Unread):
         yield unread("P42", facts.id, facts.permissions)
         return
-    shared = [each for each in facts.permissions if each.revoked_at is None]
+    shared = [permission for permission in facts.permissions if permission.revoked_at is None]
     if not shared:
         yield passed("P42", facts.id, "shared with nobody")
     elif not context.policy.email_domains:
@@ -246,9 +246,9 @@ def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[Finding
     else:
         domains = context.policy.email_domains
         found = (
-            failed("P42", object_id(facts.id, each.id), f"shared with an address of {each.domain}")
-            for each in shared
-            if not listed(each.domain, domains)
+            failed("P42", object_id(facts.id, permission.id), f"shared with an address of {permission.domain}")
+            for permission in shared
+            if not listed(permission.domain, domains)
         )
         yield from verdict("P42", facts.id, found, "shared within the list of domains only")
 
@@ -259,9 +259,9 @@ def jwks(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
         yield unread("P44", facts.id, facts.jwks)
         return
     found = (
-        failed("P44", object_id(facts.id, each.id), f"key set {each.url} may sign in and is not on the list")
-        for each in facts.jwks
-        if not listed(each.url, context.policy.jwks_urls)
+        failed("P44", object_id(facts.id, jwk.id), f"key set {jwk.url} may sign in and is not on the list")
+        for jwk in facts.jwks
+        if not listed(jwk.url, context.policy.jwks_urls)
     )
     yield from verdict("P44", facts.id, found, "no key set that is not on the list")
 
@@ -273,13 +273,21 @@ def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[Finding
         yield unread("P43", where, facts.credentials)
         return
     found = []
-    for each in facts.credentials:
-        ails = ["never expires"] if each.expires_at is None else []
-        ails += ["may do everything"] if any("*" in scope for scope in each.scopes) else []
+    for credential in facts.credentials:
+        ails = ["never expires"] if credential.expires_at is None else []
+        ails += ["may do everything"] if any("*" in scope for scope in credential.scopes) else []
         idle = context.policy.key_unused_days * DAY
-        ails += ["is not used"] if each.last_used_at is not None and context.now - each.last_used_at > idle else []
+        ails += (
+            ["is not used"]
+            if credential.last_used_at is not None and context.now - credential.last_used_at > idle
+            else []
+        )
         if ails:
-            found.append(failed("P43", object_id(where, each.id), f"{each.kind or 'credential'} {' and '.join(ails)}"))
+            found.append(
+                failed(
+                    "P43", object_id(where, credential.id), f"{credential.kind or 'credential'} {' and '.join(ails)}"
+                )
+            )
     yield from verdict("P43", where, found, f"{len(facts.credentials)} credentials, each with its day and its scope")
 
 

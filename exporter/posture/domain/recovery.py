@@ -29,16 +29,20 @@ def snapshot_fresh(facts: BranchFacts, context: Context) -> Iterator[Finding]:
     if isinstance(facts.snapshots, Unread):
         yield unread("P62", where, facts.snapshots)
         return
-    made = [each for each in facts.snapshots if each.created_at is not None]
+    made = [snapshot for snapshot in facts.snapshots if snapshot.created_at is not None]
     if not made:
         yield failed("P62", where, "there is no snapshot")
         return
-    age = context.now - max(each.created_at or 0.0 for each in made)
+    age = context.now - max(snapshot.created_at or 0.0 for snapshot in made)
     found = []
     if age > context.policy.snapshot_age_seconds:
         found.append(failed("P62", where, f"the newest snapshot is {days(age)} old"))
     keep = context.policy.snapshot_keep_seconds
-    kept = [each for each in made if each.expires_at is None or each.expires_at - (each.created_at or 0.0) >= keep]
+    kept = [
+        snapshot
+        for snapshot in made
+        if snapshot.expires_at is None or snapshot.expires_at - (snapshot.created_at or 0.0) >= keep
+    ]
     if not kept:
         found.append(failed("P62", object_id(where, "kept"), f"no snapshot is kept for {days(keep)}"))
     yield from verdict("P62", where, found, f"the newest snapshot is {days(age)} old")
@@ -70,7 +74,7 @@ def offsite_fresh(facts: BucketFacts, context: Context) -> Iterator[Finding]:
     if not facts.newest:
         yield failed("P64", where, "there is no object")
         return
-    newest, before = facts.newest[0], sorted(each.size for each in facts.newest[1:8])
+    newest, before = facts.newest[0], sorted(stored_object.size for stored_object in facts.newest[1:8])
     age = context.now - newest.at
     found = []
     if age > context.policy.offsite_age_seconds:
@@ -138,14 +142,14 @@ def replica(facts: BranchFacts, context: Context) -> Iterator[Finding]:
     if isinstance(facts.computes, Unread):
         yield unread("P67", where, facts.computes)
         return
-    replicas = [each for each in facts.computes if each.read_only]
+    replicas = [compute for compute in facts.computes if compute.read_only]
     if not replicas:
         yield failed("P67", where, "there is no read replica")
         return
     most = context.policy.replica_lag_seconds
-    found = [failed("P67", object_id(where, each.id), f"replica {each.id} is {each.replay_lag:.0f} s behind")
-             for each in replicas if each.replay_lag is not None and each.replay_lag > most]  # fmt: skip
-    if not found and all(each.replay_lag is None for each in replicas):
+    found = [failed("P67", object_id(where, compute.id), f"replica {compute.id} is {compute.replay_lag:.0f} s behind")
+             for compute in replicas if compute.replay_lag is not None and compute.replay_lag > most]  # fmt: skip
+    if not found and all(compute.replay_lag is None for compute in replicas):
         yield unclear("P67", where, "how far the replica is behind is not known")
     else:
         yield from verdict("P67", where, found, f"{len(replicas)} replicas, none far behind")

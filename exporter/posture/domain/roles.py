@@ -47,8 +47,10 @@ def privileged_roles(facts: ServerFacts, context: Context) -> Iterable[Finding]:
         if listed(role.name, context.policy.privileged_roles) and not role.tenant:
             return ""
         allowed = {"replication"} if listed(role.name, context.policy.replication_roles) else set()
-        own = [each for each in _ATTRIBUTES if each in role.attributes and each not in allowed]
-        borrowed = [each for each in _ATTRIBUTES if each in role.borrowed and each not in (*own, *allowed)]
+        own = [attribute for attribute in _ATTRIBUTES if attribute in role.attributes and attribute not in allowed]
+        borrowed = [
+            attribute for attribute in _ATTRIBUTES if attribute in role.borrowed and attribute not in (*own, *allowed)
+        ]
         parts = [f"has {', '.join(own)}"] if own else []
         parts += [f"has {', '.join(borrowed)} by SET ROLE"] if borrowed and role.login else []
         return " and ".join(parts)

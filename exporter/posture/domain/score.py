@@ -79,9 +79,9 @@ def by_tenant(finding: Finding) -> str:
 def worst(findings: Iterable[Finding], waived: Collection[str] = ()) -> Finding | None:
     """The finding that decides a control: failures before what could not be read, that before what holds."""
 
-    def rank(each: Finding) -> tuple[bool, int, int]:
-        kept = each.outcome is Outcome.FAIL and each.cache_key in waived
-        return (each.outcome is not Outcome.FAIL, kept + _WORST.index(each.outcome), each.severity.rank)
+    def rank(finding: Finding) -> tuple[bool, int, int]:
+        kept = finding.outcome is Outcome.FAIL and finding.cache_key in waived
+        return (finding.outcome is not Outcome.FAIL, kept + _WORST.index(finding.outcome), finding.severity.rank)
 
     return min(findings, key=rank, default=None)
 

@@ -49,15 +49,15 @@ def html(report: Report) -> str:
         report=report,
         lead=_lead(report),
         tiles=_tiles(report),
-        fails=[_block(report, each, "fail") for each in _by_severity(report, "fail")],
+        fails=[_block(report, control_row, "fail") for control_row in _by_severity(report, "fail")],
         waived=report.rows("waived"),
-        expired=[each for each in report.rows("fail") if each.expired],
-        unknown=[_block(report, each, "error", "unknown") for each in _unknown(report)],
-        manual=[each for each in report.controls if each.status == "manual"],
-        holds=[each for each in report.controls if each.status == "pass"],
+        expired=[entry for entry in report.rows("fail") if entry.expired],
+        unknown=[_block(report, control_row, "error", "unknown") for control_row in _unknown(report)],
+        manual=[control for control in report.controls if control.status == "manual"],
+        holds=[control for control in report.controls if control.status == "pass"],
         tenants=report.tenants[:MOST_TENANTS],
         more_tenants=max(0, len(report.tenants) - MOST_TENANTS),
-        severities=[each.value for each in Severity if each is not Severity.INFO],
+        severities=[entry.value for entry in Severity if entry is not Severity.INFO],
         account=ACCOUNT,
         ages=[(source_words(name), instant(at), days_ago(report.at - at)) for name, at in report.ages.items()],
         words=WORDS,
@@ -72,8 +72,8 @@ def _percent(ratio: object) -> str:
 
 
 def _by_severity(report: Report, status: str) -> list[ControlRow]:
-    found = [each for each in report.controls if each.status == status]
-    return sorted(found, key=lambda each: (_worst(each, status), each.control.id))
+    found = [control for control in report.controls if control.status == status]
+    return sorted(found, key=lambda entry: (_worst(entry, status), entry.control.id))
 
 
 def _worst(control: ControlRow, *statuses: str) -> int:
@@ -81,7 +81,7 @@ def _worst(control: ControlRow, *statuses: str) -> int:
 
 
 def _unknown(report: Report) -> list[ControlRow]:
-    return [each for each in report.controls if any(row.status in ("error", "unknown") for row in each.rows)]
+    return [control for control in report.controls if any(row.status in ("error", "unknown") for row in control.rows)]
 
 
 def _block(report: Report, control: ControlRow, *statuses: str) -> _Block:
@@ -89,7 +89,7 @@ def _block(report: Report, control: ControlRow, *statuses: str) -> _Block:
         (row for row in control.rows if row.status in statuses),
         key=lambda row: (not row.expired, Severity(row.severity).rank, row.object),
     )
-    chosen = {each.framework.id: each.framework.title for each in report.frameworks}
+    chosen = {framework.framework.id: framework.framework.title for framework in report.frameworks}
     clauses = " · ".join(
         f"{chosen[name]} {', '.join(found)}" for name, found in control.clauses.items() if name in chosen
     )  # fmt: skip
@@ -105,9 +105,9 @@ def _block(report: Report, control: ControlRow, *statuses: str) -> _Block:
 
 def _lead(report: Report) -> tuple[str, str]:
     score = report.score
-    expired = sum(each[1] == "expired" for each in report.waivers)
+    expired = sum(waiver[1] == "expired" for waiver in report.waivers)
     if score.failed:
-        worst = [each for each in report.controls if each.status == "fail" and _worst(each, "fail") == 0]
+        worst = [control for control in report.controls if control.status == "fail" and _worst(control, "fail") == 0]
         told = f"{_count(score.failed, 'control')} {'fails' if score.failed == 1 else 'fail'}"
         told += f", {len(worst)} of them critical." if worst else ", none of them critical."
     elif score.ratio is None:
@@ -127,7 +127,7 @@ def _count(number: int, name: str) -> str:
 
 def _outside(report: Report) -> tuple[int, str]:
     """How many places data lie in that are not on the list, and what is under that figure."""
-    control = next((each for each in report.controls if each.control.id == RESIDENCY), None)
+    control = next((control_row for control_row in report.controls if control_row.control.id == RESIDENCY), None)
     if control is None:
         return 0, "not among these controls"
     waived, unclear = control.counts["waived"], control.counts["unknown"] + control.counts["error"]

@@ -28,12 +28,18 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"> {note}"
         yield ""
     yield from _changes(report)
-    fails = [each for each in report.controls if each.status == "fail"]
+    fails = [control for control in report.controls if control.status == "fail"]
     yield from _section("What fails", fails, report, "fail")
     yield from _waivers(report)
-    yield from _section("Not known", [each for each in report.controls if _unknown(each)], report, "error", "unknown")
-    yield from _section("For a person to look at", [each for each in report.controls if each.status == "manual"],
-                        report, "manual")  # fmt: skip
+    yield from _section(
+        "Not known", [control for control in report.controls if _unknown(control)], report, "error", "unknown"
+    )
+    yield from _section(
+        "For a person to look at",
+        [control for control in report.controls if control.status == "manual"],
+        report,
+        "manual",
+    )
     yield from _holds(report)
     yield from _frameworks(report)
     yield "## How old the facts are"
@@ -71,7 +77,7 @@ def _section(title: str, controls: list[ControlRow], report: Report, *statuses: 
         clauses = "; ".join(
             f"{name} {', '.join(found)}"
             for name, found in control.clauses.items()
-            if name in {each.framework.id for each in report.frameworks}
+            if name in {framework.framework.id for framework in report.frameworks}
         )
         yield f"### {control.control.id} {control.control.title} ({rows[0].severity})"
         yield ""
@@ -117,11 +123,11 @@ def _waivers(report: Report) -> Iterator[str]:
 
 
 def _holds(report: Report) -> Iterator[str]:
-    found = [each for each in report.controls if each.status == "pass"]
+    found = [control for control in report.controls if control.status == "pass"]
     if found:
         yield "## What holds"
         yield ""
-        yield from (f"- {each.control.id} {each.control.title} ({each.counts['pass']})" for each in found)
+        yield from (f"- {entry.control.id} {entry.control.title} ({entry.counts['pass']})" for entry in found)
         yield ""
 
 

@@ -74,7 +74,7 @@ def _compliance(control: ControlRow, row: Row) -> dict[str, Any]:
     status_id, status = _COMPLIANCE[row.status]
     return {
         "control": row.control,
-        "requirements": [f"{name} {each}" for name, clauses in control.clauses.items() for each in clauses],
+        "requirements": [f"{name} {claus}" for name, clauses in control.clauses.items() for claus in clauses],
         "standards": sorted(control.clauses),
         "status_id": status_id,
         "status": status,

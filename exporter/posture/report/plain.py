@@ -27,17 +27,17 @@ def as_json(report: Report) -> dict[str, Any]:
             {"project": project, "tenant": tenant, **score_dict(score), "open": dict(counts)}
             for project, tenant, score, counts in report.tenants
         ],
-        "controls": [_control(each) for each in report.controls],
+        "controls": [_control(row) for row in report.controls],
         "frameworks": {
-            each.framework.id: {
-                "title": each.framework.title,
-                "version": each.framework.version,
+            framework.framework.id: {
+                "title": framework.framework.title,
+                "version": framework.framework.version,
                 "clauses": [
                     {"id": clause.id, "title": clause.title, "status": clause.status, "controls": dict(clause.controls)}
-                    for clause in each.clauses
+                    for clause in framework.clauses
                 ],
             }
-            for each in report.frameworks
+            for framework in report.frameworks
         },
         "waivers": [
             {"control": waiver.control, **waiver_dict(waiver), "state": standing.value, "findings": count}
@@ -45,7 +45,7 @@ def as_json(report: Report) -> dict[str, Any]:
         ],
         "changes": {
             "since": report.changes.since,
-            "new": [each.cache_key for each in report.changes.new],
+            "new": [row.cache_key for row in report.changes.new],
             "resolved": [
                 {"control": control, "object": where, "was": was} for control, where, was in report.changes.resolved
             ],
@@ -65,7 +65,7 @@ def _control(row: ControlRow) -> dict[str, Any]:
         "counts": {status: count for status, count in row.counts.items() if count},
         "clauses": {name: list(clauses) for name, clauses in row.clauses.items()},
         "remedy": remedy_dict(control),
-        "findings": [_finding(each) for each in row.rows],
+        "findings": [_finding(entry) for entry in row.rows],
     }
 
 
@@ -96,9 +96,9 @@ def before_of(plain: Mapping[str, Any]) -> tuple[float, dict[str, tuple[str, str
         raise ValueError("is no posture report of this version")
     found: dict[str, tuple[str, str, str]] = {}
     for control in plain["controls"]:
-        for each in control["findings"]:
-            if each["status"] == "fail":
-                found[each["cache_key"]] = (control["id"], each["object"], each["evidence"])
+        for entry in control["findings"]:
+            if entry["status"] == "fail":
+                found[entry["cache_key"]] = (control["id"], entry["object"], entry["evidence"])
     return float(plain["as_of"]), found
 
 
@@ -114,13 +114,13 @@ def as_csv(report: Report) -> str:
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
     for control in report.controls:
-        clauses = " ".join(f"{name}:{each}" for name, found in control.clauses.items() for each in found)
+        clauses = " ".join(f"{name}:{entry}" for name, found in control.clauses.items() for entry in found)
         for row in control.rows:
-            writer.writerow([_safe(each) for each in _cells(row, control, clauses)])
+            writer.writerow([_safe(cell) for cell in _cells(row, control, clauses)])
         if not control.rows:
             ends = ["", "", control.counts[control.status], "", "", "", "", "", "", "", clauses]
             named = [control.control.id, control.control.title, control.status, control.control.severity.value, "", ""]
-            writer.writerow([_safe(each) for each in [*named, *ends]])
+            writer.writerow([_safe(entry) for entry in [*named, *ends]])
     return out.getvalue()
 
 

@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from exporter.posture.catalogue import Catalogue, Control, Framework
 from exporter.posture.domain.finding import Finding, Outcome
 from exporter.posture.domain.score import Score, scores, worst
-from exporter.posture.evaluation import Judgement
+from exporter.posture.evaluation import PostureEvaluation
 from exporter.posture.pages import ordered
 from exporter.posture.registry import ACCOUNT
-from exporter.posture.waivers import Judged, Standing, Waiver
+from exporter.posture.waivers import EvaluatedFinding, Waiver, WaiverState
 
 STATUSES = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
 """What decides a control or a clause, the worst first."""
@@ -75,7 +75,7 @@ class FrameworkRow:
 
     def count(self, *statuses: str) -> int:
         """Clauses that stand so."""
-        return sum(each.status in statuses for each in self.clauses)
+        return sum(claus.status in statuses for claus in self.clauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Report:
     """Project name, tenant, score, and open failures by severity; the worst first."""
     controls: tuple[ControlRow, ...]
     frameworks: tuple[FrameworkRow, ...]
-    waivers: tuple[tuple[Waiver, Standing, int], ...]
+    waivers: tuple[tuple[Waiver, WaiverState, int], ...]
     changes: Changes
     ages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class Report:
 
 
 def report_of(
-    judgement: Judgement,
+    evaluation: PostureEvaluation,
     catalogue: Catalogue,
     *,
     company: str = "",
@@ -130,28 +130,28 @@ def report_of(
     chosen = [name for name in catalogue.frameworks if not frameworks or name in frameworks]
     wanted = _controls_of(catalogue, frameworks)
     judged = [
-        each
-        for each in ordered(judgement.verdict.judged)
-        if each.finding.control in wanted and _in_scope(judgement, each, project)
+        evaluated
+        for evaluated in ordered(evaluation.verdict.judged)
+        if evaluated.finding.control in wanted and _in_scope(evaluation, evaluated, project)
     ]
-    waived = frozenset(each.finding.cache_key for each in judged if each.waived)
-    findings = [each.finding for each in judged]
-    controls = tuple(_controls(catalogue, wanted, judged, judgement, waived))
+    waived = frozenset(evaluated.finding.cache_key for evaluated in judged if evaluated.waived)
+    findings = [evaluated.finding for evaluated in judged]
+    controls = tuple(_controls(catalogue, wanted, judged, evaluation, waived))
     by_id = {row.control.id: row.status for row in controls}
-    projects = tuple(_projects(judgement, findings, waived))
+    projects = tuple(_projects(evaluation, findings, waived))
     return Report(
-        at=judgement.at,
+        at=evaluation.at,
         company=company,
         organization=organization,
         scope=_scope(catalogue, frameworks, project),
         score=_whole(findings, waived, [score for _, _, score in projects]),
         projects=projects,
-        tenants=tuple(_tenants(judgement, judged, waived)),
+        tenants=tuple(_tenants(evaluation, judged, waived)),
         controls=controls,
         frameworks=tuple(_framework(catalogue.frameworks[name], by_id) for name in chosen),
-        waivers=tuple(each for each in judgement.verdict.waivers if each[0].control in wanted),
-        changes=_changes(judged, judgement, catalogue, before),
-        ages=dict(sorted(judgement.gathered.ages.items())),
+        waivers=tuple(entry for entry in evaluation.verdict.waivers if entry[0].control in wanted),
+        changes=_changes(judged, evaluation, catalogue, before),
+        ages=dict(sorted(evaluation.gathered.ages.items())),
         notes=notes,
     )
 
@@ -161,9 +161,9 @@ def _whole(findings: Sequence[Finding], waived: frozenset[str], parts: Sequence[
     counted = scores(findings, by=lambda _: "all", waived=waived).get("all", Score())
     return replace(
         counted,
-        passed_weight=sum(each.passed_weight for each in parts),
-        failed_weight=sum(each.failed_weight for each in parts),
-        unknown_weight=sum(each.unknown_weight for each in parts),
+        passed_weight=sum(part.passed_weight for part in parts),
+        failed_weight=sum(part.failed_weight for part in parts),
+        unknown_weight=sum(part.unknown_weight for part in parts),
     )
 
 
@@ -175,11 +175,11 @@ def _controls_of(catalogue: Catalogue, frameworks: Sequence[str]) -> frozenset[s
     )
 
 
-def _in_scope(judgement: Judgement, each: Judged, project: str) -> bool:
-    owner = judgement.project_of(each.finding)
+def _in_scope(evaluation: PostureEvaluation, evaluated: EvaluatedFinding, project: str) -> bool:
+    owner = evaluation.project_of(evaluated.finding)
     if project == "*" or owner == ACCOUNT:
         return True
-    return any(fnmatchcase(text, project) for text in (owner, judgement.gathered.names.get(owner, owner)))
+    return any(fnmatchcase(text, project) for text in (owner, evaluation.gathered.names.get(owner, owner)))
 
 
 def _scope(catalogue: Catalogue, frameworks: Sequence[str], project: str) -> str:
@@ -188,43 +188,49 @@ def _scope(catalogue: Catalogue, frameworks: Sequence[str], project: str) -> str
 
 
 def _controls(
-    catalogue: Catalogue, wanted: frozenset[str], judged: Sequence[Judged], judgement: Judgement, waived: frozenset[str]
+    catalogue: Catalogue,
+    wanted: frozenset[str],
+    judged: Sequence[EvaluatedFinding],
+    evaluation: PostureEvaluation,
+    waived: frozenset[str],
 ) -> Iterator[ControlRow]:
-    grouped: dict[str, list[Judged]] = {}
-    for each in judged:
-        grouped.setdefault(each.finding.control, []).append(each)
+    grouped: dict[str, list[EvaluatedFinding]] = {}
+    for evaluated in judged:
+        grouped.setdefault(evaluated.finding.control, []).append(evaluated)
     for id_ in sorted(wanted & grouped.keys()):
         control, group = catalogue.controls[id_], grouped[id_]
-        decides = worst((each.finding for each in group), waived)
-        status = next(each.status for each in group if each.finding is decides)
+        decides = worst((evaluated.finding for evaluated in group), waived)
+        status = next(evaluated.status for evaluated in group if evaluated.finding is decides)
         counts = {name: 0 for name in STATUSES}  # noqa: C420 - the order is the worst first
-        for each in group:
-            counts[each.status] += each.finding.count
+        for evaluated in group:
+            counts[evaluated.status] += evaluated.finding.count
         rows = tuple(
-            row_of(each, judgement, control) for each in group if each.status not in ("pass", "not_applicable")
+            row_of(evaluated, evaluation, control)
+            for evaluated in group
+            if evaluated.status not in ("pass", "not_applicable")
         )
-        clauses = {name: tuple(each.id for each in found) for name, found in catalogue.clauses(id_).items()}
+        clauses = {name: tuple(clause.id for clause in found) for name, found in catalogue.clauses(id_).items()}
         yield ControlRow(control, status, counts, rows, clauses)
 
 
-def row_of(each: Judged, judgement: Judgement, control: Control | None) -> Row:
+def row_of(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> Row:
     """A finding for the report."""
-    finding: Finding = each.finding
+    finding: Finding = evaluated.finding
     return Row(
         control=finding.control,
         title=control.title if control else finding.control,
-        status=each.status,
+        status=evaluated.status,
         severity=finding.severity.value,
-        project=judgement.project_of(finding),
+        project=evaluation.project_of(finding),
         object=finding.object_id,
-        name=judgement.path(finding.object_id),
+        name=evaluation.path(finding.object_id),
         tenant=finding.tenant,
         evidence=finding.evidence,
         count=finding.count,
         cache_key=finding.cache_key,
-        since=each.since,
-        waiver=each.waiver,
-        expired=each.expired,
+        since=evaluated.since,
+        waiver=evaluated.waiver,
+        expired=evaluated.expired,
     )
 
 
@@ -242,48 +248,58 @@ def decided(statuses: Iterable[str]) -> str:
 
 
 def _projects(
-    judgement: Judgement, findings: Sequence[Finding], waived: frozenset[str]
+    evaluation: PostureEvaluation, findings: Sequence[Finding], waived: frozenset[str]
 ) -> Iterator[tuple[str, str, Score]]:
-    for project, score in scores(findings, by=judgement.project_of, waived=waived).items():
-        yield project, judgement.gathered.names.get(project, "whole account"), score
+    for project, score in scores(findings, by=evaluation.project_of, waived=waived).items():
+        yield project, evaluation.gathered.names.get(project, "whole account"), score
 
 
 def _tenants(
-    judgement: Judgement, judged: Sequence[Judged], waived: frozenset[str]
+    evaluation: PostureEvaluation, judged: Sequence[EvaluatedFinding], waived: frozenset[str]
 ) -> Iterator[tuple[str, str, Score, Mapping[str, int]]]:
     def by(finding: Finding) -> str:
-        return f"{judgement.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else ""
+        return f"{evaluation.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else ""
 
     found = []
-    for name, score in scores([each.finding for each in judged], by=by, waived=waived).items():
+    for name, score in scores([evaluated.finding for evaluated in judged], by=by, waived=waived).items():
         project, _, tenant = name.partition("\x1f")
         counts: dict[str, int] = {}
-        for each in judged:
-            if each.open and each.finding.tenant == tenant and judgement.project_of(each.finding) == project:
-                counts[each.finding.severity.value] = counts.get(each.finding.severity.value, 0) + each.finding.count
-        found.append((judgement.gathered.names.get(project, project), tenant, score, counts))
-    return iter(sorted(found, key=lambda each: (-each[2].failed_weight, each[0], each[1])))
+        for evaluated in judged:
+            if (
+                evaluated.open
+                and evaluated.finding.tenant == tenant
+                and evaluation.project_of(evaluated.finding) == project
+            ):
+                counts[evaluated.finding.severity.value] = (
+                    counts.get(evaluated.finding.severity.value, 0) + evaluated.finding.count
+                )
+        found.append((evaluation.gathered.names.get(project, project), tenant, score, counts))
+    return iter(sorted(found, key=lambda entry: (-entry[2].failed_weight, entry[0], entry[1])))
 
 
 def _changes(
-    judged: Sequence[Judged],
-    judgement: Judgement,
+    judged: Sequence[EvaluatedFinding],
+    evaluation: PostureEvaluation,
     catalogue: Catalogue,
     before: tuple[float, Mapping[str, tuple[str, str, str]]] | None,
 ) -> Changes:
     if before is None:
         return Changes()
     since, was = before
-    now = {each.finding.cache_key: each for each in judged if each.open}
-    spoken = {each.finding.cache_key for each in judged if each.finding.outcome is Outcome.FAIL}
-    controls = {each.finding.control for each in judged}
-    silent = {each.finding.control for each in judged if each.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN)}
-    new = [each for key, each in now.items() if key not in was]
+    now = {evaluated.finding.cache_key: evaluated for evaluated in judged if evaluated.open}
+    spoken = {evaluated.finding.cache_key for evaluated in judged if evaluated.finding.outcome is Outcome.FAIL}
+    controls = {evaluated.finding.control for evaluated in judged}
+    silent = {
+        evaluated.finding.control
+        for evaluated in judged
+        if evaluated.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN)
+    }
+    new = [evaluated for key, evaluated in now.items() if key not in was]
     # What cannot be looked at now is not resolved.
     resolved = sorted(
         told
         for key, told in was.items()
         if key not in spoken and told[0] in controls and told[0] not in silent
     )  # fmt: skip
-    rows = (row_of(each, judgement, catalogue.controls.get(each.finding.control)) for each in new)
+    rows = (row_of(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control)) for evaluated in new)
     return Changes(since, tuple(rows), tuple(resolved))

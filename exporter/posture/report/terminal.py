@@ -29,10 +29,10 @@ def _lines(report: Report) -> Iterator[str]:
     )
     for note in report.notes:
         yield f"note: {note}"
-    fails = sorted((each for each in report.controls if each.status == "fail"), key=_urgency)
+    fails = sorted((control for control in report.controls if control.status == "fail"), key=_urgency)
     if fails:
         yield ""
-        rows = [_failed(each) for each in fails[:_SHOWN]]
+        rows = [_failed(fail) for fail in fails[:_SHOWN]]
         yield table(("severity", "control", "fails", "where", "evidence"), rows).rstrip("\n")
         if len(fails) > _SHOWN:
             yield f"and {len(fails) - _SHOWN} more controls: see --json or --out"
@@ -139,7 +139,7 @@ def _frameworks(report: Report) -> Iterator[str]:
 
 def one_control(report: Report, id_: str) -> str:
     """One control in full."""
-    found = next((each for each in report.controls if each.control.id == id_), None)
+    found = next((control_row for control_row in report.controls if control_row.control.id == id_), None)
     if found is None:
         return f"{id_}: nothing here that it speaks of\n"
     control = found.control

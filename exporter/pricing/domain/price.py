@@ -71,7 +71,7 @@ class UsageFact(NamedTuple):
     """When it was read, in unix seconds."""
 
 
-class Stretch(NamedTuple):
+class PricePeriod(NamedTuple):
     """Part of one calendar month (UTC) over which no rate and no allowance changes."""
 
     month: int
@@ -87,7 +87,7 @@ class CostLine:
     branch_id: str
     component: Component
     plan: str
-    stretch: Stretch
+    stretch: PricePeriod
     usage: int
     """Raw usage before any allowance, in the API's unit."""
     quantity: Fraction
@@ -135,7 +135,7 @@ class _Key(NamedTuple):
     branch_id: str
     plan: str
     component: Component
-    stretch: Stretch
+    stretch: PricePeriod
 
 
 def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None) -> Pricing:
@@ -149,11 +149,11 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
     """
     taken = _Usage(card, plan_named(plan) if plan else None)
     taken.take(facts)
-    sums, strangers = taken.sums()
+    sums, foreign = taken.sums()
     usage, billable, flags = _by_branch(sums)
     billable.update(_transfer_past_allowance(usage, card))
     lines = []
-    unknown = set(strangers)
+    unknown = set(foreign)
     for key in sorted(usage):
         at = _instant(key.stretch, card)
         rate = card.rate(key.plan, key.component, at)
@@ -197,7 +197,7 @@ def bucket_hours(start: int, granularity: str) -> int:
     raise ValueError(f"granularity {granularity!r}: the API has hourly, daily and monthly")
 
 
-class Stretches(dict[int, Stretch]):
+class PricePeriods(dict[int, PricePeriod]):
     """The stretch of an instant, worked out once per day: rates change only at midnight (UTC)."""
 
     def __init__(self, card: RateCard) -> None:
@@ -205,10 +205,10 @@ class Stretches(dict[int, Stretch]):
         super().__init__()
         self._card = card
 
-    def __missing__(self, start: int) -> Stretch:
+    def __missing__(self, start: int) -> PricePeriod:
         """Work out and keep the stretch of a bucket start."""
         day = start // DAY * DAY
-        self[start] = stretch = Stretch(month_start(day), self._card.period(day))
+        self[start] = stretch = PricePeriod(month_start(day), self._card.period(day))
         return stretch
 
 
@@ -234,10 +234,10 @@ class _Usage:
     def __init__(self, card: RateCard, override: str | None) -> None:
         self._card = card
         self._override = override
-        self._stretches = Stretches(card)
-        self._raw: dict[tuple[str, str, str, str, str, Stretch], int] = {}
+        self._stretches = PricePeriods(card)
+        self._raw: dict[tuple[str, str, str, str, str, PricePeriod], int] = {}
         self._buckets: dict[_Bucket, dict[str, int]] = {}
-        self._spread: set[tuple[str, str, str, str, str, Stretch]] = set()
+        self._spread: set[tuple[str, str, str, str, str, PricePeriod]] = set()
 
     def take(self, facts: Iterable[UsageFact]) -> None:
         override, history, card, raw, stretches = (
@@ -292,17 +292,17 @@ class _Usage:
 
     def sums(self) -> tuple[dict[_Key, _Sum], set[Unknown]]:
         sums = self._past_allowance_by_bucket()
-        strangers = set()
+        foreign = set()
         for name, value in self._raw.items():
             org, project, branch, plan, metric, stretch = name
             component = METRIC_COMPONENTS.get(metric)
             if component is None:
                 why = f"metric {metric!r} is new in the API; this version has no price for it, a newer one may"
-                strangers.add(Unknown(project, plan, metric, why))
+                foreign.add(Unknown(project, plan, metric, why))
             else:
                 key = _Key(org, project, branch, plan, component, stretch)
                 sums[key] = _Sum(value, value, spread=name in self._spread)
-        return sums, strangers
+        return sums, foreign
 
     def _past_allowance_by_bucket(self) -> dict[_Key, _Sum]:
         """Branch-hours: what is free is free per hour, so a quiet hour does not pay for a busy one.
@@ -381,5 +381,5 @@ def _transfer_past_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator
             yield key, usage[key] * share
 
 
-def _instant(stretch: Stretch, card: RateCard) -> int:
+def _instant(stretch: PricePeriod, card: RateCard) -> int:
     return max(stretch.month, card.period_start(stretch.period))

@@ -20,11 +20,11 @@ from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import counted
-from exporter.recovery import journal as books
+from exporter.recovery import journal as ledger_writer
 from exporter.recovery.commands.drill_plan import PlanError, plan_of
 from exporter.recovery.commands.drill_text import as_rows, as_text, instant
 from exporter.recovery.drill import CLEAN_SECONDS, DrillRun
-from exporter.recovery.journal import CLEANED, Book, BookError, path_of
+from exporter.recovery.journal import CLEANED, DrillJournal, JournalError, path_of
 from exporter.recovery.steps import DrillError, LeftOver, leftovers, remove
 from exporter.recovery.writer import DrillWriter
 from exporter.settings import Settings
@@ -54,7 +54,7 @@ def run_command(options: argparse.Namespace) -> int:
     except PlanError as problem:
         print(str(problem), file=sys.stderr)
         return USAGE
-    except (KeyRefusedError, SecretError, BookError) as problem:
+    except (KeyRefusedError, SecretError, JournalError) as problem:
         return refuse(str(problem))
     except (NeonError, DrillError) as problem:
         print(str(problem), file=sys.stderr)
@@ -63,7 +63,7 @@ def run_command(options: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
-async def _run(settings: Settings, options: argparse.Namespace, key: str, book: Book) -> int:
+async def _run(settings: Settings, options: argparse.Namespace, key: str, book: DrillJournal) -> int:
     interrupts = _Interrupts()
     say = _Progress(quiet=options.json)
     async with _client(settings, key) as client, DrillWriter(settings.neon.api_url, key) as writer:
@@ -79,7 +79,7 @@ async def _run(settings: Settings, options: argparse.Namespace, key: str, book: 
     print(json.dumps({**asdict(drill), "leftovers_removed": left}, indent=2) if options.json else told, end="\n")
     if not drill.cleaned:
         return UPSTREAM
-    return {books.OK: OK, books.ABORTED: INTERRUPTED}.get(drill.result, FINDINGS)
+    return {ledger_writer.OK: OK, ledger_writer.ABORTED: INTERRUPTED}.get(drill.result, FINDINGS)
 
 
 def list_command(options: argparse.Namespace) -> int:
@@ -99,13 +99,13 @@ def list_command(options: argparse.Namespace) -> int:
             with book.alone():
                 removed = asyncio.run(_sweep_all(settings, key, book, _Progress(quiet=options.json)))
         drills = book.drills()
-    except (SecretError, BookError) as problem:
+    except (SecretError, JournalError) as problem:
         return refuse(str(problem))
     except (NeonError, DrillError) as problem:
         print(str(problem), file=sys.stderr)
         return UPSTREAM
     if options.json:
-        print(json.dumps({"drills": [asdict(each) for each in drills], "leftovers_removed": removed}, indent=2))
+        print(json.dumps({"drills": [asdict(drill) for drill in drills], "leftovers_removed": removed}, indent=2))
         return OK
     print(as_rows(settings, drills) if drills else "No drill was done yet.\n", end="")
     if note:
@@ -121,7 +121,7 @@ def verify_command(options: argparse.Namespace) -> int:
     try:
         book = book_of(settings)
         verdict = book.verify()
-    except (SecretError, BookError) as problem:
+    except (SecretError, JournalError) as problem:
         return refuse(str(problem))
     if verdict.problem:
         print(f"{book.path}: {verdict.problem}", file=sys.stderr)
@@ -158,7 +158,7 @@ def key_of(settings: Settings) -> str:
     return key
 
 
-def book_of(settings: Settings) -> Book:
+def book_of(settings: Settings) -> DrillJournal:
     """The drills' ledger.
 
     Raises:
@@ -166,7 +166,7 @@ def book_of(settings: Settings) -> Book:
     """
     recovery = settings.recovery
     key = read_secret(recovery.signing_key, recovery.signing_key_file)
-    return Book(path_of(settings), key.encode() if key else None)
+    return DrillJournal(path_of(settings), key.encode() if key else None)
 
 
 def _client(settings: Settings, key: str) -> NeonClient:
@@ -180,13 +180,13 @@ async def _look(settings: Settings, client: NeonClient, project: str = "*") -> I
     return await refresh(client, None, org_id=neon.org_id, include=wanted, exclude=[])
 
 
-async def _sweep_all(settings: Settings, key: str, book: Book, say: _Progress) -> list[str]:
+async def _sweep_all(settings: Settings, key: str, book: DrillJournal, say: _Progress) -> list[str]:
     async with _client(settings, key) as client, DrillWriter(settings.neon.api_url, key) as writer:
         return await _sweep(client, writer, book, await _look(settings, client), say)
 
 
 async def _sweep(
-    client: NeonClient, writer: DrillWriter, book: Book, inventory: Inventory, say: _Progress
+    client: NeonClient, writer: DrillWriter, book: DrillJournal, inventory: Inventory, say: _Progress
 ) -> list[str]:
     """Remove the branches of drills that are over; what may belong to a drill elsewhere is only told."""
     removed = []
@@ -202,10 +202,10 @@ async def _sweep(
     return removed
 
 
-def _note_cleaned(book: Book, left: LeftOver) -> None:
+def _note_cleaned(book: DrillJournal, left: LeftOver) -> None:
     drill = left.ours
     if drill is not None:
-        ended = {} if drill.result else {"result": books.ABORTED, "error": "killed", "ended_at": time.time()}
+        ended = {} if drill.result else {"result": ledger_writer.ABORTED, "error": "killed", "ended_at": time.time()}
         book.write(CLEANED, replace(drill, copy_id=left.branch.id, cleaned=True, **ended), time.time())  # type: ignore[arg-type]
 
 

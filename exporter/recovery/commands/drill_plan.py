@@ -10,14 +10,14 @@ from datetime import datetime
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.postgres.database.fingerprint import Fingerprint
-from exporter.drift.fingerprint_store import Prints
+from exporter.drift.fingerprint_store import FingerprintStore
 from exporter.drift.scan import ScanError, scan
 from exporter.recovery.commands.drill_text import instant
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of
 from exporter.recovery.targets import of_spot
 from exporter.settings import PostgresSettings, Settings
-from exporter.settings.dsn import DsnError, Place, conninfo
+from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.recovery import Marker
 from exporter.storage.store import Store, StoreError
 
@@ -118,7 +118,7 @@ def _reach(settings: Settings, source: Source) -> Callable[[Endpoint], str]:
 
     def dsn(endpoint: Endpoint) -> str:
         # The overrides of the source hold for its copy; only the host is another one.
-        place = Place(
+        place = EndpointRef(
             endpoint.id, endpoint.host, source.project_id, source.project_name, source.branch_id, source.branch_name
         )
         found = conninfo(own if recovery.dsn is not None else settings.postgres, place)
@@ -133,7 +133,7 @@ def _marker_dsn(marker: Marker, source: Source) -> str:
     if not source.host:
         raise PlanError(f"recovery.markers: {source.branch_name} has no read-write compute to write a marker to")
     own = PostgresSettings(dsn=marker.dsn, password=marker.password, password_file=marker.password_file)
-    place = Place("", source.host, source.project_id, source.project_name, source.branch_id, source.branch_name)
+    place = EndpointRef("", source.host, source.project_id, source.project_name, source.branch_id, source.branch_name)
     try:
         return conninfo(own, place) or ""
     except DsnError as problem:
@@ -153,7 +153,7 @@ def _expected(settings: Settings, how: str, source: Source) -> Callable[[str], A
 
 
 async def _live(settings: Settings, source: Source, database: str) -> Fingerprint | None:
-    place = Place("", source.host, source.project_id, source.project_name, source.branch_id, source.branch_name)
+    place = EndpointRef("", source.host, source.project_id, source.project_name, source.branch_id, source.branch_name)
     try:
         dsn = conninfo(settings.postgres, place)
         return await scan(dsn, database) if dsn and source.host else None
@@ -163,16 +163,16 @@ async def _live(settings: Settings, source: Source, database: str) -> Fingerprin
 
 def _kept(settings: Settings, source: Source) -> dict[str, Fingerprint]:
     """What the agent last read of each database of the branch."""
-    from exporter.app.wiring import ROOMS
+    from exporter.app.wiring import SCHEMAS
 
     if not settings.ledger.path.exists():
         return {}
     try:
-        store = Store.open(settings.ledger.path, ROOMS, read_only=True)
+        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
         try:
-            prints = Prints(store)
-            mine = [key for key in prints.held() if key[:2] == (source.project_id, source.branch_id)]
-            return {key.datname: found for key in mine if (found := prints.read(key)) is not None}
+            fingerprints = FingerprintStore(store)
+            mine = [key for key in fingerprints.held() if key[:2] == (source.project_id, source.branch_id)]
+            return {key.datname: found for key in mine if (found := fingerprints.read(key)) is not None}
         finally:
             store.close()
     except StoreError as problem:

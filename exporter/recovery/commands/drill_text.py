@@ -34,7 +34,7 @@ def as_text(settings: Settings, drill: Drill) -> str:
     text = f"\nDrill {drill.id} of {place} as of {instant(drill.at)}: {drill.result}"
     text += f" ({drill.error})\n" if drill.error else "\n"
     if drill.checks:
-        rows = [(_VERDICT[each.ok], each.name, each.detail) for each in drill.checks]
+        rows = [(_VERDICT[check.ok], check.name, check.detail) for check in drill.checks]
         text += "\n" + table(("", "check", "what was found"), rows)
     text += "\n" + table(("step", "took"), [(name, f"{took:.1f} s") for name, took in drill.steps])
     text += f"\n{rto}\n{rpo}\n"
@@ -59,16 +59,16 @@ def _measured(name: str, found: float | None, target: float | None, what: str) -
 def as_rows(settings: Settings, drills: Sequence[Drill]) -> str:
     """All drills as a table, oldest first."""
     rows = []
-    for each in drills:
-        target = target_of(settings.recovery, each)
-        good = sum(check.ok is True for check in each.checks)
+    for drill in drills:
+        target = target_of(settings.recovery, drill)
+        good = sum(check.ok is True for check in drill.checks)
         rows.append(
             (
-                instant(each.started_at), f"{each.project_name}/{each.branch_name}", each.result or "never ended",
-                instant(each.at), _against(each.rto_seconds, target.rto_seconds if target else None),
-                _against(each.rpo_seconds, target.rpo_seconds if target else None),
-                f"{good} of {len(each.checks)}", "gone" if each.cleaned else "unknown",
-                "" if each.result == OK else each.error[:80],
+                instant(drill.started_at), f"{drill.project_name}/{drill.branch_name}", drill.result or "never ended",
+                instant(drill.at), _against(drill.rto_seconds, target.rto_seconds if target else None),
+                _against(drill.rpo_seconds, target.rpo_seconds if target else None),
+                f"{good} of {len(drill.checks)}", "gone" if drill.cleaned else "unknown",
+                "" if drill.result == OK else drill.error[:80],
             )
         )  # fmt: skip
     return table(("when", "branch", "result", "back to", "RTO", "RPO", "checks ok", "its branch", "why"), rows)

@@ -13,7 +13,7 @@ from exporter.commands.main import OK, USAGE, load_settings, refuse
 if TYPE_CHECKING:
     from exporter.report.facts import ReviewFacts
     from exporter.report.focus.rows import Party
-    from exporter.report.gather import Sources
+    from exporter.report.gather import ReviewSources
     from exporter.report.review import Review
     from exporter.settings import Settings
 
@@ -31,7 +31,7 @@ def report_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    formats = [each.strip() for each in options.format.split(",") if each.strip()]
+    formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
     if problem := _wrong(options.month, formats):
         return _say(problem)
     if settings.ledger.url is None and not settings.ledger.path.exists():
@@ -50,7 +50,7 @@ def _wrong(month: str, formats: list[str]) -> str:
         day_seconds(f"{month}-01")
     except ValueError:
         return f"--month: {month!r} is no month; write YYYY-MM, as 2026-10"
-    wrong = [each for each in formats if each not in FORMATS]
+    wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
         return f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}"
     missing = _missing(formats)
@@ -66,10 +66,10 @@ def _say(text: str) -> int:
 def _missing(formats: list[str]) -> list[str]:
     from importlib.util import find_spec
 
-    wanted = {NEEDS[each] for each in formats if each in NEEDS}
+    wanted = {NEEDS[name] for name in formats if name in NEEDS}
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         wanted.add("pandas")
-    return sorted(each for each in wanted if find_spec(each) is None)
+    return sorted(name for name in wanted if find_spec(name) is None)
 
 
 def _write(settings: Settings, month: int, formats: list[str], options: argparse.Namespace) -> int:
@@ -105,7 +105,7 @@ def _write(settings: Settings, month: int, formats: list[str], options: argparse
 
 
 def _focus_files(
-    facts: ReviewFacts, sources: Sources, party: Party, formats: list[str], options: argparse.Namespace
+    facts: ReviewFacts, sources: ReviewSources, party: Party, formats: list[str], options: argparse.Namespace
 ) -> dict[str, bytes]:
     from exporter.report.focus.days import daily_usage
     from exporter.report.focus.files import VERSIONS, focus_files, focus_of

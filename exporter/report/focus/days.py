@@ -69,7 +69,7 @@ def _split(charge: Charge, days: Mapping[int, int]) -> Iterator[Charge]:
     named = {str(day): weight for day, weight in days.items()}
     units = [largest_remainder(part.units, named) for part in charge.parts]
     for day in days:
-        of_day = [each[str(day)] for each in units]
+        of_day = [unit[str(day)] for unit in units]
         if any(of_day):
             parts = tuple(part._replace(units=own) for part, own in zip(charge.parts, of_day, strict=True))
             start, end = max(charge.start, day), min(charge.end, day + DAY)

@@ -13,7 +13,7 @@ def json_text(value: object) -> str:
         text = format(value, "f")
         return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{json.dumps(str(key))}:{json_text(each)}" for key, each in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(str(key))}:{json_text(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(json_text(each) for each in value) + "]"
+        return "[" + ",".join(json_text(entry) for entry in value) + "]"
     return json.dumps(value, ensure_ascii=False)

@@ -161,7 +161,7 @@ class Rows:
 
     def _split(self, charge: Charge, part: Part, whole: Decimal) -> Row:
         # On a charge of the project a tenant may have a part of several branches: the branch tells them apart.
-        tenants = [each.tenant for each in charge.parts]
+        tenants = [row.tenant for row in charge.parts]
         branch = self._facts.name(part.branch_id)
         ambiguous = tenants.count(part.tenant) > 1
         name = WORDS.get(part.tenant, part.tenant)

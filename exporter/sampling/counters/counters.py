@@ -15,7 +15,7 @@ from collectors.base import Epoch
 from collectors.metric import Families, Labels, Metric, Series, Unit, Value
 from exporter.sampling.counters import tables
 from exporter.sampling.counters.tables import StoredCounter
-from exporter.sampling.domain.accumulate import Baseline, Counted, Life, advance, microseconds
+from exporter.sampling.domain.accumulate import Baseline, Counted, CounterEpoch, advance, microseconds
 from exporter.storage.store import Store
 
 _MICRO: Final = 1_000_000
@@ -31,7 +31,7 @@ class DurableCounters:
 
     def absorb(self, target: str, epoch: Epoch, families: Families, statistics_since: float | None) -> Families:
         """See :meth:`exporter.durable.statements.Durable.absorb_counters`."""
-        life = Life(
+        life = CounterEpoch(
             microseconds(epoch.postmaster_start), microseconds(statistics_since or 0), microseconds(epoch.server_clock)
         )
         known = self._known(target)
@@ -60,11 +60,11 @@ class DurableCounters:
         """The totals as they are on the disk; what was never counted is absent."""
         by_name = {metric.name: metric for metric in metrics if metric.durable}
         answer = Families()
-        for each in self._known(target).values():
-            metric = by_name.get(each.metric)
+        for row in self._known(target).values():
+            metric = by_name.get(row.metric)
             if metric is not None:
-                total = each.total / _MICRO if metric.unit is Unit.SECONDS else each.total
-                answer.set(metric, tuple(json.loads(each.labels)), total)
+                total = row.total / _MICRO if metric.unit is Unit.SECONDS else row.total
+                answer.set(metric, tuple(json.loads(row.labels)), total)
         return answer
 
     def forget(self, target: str) -> None:
@@ -78,7 +78,7 @@ class DurableCounters:
         if known is None:
             with self._store.snapshot() as cursor:
                 stored = tables.load_counters(cursor, target)
-            known = self._targets[target] = {(each.metric, each.labels): each for each in stored}
+            known = self._targets[target] = {(row.metric, row.labels): row for row in stored}
         return known
 
 
@@ -87,7 +87,7 @@ def _text(labels: Labels) -> str:
     return json.dumps(labels, ensure_ascii=False)
 
 
-def _advance(key: _Key, before: StoredCounter | None, life: Life, raw: int) -> StoredCounter:
+def _advance(key: _Key, before: StoredCounter | None, life: CounterEpoch, raw: int) -> StoredCounter:
     row = Counted(None, (raw,))
     if before is None:
         return StoredCounter(*key, life, raw, raw)

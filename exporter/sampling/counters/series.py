@@ -34,8 +34,8 @@ def tell(tenants: Mapping[str, Tenant]) -> Families:
     families = Families()
     if not tenants:
         return families
-    labels = [each for name, tenant in tenants.items() for each in tenant.labels(name)]
-    columns = list(zip(*(each for tenant in tenants.values() for each in tenant.series.values()), strict=True))
+    labels = [label for name, tenant in tenants.items() for label in tenant.labels(name)]
+    columns = list(zip(*(row for tenant in tenants.values() for row in tenant.series.values()), strict=True))
     for metric, index, per in STATEMENT_METRICS:
         families.put(metric, dict(zip(labels, _scaled(columns[index], per), strict=True)))
     names = [(name,) for name in tenants]

@@ -22,13 +22,22 @@ from exporter.sampling.counters import series as durable_series
 from exporter.sampling.counters import tables
 from exporter.sampling.counters.counters import DurableCounters
 from exporter.sampling.counters.series import Tenant
-from exporter.sampling.counters.tables import OTHER, Place, RowKey, SeriesKey, StoredTotal, TenantHour
-from exporter.sampling.domain.accumulate import Baseline, Counted, Counters, Growth, Life, advance, microseconds, spread
+from exporter.sampling.counters.tables import OTHER, RowKey, SeriesKey, StatementScope, StoredTotal, TenantHour
+from exporter.sampling.domain.accumulate import (
+    Baseline,
+    Counted,
+    CounterEpoch,
+    Counters,
+    Growth,
+    advance,
+    microseconds,
+    spread,
+)
 from exporter.sampling.domain.topk import Change, TopK, TopKPolicy
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 
-ROOMS: Final = tables.ROOMS
+SCHEMAS: Final = tables.SCHEMAS
 
 UNCERTAIN: Final = Metric(
     "pg_stat_statements_uncertain_total", Kind.COUNTER, Unit.NONE, Scope.ENDPOINT,
@@ -66,10 +75,10 @@ class _Step:
 
 
 @dataclass(slots=True)
-class _Spot:
+class _StatementBranch:
     """A place in memory."""
 
-    place: Place
+    place: StatementScope
     tenants: dict[str, Tenant]
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """(database, role) -> tenant, as the rules in force say."""
@@ -80,7 +89,7 @@ class Durable:
     """The accumulating counters of all computes. Safe to share between threads; every call may touch the disk."""
 
     def __init__(self, store: Store, rules: TenantRules, top: int | TopKPolicy = 20) -> None:
-        """``store`` must have been opened with (at least) ``ROOMS``.
+        """``store`` must have been opened with (at least) ``SCHEMAS``.
 
         Raises:
             StoreError: the file cannot be read.
@@ -89,7 +98,7 @@ class Durable:
         self._rules = rules
         self._policy = top if isinstance(top, TopKPolicy) else TopKPolicy(top)
         self._lock = threading.RLock()
-        self._spots: dict[str, _Spot] = {}
+        self._spots: dict[str, _StatementBranch] = {}
         self._baselines: OrderedDict[int, dict[RowKey, Counted]] = OrderedDict()
         self._schemas: dict[str, Mapping[tuple[str, str], tuple[str, ...]]] = {}
         self._counters = DurableCounters(store)
@@ -99,16 +108,16 @@ class Durable:
             self._known = {(place.project_id, place.branch_id, place.endpoint_id): place for place in found}
             for place in found:
                 if place.life.postmaster_us:
-                    self._spots[place.endpoint_id] = _Spot(place, self._load_tenants(place))
+                    self._spots[place.endpoint_id] = _StatementBranch(place, self._load_tenants(place))
 
     def use(self, rules: TenantRules, top: int | TopKPolicy) -> None:
         """Take new rules and a new K (a reload). What was counted stays with the tenant it was counted for."""
         with self._lock:
             self._rules = rules
             self._policy = top if isinstance(top, TopKPolicy) else TopKPolicy(top)
-            for spot in self._spots.values():
-                spot.names.clear()
-                for tenant in spot.tenants.values():
+            for branch_ref in self._spots.values():
+                branch_ref.names.clear()
+                for tenant in branch_ref.tenants.values():
                     tenant.top.policy = self._policy
 
     def set_role_schemas(self, endpoint_id: str, schemas: Mapping[tuple[str, str], tuple[str, ...]]) -> None:
@@ -129,14 +138,14 @@ class Durable:
             StoreError: the disk is full or the file damaged; then nothing has changed, here or there.
         """
         with self._lock:
-            spot = self._spot(scope_labels, names)
-            life = Life(
+            branch_ref = self._spot(scope_labels, names)
+            life = CounterEpoch(
                 microseconds(sample.epoch.postmaster_start),
                 microseconds(sample.stats_reset),
                 microseconds(sample.epoch.server_clock),
                 sample.dealloc,
             )
-            before = self._baseline(spot.place)
+            before = self._baseline(branch_ref.place)
             # Unpacked, not by name: this is done for every statement of every compute at every look.
             rows: dict[RowKey, StatementRow] = {
                 (row[5] or row[0], row[6] or row[1], row[2]): row for row in sample.rows
@@ -144,21 +153,21 @@ class Durable:
             growth = advance(before, life, rows)
             if growth.stale:
                 return Absorbed(len(rows), 0, new_life=False, stale=True, uncertain=0)
-            place = spot.place._replace(life=life, uncertain=spot.place.uncertain + growth.uncertain)
-            steps = self._steps(spot, scope_labels, rows, growth, sample.epoch.server_clock)
-            if not growth.is_nothing or life.dealloc != spot.place.life.dealloc:
-                self._commit(spot, place, before, growth, steps)
-            self._publish(spot, place, before, growth, steps)
+            place = branch_ref.place._replace(life=life, uncertain=branch_ref.place.uncertain + growth.uncertain)
+            steps = self._steps(branch_ref, scope_labels, rows, growth, sample.epoch.server_clock)
+            if not growth.is_nothing or life.dealloc != branch_ref.place.life.dealloc:
+                self._commit(branch_ref, place, before, growth, steps)
+            self._publish(branch_ref, place, before, growth, steps)
             return Absorbed(len(rows), len(growth.deltas), growth.new_life, stale=False, uncertain=growth.uncertain)
 
     def families(self, endpoint_id: str) -> Families:
         """The statement and tenant series of one compute: K and ``other`` per tenant. Empty before the first look."""
         with self._lock:
-            spot = self._spots.get(endpoint_id)
-            if spot is None:
+            branch_ref = self._spots.get(endpoint_id)
+            if branch_ref is None:
                 return Families()
-            families = durable_series.tell(spot.tenants)
-            families.set(UNCERTAIN, (), spot.place.uncertain)
+            families = durable_series.tell(branch_ref.tenants)
+            families.set(UNCERTAIN, (), branch_ref.place.uncertain)
         return families
 
     def absorb_counters(
@@ -225,41 +234,41 @@ class Durable:
                     tables.forget_place(cursor, place.id)
             for place in known:
                 self._baselines.pop(place.id, None)
-                self._known[place[1:4]] = place._replace(life=Life(0, 0, place.life.clock_us), uncertain=0)
+                self._known[place[1:4]] = place._replace(life=CounterEpoch(0, 0, place.life.clock_us), uncertain=0)
             for target_key in target_keys:
                 self._counters.forget(target_key)
             self._spots.pop(endpoint_id, None)
             self._schemas.pop(endpoint_id, None)
 
-    def _spot(self, labels: tuple[str, str, str], names: tuple[str, str]) -> _Spot:
-        spot = self._spots.get(labels[2])
-        if spot is None or spot.place[1:4] != labels:
+    def _spot(self, labels: tuple[str, str, str], names: tuple[str, str]) -> _StatementBranch:
+        branch_ref = self._spots.get(labels[2])
+        if branch_ref is None or branch_ref.place[1:4] != labels:
             # Found here only: a place is written with its first look.
-            place = self._known.get(labels) or Place(self._next_place, *labels, Life(0, 0, 0), 0)
-            spot = self._spots[labels[2]] = _Spot(place, self._load_tenants(place))
+            place = self._known.get(labels) or StatementScope(self._next_place, *labels, CounterEpoch(0, 0, 0), 0)
+            branch_ref = self._spots[labels[2]] = _StatementBranch(place, self._load_tenants(place))
             if place.id == self._next_place:
                 self._known[labels] = place
                 self._next_place += 1
-        if spot.named_as != names:
-            spot.named_as = names
-            spot.names.clear()
-        return spot
+        if branch_ref.named_as != names:
+            branch_ref.named_as = names
+            branch_ref.names.clear()
+        return branch_ref
 
-    def _load_tenants(self, place: Place) -> dict[str, Tenant]:
+    def _load_tenants(self, place: StatementScope) -> dict[str, Tenant]:
         with self._store.snapshot() as cursor:
             found = {
                 name: Tenant(TopK(self._policy), {OTHER: _ZERO}, total)
                 for name, total in tables.load_tenants(cursor, place.id).items()
             }
-            for each in tables.load_totals(cursor, place.id):
-                tenant = found[each.tenant]
-                tenant.series[each.key] = each.counters
-                if each.member:
+            for load_total in tables.load_totals(cursor, place.id):
+                tenant = found[load_total.tenant]
+                tenant.series[load_total.key] = load_total.counters
+                if load_total.member:
                     # It entered before we began: it stays until the newcomers have been compared for a while.
-                    tenant.top.members[each.key] = place.life.clock_us / 1_000_000
+                    tenant.top.members[load_total.key] = place.life.clock_us / 1_000_000
         return found
 
-    def _baseline(self, place: Place) -> Baseline[RowKey] | None:
+    def _baseline(self, place: StatementScope) -> Baseline[RowKey] | None:
         if not place.life.postmaster_us:
             return None
         rows = self._baselines.get(place.id)
@@ -269,13 +278,13 @@ class Durable:
         self._baselines.move_to_end(place.id)
         return Baseline(place.life, rows)
 
-    def _tenant_of(self, spot: _Spot, labels: tuple[str, str, str], row: StatementRow) -> str:
+    def _tenant_of(self, branch_ref: _StatementBranch, labels: tuple[str, str, str], row: StatementRow) -> str:
         key = (row.datname, row.user)
-        tenant = spot.names.get(key)
+        tenant = branch_ref.names.get(key)
         if tenant is None:
-            tenant = spot.names[key] = self._rules.resolve(
-                project=(labels[0], spot.named_as[0]),
-                branch=(labels[1], spot.named_as[1]),
+            tenant = branch_ref.names[key] = self._rules.resolve(
+                project=(labels[0], branch_ref.named_as[0]),
+                branch=(labels[1], branch_ref.named_as[1]),
                 database=row.datname,
                 schema=self._schemas.get(labels[2], {}).get(key, ()),
                 role=row.user,
@@ -284,7 +293,7 @@ class Durable:
 
     def _steps(
         self,
-        spot: _Spot,
+        branch_ref: _StatementBranch,
         labels: tuple[str, str, str],
         rows: Mapping[RowKey, StatementRow],
         growth: Growth[RowKey],
@@ -293,13 +302,13 @@ class Durable:
         deltas: dict[str, dict[SeriesKey, Counters]] = {}
         for key, delta in growth.deltas.items():
             row = rows[key]
-            mine = deltas.setdefault(self._tenant_of(spot, labels, row), {})
+            mine = deltas.setdefault(self._tenant_of(branch_ref, labels, row), {})
             series = (row.datname, row.user, row.queryid)
             mine[series] = _sum(mine[series], delta) if series in mine else delta
-        return {name: self._step(spot, name, mine, now) for name, mine in sorted(deltas.items())}
+        return {name: self._step(branch_ref, name, mine, now) for name, mine in sorted(deltas.items())}
 
-    def _step(self, spot: _Spot, name: str, deltas: Mapping[SeriesKey, Counters], now: float) -> _Step:
-        tenant = spot.tenants.get(name)
+    def _step(self, branch_ref: _StatementBranch, name: str, deltas: Mapping[SeriesKey, Counters], now: float) -> _Step:
+        tenant = branch_ref.tenants.get(name)
         if tenant is None:
             # In memory only, and without effect there, should the transaction fail.
             tenant = Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO)
@@ -315,14 +324,14 @@ class Durable:
         if change.entered:
             with self._store.snapshot() as cursor:
                 for key in change.entered:
-                    series[key] = tables.load_total(cursor, spot.place.id, name, key) or _ZERO
+                    series[key] = tables.load_total(cursor, branch_ref.place.id, name, key) or _ZERO
         left = [StoredTotal(name, key, member=False, counters=tenant.series[key]) for key in change.left]
         return _Step(change, series, left, whole)
 
     def _commit(
         self,
-        spot: _Spot,
-        place: Place,
+        branch_ref: _StatementBranch,
+        place: StatementScope,
         before: Baseline[RowKey] | None,
         growth: Growth[RowKey],
         steps: Mapping[str, _Step],
@@ -343,11 +352,11 @@ class Durable:
             tables.save_place(cursor, place)
             tables.save_baseline(cursor, place.id, growth)
             tables.save_totals(cursor, place.id, life.clock_us, totals)
-            tables.save_totals(cursor, place.id, life.clock_us, [each for step in steps.values() for each in step.left])
+            tables.save_totals(cursor, place.id, life.clock_us, [row for step in steps.values() for row in step.left])
             tables.save_tenants(
                 cursor,
                 place.id,
-                [(name, _sum(_total_of(spot, name), step.delta)) for name, step in steps.items()],
+                [(name, _sum(_total_of(branch_ref, name), step.delta)) for name, step in steps.items()],
             )
             tables.add_hours(cursor, place.id, parts)
             if before is not None and life.clock_us // _DAY_US != before.life.clock_us // _DAY_US:
@@ -355,18 +364,18 @@ class Durable:
 
     def _publish(
         self,
-        spot: _Spot,
-        place: Place,
+        branch_ref: _StatementBranch,
+        place: StatementScope,
         before: Baseline[RowKey] | None,
         growth: Growth[RowKey],
         steps: Mapping[str, _Step],
     ) -> None:
-        spot.place = self._known[place[1:4]] = place
+        branch_ref.place = self._known[place[1:4]] = place
         rows = before.rows if before is not None else {}
         growth.apply(rows)
         self._baselines[place.id] = rows
         for name, step in steps.items():
-            tenant = spot.tenants.setdefault(name, Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO))
+            tenant = branch_ref.tenants.setdefault(name, Tenant(TopK(self._policy), {OTHER: _ZERO}, _ZERO))
             tenant.top.apply(step.change)
             tenant.series.update(step.series)
             for key in step.change.left:
@@ -383,5 +392,5 @@ def _sum(one: Counters, two: Counters) -> Counters:
     return tuple(map(add, one, two))
 
 
-def _total_of(spot: _Spot, name: str) -> Counters:
-    return spot.tenants[name].total if name in spot.tenants else _ZERO
+def _total_of(branch_ref: _StatementBranch, name: str) -> Counters:
+    return branch_ref.tenants[name].total if name in branch_ref.tenants else _ZERO

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from collectors.postgres.cluster.statements import STATEMENT_FIELDS
 from exporter.pricing.domain.rates import DAY
-from exporter.sampling.domain.accumulate import Counted, Counters, Growth, Life, microseconds
-from exporter.storage.store import Rooms
+from exporter.sampling.domain.accumulate import Counted, CounterEpoch, Counters, Growth, microseconds
+from exporter.storage.store import Schemas
 
 RowKey = tuple[int | str, int | str, str]
 """Role and database (their oids, which outlive a rename; names where the oids are unknown) and queryid."""
@@ -30,7 +30,7 @@ _WAL: Final = STATEMENT_FIELDS.index("wal_bytes")
 _TENANT_HOUR_FIELDS: Final = ("busy_us", *STATEMENT_FIELDS)
 _FORGET_AFTER_US: Final = 35 * 86_400_000_000
 
-ROOMS: Final[Rooms] = {
+SCHEMAS: Final[Schemas] = {
     "statements": [
         f"""
         CREATE TABLE place (
@@ -77,14 +77,14 @@ ROOMS: Final[Rooms] = {
 }
 
 
-class Place(NamedTuple):
+class StatementScope(NamedTuple):
     """Where statements ran, and the last look at them."""
 
     id: int
     project_id: str
     branch_id: str
     endpoint_id: str
-    life: Life
+    life: CounterEpoch
     uncertain: int
 
 
@@ -115,16 +115,16 @@ class StoredTotal(NamedTuple):
     counters: Counters
 
 
-def places(cursor: sqlite3.Cursor) -> list[Place]:
+def places(cursor: sqlite3.Cursor) -> list[StatementScope]:
     """All places, oldest first."""
     found = cursor.execute(
         "SELECT id, project_id, branch_id, endpoint_id, postmaster_us, reset_us, clock_us, dealloc, uncertain "
         "FROM place ORDER BY id"
     )
-    return [Place(row[0], row[1], row[2], row[3], Life(*row[4:8]), row[8]) for row in found]
+    return [StatementScope(row[0], row[1], row[2], row[3], CounterEpoch(*row[4:8]), row[8]) for row in found]
 
 
-def save_place(cursor: sqlite3.Cursor, place: Place) -> None:
+def save_place(cursor: sqlite3.Cursor, place: StatementScope) -> None:
     """Write the last look at a place."""
     life = place.life
     values = (*place[:4], life.postmaster_us, life.reset_us, life.clock_us, life.dealloc, place.uncertain)
@@ -182,7 +182,7 @@ def save_totals(cursor: sqlite3.Cursor, place: int, clock_us: int, totals: Itera
     """Write exported totals and memberships."""
     cursor.executemany(
         f"INSERT OR REPLACE INTO statement_total VALUES (?, ?, ?, ?, ?, ?, ?, {_MARKS})",
-        [(place, each.tenant, *each.key, int(each.member), clock_us, *each.counters) for each in totals],
+        [(place, row.tenant, *row.key, int(row.member), clock_us, *row.counters) for row in totals],
     )
 
 
@@ -262,7 +262,7 @@ class StoredCounter(NamedTuple):
 
     metric: str
     labels: str
-    life: Life
+    life: CounterEpoch
     raw: int
     total: int
 
@@ -272,7 +272,7 @@ def load_counters(cursor: sqlite3.Cursor, target: str) -> list[StoredCounter]:
     found = cursor.execute(
         "SELECT metric, labels, postmaster_us, reset_us, clock_us, raw, total FROM counter WHERE target = ?", (target,)
     )
-    return [StoredCounter(row[0], row[1], Life(*row[2:5]), row[5], row[6]) for row in found]
+    return [StoredCounter(row[0], row[1], CounterEpoch(*row[2:5]), row[5], row[6]) for row in found]
 
 
 def save_counters(cursor: sqlite3.Cursor, target: str, counters: Sequence[StoredCounter]) -> None:
@@ -280,11 +280,19 @@ def save_counters(cursor: sqlite3.Cursor, target: str, counters: Sequence[Stored
     cursor.executemany(
         "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (target, each.metric, each.labels, each.life.postmaster_us, each.life.reset_us, each.life.clock_us,
-             each.raw, each.total)
-            for each in counters
+            (
+                target,
+                counter.metric,
+                counter.labels,
+                counter.life.postmaster_us,
+                counter.life.reset_us,
+                counter.life.clock_us,
+                counter.raw,
+                counter.total,
+            )
+            for counter in counters
         ],
-    )  # fmt: skip
+    )
 
 
 def forget_counters(cursor: sqlite3.Cursor, target: str) -> None:

@@ -45,7 +45,7 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class CounterEpoch:
     """Which life of the counters a look belongs to, and when it was; all in microseconds of the server's clock."""
 
     postmaster_us: int
@@ -56,21 +56,21 @@ class Life:
     dealloc: int = 0
     """How often rows were evicted in this life."""
 
-    def continues(self, before: Life) -> bool:
+    def continues(self, before: CounterEpoch) -> bool:
         """Whether the counters went on from ``before``: then they compare, else they began at zero."""
         if self.reset_us and before.reset_us:
             return self.reset_us == before.reset_us
         return self.postmaster_us == before.postmaster_us
 
-    def is_older_than(self, before: Life) -> bool:
+    def is_older_than(self, before: CounterEpoch) -> bool:
         """Whether this look was taken before one that is already counted (an answer that came late)."""
         return self.clock_us < before.clock_us and self.continues(before)
 
-    def is_torn(self, before: Life) -> bool:
+    def is_torn(self, before: CounterEpoch) -> bool:
         """Whether a reset fell into this very look: the rows may be from before it, and would count twice."""
         return 0 < self.reset_us - self.clock_us < _LOOK_MOST_US and not self.continues(before)
 
-    def began_us(self, before: Life | None) -> int:
+    def began_us(self, before: CounterEpoch | None) -> int:
         """The start of the time in which the growth since ``before`` happened; at most a week ago."""
         if before is not None and self.continues(before):
             start = before.clock_us
@@ -83,7 +83,7 @@ class Life:
 class Baseline(Generic[Key]):
     """What the last look saw."""
 
-    life: Life
+    life: CounterEpoch
     rows: dict[Key, Counted]
 
 
@@ -117,7 +117,7 @@ class Growth(Generic[Key]):
         rows.update(self.changed)
 
 
-def advance(before: Baseline[Key] | None, life: Life, rows: Mapping[Key, Row]) -> Growth[Key]:
+def advance(before: Baseline[Key] | None, life: CounterEpoch, rows: Mapping[Key, Row]) -> Growth[Key]:
     """What ``rows`` add to ``before``; without one (or in a new life) all that they hold.
 
     ``rows`` must be complete: a row that is missing was evicted, and counts from zero when it comes back.

@@ -26,7 +26,7 @@ ENOUGH = 600 * MICRO
 OTHER = "other"
 
 
-class Keeper(NamedTuple):
+class AwakeHolder(NamedTuple):
     """Who keeps a compute awake. ``slot`` is the replication slot that a walsender serves, else empty."""
 
     reason: str
@@ -35,14 +35,14 @@ class Keeper(NamedTuple):
     slot: str = ""
 
 
-NOBODY = Keeper("nobody")
-UNCOVERED = Keeper("uncovered")
+NOBODY = AwakeHolder("nobody")
+UNCOVERED = AwakeHolder("uncovered")
 
 
 class Sighting(NamedTuple):
     """A keeper that a visit found; ``since`` is from when on it proves that one was there, None: only now."""
 
-    keeper: Keeper
+    holder: AwakeHolder
     since: int | None = None
 
 
@@ -50,12 +50,12 @@ class Part(NamedTuple):
     """Awake time of one keeper within one hour; ``hour`` is its start in unix seconds."""
 
     hour: int
-    keeper: Keeper
+    holder: AwakeHolder
     amount: int
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownState:
     """What the control plane shows of a compute."""
 
     active: bool
@@ -64,7 +64,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class AwakeState:
     """How far the awake time of one compute is accounted for."""
 
     since: int
@@ -86,11 +86,11 @@ class Book:
         return self.seen - self.covered
 
 
-def look(book: Book | None, shown: Shown, now: int) -> tuple[Book, list[Part]]:
+def look(book: AwakeState | None, shown: ShownState, now: int) -> tuple[AwakeState, list[Part]]:
     """Take in what the control plane shows at ``now``: time passes, a life ends, another begins."""
     started = shown.started
     if book is None:
-        return Book(now, started or 0, shown.active and started is not None, seen=now, covered=now), []
+        return AwakeState(now, started or 0, shown.active and started is not None, seen=now, covered=now), []
     if started is None:
         return book, []
     parts: list[Part] = []
@@ -117,55 +117,55 @@ def look(book: Book | None, shown: Shown, now: int) -> tuple[Book, list[Part]]:
     return book, parts
 
 
-def _close(book: Book, until: int | None) -> tuple[Book, list[Part]]:
+def _close(book: AwakeState, until: int | None) -> tuple[AwakeState, list[Part]]:
     end = max(book.seen, until or 0)
     parts = list(_share(book.covered, end, (UNCOVERED,)))
     return replace(book, open=False, seen=end, covered=end), parts
 
 
-def sample(book: Book, sightings: Collection[Sighting], at: int) -> tuple[Book, list[Part]]:
+def sample(book: AwakeState, sightings: Collection[Sighting], at: int) -> tuple[AwakeState, list[Part]]:
     """Take in what a visit found at ``at``; outside a life that the control plane showed it says nothing."""
     if not book.open or at <= book.covered:
         return book, []
     reach = max(book.covered, at - REACH) if book.sampled else at
-    keepers = {each.keeper for each in sightings}
-    parts = [*_proven(book.covered, reach, sightings), *_share(reach, at, keepers or (NOBODY,))]
+    holders = {sighting.holder for sighting in sightings}
+    parts = [*_proven(book.covered, reach, sightings), *_share(reach, at, holders or (NOBODY,))]
     return replace(book, sampled=True, covered=at, seen=max(book.seen, at)), parts
 
 
 def _proven(start: int, end: int, sightings: Iterable[Sighting]) -> Iterator[Part]:
     """Share out a stretch that the visit speaks for only as far as it proves who was there."""
-    since: dict[Keeper, int] = {}
-    for each in sightings:
-        if each.since is not None:
-            since[each.keeper] = min(each.since, since.get(each.keeper, each.since))
+    since: dict[AwakeHolder, int] = {}
+    for sighting in sightings:
+        if sighting.since is not None:
+            since[sighting.holder] = min(sighting.since, since.get(sighting.holder, sighting.since))
     cuts = sorted({start, end, *(at for at in since.values() if start < at < end)})
     for begin, stop in pairwise(cuts):
-        present = [keeper for keeper, at in since.items() if at <= begin]
+        present = [holder for holder, at in since.items() if at <= begin]
         yield from _share(begin, stop, present or (UNCOVERED,))
 
 
-def _share(start: int, end: int, keepers: Collection[Keeper]) -> Iterator[Part]:
+def _share(start: int, end: int, holders: Collection[AwakeHolder]) -> Iterator[Part]:
     """Equal parts of a stretch, hour by hour; what does not divide goes to the first by name."""
-    ranked = sorted(keepers)
+    ranked = sorted(holders)
     while start < end:
         stop = min(end, start // HOUR * HOUR + HOUR)
-        each, rest = divmod(stop - start, len(ranked))
-        for index, keeper in enumerate(ranked):
-            amount = each + (index < rest)
+        portion, rest = divmod(stop - start, len(ranked))
+        for index, holder in enumerate(ranked):
+            amount = portion + (index < rest)
             if amount:
-                yield Part(start // HOUR * 3600, keeper, amount)
+                yield Part(start // HOUR * 3600, holder, amount)
         start = stop
 
 
-def named(keeper: Keeper, known: Collection[Keeper], most: int) -> Keeper:
+def named(holder: AwakeHolder, known: Collection[AwakeHolder], most: int) -> AwakeHolder:
     """The keeper to count for: itself while there is room for a name, then ``other`` of its reason, for good.
 
     Who has a name keeps it, so that no counter goes back.
     """
-    if keeper in known or len(known) < most:
-        return keeper
-    return Keeper(keeper.reason, OTHER, OTHER)
+    if holder in known or len(known) < most:
+        return holder
+    return AwakeHolder(holder.reason, OTHER, OTHER)
 
 
 def mean_cu(cu_seconds: int, awake: int, least: Fraction, most: Fraction) -> Fraction | None:
@@ -185,6 +185,6 @@ def usd_per_day(amount: int, window: int, cu: Fraction, rate: Fraction) -> Fract
     return usd(24 * HOUR, cu, rate) * Fraction(amount, window) if window > 0 else Fraction()
 
 
-def total(parts: Mapping[Keeper, int], book: Book) -> int:
+def total(parts: Mapping[AwakeHolder, int], book: AwakeState) -> int:
     """All awake time: what was shared out, and what may still be."""
     return sum(parts.values()) + book.pending

@@ -59,7 +59,7 @@ class TopK(Generic[Key]):
         ``busy`` holds every statement that grew, also those whose time rounds to 0.
         """
         weight = self._weight(now)
-        scores = {key: self._scores.get(key, 0.0) + each * weight for key, each in busy.items()}
+        scores = {key: self._scores.get(key, 0.0) + number * weight for key, number in busy.items()}
 
         def score(key: Key) -> float:
             return scores[key] if key in scores else self._scores.get(key, 0.0)

@@ -23,8 +23,8 @@ __all__ = [
     "HOURS_KEPT",
     "Changes",
     "Compacted",
+    "DurableLedger",
     "Holdings",
-    "KeptLedger",
     "Ledger",
     "Through",
     "checked",
@@ -142,7 +142,7 @@ class Ledger(Protocol):
         ...
 
 
-class KeptLedger(Ledger, Protocol):
+class DurableLedger(Ledger, Protocol):
     """A ledger as its keeper has it: everything above, and the upkeep."""
 
     @property

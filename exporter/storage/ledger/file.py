@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.pricing.domain.price import UsageFact
-from exporter.storage.ledger.base import Changes, KeptLedger, checked
+from exporter.storage.ledger.base import Changes, DurableLedger, checked
 
 BATCH = 10_000
 """Facts in one transaction of an import."""
@@ -36,7 +36,7 @@ class Imported:
     bad: int = 0
 
 
-def lines(ledger: KeptLedger) -> Iterator[str]:
+def lines(ledger: DurableLedger) -> Iterator[str]:
     """Every fact as it is kept, then up to when each organisation was read; without line ends."""
     for fact in ledger.stored():
         yield json.dumps(fact._asdict(), ensure_ascii=False, separators=(",", ":"))
@@ -83,8 +83,8 @@ def _fact(row: dict[str, object]) -> UsageFact:
         raise LineError("project_id and metric must not be empty")
     if max(fact.start, fact.observed_at) >= _LAST:
         raise LineError(f"start and observed_at must be in unix seconds, not {max(fact.start, fact.observed_at)}")
-    for each in (fact.org_id, fact.project_id, fact.branch_id, fact.plan, fact.metric):
-        _check_text(each)
+    for text in (fact.org_id, fact.project_id, fact.branch_id, fact.plan, fact.metric):
+        _check_text(text)
     try:
         checked([fact])
     except (ValueError, OverflowError) as problem:
@@ -98,7 +98,7 @@ def _check_text(text: str) -> None:
         raise LineError(f"{text!r} is no text that can be kept")
 
 
-def load(ledger: KeptLedger, texts: Iterable[str]) -> Iterator[str | Imported]:
+def load(ledger: DurableLedger, texts: Iterable[str]) -> Iterator[str | Imported]:
     """Import lines in batches; yields ``number: what is wrong`` for each bad one, and at last what was done.
 
     Bad lines are left out, all others are imported.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.pricing.domain.price import UsageFact
-from exporter.storage.ledger.base import Changes, Compacted, Holdings, KeptLedger, Ledger, Through, from_rows
+from exporter.storage.ledger.base import Changes, Compacted, DurableLedger, Holdings, Ledger, Through, from_rows
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -26,8 +26,8 @@ __all__ = [
     "LEDGER_SCHEMA",
     "Changes",
     "Compacted",
+    "DurableLedger",
     "Holdings",
-    "KeptLedger",
     "Ledger",
     "SqliteLedger",
     "Through",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def open_ledger(settings: Settings, store: Store, *, read_only: bool = False) -> KeptLedger:
+def open_ledger(settings: Settings, store: Store, *, read_only: bool = False) -> DurableLedger:
     """The ledger of these settings: in the store, or in PostgreSQL. Opens no connection yet.
 
     The store must have the room ``ledger``; ``read_only`` neither makes nor changes tables in PostgreSQL.

@@ -21,7 +21,7 @@ from exporter.storage.ledger import postgres_sql as sql
 from exporter.storage.ledger.base import Changes, checked, newest_ends
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, settle
 from exporter.storage.ledger.finest import DaySum, plan_day
-from exporter.storage.ledger.postgres_link import Cursor, Link
+from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
 from exporter.storage.ledger.publish import publish
 from exporter.storage.ledger.reading import Answer, LedgerReading, Select
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exporter.cost.allocation.costs import MonthCosts
     from exporter.settings.finops import LedgerSettings
 
-ROOMS: Mapping[str, Sequence[str]] = {
+SCHEMAS: Mapping[str, Sequence[str]] = {
     "ledger": sql.POSTGRES_SCHEMA,
     "close": CLOSE_POSTGRES,
     "posture": POSTURE_POSTGRES,
@@ -52,8 +52,8 @@ class PostgresLedger(LedgerReading):
     queries = sql.QUERIES
     has_views = True
 
-    def __init__(self, link: Link, where: str) -> None:
-        """Use a link that was made with ``ROOMS``; nothing is contacted before the first question."""
+    def __init__(self, link: PostgresConnection, where: str) -> None:
+        """Use a link that was made with ``SCHEMAS``; nothing is contacted before the first question."""
         self.link = link
         self.where = where
         """Host and database, for a person."""
@@ -71,7 +71,10 @@ class PostgresLedger(LedgerReading):
             return parameters | ({"password": password} if password is not None else {})
 
         host, port = parameters.get("host", "localhost"), parameters.get("port", "5432")
-        return cls(Link(conninfo, ROOMS, read_only=read_only), f"postgresql://{host}:{port}/{parameters.get('dbname')}")
+        return cls(
+            PostgresConnection(conninfo, SCHEMAS, read_only=read_only),
+            f"postgresql://{host}:{port}/{parameters.get('dbname')}",
+        )
 
     def put(self, facts: Iterable[UsageFact], *, read_through: Mapping[str, int] | None = None) -> Changes:
         """See :meth:`Ledger.put`."""
@@ -98,7 +101,7 @@ class PostgresLedger(LedgerReading):
                 staged[series, start] = (value, observed)
             meter = self._meters[project, branch, metric, granularity]
             if len(meter) > 1 and series not in rivals:
-                rivals[series] = [each for each in meter if each != series]
+                rivals[series] = [number for number in meter if number != series]
         asked = {*staged, *((rival, start) for series, start in staged for rival in rivals.get(series, ()))}
         held = self._held(cursor, sorted(asked))
         staged = {key: read for key, read in staged.items() if key not in held or held[key][1] <= read[1]}

@@ -63,13 +63,13 @@ _SAID: Final = {
 }
 
 
-class Link:
+class PostgresConnection:
     """Two connections to one database. Safe to share between threads."""
 
     def __init__(
         self,
         conninfo: Callable[[], Mapping[str, str]],
-        rooms: Mapping[str, Sequence[str]],
+        schemas: Mapping[str, Sequence[str]],
         *,
         read_only: bool = False,
     ) -> None:
@@ -78,7 +78,7 @@ class Link:
         ``rooms`` are tables by numbered migrations, as in :class:`exporter.storage.store.Store`.
         """
         self._conninfo = conninfo
-        self._rooms = rooms
+        self._schemas = schemas
         self._read_only = read_only
         self._writer = _Line()
         self._reader = _Line()
@@ -174,7 +174,7 @@ class Link:
             if not self._read_only:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             found = self._versions(cursor)
-            for name, migrations in self._rooms.items():
+            for name, migrations in self._schemas.items():
                 version = found.get(name, 0)
                 if version > len(migrations):
                     raise StoreError(

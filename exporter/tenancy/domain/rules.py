@@ -137,7 +137,7 @@ class TenantRules:
         except KeyError:
             pass
         except TypeError:  # lists do not hash
-            key = tuple(each if isinstance(each, str) else tuple(each) for each in key)
+            key = tuple(name if isinstance(name, str) else tuple(name) for name in key)
         if len(self._answers) >= _CACHE_MOST:
             self._answers.clear()
         answer = self._answers[key] = self._resolve(key, role)
@@ -147,7 +147,8 @@ class TenantRules:
         if role and role in self._own_roles:
             return AGENT
         facts = {
-            name: (each,) if isinstance(each, str) else tuple(each) for name, each in zip(FIELDS, key, strict=True)
+            name: (sequence,) if isinstance(sequence, str) else tuple(sequence)
+            for name, sequence in zip(FIELDS, key, strict=True)
         }
         answers = (rule.tenant_of(facts) for rule in self._compiled)
         return next((answer for answer in answers if answer is not None), UNATTRIBUTED)

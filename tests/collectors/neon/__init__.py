@@ -1,1 +1,0 @@
-"""Tests of what we read from the Neon API."""

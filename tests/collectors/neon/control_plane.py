@@ -99,10 +99,10 @@ class ControlPlane:
             return {"organizations": self.orgs}
         if path == "/projects":
             ids = sorted(self.projects.keys() - set(self.unavailable))
-            after = [each for each in ids if each > params.get("cursor", "")]
+            after = [name for name in ids if name > params.get("cursor", "")]
             page = after[: self.page_size]
             paging = {"pagination": {"cursor": page[-1]}} if page else {}
-            return {"projects": [self.projects[each] for each in page],
+            return {"projects": [self.projects[name] for name in page],
                     "unavailable_project_ids": self.unavailable, **paging}  # fmt: skip
         if found := re.fullmatch(r"/organizations/([^/]+)", path):
             return next((org for org in self.orgs if org["id"] == found[1]), None)

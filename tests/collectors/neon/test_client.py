@@ -57,7 +57,7 @@ def test_no_method_takes_a_verb() -> None:
     public = [name for name, _ in inspect.getmembers(NeonClient, callable) if not name.startswith("_")]
     assert sorted(public) == ["aclose", "get", "pages"]
     assert not {"method", "verb", "json", "data", "content"} & {
-        name for each in public for name in inspect.signature(getattr(NeonClient, each)).parameters
+        name for text in public for name in inspect.signature(getattr(NeonClient, text)).parameters
     }
     assert inspect.getsource(module).count("_http.") == inspect.getsource(module).count('_http.stream("GET"') + 1
 

@@ -92,7 +92,7 @@ async def test_both_levels(plane: ControlPlane, meter: Meter) -> None:
 
 async def test_ids_go_in_hundreds(plane: ControlPlane, meter: Meter) -> None:
     ids = [f"p{number}" for number in range(250)]
-    meter.projects = {each: [period("scale_v3", frame(START, **{CU: 1}))] for each in ids}
+    meter.projects = {name: [period("scale_v3", frame(START, **{CU: 1}))] for name in ids}
     found = await read(plane, ids)
     assert sorted({row.project_id for row in found.rows}) == sorted(ids)
     chunks = [asked["project_ids"].split(",") for level, asked in meter.asked if level == "projects"]
@@ -117,7 +117,7 @@ async def test_a_change_of_plan_splits_and_a_change_of_period_does_not(plane: Co
     }
     found = await read(plane, ["a"])
     assert {row.plan: row.value for row in found.rows} == {"launch_v3": 10, "scale_v3": 25}
-    assert [(each.period_id, each.plan) for each in found.periods] == [
+    assert [(billing_period.period_id, billing_period.plan) for billing_period in found.periods] == [
         ("p1", "launch_v3"),
         ("p2", "scale_v3"),
         ("p3", "scale_v3"),

@@ -129,7 +129,7 @@ async def test_unavailable_is_unknown_and_absent_is_deleted(plane: ControlPlane)
     assert second.unknown_project_ids == {"alpha", "never-seen"}
     assert second.branches["br-alpha-0"] is first.branches["br-alpha-0"]
     assert any("could not fetch 2 projects" in note for note in second.notes)
-    status = {each.target.labels: each.status for each in observe(second)}
+    status = {observation.target.labels: observation.status for observation in observe(second)}
     assert status["alpha",] is Status.UNREACHABLE and status["gamma",] is Status.OK
     plane.unavailable = []
     third = await look(plane, second)
@@ -304,7 +304,7 @@ async def test_series(plane: ControlPlane) -> None:
     plane.add("awake", active=True)
     plane.endpoints["awake"][0].update(suspend_timeout_seconds=-1, started_at=stamp(NOW - 60), current_state="dreaming")
     plane.branches["awake"][1]["expires_at"] = stamp(NOW + 60)
-    by_target = {each.target.key: each for each in observe(await look(plane))}
+    by_target = {observation.target.key: observation for observation in observe(await look(plane))}
     awake = by_target["project:awake"]
     series = {metric.name: values for metric, values in awake.families.items()}
     assert series["neon_project_info"] == {("name of awake", "org-one", "aws-eu-central-1", "18"): 1}
@@ -327,4 +327,4 @@ async def test_series(plane: ControlPlane) -> None:
     agent = {metric.name: values for metric, values in by_target["agent:"].families.items()}
     assert agent["neon_inventory_projects"] == {(): 4} and agent["neon_inventory_unknown_projects"] == {(): 0}
     declared = {metric.name for metric in METRICS}
-    assert {metric.name for each in by_target.values() for metric, _ in each.families.items()} <= declared
+    assert {metric.name for observation in by_target.values() for metric, _ in observation.families.items()} <= declared

@@ -84,7 +84,7 @@ def names_of(model: type) -> set[str]:
     """The fields that we read; the leaves that come by the hundred thousand are dataclasses."""
     if issubclass(model, BaseModel):
         return set(model.model_fields)
-    return {each.name for each in fields(model)}
+    return {field.name for field in fields(model)}
 
 
 def test_every_model_is_compared() -> None:
@@ -115,7 +115,7 @@ def test_operations_and_metrics_by_their_names(document: dict[str, Any]) -> None
     assert {START, SUSPEND, "start_reserved_compute"} <= set(schemas["OperationAction"]["enum"])
     for path, names in (("projects", PROJECT_METRICS), ("branches", BRANCH_METRICS)):
         parameters = paths[f"/consumption_history/v2/{path}"]["get"]["parameters"]
-        text = next(each["description"] for each in parameters if each["name"] == "metrics")
+        text = next(parameter["description"] for parameter in parameters if parameter["name"] == "metrics")
         assert all(f"`{name}`" in text for name in names)
 
 
@@ -152,8 +152,8 @@ def test_what_is_new_or_odd_does_not_break() -> None:
     endpoint = {"id": "e", "project_id": "p", "branch_id": "b", "host": "h", "current_state": "hibernating", "new": {}}
     odd = {**endpoint, "last_active": "0001-01-01T00:00:00Z", "pending_state": None, "disabled": None, "settings": None}
     page = models.EndpointPage.model_validate_json(json.dumps({"endpoints": [endpoint, odd, 7, None, {"id": "x"}]}))
-    good = [each for each in page.items if each is not None]
-    assert [each.current_state for each in good] == ["hibernating", "hibernating"]
+    good = [entry for entry in page.items if entry is not None]
+    assert [entry.current_state for entry in good] == ["hibernating", "hibernating"]
     assert good[1].last_active is None and good[1].disabled is False and good[1].pg_settings == {}
     assert page.items[2:] == (None, None, None)
 

@@ -29,7 +29,7 @@ async def test_pages_are_joined(plane: ControlPlane) -> None:
 
 
 def page(ids: str, **pagination: str) -> dict[str, Any]:
-    return {"branches": [{"id": each, "project_id": "p"} for each in ids], "pagination": pagination}
+    return {"branches": [{"id": name, "project_id": "p"} for name in ids], "pagination": pagination}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ class Look:
             org = self.api.view.org_id
             inventory = await refresh(client, None, org_id=org, include=tuple(self.api.view.project_ids()))
             projects = [
-                (project, [each for each in inventory.branches.values() if each.project_id == project.id])
+                (project, [branch for branch in inventory.branches.values() if branch.project_id == project.id])
                 for project in inventory.projects.values()
             ]
             self.routes.clear()
@@ -63,7 +63,7 @@ class Look:
 
 
 def project_named(world: World, name: str) -> str:
-    return next(each.id for each in world.projects.values() if each.name == name)
+    return next(project.id for project in world.projects.values() if project.name == name)
 
 
 def branch_key(world: World, project: str, branch: str) -> str:
@@ -74,33 +74,33 @@ def branch_key(world: World, project: str, branch: str) -> str:
 async def test_the_organisation(api: TwinApi) -> None:
     found = (await Look(api).read()).organizations[api.view.org_id]
     assert not isinstance(found.keys, NotRead) and not isinstance(found.members, NotRead)
-    keys = {each.name: each for each in found.keys}
+    keys = {api_key.name: api_key for api_key in found.keys}
     assert keys["old-ci"].created_at == NOW - 400 * DAY and not keys["old-ci"].project_id
     assert keys["forgotten"].last_used_at is None and keys["forgotten"].project_id
     assert keys["from-elsewhere"].last_used_from_addr == "203.0.113.7"
     assert "laptop" not in keys, "an organisation's key sees no person's keys"
     assert isinstance(found.personal_keys, NotRead) and found.personal_keys.status is Status.UNSUPPORTED
-    assert [each.has_mfa for each in found.members] == [True, False, True]
-    assert [each.deactivated_at for each in found.members] == [None, None, NOW - 20 * DAY]
+    assert [member.has_mfa for member in found.members] == [True, False, True]
+    assert [member.deactivated_at for member in found.members] == [None, None, NOW - 20 * DAY]
 
 
 async def test_a_person_sees_its_own_keys(api: TwinApi) -> None:
     found = (await Look(api, api.settings.personal_key).read()).organizations[api.view.org_id]
     assert not isinstance(found.personal_keys, NotRead)
-    assert {each.name for each in found.personal_keys} == {"personal", "laptop"}
+    assert {personal_key.name for personal_key in found.personal_keys} == {"personal", "laptop"}
 
 
 async def test_the_projects(api: TwinApi, world: World) -> None:
     found = await Look(api).read()
     london = found.projects[project_named(world, "london")]
     assert not isinstance(london.permissions, NotRead) and not isinstance(london.jwks, NotRead)
-    assert [each.domain for each in london.permissions] == ["elsewhere.invalid"] * 2
-    assert [each.revoked_at for each in london.permissions] == [None, NOW - 20 * DAY]
-    assert [each.url for each in london.jwks] == ["https://unknown.invalid/jwks.json"]
+    assert [permission.domain for permission in london.permissions] == ["elsewhere.invalid"] * 2
+    assert [permission.revoked_at for permission in london.permissions] == [None, NOW - 20 * DAY]
+    assert [jwk.url for jwk in london.jwks] == ["https://unknown.invalid/jwks.json"]
     assert london.snapshots == ()
     vault = found.projects[project_named(world, "vault")]
     assert not isinstance(vault.snapshots, NotRead)
-    assert [each.created_at for each in vault.snapshots] == [NOW - DAY / 2, NOW - 1.5 * DAY]
+    assert [snapshot.created_at for snapshot in vault.snapshots] == [NOW - DAY / 2, NOW - 1.5 * DAY]
 
 
 async def test_the_branches(api: TwinApi, world: World) -> None:
@@ -111,7 +111,7 @@ async def test_the_branches(api: TwinApi, world: World) -> None:
         return branches[branch_key(world, project, name)]
 
     main = of("vault", "main")
-    assert not isinstance(main.schedule, NotRead) and [each.frequency for each in main.schedule] == ["daily"]
+    assert not isinstance(main.schedule, NotRead) and [frequency.frequency for frequency in main.schedule] == ["daily"]
     assert main.masking is None and not isinstance(main.credentials, NotRead)
     assert main.credentials[0].expires_at == NOW + 20 * DAY
     assert of("london", "main").schedule == ()
@@ -121,7 +121,7 @@ async def test_the_branches(api: TwinApi, world: World) -> None:
     assert isinstance(child.schedule, NotRead) and child.schedule.status is Status.UNSUPPORTED
     assert child.masking is None, "a 404 is a branch that is not anonymised"
     states = {name: of(*name).masking for name in (("vault", "staging"), ("london", "half-masked"))}
-    said = {name[1]: each.status.state for name, each in states.items() if isinstance(each, Masking)}
+    said = {name[1]: masking.status.state for name, masking in states.items() if isinstance(masking, Masking)}
     assert said == {"staging": "anonymized", "half-masked": "error"}
     late = of("london", "outdated").masking
     assert isinstance(late, Masking) and late.status.last_run is not None and not isinstance(late.rules, NotRead)
@@ -162,9 +162,9 @@ async def test_read_again_only_when_due(api: TwinApi) -> None:
     first = await look.read()
     asked = len(look.routes)
     assert first.requests == asked and first.left == 0 and first.stopped is None
-    keys = [("organization", each) for each in first.organizations]
-    keys += [("project", each) for each in first.projects]
-    keys += [("branch", each) for each in first.branches]
+    keys = [("organization", organization) for organization in first.organizations]
+    keys += [("project", project) for project in first.projects]
+    keys += [("branch", branch) for branch in first.branches]
     read_at = dict.fromkeys(keys, NOW - 3600)
     again = await look.read(read_at)
     assert again.requests == 0 and look.routes == []
@@ -183,8 +183,8 @@ async def test_a_pass_has_a_budget_and_the_next_goes_on(api: TwinApi, world: Wor
         for source, ids in (
             ("organization", found.organizations), ("project", found.projects), ("branch", found.branches)
         ):  # fmt: skip
-            assert not {(source, each) for each in ids} & read_at.keys(), "nothing twice"
-            read_at |= {(source, each): NOW for each in ids}
+            assert not {(source, name) for name in ids} & read_at.keys(), "nothing twice"
+            read_at |= {(source, name): NOW for name in ids}
     assert found.left == 0
     assert set(look.routes) == {route_of(route) for route in look.routes}, "labels without ids"
 

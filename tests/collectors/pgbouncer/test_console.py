@@ -113,9 +113,9 @@ async def test_postgres_itself_is_told_from_a_pgbouncer(postgres18: Cluster) -> 
 
 def sockets() -> int:
     found = 0
-    for each in Path("/proc/self/fd").iterdir():
+    for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found += str(each.readlink()).startswith("socket:")
+            found += str(path.readlink()).startswith("socket:")
     return found
 
 
@@ -221,7 +221,7 @@ async def test_a_name_with_several_addresses_is_several_instances(
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
     console = pgbouncer.console().replace("127.0.0.1", "poolers.example")
     found = await observe(PoolerTarget("main", lambda: console), deadline_seconds=20)
-    assert {each.target.labels[0]: each.status for each in found} == {
+    assert {observation.target.labels[0]: observation.status for observation in found} == {
         f"main:127.0.0.1:{pgbouncer.port}": Status.OK,
         f"main:127.0.0.2:{pgbouncer.port}": Status.UNREACHABLE,
     }

@@ -56,8 +56,13 @@ async def test_a_bucket_as_it_should_be(s3: S3) -> None:
     client.put_object(Bucket="good", Key="shop/", Body=b"")
     found = await read_bucket(target(s3, "good", "shop/"))
     assert isinstance(found.newest, tuple) and len(found.newest) == 8, "the newest and the seven before it"
-    assert all(each.key.startswith("shop/") and each.key != "shop/" and 100 <= each.size < 110 for each in found.newest)
-    assert all(before - 5 < each.at <= time.time() + 5 and not each.logical for each in found.newest)
+    assert all(
+        stored_object.key.startswith("shop/") and stored_object.key != "shop/" and 100 <= stored_object.size < 110
+        for stored_object in found.newest
+    )
+    assert all(
+        before - 5 < stored_object.at <= time.time() + 5 and not stored_object.logical for stored_object in found.newest
+    )
     assert (found.encryption, found.kms_key) == ("aws:kms", key)
     assert (found.lock_mode, found.lock_days) == ("COMPLIANCE", 30)
     assert (found.versioning, found.public_blocked, found.region) == (True, True, "eu-central-1")
@@ -95,10 +100,10 @@ async def test_a_copy_is_as_old_as_its_content(s3: S3) -> None:
     client.put_object(Bucket="logical", Key="old", Body=b"old", Metadata={"taken-at": earlier})
     newest = (await read_bucket(target(s3, "logical"))).newest
     assert isinstance(newest, tuple)
-    assert [each.key for each in newest] == ["new", "old"]
+    assert [stored_object.key for stored_object in newest] == ["new", "old"]
     assert (newest[0].at, newest[0].logical, newest[0].lsn) == (taken.timestamp(), True, "0/16B3748")
     assert newest[1].at == taken.timestamp() - 3600 and newest[1].written_at > newest[0].written_at
-    assert all(abs(each.written_at - time.time()) < 60 for each in newest)
+    assert all(abs(stored_object.written_at - time.time()) < 60 for stored_object in newest)
 
 
 async def test_many_objects_are_paged_and_too_many_are_said(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +120,7 @@ async def test_many_objects_are_paged_and_too_many_are_said(s3: S3, monkeypatch:
         return read(self)
 
     look = module._Look(target(s3, "many"), client, time.monotonic() + 30)
-    assert {each.key for each in small_pages(look)} == set("01234")
+    assert {small_page.key for small_page in small_pages(look)} == set("01234")
     monkeypatch.setattr(module, "MOST_PAGES", 2)
     truncated = module._Look(target(s3, "many"), client, time.monotonic() + 30)
     found = truncated._part(lambda: small_pages(truncated))

@@ -51,7 +51,7 @@ async def look(openbao: OpenBao, token: str | Token, **changes: object) -> Vault
 
 def keys_of(found: VaultSecurity) -> dict[str, TransitKey]:
     assert not isinstance(found.keys, NotRead)
-    return {each.name: each for each in found.keys if isinstance(each, TransitKey)}
+    return {transit_key.name: transit_key for transit_key in found.keys if isinstance(transit_key, TransitKey)}
 
 
 async def test_keys_of_tenants(openbao: OpenBao, token: str, tenants: None) -> None:
@@ -171,7 +171,9 @@ async def test_refusals(openbao: OpenBao, tenants: None) -> None:
     names_only = openbao.do("POST", "auth/token/create", policies=["names"], no_default_policy=True)
     found = await look(openbao, str(names_only["auth"]["client_token"]))
     assert isinstance(found.keys, tuple) and isinstance(found.key_names, tuple) and len(found.key_names) == 4
-    assert all(isinstance(each, NotRead) and each.status is Status.NO_PRIVILEGE for each in found.keys)
+    assert all(
+        isinstance(transit_key, NotRead) and transit_key.status is Status.NO_PRIVILEGE for transit_key in found.keys
+    )
     assert isinstance(found.keys[0], NotRead) and found.keys[0].why.startswith("tenant-a: "), "a name to look for"
     assert isinstance(found.static_roles, NotRead) and found.static_roles.status is Status.NO_PRIVILEGE
     none = await look(openbao, ROOT, transit=None, database=None)

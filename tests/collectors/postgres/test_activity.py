@@ -185,7 +185,7 @@ async def test_many_applications_are_bounded_and_none_is_lost(postgres: Cluster)
     for metric in (a.SESSIONS, a.KEPT_AWAKE):
         assert {labels[2]: value for labels, value in reading.families.get(metric).items()} == expected
     assert isinstance(reading.facts, ActivityFacts)
-    assert sum(keeper.sessions for keeper in reading.facts.keepers) == 12
+    assert sum(keeper.sessions for keeper in reading.facts.holders) == 12
     assert {group.application_name for group in reading.facts.groups} == {f"app{n}" for n in range(8)}
 
 

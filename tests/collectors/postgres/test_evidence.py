@@ -26,7 +26,7 @@ from collectors.postgres.evidence import (
     WALSENDER,
     Evidence,
     Holder,
-    Own,
+    OwnUse,
     foreign,
     parse,
 )
@@ -99,7 +99,7 @@ def test_without_a_previous_look_the_sums_tell_nothing() -> None:
 def test_our_own_sessions_in_user_databases_are_subtracted(
     sessions: int, active: float, reasons: tuple[str, ...]
 ) -> None:
-    own = Own(sessions=2, seconds=1.0)
+    own = OwnUse(sessions=2, seconds=1.0)
     assert foreign(evidence(sessions=sessions, active=active), BEFORE, OWN_END, own).reasons == reasons
 
 
@@ -172,7 +172,7 @@ def test_a_user_is_named_with_the_reason(shop: Cluster) -> None:
     with psycopg.connect(shop.conninfo("shop", "seller"), application_name="till") as user:
         user.execute("SELECT 1")
         second = look(shop)
-        named = [(each.kind, each.user, each.application, each.database) for each in second.holders]
+        named = [(entry.kind, entry.user, entry.application, entry.database) for entry in second.holders]
         assert named == [(IDLE_IN_TRANSACTION, "seller", "till", "shop")]
         assert IDLE_IN_TRANSACTION in foreign(second, first, first.server_clock).reasons
         assert second.busy_now
@@ -194,7 +194,7 @@ def test_a_connection_that_was_never_used_is_told_from_one_that_was(shop: Cluste
     ):
         driver.execute("SET extra_float_digits = 3")
         till.execute("SELECT 1")
-        assert {(each.application, each.kind, each.unused) for each in look(shop).holders} == {
+        assert {(entry.application, entry.kind, entry.unused) for entry in look(shop).holders} == {
             ("pool", IDLE, True), ("driver", IDLE, True), ("till", IDLE, False),
         }  # fmt: skip
 
@@ -228,7 +228,7 @@ def test_a_walsender_pins(shop: Cluster) -> None:
         select.select([stream.socket], [], [], 5)
         found = until(lambda: (seen := look(shop)).walsenders and seen)
         assert found.pinned_by == WALSENDER
-        named = [(each.kind, each.user, each.application, each.slot) for each in found.holders]
+        named = [(entry.kind, entry.user, entry.application, entry.slot) for entry in found.holders]
         assert named == [(WALSENDER, "cloud_admin", "warehouse", "feed")]
     finally:
         stream.finish()

@@ -64,7 +64,7 @@ def connection(postgres: Cluster, database: str) -> Iterator[psycopg.Connection]
 def test_every_kind_of_object_has_a_place(connection: psycopg.Connection) -> None:
     found = look(connection, column_order=True)
     assert {key.kind for key in found.objects} == set(KINDS)
-    assert sum(each.objects for each in found.schemas.values()) == len(found.objects)
+    assert sum(schema.objects for schema in found.schemas.values()) == len(found.objects)
     again = look(connection, found, column_order=True)
     assert again == Fingerprint(found.pg_major, found.database, 2.0, found.schemas, found.objects)
 
@@ -76,7 +76,7 @@ def test_a_single_change_is_seen_as_exactly_that(
     with connection.transaction(force_rollback=True):
         connection.execute(statement)
         after = look(connection, before)
-    seen = [(each.kind, each.identity, each.change) for each in compare(before, after).changes]
+    seen = [(row.kind, row.identity, row.change) for row in compare(before, after).changes]
     wanted = [(kind, name.replace("?", SUPERUSER), change) for kind, name, change in expected]
     assert sorted(seen) == sorted(wanted)
     assert after.digest != before.digest

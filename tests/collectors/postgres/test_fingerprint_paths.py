@@ -92,7 +92,7 @@ def make(server: Cluster, name: str, statements: Sequence[str]) -> None:
 def shuffled(seed: int) -> tuple[list[str], ...]:
     """Default privileges mark a point in time: what is made before them has none. All else may change places."""
     statements = [part for part in world.BASE.strip().rstrip(";").split(";\n") if part.strip()]
-    point = next(i for i, each in enumerate(statements) if each.startswith("ALTER DEFAULT"))
+    point = next(i for i, name in enumerate(statements) if name.startswith("ALTER DEFAULT"))
     before, after = statements[:point], statements[point + 1 :]
     order = random.Random(seed)
     order.shuffle(before)

@@ -43,7 +43,7 @@ async def facts_of(postgres: Cluster, database: str) -> MigrationFacts:
 
 def applied(facts: MigrationFacts) -> list[str]:
     (history,) = facts.histories
-    return [each.id for each in history.migrations if each.state == "applied"]
+    return [migration.id for migration in history.migrations if migration.state == "applied"]
 
 
 def run(*command: str, cwd: Path, ok: bool = True, **environ: str) -> str:
@@ -88,7 +88,7 @@ async def test_sqitch_deploys_reverts_and_fails(postgres: Cluster, database: str
     (tmp_path / "deploy" / "lines.sql").write_text("SELECT 1 / 0;\n")
     sqitch("deploy", uri, ok=False)
     (history,) = (await facts_of(postgres, database)).histories
-    assert [each.id for each in history.migrations if each.state == "failed"] == ["shop:lines"]
+    assert [migration.id for migration in history.migrations if migration.state == "failed"] == ["shop:lines"]
 
 
 async def test_alembic_keeps_its_heads(postgres: Cluster, database: str, tmp_path: Path) -> None:

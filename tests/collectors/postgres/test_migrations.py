@@ -57,7 +57,9 @@ async def test_every_tool_is_found_by_its_columns(postgres: Cluster, database: s
     for history in facts.histories:
         schema = history.tool.replace("-", "_")
         assert history.schema == schema
-        assert [each.id for each in history.migrations if each.state == "applied"] == tables.APPLIED[history.tool]
+        assert [migration.id for migration in history.migrations if migration.state == "applied"] == tables.APPLIED[
+            history.tool
+        ]
         labels = (database, history.tool, schema)
         assert families[migrations.APPLIED][labels] == len(tables.APPLIED[history.tool])
         assert families[migrations.FAILED][labels] == tables.FAILED.get(history.tool, 0)
@@ -95,7 +97,7 @@ async def test_one_history_a_tenant_and_who_deviates(postgres: Cluster, database
     assert families[migrations.DEVIATING][database, "alembic"] == 2
     shown = {labels[2] for labels in families[migrations.APPLIED]}
     assert shown == {migrations.MAJORITY, "t_07", "t_19"}
-    ids = {history.schema: [each.id for each in history.migrations] for history in facts.histories}
+    ids = {history.schema: [migration.id for migration in history.migrations] for history in facts.histories}
     assert ids["t_07"] == ["old"]
     assert ids["t_08"] == ["head"]
 

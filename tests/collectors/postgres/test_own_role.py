@@ -31,7 +31,7 @@ def told(conninfo: str) -> OwnRole:
     (query,) = collector.queries(Server(180000, {}))
     with psycopg.connect(conninfo) as connection, connection.cursor() as cursor:
         cursor.execute(query.sql.encode())
-        columns = tuple(each.name for each in cursor.description or ())
+        columns = tuple(column.name for column in cursor.description or ())
         results = {query.name: Result(columns, cursor.fetchall())}
     facts = collector.read(results, Epoch("ep", 0.0, 0.0)).facts
     assert isinstance(facts, OwnRole)

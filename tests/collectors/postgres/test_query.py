@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors import ALL, Options
 from collectors.base import Result, Server
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
@@ -14,6 +13,7 @@ from collectors.postgres.database.fingerprint import FingerprintCollector
 from collectors.postgres.database.migrations import MigrationsCollector
 from collectors.postgres.database.schemas import SchemasCollector, UserDatabaseNames
 from collectors.postgres.database.security import SecurityCollector
+from collectors.registry import ALL, Options
 
 EVERY = [(name, major) for name in query.names() for major in query.versions(name)]
 OLD = {
@@ -43,10 +43,10 @@ def test_every_file_belongs_to_a_collector() -> None:
     posture = SecurityCollector("app")
     riding = (SchemasCollector("app"), FingerprintCollector("app"), MigrationsCollector("app"), posture)
     used = {
-        each.sql
+        entry.sql
         for collector in (*collectors, *riding, UserDatabaseNames())
         for server in (Server(140000, OLD), Server(180000, NEW))
-        for each in collector.queries(server)
+        for entry in collector.queries(server)
     }
     assert used >= {query.load(name, major) for name, major in EVERY}
 

@@ -45,7 +45,7 @@ async def test_a_slot_that_nobody_reads(postgres: Cluster) -> None:
     assert all(float(value) >= age[0] for value in since.values())
     assert not reading.families.get(r.SENDERS)
     assert isinstance(reading.facts, ReplicationFacts)
-    assert [(each.slot_name, each.active, each.datname) for each in reading.facts.slots] == [
+    assert [(slot_fact.slot_name, slot_fact.active, slot_fact.datname) for slot_fact in reading.facts.slots] == [
         ("cdc", False, "repl_shop")
     ]
 

@@ -13,9 +13,9 @@ from collectors.postgres.database.security import (
     NotRead,
     SecurityCollector,
     SecurityFacts,
+    SecurityScope,
     ServerFound,
     TenantMap,
-    Wanted,
     literal,
     prepare_sql,
 )
@@ -58,7 +58,7 @@ async def test_a_visit_reads_every_part_with_pg_monitor_alone(postgres: Cluster,
     assert facts.server.agent_memberships == ("pg_monitor", "pg_read_all_settings", "pg_read_all_stats",
                                               "pg_stat_scan_tables")  # fmt: skip
     assert not isinstance(facts.roles, NotRead)
-    assert "monitor" in {each.name for each in facts.roles}
+    assert "monitor" in {role_found.name for role_found in facts.roles}
 
 
 async def test_without_the_tenants_nothing_is_said_of_tenants(postgres: Cluster, scene: str) -> None:
@@ -117,7 +117,7 @@ async def test_three_hundred_groups_and_the_rest_as_one(postgres: Cluster, scene
         connection.execute("DO $$ BEGIN FOR i IN 1..320 LOOP EXECUTE format('CREATE SCHEMA many_%s', i); "
                            "EXECUTE format('CREATE TABLE many_%s.t (id int)', i); END LOOP; END $$")  # fmt: skip
     told = TenantMap({f"many_{number}": str(number) for number in range(1, 321)}, {})
-    facts = await scan(postgres, scene, tenants=told, wanted=Wanted(owners=("nobody",)))
+    facts = await scan(postgres, scene, tenants=told, wanted=SecurityScope(owners=("nobody",)))
     groups = facts.checks["xtenant_owner"]
     assert not isinstance(groups, NotRead)
     assert (len(groups), sum(group.count for group in groups)) == (301, 640)
@@ -153,7 +153,7 @@ async def test_an_agent_as_neon_superuser_is_told(postgres: Cluster, scene: str)
             assert facts.server.agent_attributes == ("bypassrls", "createdb", "createrole", "replication")
             assert {"neon_superuser", "pg_read_all_data"} <= set(facts.server.agent_memberships)
             assert [group.objects for group in facts.checks["agent_reads"]] == [("s.t",)]  # type: ignore[union-attr]
-            (mine,) = [each for each in facts.roles if each.name == user]  # type: ignore[union-attr]
+            (mine,) = [found for found in facts.roles if found.name == user]  # type: ignore[union-attr]
             assert mine.acts_as_neon_superuser
             assert mine.borrowed == ("bypassrls", "createdb", "createrole", "replication")
     finally:
@@ -181,7 +181,7 @@ def test_what_is_told_arrives_as_it_was(postgres18: Cluster, text: str) -> None:
         row = connection.execute(f"SELECT {literal(text)}".encode()).fetchone()
         assert row == (text,)
         with connection.transaction():
-            connection.execute(prepare_sql(TenantMap({text: text}, {}), Wanted()).encode())
+            connection.execute(prepare_sql(TenantMap({text: text}, {}), SecurityScope()).encode())
             told = connection.execute(
                 "SELECT current_setting('neonmeter.posture')::jsonb -> 'schemas', current_setting('search_path')"
             ).fetchone()

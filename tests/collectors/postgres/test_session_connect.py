@@ -64,8 +64,8 @@ async def test_a_role_over_its_connection_limit_is_told_so(postgres: Cluster) ->
     try:
         found = await visit(monitor(postgres), [])
     finally:
-        for each in held:
-            each.close()
+        for connection in held:
+            connection.close()
     assert found.status is Status.UNREACHABLE
     assert "CONNECTION LIMIT" in found.error
 

@@ -250,4 +250,4 @@ def test_each_counter_is_shown_in_its_unit() -> None:
             micro = STATEMENT_FIELDS[field].endswith("_us")
             assert per == (1_000_000 if micro else 1), metric.name
             assert metric.name.endswith("_seconds_total") == micro, metric.name
-    assert {each.field for each in TENANT_METRICS} == set(range(len(STATEMENT_FIELDS)))
+    assert {tenant_metric.field for tenant_metric in TENANT_METRICS} == set(range(len(STATEMENT_FIELDS)))

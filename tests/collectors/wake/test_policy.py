@@ -167,7 +167,9 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(
-    ("policy", "told", "kept", "allow", "rule"), [each[1:] for each in ANSWERS], ids=[each[0] for each in ANSWERS]
+    ("policy", "told", "kept", "allow", "rule"),
+    [answer[1:] for answer in ANSWERS],
+    ids=[answer[0] for answer in ANSWERS],
 )
 def test_may_we_connect(
     policy: WakePolicy, told: EndpointFacts, kept: WakeState | None, allow: bool, rule: str
@@ -179,7 +181,9 @@ def test_may_we_connect(
     assert decision.due_again is None or (decision.due_again > NOW and not allow)
 
 
-@pytest.mark.parametrize(("told", "kept"), [(each[2], each[3]) for each in ANSWERS], ids=[each[0] for each in ANSWERS])
+@pytest.mark.parametrize(
+    ("told", "kept"), [(answer[2], answer[3]) for answer in ANSWERS], ids=[answer[0] for answer in ANSWERS]
+)
 def test_a_state_survives_the_disk_and_asking_twice_changes_nothing(
     told: EndpointFacts, kept: WakeState | None
 ) -> None:
@@ -239,7 +243,7 @@ def test_r5_nobody_there_means_more_than_2t_of_silence_and_doubles() -> None:
         kept = visit(kept, looked())
         silences.append(kept.quiet_until - NOW - 0.2)
     assert silences[0] > 2 * 300 + API.session
-    assert [round(each / silences[0]) for each in silences] == [1, 2, 4, 8, 16, 16, 16]
+    assert [round(silence / silences[0]) for silence in silences] == [1, 2, 4, 8, 16, 16, 16]
     assert visit(kept, looked(CLIENT_ACTIVE)).silence == 0
     assert visit(kept, looked(CLIENT_ACTIVE)).quiet_until == 0.0
 
@@ -307,7 +311,7 @@ R9 = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "told", "allow"), [each[1:] for each in R9], ids=[each[0] for each in R9])
+@pytest.mark.parametrize(("changes", "told", "allow"), [row[1:] for row in R9], ids=[entry[0] for entry in R9])
 def test_r9_work_in_user_databases(changes: dict[str, object], told: EndpointFacts, allow: bool) -> None:
     kept = state(**{"foreign": True, "own_end": NOW + 1, **changes})
     decision = may_enter_user_databases(API, told, kept, NOW)

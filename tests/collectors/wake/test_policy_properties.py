@@ -44,10 +44,10 @@ def sampler(shown: Shown, tick: float, phase: float, length: float, **more: obje
 
 def check_bound(compute: Compute, samples: int, seconds: float) -> None:
     assert compute.caused_wakes == 0
-    for each in compute.transitions:
-        assert each.samples_after <= samples, each
-        added = each.suspended_at - each.last_foreign - compute.suspend_after
-        assert added <= seconds + 1e-6, (each, added)
+    for transition in compute.transitions:
+        assert transition.samples_after <= samples, transition
+        added = transition.suspended_at - transition.last_foreign - compute.suspend_after
+        assert added <= seconds + 1e-6, (transition, added)
 
 
 @settings(max_examples=80, deadline=None)

@@ -122,11 +122,11 @@ def _put_statements(put: _Awake, place: Place) -> None:
             ("8231147766412", 0.5, 0.002), ("-441920077183", 0.3, 0.004), ("190022874410", 0.02, 0.11),
             ("other", 0.18, 0.002),
         )):  # fmt: skip
-            for name, each in {
+            for name, value in {
                 "calls": 1.0, "seconds": cost, "rows": 7.0, "wal_bytes": 500.0, "block_read_seconds": cost / 6,
                 "block_write_seconds": cost / 40, "shared_blocks_read": 3.0,
             }.items():  # fmt: skip
-                put(f"pg_stat_statements_{name}_total", wave(calls * share * each, hours=1.0, phase=number / 4),
+                put(f"pg_stat_statements_{name}_total", wave(calls * share * value, hours=1.0, phase=number / 4),
                     tenant=tenant, datname="app", user=f"{tenant}_app", queryid=queryid)  # fmt: skip
     put("pg_stat_statements_tracked", 3100)
     put("pg_stat_statements_max", 5000)
@@ -142,12 +142,12 @@ def _put_settings(put: _Awake, place: Place) -> None:
 
 
 def _put_keepers(put: _Awake, place: Place) -> None:
-    keepers = [("nobody", "", "", 0.3, 0.02), ("active", "app", "api", 0.6, 0.06)]
+    holders = [("nobody", "", "", 0.3, 0.02), ("active", "app", "api", 0.6, 0.06)]
     if place.project == "bookshop" and place.type == "read_write":
-        keepers.append(("idle_in_transaction", "batch", "nightly", 0.4, 2.1))
+        holders.append(("idle_in_transaction", "batch", "nightly", 0.4, 2.1))
     if place.project == "analytics":
-        keepers.append(("walsender", "cdc", "warehouse", 0.9, 5.3))
-    for reason, user, application, share, usd in keepers:
+        holders.append(("walsender", "cdc", "warehouse", 0.9, 5.3))
+    for reason, user, application, share, usd in holders:
         labels = {"reason": reason, "user": user, "application_name": application}
         put("neon_endpoint_kept_awake_seconds_total", share, **labels)
         put.always("neon_endpoint_kept_awake_usd_per_day", usd * place.cu, **labels)

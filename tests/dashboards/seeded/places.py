@@ -66,8 +66,8 @@ class Place:
 
 
 PLACES = tuple(
-    Place(**each, number=number)  # type: ignore[arg-type]
-    for number, each in enumerate((
+    Place(**entry, number=number)  # type: ignore[arg-type]
+    for number, entry in enumerate((
         {"project": "bookshop", "branch": "main", "region": "aws-eu-central-1", "cu": 1.0, "calls": 120.0,
          "tenants": ("acme", "birch", "cedar"), "night": (-5 * HOUR, -int(3.6 * HOUR))},
         {"project": "bookshop", "branch": "main", "region": "aws-eu-central-1", "calls": 20.0, "tenants": ("acme",),

@@ -15,25 +15,25 @@ from collectors.base import Observation, Target
 from collectors.metric import Metric, Scope
 from collectors.neon.models import Endpoint
 from collectors.wake.policy import EndpointFacts
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.awake.awake import AUTOSCALING_MIN, LEDGER, Awake, metrics
 from exporter.commands.main import main
 from exporter.pricing.ratecard import load
 from exporter.sampling.computes import Compute
-from exporter.sampling.domain.awake_shares import Keeper, Sighting
-from exporter.settings.dsn import Place
+from exporter.sampling.domain.awake_shares import AwakeHolder, Sighting
+from exporter.settings.dsn import EndpointRef
 from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store, StoreError
 
 HOUR = 3600
 T0 = 1_795_400_000 // HOUR * HOUR
-APP, SHELL = Keeper("client_active", "acme", "web"), Keeper("idle_in_transaction", "acme", "psql")
+APP, SHELL = AwakeHolder("client_active", "acme", "web"), AwakeHolder("idle_in_transaction", "acme", "psql")
 RATE = Decimal("0.106")
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    opened = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     yield opened
     opened.close()
 
@@ -47,7 +47,7 @@ def compute(now: float, started: float | None = T0, *, active: bool = True, susp
         autoscaling_limit_min_cu=0.25, autoscaling_limit_max_cu=2.0,
     )  # fmt: skip
     facts = EndpointFacts(name, state, "", False, now, started, 300, 2.0, now)
-    place = Place(name, "h", "p", "shop", "br", "main")
+    place = EndpointRef(name, "h", "p", "shop", "br", "main")
     return Compute(endpoint, place, Target(Scope.ENDPOINT, ("p", "br", name), "shop/main"), facts)
 
 
@@ -58,12 +58,12 @@ def opened(store: Store, *, plan: str | None = "launch_v3", top: int = 40) -> Aw
 
 
 def look(awake: Awake, *computes: Compute, added: float = 0.0) -> list[Observation]:
-    now = max(each.facts.read_at or 0.0 for each in computes)
+    now = max(entry.facts.read_at or 0.0 for entry in computes)
     return awake.look(computes, "launch", lambda key: added if key == "ep-1" else 0.0, now)
 
 
-def visit(awake: Awake, at: float, *keepers: Keeper) -> Observation | None:
-    return awake.sample(compute(at), [Sighting(each) for each in keepers], at, at)
+def visit(awake: Awake, at: float, *holders: AwakeHolder) -> Observation | None:
+    return awake.sample(compute(at), [Sighting(holder) for holder in holders], at, at)
 
 
 def value(awake: Awake, metric: Metric, *labels: str, now: float = T0) -> float:
@@ -77,11 +77,11 @@ def test_a_life_is_shared_out_and_kept(store: Store) -> None:
     visit(awake, T0 + 20, APP)
     visit(awake, T0 + 80, APP, SHELL)
     look(awake, compute(T0 + 100))
-    for each in (awake, Awake(store)):
-        assert value(each, metrics.AWAKE) == 100
-        assert value(each, metrics.UNCOVERED) == 20
-        assert value(each, metrics.KEPT, *APP[:3]) == 30
-        assert value(each, metrics.KEPT, *SHELL[:3]) == 30
+    for entry in (awake, Awake(store)):
+        assert value(entry, metrics.AWAKE) == 100
+        assert value(entry, metrics.UNCOVERED) == 20
+        assert value(entry, metrics.KEPT, *APP[:3]) == 30
+        assert value(entry, metrics.KEPT, *SHELL[:3]) == 30
 
 
 def test_only_what_changed_is_told_again(store: Store) -> None:
@@ -89,7 +89,7 @@ def test_only_what_changed_is_told_again(store: Store) -> None:
     asleep = compute(T0, None, active=False, name="ep-2")
     assert len(look(awake, compute(T0), asleep)) == 2
     later = compute(T0 + 60, None, active=False, name="ep-2")
-    assert [each.target.labels[-1] for each in look(awake, compute(T0 + 60), later)] == ["ep-1"]
+    assert [observation.target.labels[-1] for observation in look(awake, compute(T0 + 60), later)] == ["ep-1"]
     much_later = compute(T0 + 600, None, active=False, name="ep-2")
     assert len(look(awake, compute(T0 + 600), much_later)) == 2
 
@@ -120,8 +120,8 @@ def test_the_window_is_a_day(store: Store) -> None:
     window = awake.window("ep-1")
     assert window.length == window.awake == (23 * HOUR + 360) * 10**6
     assert window.kept[APP] == sum(
-        amount for hour, parts in awake._hours["ep-1"].items() for keeper, amount in parts.items()
-        if keeper == APP and hour >= T0 + 16 * HOUR
+        amount for hour, parts in awake._hours["ep-1"].items() for holder, amount in parts.items()
+        if holder == APP and hour >= T0 + 16 * HOUR
     )  # fmt: skip
     with store.snapshot() as cursor:
         ((kept,),) = cursor.execute("SELECT count(DISTINCT hour) FROM awake_hour").fetchall()
@@ -133,9 +133,9 @@ def test_names_are_bounded_and_never_go_back(store: Store) -> None:
     look(awake, compute(T0))
     before: dict[tuple[str, ...], float] = {}
     for turn in range(30):
-        visit(awake, T0 + 10 + turn * 10, Keeper("client_active", "acme", f"psql-{turn}"))
-        now = {key: float(each) for key, each in awake.families("ep-1", T0).get(metrics.KEPT).items()}
-        assert all(now[key] >= each for key, each in before.items())
+        visit(awake, T0 + 10 + turn * 10, AwakeHolder("client_active", "acme", f"psql-{turn}"))
+        now = {key: float(number) for key, number in awake.families("ep-1", T0).get(metrics.KEPT).items()}
+        assert all(now[key] >= number for key, number in before.items())
         before = now
     assert len(before) == 5
     assert before["client_active", "other", "other"] == 250
@@ -259,7 +259,7 @@ def test_the_table(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "1.7%" in own
     assert command(store, tmp_path, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert [each["endpoint_id"] for each in told["computes"]] == ["ep-1"]
+    assert [entry["endpoint_id"] for entry in told["computes"]] == ["ep-1"]
     assert told["neonmeter"]["added_awake_seconds"] == 2
 
 

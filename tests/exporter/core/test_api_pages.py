@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import httpx
 
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.serving.http import HttpServer
 from exporter.serving.routes import Routes
 from tests.exporter.serving.served import TestView
 
 
 def test_a_room_is_replaced_whole_and_leaves_others_alone() -> None:
-    details = Details()
+    details = ApiPages()
     details.replace("drift", {"p/b1": {"a": 1}, "p/b2": {"a": 2}, "p/b1.md": "# Drift"})
     details.replace("posture", {"": {"score": 1}})
     details.replace("drift", {"p/b1": {"a": 3}})
@@ -25,7 +25,7 @@ def test_a_room_is_replaced_whole_and_leaves_others_alone() -> None:
 
 
 def test_pages_are_served_and_absent_ones_are_named() -> None:
-    details = Details()
+    details = ApiPages()
     details.put("drift", "p/b1", {"changes": []})
     details.put("drift", "p/b1.md", "# Nothing")
     server = HttpServer(Routes(TestView(), details=details).answer)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import RESTORE_DAYS, TenantFacts
 from exporter.cost.upkeep import Upkeep
@@ -24,7 +24,7 @@ from exporter.tenancy.store import BranchLife, Tenancy
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    opened = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     yield opened
     opened.close()
 

@@ -51,7 +51,9 @@ def buckets(answer: httpx.Response) -> list[tuple[str, str, str, int]]:
 
 
 def endpoint(twin: Twin) -> TwinEndpoint:
-    return next(each for each in twin.world.endpoints.values() if each.suspend_timeout_seconds == 60)
+    return next(
+        twin_endpoint for twin_endpoint in twin.world.endpoints.values() if twin_endpoint.suspend_timeout_seconds == 60
+    )
 
 
 def seen_last_active(twin: Twin) -> float | None:
@@ -72,7 +74,7 @@ def test_a_project_key_sees_its_project_alone(twin_api: Twin) -> None:
     listed = get(twin_api, "/projects", secret).json()["projects"]
     assert len(listed) == 1
     mine = listed[0]["id"]
-    other = next(each for each in twin_api.world.projects if each != mine)
+    other = next(project for project in twin_api.world.projects if project != mine)
     assert get(twin_api, f"/projects/{mine}/branches", secret).status_code == 200
     assert get(twin_api, f"/projects/{other}/branches", secret).status_code == 404
     assert get(twin_api, f"/organizations/{twin_api.world.org_id}", secret).status_code == 404
@@ -122,7 +124,7 @@ def walk(twin: Twin, path: str, key: str, mark: str, **params: Any) -> tuple[lis
     cursors: list[str] = []
     while True:
         answer = get(twin, path, **params, **({"cursor": cursors[-1]} if cursors else {})).json()
-        found += [each["id"] for each in answer[key]]
+        found += [entry["id"] for entry in answer[key]]
         cursor = answer.get("pagination", {}).get(mark)
         if not cursor or cursor in cursors:
             return found, cursors
@@ -140,7 +142,7 @@ def test_paging_gives_each_thing_once(twin_api: Twin) -> None:
                 path = f"/projects/{project}/branches"
                 found, _ = walk(twin_api, path, "branches", "next", limit=2, sort_by=sort_by, sort_order=sort_order)
                 assert sorted(found) == sorted(
-                    each.id for each in world.branches.values() if each.project_id == project
+                    branch.id for branch in world.branches.values() if branch.project_id == project
                 )
 
 
@@ -148,16 +150,18 @@ def test_branches_are_sorted_as_asked(twin_api: Twin) -> None:
     project = next(iter(twin_api.world.projects))
     for order, backwards in (("asc", False), ("desc", True)):
         answer = get(twin_api, f"/projects/{project}/branches", sort_by="name", sort_order=order).json()
-        names = [each["name"] for each in answer["branches"]]
+        names = [entry["name"] for entry in answer["branches"]]
         assert names == sorted(names, reverse=backwards)
         assert len(names) == 3
         assert answer["pagination"] == {"sort_by": "name", "sort_order": order}
 
 
 def test_search_finds_by_name_and_id(twin_api: Twin) -> None:
-    assert [each["name"] for each in get(twin_api, "/projects", search="SHOP").json()["projects"]] == ["bookshop"]
+    assert [entry["name"] for entry in get(twin_api, "/projects", search="SHOP").json()["projects"]] == ["bookshop"]
     assert get(twin_api, "/projects", search="zzz").json()["projects"] == []
-    project = next(each.id for each in twin_api.world.projects.values() if each.name == "bookshop")
+    project = next(
+        twin_project.id for twin_project in twin_api.world.projects.values() if twin_project.name == "bookshop"
+    )
     assert get(twin_api, f"/projects/{project}/branches/count", search="st").json() == {"count": 1}
 
 
@@ -168,7 +172,7 @@ def test_operations_come_newest_first_in_pages(twin_api: Twin) -> None:
     found, _ = walk(twin_api, f"/projects/{one.project_id}/operations", "operations", "cursor", limit=7)
     assert len(found) == len(set(found)) == 25
     times = [
-        each["created_at"] for each in get(twin_api, f"/projects/{one.project_id}/operations").json()["operations"]
+        entry["created_at"] for entry in get(twin_api, f"/projects/{one.project_id}/operations").json()["operations"]
     ]
     assert times == sorted(times, reverse=True)
 
@@ -279,7 +283,7 @@ def test_zero_metrics_and_empty_buckets_are_left_out(twin_api: Twin) -> None:
     said = buckets(consumption(twin_api, back=6 * 3600, metrics="compute_unit_seconds"))
     assert said == [(one.project_id, stamp(twin_api.clock() - 5 * 3600), "compute_unit_seconds", 100)]
     rows = consumption(twin_api, metrics="private_network_transfer_bytes").json()["projects"]
-    assert [each["periods"] for each in rows] == [[], []]
+    assert [row["periods"] for row in rows] == [[], []]
 
 
 def test_branches_sum_to_their_project(twin_api: Twin) -> None:
@@ -357,5 +361,5 @@ def test_a_change_of_plan_splits_the_periods(twin_api: Twin) -> None:
         assert "period_end" not in second
         hourly = consumption(twin_api, back=3 * 86400, metrics="root_branch_bytes_month", project_ids=row["project_id"])
         total = sum(value for _, _, _, value in buckets(hourly))
-        daily = [each["metrics"][0]["value"] for part in (first, second) for each in part["consumption"]]
+        daily = [entry["metrics"][0]["value"] for part in (first, second) for entry in part["consumption"]]
         assert sum(daily) == total

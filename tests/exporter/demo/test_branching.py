@@ -37,7 +37,7 @@ def stamp(at: float) -> str:
 
 def settled(twin: Twin, project: str) -> bool:
     listed = ask(twin, "GET", f"/projects/{project}/operations").json()["operations"]
-    return all(each["status"] not in ("running", "scheduling") for each in listed)
+    return all(entry["status"] not in ("running", "scheduling") for entry in listed)
 
 
 def write(dsn: str, note: str) -> float:
@@ -73,7 +73,7 @@ def test_a_branch_of_the_past_shows_what_was_then(keeping: Twin, document: dict[
         schema = document["components"]["responses"]["CreatedBranch"]["content"]["application/json"]["schema"]
         made = answer.json()
         assert problems(document, schema, made) == []
-        assert [each["action"] for each in made["operations"]] == ["create_branch", "start_compute"]
+        assert [entry["action"] for entry in made["operations"]] == ["create_branch", "start_compute"]
         place = f"{base}/{made['branch']['id']}"
         assert ask(keeping, "DELETE", place).status_code == 423  # its operations run
         assert wait_for(lambda: settled(keeping, main.project_id), 60)
@@ -137,7 +137,7 @@ def test_after_the_last_commit_of_a_sleeping_parent(keeping: Twin) -> None:
     ],
 )
 def test_what_is_refused(keeping: Twin, method: str, path: str, secret: str, branch: Any, status: int) -> None:
-    main, staging = (keeping.compute("bookshop", each).endpoint for each in ("main", "staging"))
+    main, staging = (keeping.compute("bookshop", literal).endpoint for literal in ("main", "staging"))
     path = path.replace("MAIN", main.branch_id).replace("STAGING", staging.branch_id)
     key = keeping.api_key if secret == "read" else secret
     body = None if branch is None else {"branch": branch}
@@ -161,7 +161,7 @@ def test_history_outlives_the_twin_and_branches_do_not(open_state_dir: Path) -> 
     assert not list((state / "clusters").glob("br-made-*"))
     with Twin("small", state, settings=KEEPING) as twin:
         main = twin.compute("bookshop", "main").endpoint
-        assert not [each for each in twin.world.branches if "made" in each]
+        assert not [branch for branch in twin.world.branches if "made" in branch]
         write(app_dsn(twin, twin.compute("bookshop", "main"), "acme"), "second")
         made = ask(twin, "POST", f"/projects/{main.project_id}/branches", body=body).json()
         assert wait_for(lambda: settled(twin, main.project_id), 60)

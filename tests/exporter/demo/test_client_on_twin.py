@@ -44,8 +44,8 @@ async def test_the_inventory_is_the_world(twin_api: Twin, client: NeonClient) ->
         there = world.endpoints[one.id]
         assert (one.current_state, one.last_active, one.autoscaling_limit_max_cu) == ("idle", None, there.max_cu)
         assert one.suspend_timeout_seconds == there.suspend_timeout_seconds
-    assert {each.id: each.parent_id or "" for each in found.branches.values()} == {
-        each.id: each.parent_id for each in world.branches.values()
+    assert {branch.id: branch.parent_id or "" for branch in found.branches.values()} == {
+        branch.id: branch.parent_id for branch in world.branches.values()
     }
     assert found.skew == 0
     assert twin_api.api.non_get == 0
@@ -80,7 +80,7 @@ async def test_operations_are_the_history(twin_api: Twin, client: NeonClient) ->
         action = "suspend_compute" if number % 2 else "start_compute"
         twin_api.world.record(one, action, twin_api.clock.forward(60), 0.5)
     found = await read_operations(client, one.project_id, 0)
-    assert [each.id for each in found] == [each.id for each in twin_api.world.operations]
+    assert [operation.id for operation in found] == [operation.id for operation in twin_api.world.operations]
 
 
 async def test_a_project_key_degrades(twin_api: Twin) -> None:

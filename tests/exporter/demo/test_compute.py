@@ -95,7 +95,7 @@ def test_nobody_connects_and_nothing_wakes(small_twin: Twin, staging: Compute) -
     wakes = len(staging.wakes)
     headers = {"Authorization": f"Bearer {small_twin.api_key}"}
     answer = httpx.get(f"{small_twin.api_url}/projects/{staging.endpoint.project_id}/endpoints", headers=headers)
-    states = {each["id"]: each["current_state"] for each in answer.json()["endpoints"]}
+    states = {entry["id"]: entry["current_state"] for entry in answer.json()["endpoints"]}
     assert states[staging.endpoint.id] == "idle"
     time.sleep(1.5)
     assert suspended(staging) and len(staging.wakes) == wakes and not staging.cluster.running

@@ -21,7 +21,7 @@ def get(twin: Twin, path: str = "/projects", **params: Any) -> httpx.Response:
 def test_a_status_happens_as_often_as_asked(twin_api: Twin) -> None:
     twin_api.api.faults.put(Fault("status", route="/projects", status=429, retry_after="7", count=2))
     answers = [get(twin_api) for _ in range(3)]
-    assert [each.status_code for each in answers] == [429, 429, 200]
+    assert [answer.status_code for answer in answers] == [429, 429, 200]
     assert answers[0].headers["Retry-After"] == "7"
     assert set(answers[0].json()) == {"code", "message", "request_id"}
 
@@ -77,14 +77,14 @@ def test_partial_lists_name_what_is_missing(twin_api: Twin) -> None:
     twin_api.api.faults.put({"kind": "unavailable", "project_ids": [hidden]})
     answer = get(twin_api).json()
     assert answer["unavailable_project_ids"] == [hidden]
-    assert [each["id"] for each in answer["projects"]] == [left]
+    assert [entry["id"] for entry in answer["projects"]] == [left]
 
 
 def test_a_slow_list_is_partial_at_its_timeout(twin_api: Twin) -> None:
     twin_api.api.faults.put(Fault("latency", seconds=60))
     answer = get(twin_api, timeout=100).json()
     first, second = sorted(twin_api.world.projects)
-    assert [each["id"] for each in answer["projects"]] == [first]
+    assert [entry["id"] for entry in answer["projects"]] == [first]
     assert answer["unavailable_project_ids"] == [second]
     twin_api.api.faults.clear()
     twin_api.api.faults.put(Fault("latency", seconds=0.01))

@@ -43,9 +43,9 @@ def test_branches_sum_to_projects_and_hours_to_any_span(now: float, first: int, 
     world, _ = large(2, 13, now)
     usage = LargeUsage(world)
     hour = int(now) // 3600 + first
-    hours = [(hour + each, hour + each + 1) for each in range(length)]
+    hours = [(hour + count, hour + count + 1) for count in range(length)]
     for project in world.project_ids():
-        parts = [usage.branch(project, each.id, hours) for each in world.branches(project)]
+        parts = [usage.branch(project, twin_branch.id, hours) for twin_branch in world.branches(project)]
         whole = usage.project(project, hours)
         span = usage.project(project, [(hour, hour + length)])[0]
         for metric in BRANCH_METRICS:
@@ -66,7 +66,7 @@ def test_a_full_hour_of_children_is_one_branch_hour_each() -> None:
 def test_storage_is_the_size_of_the_hour() -> None:
     world, clock = large()
     hour = int(clock()) // 3600
-    sizes = {each.id: each.logical_size for each in world.branches("large-000005")}
+    sizes = {twin_branch.id: twin_branch.logical_size for twin_branch in world.branches("large-000005")}
     clock.forward(3600)
     for branch, size in sizes.items():
         used = LargeUsage(world).branch("large-000005", branch, [(hour, hour + 1)])[0]
@@ -79,17 +79,17 @@ def test_consumption_agrees_with_the_operations() -> None:
     usage = LargeUsage(world)
     checked = 0
     for project in world.project_ids():
-        cu = {each.id: each.min_cu for each in world.endpoints(project)}
+        cu = {twin_endpoint.id: twin_endpoint.min_cu for twin_endpoint in world.endpoints(project)}
         operations = world.operations(project)
         for branch in world.branches(project):
-            mine = [each for each in operations if each.branch_id == branch.id]
-            starts = sorted(each.created_at for each in mine if each.action == "start_compute")
-            ends = sorted(each.created_at for each in mine if each.action == "suspend_compute")
+            mine = [operation for operation in operations if operation.branch_id == branch.id]
+            starts = sorted(operation.created_at for operation in mine if operation.action == "start_compute")
+            ends = sorted(operation.created_at for operation in mine if operation.action == "suspend_compute")
             hour = int(NOW) // 3600 - 26
             from_, until = hour * 3600, (hour + 24) * 3600
             if len(starts) < 3 or starts[0] > from_:
                 continue
-            ends = [each for each in ends if each > starts[0]] + [NOW]
+            ends = [value for value in ends if value > starts[0]] + [NOW]
             awake = sum(max(0, min(end, until) - max(start, from_)) for start, end in zip(starts, ends, strict=False))
             endpoint = mine[0].endpoint_id
             said = usage.branch(project, branch.id, [(hour, hour + 24)])[0].get("compute_unit_seconds", 0)
@@ -103,21 +103,21 @@ def test_computes_are_in_every_state() -> None:
     world, clock = large(20, 50)
     for _ in range(40):
         for project in world.project_ids()[:5]:
-            for each in world.endpoints(project):
-                states[(each.pending_state and f"->{each.pending_state}") or each.current_state] += 1
-                states["disabled"] += each.disabled
-                states["never used"] += each.last_active is None
-                states["never suspends"] += each.suspend_timeout_seconds == -1
-                assert each.last_active is None or each.last_active <= clock()
+            for endpoint in world.endpoints(project):
+                states[(endpoint.pending_state and f"->{endpoint.pending_state}") or endpoint.current_state] += 1
+                states["disabled"] += endpoint.disabled
+                states["never used"] += endpoint.last_active is None
+                states["never suspends"] += endpoint.suspend_timeout_seconds == -1
+                assert endpoint.last_active is None or endpoint.last_active <= clock()
         clock.forward(61)
     assert {"active", "idle", "init", "->active", "disabled", "never used", "never suspends"} <= set(states)
 
 
 def test_branches_form_one_tree() -> None:
     world, _ = large()
-    branches = {each.id: each for each in world.branches("large-000002")}
-    assert [each.id for each in branches.values() if not each.parent_id] == ["br-000002-00000"]
-    assert all(each.parent_id in branches for each in branches.values() if each.parent_id)
+    branches = {branch.id: branch for branch in world.branches("large-000002")}
+    assert [branch.id for branch in branches.values() if not branch.parent_id] == ["br-000002-00000"]
+    assert all(branch.parent_id in branches for branch in branches.values() if branch.parent_id)
 
 
 def test_strangers_are_unknown() -> None:
@@ -136,7 +136,7 @@ def test_a_thousand_projects_are_paged_whole() -> None:
         while True:
             params = {"limit": "400", **({"cursor": cursor} if cursor else {})}
             body = client.get(f"{api.url}/projects", params=params).json()
-            found += [each["id"] for each in body["projects"]]
+            found += [entry["id"] for entry in body["projects"]]
             if body["pagination"]["cursor"] == cursor:
                 break
             cursor = body["pagination"]["cursor"]

@@ -81,7 +81,7 @@ def pooler(small_twin: Twin) -> Iterator[Pooler]:
     program = find_pgbouncer()
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    branch, compute = next(each for each in small_twin.life.branches() if each[0].pooled)
+    branch, compute = next(row for row in small_twin.life.branches() if row[0].pooled)
     compute.suspend()
     made = small_twin.life.pooler(branch, compute, program)
     yield made
@@ -121,7 +121,7 @@ def test_without_pgbouncer_that_is_said_and_all_else_works(small_twin: Twin, mon
     notes: list[str] = []
     lonely = Life(
         small_twin.spec, small_twin.computes, small_twin.life.state, small_twin.state_dir, small_twin.life.bin_dir,
-        small_twin.life.keeper, notes.append,
+        small_twin.life.holder, notes.append,
     )  # fmt: skip
     lonely.start_poolers()
     assert len(notes) == 1 and "pgbouncer is not installed" in notes[0]

@@ -33,7 +33,7 @@ def world(*, children: int = 2, retention: int = 7200, root_bytes: int = 0) -> t
 
 
 def hours(first: int, count: int) -> list[tuple[int, int]]:
-    return [(HOUR + first + each, HOUR + first + each + 1) for each in range(count)]
+    return [(HOUR + first + number, HOUR + first + number + 1) for number in range(count)]
 
 
 def values(rows: Sequence[object], metric: str) -> list[int]:
@@ -180,7 +180,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
 EVENT = st.tuples(
     st.sampled_from(["root", "child0", "child1"]),
     st.sampled_from(["awake", "size", "wal", "egress"]),
-    st.floats(0, 5000, allow_nan=False).map(lambda each: round(each, 6)),
+    st.floats(0, 5000, allow_nan=False).map(lambda entry: round(entry, 6)),
     st.integers(0, 10**10),
     st.sampled_from([0.25, 0.5, 1.0, 3.75]),
 )
@@ -214,11 +214,11 @@ def test_sums_hold_at_every_level(early: list[tuple[str, str, float, int, float]
     meter = Meter.from_json(made, json.loads(json.dumps(meter.to_json())), refresh=0)
     exact += play(meter, clock, late)
     span = int(clock()) // 3600 + 1 - HOUR
-    branches = {each: meter.branch("p", each, hours(0, span)) for each in made.branches}
+    branches = {branch: meter.branch("p", branch, hours(0, span)) for branch in made.branches}
     project = meter.project("p", hours(0, span))
     whole = meter.project("p", [(HOUR, HOUR + span)])[0]
     for metric in BRANCH_METRICS:
-        by_hour = [sum(each) for each in zip(*(values(rows, metric) for rows in branches.values()), strict=True)]
+        by_hour = [sum(entry) for entry in zip(*(values(rows, metric) for rows in branches.values()), strict=True)]
         assert values(project, metric) == by_hour
         assert whole.get(metric, 0) == sum(by_hour)
         assert whole.get(metric, 0) >= before.get(metric, 0)

@@ -77,8 +77,8 @@ def lively_world(name: str, clock: MovableClock) -> tuple[World, Meter]:
     clock.now -= 2 * 86400
     world = build_world(load(name), clock)
     meter = Meter(world)
-    root = next(each for each in world.branches.values() if not each.parent_id)
-    endpoint = next(each for each in world.endpoints.values() if each.branch_id == root.id)
+    root = next(twin_branch for twin_branch in world.branches.values() if not twin_branch.parent_id)
+    endpoint = next(twin_endpoint for twin_endpoint in world.endpoints.values() if twin_endpoint.branch_id == root.id)
     world.snapshots["snap-1"] = TwinSnapshot("snap-1", root.project_id, root.id, "before", clock(), 1000, clock() + 9)
     world.backup_frequency[root.id] = "daily"
     root.expires_at = clock() + 9 * 86400
@@ -132,7 +132,7 @@ def problems(document: dict[str, Any], schema: dict[str, Any], body: Any) -> lis
     """What the document finds wrong, and fields that it does not know."""
     rooted = {**schema, "components": document["components"]}
     validator = OAS30Validator(rooted, format_checker=oas30_format_checker)
-    wrong = [f"{each.json_path}: {each.message[:200]}" for each in validator.iter_errors(body)]
+    wrong = [f"{iter_error.json_path}: {iter_error.message[:200]}" for iter_error in validator.iter_errors(body)]
     return wrong + list(unknown_fields(document, schema, body, "$"))
 
 
@@ -151,8 +151,8 @@ def merged(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 def unknown_fields(document: dict[str, Any], schema: dict[str, Any], body: Any, at: str) -> Iterator[str]:
     whole = merged(document, schema)
     if isinstance(body, list) and whole.get("items"):
-        for number, each in enumerate(body):
-            yield from unknown_fields(document, whole["items"], each, f"{at}[{number}]")
+        for number, entry in enumerate(body):
+            yield from unknown_fields(document, whole["items"], entry, f"{at}[{number}]")
     if isinstance(body, dict) and whole["properties"]:
         for name, value in body.items():
             if name in whole["properties"]:
@@ -167,9 +167,9 @@ def paths_of(api: TwinApi, route: str) -> list[str]:
     for project_id in list(api.view.project_ids())[:3]:
         filled = route.replace("{org_id}", api.view.org_id).replace("{project_id}", project_id)
         if "{branch_id}" in filled:
-            paths += [filled.replace("{branch_id}", each.id) for each in api.view.branches(project_id)[:5]]
+            paths += [filled.replace("{branch_id}", branch.id) for branch in api.view.branches(project_id)[:5]]
         elif "{endpoint_id}" in filled:
-            paths += [filled.replace("{endpoint_id}", each.id) for each in api.view.endpoints(project_id)[:5]]
+            paths += [filled.replace("{endpoint_id}", endpoint.id) for endpoint in api.view.endpoints(project_id)[:5]]
         else:
             paths.append(filled)
     return list(dict.fromkeys(paths))
@@ -247,8 +247,8 @@ def test_the_check_can_fail(api: TwinApi, document: dict[str, Any]) -> None:
             other["endpoints"][0][name] = value
         return problems(document, schema, other)
 
-    assert any("'host' is a required property" in each for each in spoilt("host", None))
-    assert any("is not one of" in each for each in spoilt("current_state", "asleep"))
-    assert any("is not a 'date-time'" in each for each in spoilt("created_at", "yesterday"))
-    assert any("is not of type" in each for each in spoilt("suspend_timeout_seconds", "60"))
-    assert any("no such field" in each for each in spoilt("hots", "typo"))
+    assert any("'host' is a required property" in text for text in spoilt("host", None))
+    assert any("is not one of" in text for text in spoilt("current_state", "asleep"))
+    assert any("is not a 'date-time'" in text for text in spoilt("created_at", "yesterday"))
+    assert any("is not of type" in text for text in spoilt("suspend_timeout_seconds", "60"))
+    assert any("no such field" in text for text in spoilt("hots", "typo"))

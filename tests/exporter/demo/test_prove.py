@@ -49,8 +49,8 @@ def test_what_does_not_hold_is_said(capsys: pytest.CaptureFixture[str], monkeypa
         assert len(proof.problems) == 1
         wrong = prove_month(dataclasses.replace(costs, shares=(first, *costs.shares[1:])), usage)
         assert wrong.worst == Fraction(1, 10**11)
-        assert any("its tenants" in each for each in wrong.problems)
-        assert any("the branches of" in each for each in wrong.problems)
+        assert any("its tenants" in problem for problem in wrong.problems)
+        assert any("the branches of" in problem for problem in wrong.problems)
         return proof
 
     monkeypatch.setattr(prove, "prove_month", tampered)

@@ -51,11 +51,11 @@ for _ in range(600):
 def processes_of(folder: Path) -> list[int]:
     """Processes whose command line names the folder, ourselves apart."""
     found = []
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit() and int(each.name) != os.getpid():
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and int(path.name) != os.getpid():
             try:
-                if str(folder).encode() in (each / "cmdline").read_bytes():
-                    found.append(int(each.name))
+                if str(folder).encode() in (path / "cmdline").read_bytes():
+                    found.append(int(path.name))
             except OSError:
                 continue
     return found
@@ -64,14 +64,14 @@ def processes_of(folder: Path) -> list[int]:
 def children_of(pid: int) -> dict[int, str]:
     """The processes that a process started, with their names."""
     found = {}
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
             try:
-                name, _, rest = (each / "stat").read_text().partition("(")[2].rpartition(")")
+                name, _, rest = (path / "stat").read_text().partition("(")[2].rpartition(")")
             except OSError:
                 continue
             if int(rest.split()[1]) == pid:
-                found[int(each.name)] = name
+                found[int(path.name)] = name
     return found
 
 
@@ -107,7 +107,7 @@ def test_kill_9_leaves_no_server_and_the_restart_goes_on(open_state_dir: Path, t
         assert twin.api_url == url
         assert suspended(compute)
         assert compute.endpoint.suspended_at == saved["saved_at"]
-        assert [each.action for each in twin.world.operations] == ["start_compute", "suspend_compute"]
+        assert [operation.action for operation in twin.world.operations] == ["start_compute", "suspend_compute"]
         started = twin.world.operations[0].created_at + twin.world.operations[0].duration_seconds
         assert compute_seconds(twin) == pytest.approx(awake)
         assert awake == pytest.approx(saved["saved_at"] - started, abs=0.1)

@@ -23,7 +23,7 @@ projects:
 
 def test_the_small_world_is_as_described() -> None:
     spec = load("small")
-    assert sorted(each.region[:6] for each in spec.projects) == ["aws-eu", "aws-us"]
+    assert sorted(project_spec.region[:6] for project_spec in spec.projects) == ["aws-eu", "aws-us"]
     branches = [branch for project in spec.projects for branch in project.branches]
     assert len(branches) == 6
     assert len({tenant.name for branch in branches for tenant in branch.tenants}) == 5
@@ -41,12 +41,12 @@ def test_the_small_world_is_as_described() -> None:
 
 def test_ids_are_stable_unique_and_fit_the_api() -> None:
     spec = load("small")
-    one, other = (build_world(spec, MovableClock(each)) for each in (1e9, 2e9))
+    one, other = (build_world(spec, MovableClock(value)) for value in (1e9, 2e9))
     assert one.branches.keys() == other.branches.keys()
     assert one.endpoints.keys() == other.endpoints.keys()
     ids = [*one.projects, *one.branches, *one.endpoints]
     assert len(ids) == len(set(ids)) == 2 + 6 + 5
-    assert all(re.fullmatch(r"[a-z0-9-]{1,60}", each) for each in ids)
+    assert all(re.fullmatch(r"[a-z0-9-]{1,60}", name) for name in ids)
     project = spec.projects[0]
     assert one.branches[branch_id(project, "staging")].parent_id == branch_id(project, "main")
     assert one.endpoints[endpoint_id(project, "main")].project_id == project_id(project)
@@ -60,7 +60,9 @@ def test_what_is_left_out_has_a_default() -> None:
     assert dev.endpoint is not None
     assert (dev.endpoint.suspend_timeout, dev.endpoint.min_cu, dev.endpoint.max_cu) == (300, 0.25, 1)
     world = build_world(spec, MovableClock(1e9))
-    assert all(each.current_state == "idle" and each.last_active is None for each in world.endpoints.values())
+    assert all(
+        endpoint.current_state == "idle" and endpoint.last_active is None for endpoint in world.endpoints.values()
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,21 +125,23 @@ def test_a_file_can_be_served(tmp_path: Path) -> None:
 def test_the_world_of_posture_has_a_good_and_a_bad_state_of_everything() -> None:
     now = 1e9
     world = build_world(load("posture"), MovableClock(now))
-    regions = {each.region_id for each in world.projects.values()}
+    regions = {project.region_id for project in world.projects.values()}
     assert regions == {"aws-eu-central-1", "aws-eu-west-2", "azure-gwc"}
-    roots = [each for each in world.branches.values() if each.default]
-    assert {each.protected for each in roots} == {True, False}
-    assert {each.id in world.backup_frequency for each in roots} == {True, False}
-    windows = {each.history_retention_seconds for each in world.projects.values()}
+    roots = [branch for branch in world.branches.values() if branch.default]
+    assert {root.protected for root in roots} == {True, False}
+    assert {root.id in world.backup_frequency for root in roots} == {True, False}
+    windows = {project.history_retention_seconds for project in world.projects.values()}
     assert min(windows) < 86400 and max(windows) >= 604800
     security = world.security
-    assert {each.has_mfa for each in security.members} == {True, False}
-    assert any(now - each.created_at > 365 * 86400 and not each.project_id for each in security.keys)
-    assert {bool(each.allowed_ips) for each in security.access.values()} == {True, False}
-    assert {each.state for each in security.masking.values()} == {"anonymized", "error"}
-    copies = {each.id for each in world.branches.values() if each.parent_id and not each.schema_only}
+    assert {member.has_mfa for member in security.members} == {True, False}
+    assert any(
+        now - twin_api_key.created_at > 365 * 86400 and not twin_api_key.project_id for twin_api_key in security.keys
+    )
+    assert {bool(access.allowed_ips) for access in security.access.values()} == {True, False}
+    assert {masking.state for masking in security.masking.values()} == {"anonymized", "error"}
+    copies = {branch.id for branch in world.branches.values() if branch.parent_id and not branch.schema_only}
     assert security.masking.keys() < copies, "one copy is not masked"
-    assert len({share.email.rpartition("@")[2] for each in security.shares.values() for share in each}) == 2
+    assert len({share.email.rpartition("@")[2] for row in security.shares.values() for share in row}) == 2
 
 
 def test_security_that_names_nothing_is_refused() -> None:

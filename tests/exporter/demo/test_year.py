@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.pricing.domain.price import GB
 from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
 from exporter.sampling.counters import tables
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
 
@@ -23,7 +23,7 @@ SMALL = Year(branches=60)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    opened = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     yield opened
     opened.close()
 
@@ -100,7 +100,7 @@ def test_faults_change_their_branch_and_nothing_else_and_their_dollars_are_told(
         with_it = {fact[:7]: fact.value for fact in SMALL.facts(day, day + DAY)}
         without = {fact[:7]: fact.value for fact in healthy.facts(day, day + DAY)}
         changed = {key for key in with_it.keys() | without.keys() if with_it.get(key) != without.get(key)}
-        others = {each.project_id for each in SMALL.faults if each.start <= day and each is not fault}
+        others = {entry.project_id for entry in SMALL.faults if entry.start <= day and entry is not fault}
         assert fault.project_id in {key[1] for key in changed} <= others | {fault.project_id}
         assert {key[6] for key in changed if key[1] == fault.project_id} >= {fault.metric}
         assert fault.usd > 0
@@ -139,7 +139,7 @@ def test_a_seeded_store_reads_as_an_agents(store: Store) -> None:
         assert {row[:10] for row in tables.tenant_hours(cursor, start, end)} == set(year.tenant_hours(start, end))
     assert rows > 0
     seed_world(store, year)
-    assert Notebook(store).read("names", "all") == year.names
+    assert KeyValueStore(store).read("names", "all") == year.names
 
 
 def test_a_year_that_cannot_be() -> None:

@@ -55,7 +55,7 @@ def test_a_file_for_git_and_what_moved_since(
     assert "**2 differences**: 1 added, 1 removed." in text
     assert "| + | column | `public.orders.note` |  | `text` |" in text
     assert main([*between, "--json"]) == FINDINGS
-    assert [each["change"] for each in json.loads(capsys.readouterr().out)["scratch"]["changes"]] == [
+    assert [load["change"] for load in json.loads(capsys.readouterr().out)["scratch"]["changes"]] == [
         "added",
         "removed",
     ]

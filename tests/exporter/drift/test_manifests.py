@@ -35,7 +35,7 @@ def files(root: Path, **texts: str) -> Path:
 def test_names_tell_the_migrations(tmp_path: Path, tool: str, names: list[str], ids: list[str]) -> None:
     for name in names:
         (tmp_path / name).write_text("select 1;\n")
-    assert [each.id for each in manifests.read(tool, tmp_path).expected] == ids
+    assert [expected.id for expected in manifests.read(tool, tmp_path).expected] == ids
 
 
 def test_flyways_checksum_goes_line_by_line(tmp_path: Path) -> None:

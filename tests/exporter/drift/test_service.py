@@ -55,7 +55,7 @@ async def test_an_approval_is_seen_at_the_next_look(tmp_path: Path) -> None:
         assert here.page(CHILD)["databases"]["app"]["baseline"]["name"] == "ann"
         await here.read(CHILD, WITH_COLUMN | table("shop", "more", "id"))
         await here.look()
-        assert [each["name"] for each in here.page(CHILD)["databases"]["app"]["changes"]] == ["shop.more"]
+        assert [entry["name"] for entry in here.page(CHILD)["databases"]["app"]["changes"]] == ["shop.more"]
         path.write_text("{}")
         await here.look()
         assert here.approvals.problems, "an edited file is no approval"
@@ -131,7 +131,7 @@ async def test_a_rollback_without_a_record_is_seen_by_what_is_gone(tmp_path: Pat
         await here.migrated(MAIN, history("a", "b", "c"), history("x", "y", tool="alembic", schema="other"))
         assert here.series(rolled, "migrations")["br-main", "app", "typeorm", "public"] == 0
     with world(tmp_path) as here:
-        await here.rider.load()
+        await here.scanner.load()
         await here.migrated(MAIN, history("a"), history("z", tool="alembic", schema="other"))
         assert here.series(rolled, "migrations") == {
             ("br-main", "app", "typeorm", "public"): 2,

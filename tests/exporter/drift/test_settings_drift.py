@@ -41,7 +41,7 @@ async def test_a_changed_setting_and_a_role_are_seen(postgres18: Cluster) -> Non
         connection.execute("ALTER ROLE drifting SET statement_timeout = '5s'")
         try:
             after = await facts(postgres18)
-            found = {(each.kind, each.identity): each for each in between(before, after).changes}
+            found = {(change.kind, change.identity): change for change in between(before, after).changes}
             assert set(found) == {("guc", "work_mem"), ("guc", "vacuum_cost_delay"), ("role", "drifting")}
             assert (found["guc", "work_mem"].was, found["guc", "work_mem"].now) == ("4096 kB", "7168 kB")
             assert found["guc", "vacuum_cost_delay"].now == "(not shown)", "its value never left the server"
@@ -70,7 +70,7 @@ async def test_against_the_desired_state(postgres18: Cluster, tmp_path: Path) ->
     server = await facts(postgres18, *desired.names)
     wanted = desired.of(PROJECT, BRANCH, server.settings)
     drift = against(wanted, server, platform_of(PROJECT, ENDPOINT), {"hstore": "1.7"})
-    assert [(each.kind, each.identity, each.change, each.was, each.now) for each in drift.changes] == [
+    assert [(change.kind, change.identity, change.change, change.was, change.now) for change in drift.changes] == [
         ("guc", "work_mem", "changed", "8192 kB", "4096 kB"),
         ("endpoint", "autoscaling_limit_max_cu", "changed", "4", "2"),
         ("project", "history_retention_seconds", "changed", "604800", "86400"),

@@ -17,25 +17,25 @@ from collectors.postgres.cluster.settings import SettingsFacts
 from collectors.postgres.database.fingerprint import NAME, FingerprintDelta
 from collectors.postgres.database.migrations import NAME as MIGRATIONS
 from collectors.postgres.database.migrations import History, MigrationFacts
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.drift.approvals import Approvals
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import DRIFT_SCHEMA, PrintKey, Prints
-from exporter.drift.history_store import HistoryBook
-from exporter.drift.scanner import DriftRider
+from exporter.drift.fingerprint_store import DRIFT_SCHEMA, DatabaseRef, FingerprintStore
+from exporter.drift.history_store import HistoryStore
+from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
-from exporter.drift.settings_drift import SettingsJudge, SettingsKeeper
-from exporter.drift.settings_store import SettingsBook
+from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
+from exporter.drift.settings_store import SettingsStore
 from exporter.sampling.computes import Compute, computes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.drift import DriftSettings
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from tests.exporter.drift.domain.test_compare import Objects, made
 
-MAIN, CHILD = PrintKey("p1", "br-main", "app"), PrintKey("p1", "br-child", "app")
+MAIN, CHILD = DatabaseRef("p1", "br-main", "app"), DatabaseRef("p1", "br-child", "app")
 
 
 def inventory(**project: Any) -> Inventory:
@@ -47,15 +47,25 @@ def inventory(**project: Any) -> Inventory:
     ]
     endpoints = [
         Endpoint.model_validate(
-            {"id": f"ep-{each.name}", "project_id": "p1", "branch_id": each.id, "host": "h.example",
+            {"id": f"ep-{branch.name}", "project_id": "p1", "branch_id": branch.id, "host": "h.example",
              "type": "read_write", "autoscaling_limit_max_cu": 2}
         )
-        for each in branches
+        for branch in branches
     ]  # fmt: skip
     return Inventory(
-        "org", "Org", "", {"p1": shop}, {each.id: each for each in branches}, {each.id: each for each in endpoints},
-        frozenset(), (), 0.0, 0.0, 0.0, 0,
-    )  # fmt: skip
+        "org",
+        "Org",
+        "",
+        {"p1": shop},
+        {branch.id: branch for branch in branches},
+        {endpoint.id: endpoint for endpoint in endpoints},
+        frozenset(),
+        (),
+        0.0,
+        0.0,
+        0.0,
+        0,
+    )
 
 
 @dataclass
@@ -66,52 +76,52 @@ class World:
     folder: Path
     settings: DriftSettings
     now: float = 1000.0
-    details: Details = field(default_factory=Details)
+    details: ApiPages = field(default_factory=ApiPages)
 
     def __post_init__(self) -> None:
-        self.disk = Disk()
+        self.disk = WriterThread()
         self.state = State(SnapshotBuilder())
-        self.prints = Prints(self.store)
+        self.fingerprints = FingerprintStore(self.store)
         self.approvals = Approvals(self.folder / "approved")
         rules = TenantRules([TenantRule(schema="t_(?P<tenant>.+)")])
-        self.keeper = SettingsKeeper(SettingsBook(self.store))
-        self.rider = DriftRider(
-            self.prints, self.disk, self.state, book=HistoryBook(self.store), clock=lambda: self.now
+        self.holder = SettingsCache(SettingsStore(self.store))
+        self.scanner = DriftScanner(
+            self.fingerprints, self.disk, self.state, book=HistoryStore(self.store), clock=lambda: self.now
         )  # fmt: skip
         self.service = DriftService(
             self.settings,
-            Comparer(self.settings, self.prints, self.approvals, rules),
-            judge=SettingsJudge(self.settings),
-            keeper=self.keeper,
-            prints=self.prints,
-            rider=self.rider,
+            Comparer(self.settings, self.fingerprints, self.approvals, rules),
+            judge=SettingsEvaluator(self.settings),
+            holder=self.holder,
+            fingerprints=self.fingerprints,
+            scanner=self.scanner,
             state=self.state,
             details=self.details,
             clock=lambda: self.now,
         )
         self.inventory = inventory()
 
-    def compute(self, key: PrintKey) -> Compute:
-        return next(each for each in computes(self.inventory) if each.place.branch_id == key.branch_id)
+    def compute(self, key: DatabaseRef) -> Compute:
+        return next(entry for entry in computes(self.inventory) if entry.place.branch_id == key.branch_id)
 
-    async def read(self, key: PrintKey, objects: Objects) -> None:
+    async def read(self, key: DatabaseRef, objects: Objects) -> None:
         """A ride that brought a fingerprint."""
         found = made(objects)
         delta = FingerprintDelta(18, key.datname, self.now, found.schemas, found.objects, 0.02)
-        await self.rider.take(self.compute(key), key.datname, {NAME: Reading(Families(), 1, delta)}, {})
+        await self.scanner.take(self.compute(key), key.datname, {NAME: Reading(Families(), 1, delta)}, {})
 
-    async def missed(self, key: PrintKey, status: Status, why: str) -> None:
+    async def missed(self, key: DatabaseRef, status: Status, why: str) -> None:
         """A ride that brought none."""
-        await self.rider.take(self.compute(key), key.datname, {}, {NAME: (status, why)})
+        await self.scanner.take(self.compute(key), key.datname, {}, {NAME: (status, why)})
 
-    async def migrated(self, key: PrintKey, *histories: History) -> None:
+    async def migrated(self, key: DatabaseRef, *histories: History) -> None:
         """A ride that brought histories."""
         facts = MigrationFacts(key.datname, histories, ())
-        await self.rider.take(self.compute(key), key.datname, {MIGRATIONS: Reading(Families(), 1, facts)}, {})
-        await self.rider.finish(self.compute(key), [key.datname], Status.OK, "", 0.1)
+        await self.scanner.take(self.compute(key), key.datname, {MIGRATIONS: Reading(Families(), 1, facts)}, {})
+        await self.scanner.finish(self.compute(key), [key.datname], Status.OK, "", 0.1)
 
-    def told(self, key: PrintKey, facts: SettingsFacts) -> None:
-        self.keeper.keep(self.compute(key), facts, self.now)
+    def told(self, key: DatabaseRef, facts: SettingsFacts) -> None:
+        self.holder.keep(self.compute(key), facts, self.now)
 
     async def look(self) -> None:
         await self.service.look(self.inventory)
@@ -122,18 +132,18 @@ class World:
             (target.labels[1], *labels): float(value)
             for found, target, entry in self.state.entries()
             if found == collector
-            for metric, each in entry.last.families.items()
+            for metric, row in entry.last.families.items()
             if metric.name == name
-            for labels, value in each.items()
+            for labels, value in row.items()
         }
 
-    def page(self, key: PrintKey) -> dict[str, Any]:
+    def page(self, key: DatabaseRef) -> dict[str, Any]:
         detail = self.details.get(f"/api/v1/drift/{key.project_id}/{key.branch_id}")
         assert detail is not None
         found: dict[str, Any] = json.loads(detail.body)
         return found
 
-    def markdown(self, key: PrintKey) -> str:
+    def markdown(self, key: DatabaseRef) -> str:
         detail = self.details.get(f"/api/v1/drift/{key.project_id}/{key.branch_id}.md")
         assert detail is not None
         return detail.body.decode()

@@ -12,22 +12,22 @@ from typing import Any
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory, refresh
 from exporter.app.wiring import rules_of
-from exporter.core.api_pages import Details
+from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.demo.api import TwinApi, serve
 from exporter.demo.meter import Meter
 from exporter.demo.world import World
 from exporter.demo.worldfile import build_world, load
-from exporter.posture.evaluation import Judge, Judgement
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.evaluation import Evaluator, PostureEvaluation
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.report.report import Report, report_of
 from exporter.posture.service import PostureService
-from exporter.posture.sources import NeonApi, Sources
-from exporter.posture.store import POSTURE_SCHEMA, Book
+from exporter.posture.sources import NeonApi, PostureSources
+from exporter.posture.store import POSTURE_SCHEMA, PostureStore
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import Settings
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from tests.fix_twin import MovableClock
 
 NOW = 1_795_000_000.0
@@ -45,39 +45,43 @@ class Platform:
     settings: Settings
     clock: MovableClock
     client: NeonClient
-    details: Details = field(default_factory=Details)
+    details: ApiPages = field(default_factory=ApiPages)
     inventory: Inventory | None = None
 
     def __post_init__(self) -> None:
-        self.disk = Disk()
+        self.disk = WriterThread()
         self.state = State(SnapshotBuilder())
-        self.shelf = Shelf(Book(self.store), self.disk)
-        self.judge = Judge(self.settings, rules_of(self.settings))
-        self.sources = Sources((NeonApi(self.client, self.settings.posture.pace.api_seconds),), self.shelf, self.clock)
+        self.fact_cache = FactCache(PostureStore(self.store), self.disk)
+        self.judge = Evaluator(self.settings, rules_of(self.settings))
+        self.sources = PostureSources(
+            (NeonApi(self.client, self.settings.posture.pace.api_seconds),), self.fact_cache, self.clock
+        )
         self.service = PostureService(
             self.judge,
             self.sources,
-            book=Book(self.store),
+            book=PostureStore(self.store),
             disk=self.disk,
             state=self.state,
             details=self.details,
             clock=self.clock,
         )
 
-    async def look(self) -> Judgement:
+    async def look(self) -> PostureEvaluation:
         """One round: the inventory, what is due, and the judgement."""
         self.inventory = await refresh(self.client, None, clock=self.clock)
         await self.service.read(self.inventory)
         await self.service.look(self.inventory)
-        assert self.service.judgement is not None
-        return self.service.judgement
+        assert self.service.evaluation is not None
+        return self.service.evaluation
 
     def found(self) -> Found:
-        judgement = self.service.judgement
-        assert judgement is not None
+        evaluation = self.service.evaluation
+        assert evaluation is not None
         told: Found = {}
-        for each in judgement.verdict.judged:
-            told.setdefault((each.finding.control, judgement.path(each.finding.object_id)), set()).add(each.status)
+        for evaluated in evaluation.verdict.judged:
+            told.setdefault((evaluated.finding.control, evaluation.path(evaluated.finding.object_id)), set()).add(
+                evaluated.status
+            )
         return told
 
     def series(self, name: str) -> dict[tuple[str, ...], float]:
@@ -96,11 +100,11 @@ class Platform:
         return json.loads(detail.body)
 
     def report(self, **options: Any) -> Report:
-        assert self.service.judgement is not None
-        return report_of(self.service.judgement, self.judge.catalogue, organization="Posture", **options)
+        assert self.service.evaluation is not None
+        return report_of(self.service.evaluation, self.judge.catalogue, organization="Posture", **options)
 
     def id_of(self, project: str) -> str:
-        return next(each.id for each in self.world.projects.values() if each.name == project)
+        return next(twin_project.id for twin_project in self.world.projects.values() if twin_project.name == project)
 
 
 async def _no_sleep(seconds: float) -> None:

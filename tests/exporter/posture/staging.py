@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.postgres.database.security import SecurityCollector, SecurityFacts, TenantMap, Wanted
+from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.demo.postgres import Cluster
-from exporter.drift.fingerprint_store import PrintKey
+from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Finding, Outcome, Severity
@@ -80,7 +80,7 @@ class Stage:
     def scan(self, user: str = "monitor", tenants: TenantMap | None = None) -> SecurityFacts:
         """As a visit reads it."""
         told = TenantMap(SCHEMAS, TENANT_ROLES) if tenants is None else tenants
-        wanted = Wanted(POLICY.tenant_columns, POLICY.migration_roles, POLICY.encrypted_columns)
+        wanted = SecurityScope(POLICY.tenant_columns, POLICY.migration_roles, POLICY.encrypted_columns)
         collector = SecurityCollector(self.database, told, wanted)
         if user == "monitor":
             return scanned(self.agent, collector)
@@ -115,7 +115,7 @@ def scanned(connection: psycopg.Connection, collector: SecurityCollector) -> Sec
 def judged(scan: SecurityFacts, policy: Policy = POLICY, now: float | None = None) -> tuple[Finding, ...]:
     import time
 
-    key = PrintKey("p", "br", "db")
+    key = DatabaseRef("p", "br", "db")
     database = replace(database_facts(key, scan, None), nonproduction=True)
     server = server_facts(key, scan, None, lambda role: TENANT_ROLES.get(role, ""))
     facts = Facts(databases=(database,), servers=(server,) if server else ())
@@ -124,8 +124,12 @@ def judged(scan: SecurityFacts, policy: Policy = POLICY, now: float | None = Non
 
 def worst(findings: tuple[Finding, ...], control: str) -> Severity | None:
     """The worst failure of one control, as far as it is about the world of the scenes."""
-    failed = [each for each in findings if each.control == control and each.outcome is Outcome.FAIL and about_us(each)]
-    return min((each.severity for each in failed), key=lambda each: each.rank, default=None)
+    failed = [
+        finding
+        for finding in findings
+        if finding.control == control and finding.outcome is Outcome.FAIL and about_us(finding)
+    ]
+    return min((finding.severity for finding in failed), key=lambda entry: entry.rank, default=None)
 
 
 def about_us(finding: Finding) -> bool:

@@ -22,7 +22,7 @@ def catalogue() -> Catalogue:
 
 def test_every_control_is_there_once_and_has_code(catalogue: Catalogue) -> None:
     assert list(catalogue.controls) == [f"P{number:02}" for number in range(1, 71)]
-    automatic = {each.id for each in catalogue.controls.values() if each.evaluated == "auto"}
+    automatic = {control.id for control in catalogue.controls.values() if control.evaluated == "auto"}
     assert automatic <= judged_controls()
     assert catalogue.severities == {}, "what is shipped says the same as the code"
 

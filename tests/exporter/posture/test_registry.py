@@ -22,7 +22,7 @@ def registry(*rules: TenantRule, tenants: tuple[str, ...] = ()) -> Registry:
 
 def failures(facts: RegistryFacts) -> list[str]:
     found = evaluate(Facts(registries=(facts,)), Policy(), 0)
-    return [each.evidence for each in found if each.control == "P06" and each.outcome is Outcome.FAIL]
+    return [finding.evidence for finding in found if finding.control == "P06" and finding.outcome is Outcome.FAIL]
 
 
 def names(schemas: dict[str, str], *roles: str) -> Names:
@@ -62,16 +62,16 @@ def test_in_order_nothing_fails() -> None:
 def test_a_tenant_without_its_role_and_one_without_its_schema_fail() -> None:
     rules = (TenantRule(role="(?P<tenant>.+)_app"), BY_SCHEMA)
     facts = registry(*rules).facts(SHOP, MAIN, names({"t_acme": "o", "t_birch": "o"}, "o", "acme_app", "cedar_app"))
-    assert any("birch lacks its roles" in each for each in failures(facts))
-    assert any("cedar lacks its schemas" in each for each in failures(facts))
+    assert any("birch lacks its roles" in failure for failure in failures(facts))
+    assert any("cedar lacks its schemas" in failure for failure in failures(facts))
     assert len(failures(facts)) == 2
 
 
 def test_with_a_list_of_tenants_what_is_left_over_and_what_is_missing_fail() -> None:
     facts = registry(tenants=("acme", "dune")).facts(SHOP, MAIN, names({"t_acme": "acme", "t_gone": "g"}, "acme", "g"))
     told = failures(facts)
-    assert any("t_gone" in each for each in told)
-    assert any("dune lacks its schemas" in each for each in told)
+    assert any("t_gone" in name for name in told)
+    assert any("dune lacks its schemas" in name for name in told)
 
 
 def test_whole_projects_of_one_tenant_have_no_schemas_of_tenants() -> None:
@@ -85,12 +85,14 @@ def test_keys_are_told_by_their_name_and_one_without_a_tenant_was_forgotten() ->
     assert made.of_key("tenant-acme") == "acme"
     assert made.of_key("signing") == ""
     facts = made.keys(("tenant-acme", "tenant-gone", "signing"), ("acme",))
-    assert [each for each in failures(facts) if "tenant-gone" in each]
-    assert not [each for each in failures(facts) if "signing" in each]
+    assert [failure for failure in failures(facts) if "tenant-gone" in failure]
+    assert not [failure for failure in failures(facts) if "signing" in failure]
 
 
 def test_what_could_not_be_read_is_no_empty_list() -> None:
     unread = Unread(Status.ASLEEP, "asleep")
     facts = registry().facts(SHOP, MAIN, Names(unread, unread))
-    outcomes = {each.outcome for each in evaluate(Facts(registries=(facts,)), Policy(), 0) if each.control == "P06"}
+    outcomes = {
+        finding.outcome for finding in evaluate(Facts(registries=(facts,)), Policy(), 0) if finding.control == "P06"
+    }
     assert outcomes == {Outcome.UNKNOWN}

@@ -61,19 +61,19 @@ async def test_every_format_tells_the_same(tmp_path: Path) -> None:
         report = await reported(here)
         page, text, plain = html(report), markdown(report), as_json(report)
         sound(page)
-        fails = {each["id"] for each in plain["controls"] if each["status"] == "fail"}
+        fails = {entry["id"] for entry in plain["controls"] if entry["status"] == "fail"}
         assert {"P36", "P38", "P58", "P61"} <= fails
         for control in fails:
             assert f'id="{control}"' in page
             assert f"### {control} " in text
         rows = list(csv.DictReader(io.StringIO(as_csv(report))))
         assert {row["control"] for row in rows if row["status"] == "fail"} == fails
-        assert {row["control"] for row in rows} == {each["id"] for each in plain["controls"]}
+        assert {row["control"] for row in rows} == {entry["id"] for entry in plain["controls"]}
         findings = [json.loads(line) for line in as_ocsf(report).splitlines()]
         assert {
-            each["compliance"]["control"] for each in findings if each["compliance"]["status"] == "Fail"
+            finding["compliance"]["control"] for finding in findings if finding["compliance"]["status"] == "Fail"
         } == fails | {"P35"}
-        assert {each["class_uid"] for each in findings} == {2003}
+        assert {finding["class_uid"] for finding in findings} == {2003}
         assert (html(report), markdown(report), as_csv(report)) == (page, text, as_csv(report))
         # The waiver that is over is red, and the one in force is told with who answers for it.
         assert 'class="expired"' in page
@@ -81,7 +81,7 @@ async def test_every_format_tells_the_same(tmp_path: Path) -> None:
         assert "the DPO" in page
         assert "**EXPIRED**" in text
         assert next(row for row in rows if row["control"] == "P36" and row["waiver_expired"])["waiver_expired"] == "yes"
-        (suppressed,) = (each for each in findings if each["status"] == "Suppressed")
+        (suppressed,) = (finding for finding in findings if finding["status"] == "Suppressed")
         assert "the DPO" in suppressed["comment"]
         assert "EXPIRED" in as_text(report)
         assert "EXPIRED 2026-01-01" in one_control(report, "P36")
@@ -92,17 +92,17 @@ async def test_by_framework_only_its_controls_are_told(tmp_path: Path) -> None:
         report = await reported(here, frameworks=["gdpr"], project="london")
         (framework,) = report.frameworks
         named = {control for clause in framework.clauses for control, _ in clause.controls}
-        assert {each.control.id for each in report.controls} <= named
+        assert {row.control.id for row in report.controls} <= named
         assert {name for _, name, _ in report.projects} <= {"london", "whole account"}
         stands = {clause.id: clause.status for clause in framework.clauses}
         assert stands["Art. 44-46"] == "fail"
-        assert "P38" not in {each.control.id for each in report.controls if "P38" not in named}
+        assert "P38" not in {row.control.id for row in report.controls if "P38" not in named}
 
 
 async def test_changes_since_an_earlier_report(tmp_path: Path) -> None:
     async with platform(tmp_path) as here:
         earlier = json.loads(json.dumps(as_json(await reported(here))))
-        main = next(each for each in here.world.branches.values() if each.name == "main" and not each.protected)
+        main = next(branch for branch in here.world.branches.values() if branch.name == "main" and not branch.protected)
         main.protected = True
         here.world.projects[here.id_of("open")].region_id = "aws-us-east-1"
         here.clock.forward(DAY)
@@ -119,10 +119,12 @@ async def test_names_that_people_choose_break_no_format(tmp_path: Path) -> None:
     nasty = '<script>alert(1)</script>|`=1+1"\n'
     async with platform(tmp_path) as here:
         report = await reported(here)
-        control = next(each for each in report.controls if each.status == "fail")
+        control = next(control_row for control_row in report.controls if control_row.status == "fail")
         row = replace(control.rows[0], name=nasty, evidence=f"={nasty}", tenant=nasty)
         bad = replace(control, rows=(row, *control.rows[1:]))
-        report = replace(report, controls=tuple(bad if each is control else each for each in report.controls))
+        report = replace(
+            report, controls=tuple(bad if control_row is control else control_row for control_row in report.controls)
+        )
         page = html(report)
         sound(page)
         assert "<script>" not in page

@@ -33,9 +33,13 @@ def server(postgres: Cluster) -> Iterator[Stage]:
 def test_in_order_everything_holds_and_nobody_gets_through(server: Stage) -> None:
     server.set_up()
     findings = server.findings()
-    wrong = [each for each in findings if each.control in BY_SQL and each.outcome is Outcome.FAIL and about_us(each)]
+    wrong = [
+        finding
+        for finding in findings
+        if finding.control in BY_SQL and finding.outcome is Outcome.FAIL and about_us(finding)
+    ]
     assert not wrong
-    assert not [each for each in findings if each.outcome is Outcome.ERROR]
+    assert not [finding for finding in findings if finding.outcome is Outcome.ERROR]
     for scene in SCENES:
         # P07 and P20 make objects of a's own in the world, which is no leak.
         if scene.leaks and scene.since <= server.major and scene.control not in ("P07", "P20"):
@@ -49,7 +53,7 @@ def test_the_control_says_what_the_login_can_do(server: Stage, scene: Scene) -> 
     with server.scene(scene):
         findings = server.findings()
         assert worst(findings, scene.control) == scene.severity, [
-            each for each in findings if each.control == scene.control
+            finding for finding in findings if finding.control == scene.control
         ]
         if scene.attack:
             assert server.reaches(scene.attack) == scene.leaks

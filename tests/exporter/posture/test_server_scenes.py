@@ -80,7 +80,7 @@ def findings(cluster: Cluster, policy: Policy = POLICY) -> list[Finding]:
 
 
 def outcomes(found: list[Finding], control: str) -> set[Outcome]:
-    return {each.outcome for each in found if each.control == control}
+    return {finding.outcome for finding in found if finding.control == control}
 
 
 @pytest.mark.parametrize("control", ["P33", "P45"])

@@ -33,8 +33,8 @@ async def test_each_thing_that_is_wrong_in_the_account_fails_and_what_is_right_h
         assert found["P36", "vault/main"] == {"pass"}
         assert found["P61", "london"] == {"fail"}
         assert found["P61", "vault"] == {"pass"}
-        assert {status for (control, name), each in found.items() if control == "P34" and name.startswith("open")
-                for status in each} == {"fail"}  # fmt: skip
+        assert {status for (control, name), entry in found.items() if control == "P34" and name.startswith("open")
+                for status in entry} == {"fail"}  # fmt: skip
         assert found["P34", "vault"] == {"pass"}
         for control, branch in (("P62", "london/main"), ("P63", "london/main"), ("P62", "open/main"),
                                 ("P58", "london/copy"), ("P58", "london/half-masked")):  # fmt: skip
@@ -43,23 +43,25 @@ async def test_each_thing_that_is_wrong_in_the_account_fails_and_what_is_right_h
             assert found[control, "vault/main"] == {"pass"}
         for branch in ("vault/staging", "vault/schema"):
             assert not found["P58", branch] & {"fail", "error", "unknown"}, branch
-        fails = {control for (control, _), each in found.items() if "fail" in each}
+        fails = {control for (control, _), entry in found.items() if "fail" in entry}
         assert {"P29", "P38", "P39", "P40", "P41", "P42", "P43", "P44"} <= fails
-        vaults = {control for (control, name), each in found.items() if "fail" in each and name.startswith("vault")}
+        vaults = {control for (control, name), entry in found.items() if "fail" in entry and name.startswith("vault")}
         assert vaults == {"P67"}, "vault has nothing wrong, but no read replica"
 
 
 async def test_what_was_never_read_is_unknown_and_no_pass(tmp_path: Path) -> None:
     async with platform(tmp_path) as here:
         here.inventory = None
-        judgement = await here.look()
-        assert {each.status for each in judgement.verdict.judged if each.finding.control in ("P01", "P11", "P50")} == {
-            "unknown"
-        }
-        score = judgement.by_project[here.id_of("vault")]
+        evaluation = await here.look()
+        assert {
+            evaluated.status
+            for evaluated in evaluation.verdict.judged
+            if evaluated.finding.control in ("P01", "P11", "P50")
+        } == {"unknown"}
+        score = evaluation.by_project[here.id_of("vault")]
         assert score.known is not None
         assert score.known < 1
-        said = {each.finding.control for each in judgement.verdict.judged}
+        said = {evaluated.finding.control for evaluated in evaluation.verdict.judged}
         assert said == set(here.judge.catalogue.controls), "no control is silent"
 
 
@@ -71,7 +73,7 @@ async def test_a_refusal_is_an_error_never_a_pass(tmp_path: Path, route: str, co
     async with platform(tmp_path) as here:
         here.api.faults.put(Fault("status", route=route, status=403))
         await here.look()
-        statuses = {status for (each, _), told in here.found().items() if each == control for status in told}
+        statuses = {status for (name, _), told in here.found().items() if name == control for status in told}
         assert "error" in statuses
         assert "pass" not in statuses
         assert here.series("neon_posture_source_up") == {("api",): 1}, "it answered; it refused a part"
@@ -96,7 +98,7 @@ async def test_a_region_that_nobody_knows_is_unknown(tmp_path: Path) -> None:
 
 async def test_waivers_are_counted_apart_and_an_expired_one_waives_nothing(tmp_path: Path) -> None:
     async with platform(tmp_path, waivers=WAIVERS) as here:
-        judgement = await here.look()
+        evaluation = await here.look()
         assert here.found()["P35", "london"] == {"waived"}
         assert here.found()["P36", "london/main"] == {"fail"}
         states = here.series("neon_posture_waivers")
@@ -105,16 +107,16 @@ async def test_waivers_are_counted_apart_and_an_expired_one_waives_nothing(tmp_p
         london = here.id_of("london")
         assert findings[london, "critical", "waived"] == 1
         assert findings[london, "high", "expired"] == 1
-        assert judgement.by_project[london].waived == 1
+        assert evaluation.by_project[london].waived == 1
         assert here.series("neon_posture_control_status")[london, "P35", "critical", "waived"] == 1
-        told = {each["control"]: each for each in here.page(f"/{london}")["findings"] if "waiver" in each}
+        told = {entry["control"]: entry for entry in here.page(f"/{london}")["findings"] if "waiver" in entry}
         assert told["P36"]["waiver"]["expired"] is True
         assert told["P35"]["waiver"]["approver"] == "the DPO"
-        without = judgement.by_project[london].ratio
+        without = evaluation.by_project[london].ratio
     (tmp_path / "other").mkdir()
     async with platform(tmp_path / "other") as bare:
         await bare.look()
-        ratio = bare.service.judgement.by_project[bare.id_of("london")].ratio  # type: ignore[union-attr]
+        ratio = bare.service.evaluation.by_project[bare.id_of("london")].ratio  # type: ignore[union-attr]
         assert without is not None
         assert ratio is not None
         assert without > ratio, "what somebody answers for is in no score"
@@ -123,18 +125,26 @@ async def test_waivers_are_counted_apart_and_an_expired_one_waives_nothing(tmp_p
 async def test_since_when_it_fails_outlives_a_restart_and_ends_with_the_failure(tmp_path: Path) -> None:
     async with platform(tmp_path) as here:
         await here.look()
-        assert {each.since for each in here.service.judgement.verdict.judged if each.open} == {NOW}  # type: ignore[union-attr]
+        assert {evaluated.since for evaluated in here.service.evaluation.verdict.judged if evaluated.open} == {NOW}  # type: ignore[union-attr]
     async with platform(tmp_path, now=NOW + DAY) as again:
-        branch = next(each for each in again.world.branches.values() if each.name == "main" and not each.protected)
+        branch = next(
+            twin_branch
+            for twin_branch in again.world.branches.values()
+            if twin_branch.name == "main" and not twin_branch.protected
+        )
         branch.protected = True
-        judgement = await again.look()
-        since = {each.finding.control: each.since for each in judgement.verdict.judged if each.open}
+        evaluation = await again.look()
+        since = {
+            evaluated.finding.control: evaluated.since for evaluated in evaluation.verdict.judged if evaluated.open
+        }
         assert since["P35"] == NOW
         assert again.found()["P36", "london/main"] == {"pass"}
         branch.protected = False
         again.clock.forward(700)
-        judgement = await again.look()
-        since = {each.finding.control: each.since for each in judgement.verdict.judged if each.open}
+        evaluation = await again.look()
+        since = {
+            evaluated.finding.control: evaluated.since for evaluated in evaluation.verdict.judged if evaluated.open
+        }
         assert since["P36"] == NOW + DAY + 700
         before = again.service._book.day_before(again.clock())
         assert before is not None
@@ -165,12 +175,12 @@ async def test_an_api_that_is_down_leaves_what_was_known_and_says_so(tmp_path: P
 async def excess(here: Platform, *attributes: str, memberships: tuple[str, ...] = ()) -> None:
     """The scan of one database by a role of ours that has too much."""
     project = here.id_of("vault")
-    branch = next(each.id for each in here.world.branches.values() if each.project_id == project)
+    branch = next(twin_branch.id for twin_branch in here.world.branches.values() if twin_branch.project_id == project)
     agent = AgentRole("monitor", attributes, memberships)
-    await here.shelf.put("server", {f"{project}/{branch}": ServerFacts(project, branch, agent=agent)}, NOW)
+    await here.fact_cache.put("server", {f"{project}/{branch}": ServerFacts(project, branch, agent=agent)}, NOW)
     reads = {"agent_reads": (Group("acme", "", 3, ("t_acme.orders",)),)}
     facts = DatabaseFacts(project, branch, "app", checks=reads)
-    await here.shelf.put("database", {f"{project}/{branch}/app": facts}, NOW)
+    await here.fact_cache.put("database", {f"{project}/{branch}/app": facts}, NOW)
 
 
 async def test_an_agent_with_too_much_privilege_says_so_everywhere(
@@ -181,10 +191,10 @@ async def test_an_agent_with_too_much_privilege_says_so_everywhere(
         await here.look()
         series = here.series("neonmeter_excess_privilege")
         assert list(series.values()) == [1]
-        assert "P50" in {each["control"] for each in here.page(f"/{here.id_of('vault')}")["findings"]}
-        (note,) = (each for each in here.service.notes() if "privilege" in each)
+        assert "P50" in {entry["control"] for entry in here.page(f"/{here.id_of('vault')}")["findings"]}
+        (note,) = (name for name in here.service.notes() if "privilege" in name)
         assert "docs/permissions.sql" in note
-        assert [each for each in caplog.records if each.levelname == "WARNING" and "privilege" in each.message]
+        assert [record for record in caplog.records if record.levelname == "WARNING" and "privilege" in record.message]
         caplog.clear()
         here.clock.forward(601)
         await here.look()
@@ -194,16 +204,18 @@ async def test_an_agent_with_too_much_privilege_says_so_everywhere(
 async def test_counts_by_tenant_go_on_as_zero(tmp_path: Path) -> None:
     async with platform(tmp_path) as here:
         project = here.id_of("vault")
-        branch = next(each.id for each in here.world.branches.values() if each.project_id == project)
+        branch = next(
+            twin_branch.id for twin_branch in here.world.branches.values() if twin_branch.project_id == project
+        )
         key = f"{project}/{branch}/app"
         leak = DatabaseFacts(project, branch, "app", {"rls_off": (Group("acme", "", 25, ("t.a", "t.b")),)},
                              tables=30, tenant_tables=30)  # fmt: skip
-        await here.shelf.put("database", {key: leak}, NOW)
+        await here.fact_cache.put("database", {key: leak}, NOW)
         await here.look()
         assert here.series("neon_tenant_posture_findings") == {(project, "acme", "critical"): 25}
         assert here.page("/tenants") == {"tenants": {"acme": {"critical": 25}}}
         mended = DatabaseFacts(project, branch, "app", {"rls_off": ()}, tables=30, tenant_tables=30)
-        await here.shelf.put("database", {key: mended}, NOW)
+        await here.fact_cache.put("database", {key: mended}, NOW)
         await here.look()
         assert here.series("neon_tenant_posture_findings") == {(project, "acme", "critical"): 0}
 
@@ -213,10 +225,14 @@ async def test_facts_of_a_branch_that_is_gone_are_forgotten(tmp_path: Path) -> N
         await excess(here)
         await here.look()
         project = here.id_of("vault")
-        branch = next(each.id for each in here.world.branches.values() if each.project_id == project)
-        for gone in [each.id for each in here.world.branches.values() if each.project_id == project]:
+        branch = next(
+            twin_branch.id for twin_branch in here.world.branches.values() if twin_branch.project_id == project
+        )
+        for gone in [
+            twin_branch.id for twin_branch in here.world.branches.values() if twin_branch.project_id == project
+        ]:
             here.world.branches.pop(gone)
         here.world.projects.pop(project)
         await here.look()
-        assert not [key for key in await here.shelf.load() if branch in key.key or key.key == project]
+        assert not [key for key in await here.fact_cache.load() if branch in key.key or key.key == project]
         assert here.series("neonmeter_excess_privilege") == {}

@@ -13,10 +13,10 @@ from exporter.posture.domain.facts import Facts, RegistryFacts, TenantEntry
 from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, VaultFacts
 from exporter.posture.domain.finding import Outcome
 from exporter.posture.domain.policy import Policy
-from exporter.posture.fact_cache import Shelf
+from exporter.posture.fact_cache import FactCache
 from exporter.posture.keystores import KeyStores
 from exporter.posture.outside import Buckets, Handshakes
-from exporter.posture.sources import Source, Sources
+from exporter.posture.sources import PostureSources, Source
 from exporter.settings.posture import BucketSettings, VaultSettings
 from tests.exporter.drift.world import inventory
 from tests.fix_openbao import OpenBao
@@ -25,16 +25,16 @@ from tests.fix_s3 import KEYS, S3
 NOW = 1_900_000_000.0
 
 
-async def read(source: Source, shelf: Shelf, here: Inventory | None = None) -> None:
-    sources = Sources((source,), shelf, lambda: NOW)
+async def read(source: Source, fact_cache: FactCache, here: Inventory | None = None) -> None:
+    sources = PostureSources((source,), fact_cache, lambda: NOW)
     await sources.look(here or inventory())
 
 
 def outcomes(facts: Facts, control: str) -> dict[str, set[Outcome]]:
     found: dict[str, set[Outcome]] = {}
-    for each in evaluate(facts, Policy(), NOW):
-        if each.control == control:
-            found.setdefault(each.tenant or each.object_id, set()).add(each.outcome)
+    for finding in evaluate(facts, Policy(), NOW):
+        if finding.control == control:
+            found.setdefault(finding.tenant or finding.object_id, set()).add(finding.outcome)
     return found
 
 
@@ -44,26 +44,29 @@ async def test_a_tenant_without_a_key_and_a_key_that_can_leave(openbao: OpenBao,
     token = tmp_path / "token"
     token.write_text(openbao.token())
     settings = VaultSettings(name="bao", address=openbao.address, token_file=token)
-    shelf = Shelf()
+    fact_cache = FactCache()
     try:
-        await read(KeyStores([settings], 60), shelf)
-        known = shelf.get("vault", "bao", VaultFacts)
+        await read(KeyStores([settings], 60), fact_cache)
+        known = fact_cache.get("vault", "bao", VaultFacts)
         assert known is not None
         tenants = tuple(TenantEntry(name) for name in ("a", "b", "c"))
         registry = RegistryFacts("p1", "br1", tenants=tenants, schemas=(), roles=())
         facts = Facts(vaults=(known[1],), registries=(registry,))
-        missing = [each for each in evaluate(facts, Policy(), NOW) if each.control == "P51"]
-        assert {each.tenant for each in missing if each.outcome is Outcome.FAIL} == {"c"}
-        flags = [each for each in evaluate(facts, Policy(), NOW) if each.control == "P53"]
-        assert [each for each in flags if each.outcome is Outcome.FAIL and "tenant-b" in each.object_id]
-        assert not [each for each in flags if each.outcome is Outcome.FAIL and "tenant-a" in each.object_id]
+        missing = [finding for finding in evaluate(facts, Policy(), NOW) if finding.control == "P51"]
+        assert {finding.tenant for finding in missing if finding.outcome is Outcome.FAIL} == {"c"}
+        flags = [finding for finding in evaluate(facts, Policy(), NOW) if finding.control == "P53"]
+        assert [flag for flag in flags if flag.outcome is Outcome.FAIL and "tenant-b" in flag.object_id]
+        assert not [flag for flag in flags if flag.outcome is Outcome.FAIL and "tenant-a" in flag.object_id]
         token.write_text("wrong")
-        sources = Sources((KeyStores([settings], 60),), shelf, lambda: NOW)
+        sources = PostureSources((KeyStores([settings], 60),), fact_cache, lambda: NOW)
         await sources.look(inventory())
-        refused = shelf.get("vault", "bao", VaultFacts)
+        refused = fact_cache.get("vault", "bao", VaultFacts)
         assert refused is not None
         seen = evaluate(Facts(vaults=(refused[1],), registries=(registry,)), Policy(), NOW)
-        assert {each.outcome for each in seen if each.control in ("P51", "P53")} <= {Outcome.ERROR, Outcome.UNKNOWN}
+        assert {finding.outcome for finding in seen if finding.control in ("P51", "P53")} <= {
+            Outcome.ERROR,
+            Outcome.UNKNOWN,
+        }
     finally:
         for name in ("tenant-a", "tenant-b"):
             openbao.do("POST", f"transit/keys/{name}/config", deletion_allowed=True)
@@ -77,9 +80,9 @@ async def test_a_bucket_that_guards_nothing(s3: S3, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEYS[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEYS[1])
     settings = BucketSettings(bucket="posture-bare", project="shop", region="eu-west-2", endpoint_url=s3.url)
-    shelf = Shelf()
-    await read(Buckets([settings], 60), shelf)
-    known = shelf.get("s3", "posture-bare/", BucketFacts)
+    fact_cache = FactCache()
+    await read(Buckets([settings], 60), fact_cache)
+    known = fact_cache.get("s3", "posture-bare/", BucketFacts)
     assert known is not None
     assert known[1].project_id == "p1", "a project by its name"
     facts = Facts(buckets=(known[1],))
@@ -90,11 +93,11 @@ async def test_a_bucket_that_guards_nothing(s3: S3, monkeypatch: pytest.MonkeyPa
 
 async def test_a_server_without_tls_fails_and_one_that_is_away_is_no_pass(postgres18: Cluster) -> None:
     plain, away = f"127.0.0.1:{postgres18.port}", f"127.0.0.1:{free_port()}"
-    shelf = Shelf()
-    await read(Handshakes([plain, away], None, 60), shelf)
+    fact_cache = FactCache()
+    await read(Handshakes([plain, away], None, 60), fact_cache)
     found = {}
     for name in (plain, away):
-        known = shelf.get("tls", name, HandshakeFacts)
+        known = fact_cache.get("tls", name, HandshakeFacts)
         assert known is not None
         found[name] = set().union(*outcomes(Facts(handshakes=(known[1],)), "P32").values())
     assert found == {plain: {Outcome.FAIL}, away: {Outcome.ERROR}}

@@ -44,13 +44,13 @@ async def test_the_views_tell_what_was_judged(
     ledger: PostgresLedger, reader: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
     async with platform(tmp_path, waivers=WAIVERS) as here:
-        judgement = await here.look()
+        evaluation = await here.look()
         publisher = PosturePublisher(ledger.link)
-        publisher.publish(judgement, here.judge.catalogue)
+        publisher.publish(evaluation, here.judge.catalogue)
         open_rows = reader.execute("SELECT control, name, waiver_expired FROM risk_open_findings").fetchall()
-        wanted = [each for each in judgement.verdict.judged if each.open]
+        wanted = [evaluated for evaluated in evaluation.verdict.judged if evaluated.open]
         assert sorted(row[:2] for row in open_rows) == sorted(
-            (each.finding.control, judgement.path(each.finding.object_id)) for each in wanted
+            (evaluated.finding.control, evaluation.path(evaluated.finding.object_id)) for evaluated in wanted
         )
         assert [row[0] for row in open_rows if row[2]] == ["P36"]
         status = dict(

@@ -23,7 +23,7 @@ from exporter.posture.domain.facts_platform import (
 from exporter.posture.domain.finding import Unread
 from exporter.posture.fact_cache import SOURCES, from_book
 from exporter.posture.platform import Snapshots
-from exporter.posture.store import DAY, POSTURE_SCHEMA, Book, FactKey
+from exporter.posture.store import DAY, POSTURE_SCHEMA, FactKey, PostureStore
 from exporter.storage.store import Store
 
 REFUSED = Unread(Status.NO_PRIVILEGE, "refused")
@@ -48,7 +48,7 @@ def test_a_fact_comes_back_as_it_was(fact: object, tmp_path: Path) -> None:
     assert decode(type(fact), encode(fact)) == fact
     source = next(name for name, kind in SOURCES.items() if isinstance(fact, kind))
     with_store = Store.open(tmp_path / "n.db", {"posture": POSTURE_SCHEMA})
-    book = Book(with_store)
+    book = PostureStore(with_store)
     book.write({FactKey(source, "k"): (3.0, fact)})
     assert from_book(book) == {FactKey(source, "k"): (3.0, fact)}
     book.forget([FactKey(source, "k")])
@@ -59,9 +59,9 @@ def test_a_fact_comes_back_as_it_was(fact: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", SOURCES.values(), ids=lambda kind: kind.__name__)
 def test_every_kind_has_types_that_can_be_read_back(kind: type) -> None:
     required = {
-        each.name: "x"
-        for each in dataclasses.fields(kind)
-        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
+        field.name: "x"
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if kind is TenantNames:
         required = {"schemas": {}, "roles": ()}  # type: ignore[dict-item]
@@ -91,7 +91,7 @@ def test_a_field_of_a_newer_version_costs_nothing() -> None:
 
 def test_the_state_of_the_day_before_is_found(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "n.db", {"posture": POSTURE_SCHEMA})
-    book = Book(store)
+    book = PostureStore(store)
     assert book.day_before(10 * DAY) is None
     book.keep_day(7 * DAY + 5, {"a": ("P01", "p1", "e")})
     book.keep_day(7 * DAY + 9, {"b": ("P02", "p2", "f")})

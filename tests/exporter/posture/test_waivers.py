@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.posture.domain.finding import Finding, Outcome, Severity
-from exporter.posture.waivers import Standing, Waiver, judge
+from exporter.posture.waivers import Waiver, WaiverState, judge
 
 NOW = 1_800_000_000.0
 
@@ -32,35 +32,35 @@ def test_a_glob_is_matched_with_ids_and_with_names(glob: str, covered: bool) -> 
 
 def test_only_failures_are_waived() -> None:
     for outcome in set(Outcome) - {Outcome.FAIL}:
-        (each,) = judge([finding(outcome=outcome)], [waiver("*")], NOW).judged
-        assert not each.waived
-        assert each.waiver is None
-        assert each.status == outcome.value
+        (evaluated,) = judge([finding(outcome=outcome)], [waiver("*")], NOW).judged
+        assert not evaluated.waived
+        assert evaluated.waiver is None
+        assert evaluated.status == outcome.value
 
 
 @given(st.floats(min_value=NOW - 1e6, max_value=NOW + 1e6))
 def test_the_day_it_ends_it_fails_again_and_says_so(expires: float) -> None:
     found = judge([finding()], [waiver(expires=expires)], NOW)
-    (each,) = found.judged
-    assert each.waiver is not None
-    assert each.waived == (expires > NOW)
-    assert each.open == each.expired == (expires <= NOW)
-    assert found.waivers[0][1] is (Standing.ACTIVE if expires > NOW else Standing.EXPIRED)
+    (evaluated,) = found.judged
+    assert evaluated.waiver is not None
+    assert evaluated.waived == (expires > NOW)
+    assert evaluated.open == evaluated.expired == (expires <= NOW)
+    assert found.waivers[0][1] is (WaiverState.ACTIVE if expires > NOW else WaiverState.EXPIRED)
 
 
 def test_one_in_force_wins_over_one_that_is_over() -> None:
     found = judge([finding()], [waiver(expires=NOW - 1), waiver("*")], NOW)
     assert found.judged[0].waived
-    assert [standing for _, standing, _ in found.waivers] == [Standing.EXPIRED, Standing.ACTIVE]
+    assert [standing for _, standing, _ in found.waivers] == [WaiverState.EXPIRED, WaiverState.ACTIVE]
 
 
 def test_another_controls_failure_is_not_covered_and_the_waiver_is_unused() -> None:
     found = judge([finding(control="P12")], [waiver("*")], NOW)
     assert found.judged[0].open
-    assert found.waivers == ((waiver("*"), Standing.UNUSED, 0),)
+    assert found.waivers == ((waiver("*"), WaiverState.UNUSED, 0),)
 
 
 def test_since_is_kept_for_known_failures_and_begins_now_for_new_ones() -> None:
     old, new = finding(), finding("p1/br1/app/t.b")
     found = judge([old, new], [], NOW, {old.cache_key: 5.0})
-    assert [each.since for each in found.judged] == [5.0, NOW]
+    assert [evaluated.since for evaluated in found.judged] == [5.0, NOW]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.recovery.journal import BEGAN, ENDED, OK, START, Book, BookError, Check, Drill, key_name
+from exporter.recovery.journal import BEGAN, ENDED, OK, START, Check, Drill, DrillJournal, JournalError, key_name
 
 KEY, OTHER = b"one key", b"another key"
 
@@ -25,8 +25,8 @@ def drill(number: int, **more: object) -> Drill:
     return Drill(**{**known, **more})  # type: ignore[arg-type]
 
 
-def filled(path: Path, key: bytes | None = KEY, count: int = 4) -> Book:
-    book = Book(path / "drills", key)
+def filled(path: Path, key: bytes | None = KEY, count: int = 4) -> DrillJournal:
+    book = DrillJournal(path / "drills", key)
     for number in range(count):
         book.write(BEGAN, drill(number), 1.0)
         checks = (Check("schema app", True, "51 objects, größer"), Check("marker", None, ""))
@@ -39,18 +39,18 @@ def filled(path: Path, key: bytes | None = KEY, count: int = 4) -> Book:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     book = filled(tmp_path)
     found = book.drills()
-    assert [each.id for each in found] == ["d0", "d1", "d2", "d3"]
+    assert [entry.id for entry in found] == ["d0", "d1", "d2", "d3"]
     assert found[2].checks[0] == Check("schema app", True, "51 objects, größer")
     assert found[2].steps == (("branch", 0.25), ("delete", 1.5))
     assert (found[2].rto_seconds, found[2].rpo_seconds, found[2].cleaned) == (2.5, None, True)
     verdict = book.verify()
     assert (verdict.lines, verdict.signed, verdict.foreign, verdict.problem) == (8, 8, 0, "")
-    assert Book(book.path, KEY).verify().head == verdict.head
+    assert DrillJournal(book.path, KEY).verify().head == verdict.head
     assert book.path.stat().st_mode & 0o007 == 0
 
 
 def test_nothing_is_no_problem(tmp_path: Path) -> None:
-    book = Book(tmp_path / "none")
+    book = DrillJournal(tmp_path / "none")
     assert book.drills() == ()
     assert book.verify().head == START
 
@@ -64,14 +64,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @settings(max_examples=100)
 def test_every_change_shows(whole: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Any byte changed, any line dropped, doubled or moved, by somebody without the key."""
-    book = Book(tmp_path_factory.getbasetemp() / "changed", KEY)
+    book = DrillJournal(tmp_path_factory.getbasetemp() / "changed", KEY)
     lines = whole.splitlines(keepends=True)
     how = data.draw(st.sampled_from(["byte", "drop", "double", "swap"]))
     at = data.draw(st.integers(0, len(lines) - 1))
     if how == "byte":
-        spot = data.draw(st.integers(0, len(lines[at]) - 2))
+        branch_ref = data.draw(st.integers(0, len(lines[at]) - 2))
         old = lines[at]
-        lines[at] = old[:spot] + bytes([(old[spot] + data.draw(st.integers(1, 94))) % 256]) + old[spot + 1 :]
+        lines[at] = (
+            old[:branch_ref] + bytes([(old[branch_ref] + data.draw(st.integers(1, 94))) % 256]) + old[branch_ref + 1 :]
+        )
     elif how == "drop":
         del lines[min(at, len(lines) - 2)]  # The last line dropped shows only beside a head that somebody noted.
     elif how == "double":
@@ -90,19 +92,19 @@ def test_a_chain_made_anew_without_the_key_shows(tmp_path: Path) -> None:
     forged = filled(tmp_path, OTHER, count=1)
     (first, _) = forged.path.read_text().splitlines()
     forged.path.write_text(json.dumps({**json.loads(first), "key": key_name(KEY)}) + "\n")
-    assert Book(forged.path, KEY).verify().problem == "line 1: its signature does not fit: it was changed"
+    assert DrillJournal(forged.path, KEY).verify().problem == "line 1: its signature does not fit: it was changed"
     forged.path.unlink()
-    assert Book(filled(tmp_path, None, count=1).path, KEY).verify().signed == 0
-    Book(forged.path, KEY).write(BEGAN, drill(7), 3.0)
-    Book(forged.path).write(BEGAN, drill(8), 4.0)
-    assert Book(forged.path, KEY).verify().problem == "line 4: it is not signed, although earlier lines are"
+    assert DrillJournal(filled(tmp_path, None, count=1).path, KEY).verify().signed == 0
+    DrillJournal(forged.path, KEY).write(BEGAN, drill(7), 3.0)
+    DrillJournal(forged.path).write(BEGAN, drill(8), 4.0)
+    assert DrillJournal(forged.path, KEY).verify().problem == "line 4: it is not signed, although earlier lines are"
 
 
 def test_another_key_is_told_apart(tmp_path: Path) -> None:
     book = filled(tmp_path)
-    verdict = Book(book.path, OTHER).verify()
+    verdict = DrillJournal(book.path, OTHER).verify()
     assert (verdict.signed, verdict.foreign, verdict.problem) == (8, 8, "")
-    assert Book(book.path).verify().foreign == 8
+    assert DrillJournal(book.path).verify().foreign == 8
 
 
 def test_half_a_line_was_never_written(tmp_path: Path) -> None:
@@ -116,15 +118,15 @@ def test_half_a_line_was_never_written(tmp_path: Path) -> None:
 
 
 def test_a_strange_file_is_refused(tmp_path: Path) -> None:
-    book = Book(tmp_path / "drills")
+    book = DrillJournal(tmp_path / "drills")
     book.path.write_text("hello\n")
-    with pytest.raises(BookError, match="line 1 is no entry"):
+    with pytest.raises(JournalError, match="line 1 is no entry"):
         book.drills()
     assert "line 1" in book.verify().problem
 
 
 def _hold(path: Path, ready: multiprocessing.connection.Connection) -> None:
-    with Book(path).alone():
+    with DrillJournal(path).alone():
         ready.send(True)
         signal.pause()
 
@@ -136,12 +138,12 @@ def test_one_drill_at_a_time_and_a_kill_lets_go(tmp_path: Path) -> None:
     holder.start()
     try:
         assert ours.recv()
-        with pytest.raises(BookError, match="another drill runs"), Book(tmp_path / "drills").alone():
+        with pytest.raises(JournalError, match="another drill runs"), DrillJournal(tmp_path / "drills").alone():
             pass
     finally:
         holder.kill()
         holder.join()
         ours.close()
         theirs.close()
-    with Book(tmp_path / "drills").alone():
+    with DrillJournal(tmp_path / "drills").alone():
         pass

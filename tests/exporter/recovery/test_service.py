@@ -16,9 +16,9 @@ from collectors.neon.snapshots import Snapshot
 from exporter.core.state import State
 from exporter.recovery import metrics
 from exporter.recovery.drill_names import copy_name
-from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Book, Drill
+from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJournal
 from exporter.recovery.posture_source import drill_facts
-from exporter.recovery.service import Known, RecoveryService, observe
+from exporter.recovery.service import RecoveryFacts, RecoveryService, observe
 from exporter.recovery.targets import earliest_restorable
 from exporter.settings import Settings
 from exporter.settings.recovery import RecoverySettings, RecoveryTarget
@@ -44,19 +44,19 @@ def branch(name: str, **more: Any) -> Branch:
 
 def inventory(*branches: Branch, retention: int | None = 7 * 86400) -> Inventory:
     project = Project(id="p", name="shop", history_retention_seconds=retention)
-    known = {each.id: each for each in branches}
+    known = {entry.id: entry for entry in branches}
     return Inventory(
         org_id="o", org_name="", plan="", projects={"p": project}, branches=known, endpoints={},
         unknown_project_ids=frozenset(), notes=(), server_now=NOW, skew=0.0, taken_at=NOW, requests=1, holdings={},
     )  # fmt: skip
 
 
-def series(known: Known, *branches: Branch, **more: Any) -> dict[Metric, Series]:
+def series(known: RecoveryFacts, *branches: Branch, **more: Any) -> dict[Metric, Series]:
     (one,) = observe(TARGETS, inventory(*branches, **more), known, NOW)
     return dict(one.families.items())
 
 
-NOTHING = Known({}, (), {})
+NOTHING = RecoveryFacts({}, (), {})
 
 
 @given(
@@ -68,7 +68,7 @@ def test_the_earliest_instant_is_in_the_window_and_in_the_life(
 ) -> None:
     earliest = earliest_restorable(now, retention, created, reset)
     assert earliest >= now - retention
-    assert all(earliest >= each for each in (created, reset) if each is not None)
+    assert all(earliest >= value for value in (created, reset) if value is not None)
     assert earliest in {now - retention, created, reset}
 
 
@@ -88,12 +88,12 @@ def test_the_window_is_cut_by_age_and_by_reset() -> None:
 def test_snapshots_that_are_not_told_are_not_zero() -> None:
     main = branch("main", parent_id="", default=True)
     taken = [Snapshot(id=f"s{n}", source_branch_id="br-main", created_at=None) for n in range(2)]
-    taken = [each.model_copy(update={"created_at": NOW - (n + 1) * HOUR}) for n, each in enumerate(taken)]
-    assert metrics.SNAPSHOTS not in series(Known({"p": None}, (), {}), main)
-    none = series(Known({"p": ()}, (), {}), main)
+    taken = [snapshot.model_copy(update={"created_at": NOW - (n + 1) * HOUR}) for n, snapshot in enumerate(taken)]
+    assert metrics.SNAPSHOTS not in series(RecoveryFacts({"p": None}, (), {}), main)
+    none = series(RecoveryFacts({"p": ()}, (), {}), main)
     assert none[metrics.SNAPSHOTS] == {("br-main",): 0}
     assert metrics.SNAPSHOT_AGE not in none
-    some = series(Known({"p": taken}, (), {"p": NOW - 3 * HOUR}), main)
+    some = series(RecoveryFacts({"p": taken}, (), {"p": NOW - 3 * HOUR}), main)
     assert some[metrics.SNAPSHOTS] == {("br-main",): 2}
     assert some[metrics.SNAPSHOT_AGE] == {("br-main",): HOUR}
     assert some[metrics.OFFSITE_AGE] == {(): 3 * HOUR}
@@ -110,7 +110,7 @@ def test_drills_against_targets() -> None:
         drill(3, branch_id="br-main"),  # It runs.
     ]
     main, api = branch("main", parent_id="", default=True), branch("api")
-    found = series(Known({}, drills, {}), main, api, branch(copy_name(NOW), id="br-copy"))
+    found = series(RecoveryFacts({}, drills, {}), main, api, branch(copy_name(NOW), id="br-copy"))
     key = ("br-main", "pitr")
     assert found[metrics.LAST_RESULT] == {key: 0}
     assert found[metrics.LAST_SUCCESS] == {key: NOW - DAY}
@@ -137,7 +137,7 @@ class _Sink:
 
 async def test_the_file_is_read_when_it_changed(tmp_path: Path) -> None:
     settings = Settings(recovery={"drills": tmp_path / "drills", "targets": TARGETS.targets})
-    state, book = State(_Sink()), Book(tmp_path / "drills")
+    state, book = State(_Sink()), DrillJournal(tmp_path / "drills")
     service = RecoveryService(settings, state, offsite=lambda: {"p": NOW - HOUR})
     seen = inventory(branch("main", parent_id="", default=True))
 

@@ -16,7 +16,7 @@ from exporter.demo.plane import Plane
 from exporter.demo.request import ApiError, Request
 from exporter.recovery import writer as writer_module
 from exporter.recovery.drill_names import began_at, copy_name
-from exporter.recovery.writer import DrillWriter, Wanted
+from exporter.recovery.writer import DrillBranch, DrillWriter
 from tests.fix_twin import TwinMaker
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +43,8 @@ class Gate:
         return 200, {"branch": {"id": "br-x", "project_id": "p", "name": NAME}}
 
 
-def wanted() -> Wanted:
-    return Wanted(NAME, "br-parent", 1_795_000_000.0, 1_795_007_200.0)
+def wanted() -> DrillBranch:
+    return DrillBranch(NAME, "br-parent", 1_795_000_000.0, 1_795_007_200.0)
 
 
 def copy(**more: Any) -> Branch:

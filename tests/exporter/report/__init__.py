@@ -1,1 +1,0 @@
-"""The monthly review: its facts, its files, and FOCUS."""

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.rows import Party
-from exporter.report.gather import Sources, gather
+from exporter.report.gather import ReviewSources, gather
 from exporter.report.parts import PARTS
 from exporter.report.sources import sources_of
 from exporter.settings.tree import load
@@ -23,12 +23,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def opened(config: Path) -> Iterator[tuple[Sources, Party]]:
+def opened(config: Path) -> Iterator[tuple[ReviewSources, Party]]:
     with sources_of(load(config)) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def facts(opened: tuple[Sources, Party]) -> ReviewFacts:
+def facts(opened: tuple[ReviewSources, Party]) -> ReviewFacts:
     """The review of the last month."""
     return gather(opened[0], year().months[-1], PARTS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
 
@@ -30,11 +30,11 @@ def year() -> Year:
 def seed(folder: Path) -> Path:
     """Write the store; answers the settings file beside it."""
     made = year()
-    store = Store.open(folder / "neonmeter.db", ROOMS)
+    store = Store.open(folder / "neonmeter.db", SCHEMAS)
     try:
         seed_store(store, SqliteLedger(store), made)
         regions = {p.id: "azure-eastus2" if p.number % 2 else "aws-us-east-2" for p in made.projects}
-        Notebook(store).write("regions", "all", regions)
+        KeyValueStore(store).write("regions", "all", regions)
     finally:
         store.close()
     return write_settings(folder)

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import HoursOnly
 from exporter.cost.closing.close import ClosedMonth
 from exporter.cost.domain.waste.waste import Findings, Waste
 from exporter.cost.domain.weights import Confidence
-from exporter.cost.savings.store import WasteBook
+from exporter.cost.savings.store import WasteStore
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
 from exporter.report.facts import ReviewFacts
-from exporter.report.gather import Sources, gather
+from exporter.report.gather import ReviewSources, gather
 from exporter.report.html import html
 from exporter.report.parts import add_anomalies, add_reconciliation, add_waste
 from exporter.report.review import review_of
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store
 
@@ -33,24 +33,24 @@ MARCH = day_seconds("2026-03-01")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    opened = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     yield opened
     opened.close()
 
 
-def sources_on(store: Store) -> Sources:
-    return Sources(
+def sources_on(store: Store) -> ReviewSources:
+    return ReviewSources(
         SqliteLedger(store), HoursOnly(lambda start, end: ()), load(), {}, Tagging((), {}), store=store, company="E"
     )
 
 
-def costs_on(sources: Sources) -> Costs:
+def costs_on(sources: ReviewSources) -> Costs:
     return Costs(sources.ledger, sources.weights, sources.card)
 
 
 def test_waste_is_what_the_agent_last_kept_of_the_month(store: Store, facts: ReviewFacts) -> None:
     sources = sources_on(store)
-    book = WasteBook(Notebook(store))
+    book = WasteStore(KeyValueStore(store))
     found = Waste("idle", "p", "b", Fraction("12.34"), "idle", "Delete it", "neonctl ...", Confidence.EXACT)
     small = replace(found, usd_per_month=Fraction(1, 3), branch_id="c")
     empty = replace(found, usd_per_month=Fraction())
@@ -115,7 +115,7 @@ def test_names_that_somebody_chose_can_be_anything(store: Store) -> None:
     tags = {"project": "x/y", "a b": "<i>", "a/b": "z", "PROJECT": "q"}
     rules = [SimpleNamespace(project="*", branch="*", tags=tags)]
     names = {"p": "<b>&\"'", "b": "../main", "o": "=cmd()"}
-    sources = Sources(
+    sources = ReviewSources(
         ledger, HoursOnly(lambda start, end: [h for h in hours if start <= h.hour < end]), load(), names,
         Tagging(rules, names), store=store, company="<script>alert(1)</script>",
     )  # fmt: skip

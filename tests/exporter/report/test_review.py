@@ -19,7 +19,7 @@ from exporter.cost.allocation.rows import CostReport
 from exporter.documents.cents import cents, money
 from exporter.documents.tables import Kind, shown
 from exporter.report.facts import ReviewFacts
-from exporter.report.gather import Sources
+from exporter.report.gather import ReviewSources
 from exporter.report.review import Review, review_of
 from tests.exporter.report.seeded import write_settings
 
@@ -61,7 +61,7 @@ def test_the_page_loads_nothing_and_runs_nothing(written: Path) -> None:
     ElementTree.fromstring(charts[0])
 
 
-def test_the_totals_are_those_of_the_cost_report(review: Review, opened: tuple[Sources, object]) -> None:
+def test_the_totals_are_those_of_the_cost_report(review: Review, opened: tuple[ReviewSources, object]) -> None:
     facts = review.facts
     report = CostReport(facts.this.costs)
     assert report.ties()
@@ -101,8 +101,8 @@ def test_the_bridge_leads_from_last_month_to_this_to_the_cent(review: Review) ->
     for row in table.cents:
         assert sum(int(cell) for cell in row[1:change]) == row[change]  # type: ignore[arg-type]
     assert sum(int(row[change]) for row in table.cents) == cents(facts.this.total) - cents(facts.last.total)  # type: ignore[arg-type]
-    assert facts.bridge is not None
-    assert facts.bridge.effects["price"] > 0, "snapshots begin to cost in May"
+    assert facts.variances is not None
+    assert facts.variances.effects["price"] > 0, "snapshots begin to cost in May"
 
 
 def test_nothing_is_hidden_from_the_tenants(review: Review) -> None:
@@ -171,7 +171,7 @@ def test_what_cannot_be_done_is_one_clear_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_open_month_says_so(config: Path, opened: tuple[Sources, object], tmp_path: Path) -> None:
+def test_an_open_month_says_so(config: Path, opened: tuple[ReviewSources, object], tmp_path: Path) -> None:
 
     from exporter.pricing.domain.rates import DAY
     from exporter.report.gather import gather
@@ -226,7 +226,7 @@ def test_settings_of_the_report_are_checked(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_shorter_month_is_no_smaller_use(facts: ReviewFacts) -> None:
     """The same on each day: what changed is the calendar, and the mover says so."""
-    from exporter.cost.domain.cost_variance import Bridge, Item, Move
+    from exporter.cost.domain.cost_variance import CostVariance, CostVariances, Item
     from exporter.pricing.domain.rates import Component
     from exporter.report.changes import branch_movers
 
@@ -235,7 +235,7 @@ def test_a_shorter_month_is_no_smaller_use(facts: ReviewFacts) -> None:
     item = Item("o", "p", "b", Component.ROOT_STORAGE)
     before = Fraction(30)
     for after, why in ((before * days, "more days in the month"), (before * days * 2, "more stored data")):
-        move = Move(item, before, after, volume=after - before)
-        table = branch_movers(replace(facts, bridge=Bridge((move,))))
+        move = CostVariance(item, before, after, volume=after - before)
+        table = branch_movers(replace(facts, variances=CostVariances((move,))))
         assert table is not None
         assert table.rows[0][-1] == why

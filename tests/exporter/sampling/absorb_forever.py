@@ -11,7 +11,7 @@ from pathlib import Path
 from collectors.base import Epoch
 from collectors.metric import Families
 from collectors.postgres.cluster.statements import StatementRow, StatementSample
-from exporter.sampling.counters.statements import ROOMS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, Durable
 from exporter.sampling.domain.topk import TopKPolicy
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
@@ -25,7 +25,7 @@ RULES = TenantRules([TenantRule(role="u_(?P<tenant>.+)")])
 
 def calls(look: int, query: int) -> int:
     """What the statement's row holds at a look: cumulative within the life."""
-    return sum(1 + (each * 7 + query * 3) % 5 for each in range(look - look % LIFE, look + 1))
+    return sum(1 + (number * 7 + query * 3) % 5 for number in range(look - look % LIFE, look + 1))
 
 
 def done(look: int) -> dict[str, int]:
@@ -64,7 +64,7 @@ def deadlocks(look: int) -> Families:
 
 def open_durable(path: Path) -> tuple[Store, Durable]:
     """As the agent does at its start."""
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     return store, Durable(store, RULES, TopKPolicy(k=4, min_stay=120))
 
 

@@ -15,13 +15,13 @@ from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, Evidence, Holder
 from collectors.wake.policy import EndpointFacts, WakeState
 from exporter.pricing.domain.rates import DAY, HOUR
 from exporter.sampling.computes import Compute
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper, Part
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Part
 from exporter.sampling.tenant_readings import TenantReadings
-from exporter.settings.dsn import Place
+from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
-from exporter.tenancy.store import ROOMS, Tenancy, TenantSample
+from exporter.tenancy.store import SCHEMAS, Tenancy, TenantSample
 
 NOW = 20_000 * DAY + 60
 RULES = TenantRules(
@@ -29,7 +29,7 @@ RULES = TenantRules(
 )
 COMPUTE = Compute(
     Endpoint.model_validate({"id": "ep1", "project_id": "p1", "branch_id": "b1", "host": "h"}),
-    Place("ep1", "h", "p1", "shop", "b1", "main"),
+    EndpointRef("ep1", "h", "p1", "shop", "b1", "main"),
     Target(Scope.ENDPOINT, ("p1", "b1", "ep1"), "shop/main"),
     EndpointFacts("ep1", "active", "", False, None, 1.0, 60, 2.0),
 )
@@ -37,12 +37,12 @@ COMPUTE = Compute(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "neonmeter.db", ROOMS)
+    return Store.open(tmp_path / "neonmeter.db", SCHEMAS)
 
 
 @pytest.fixture
-async def disk(store: Store) -> AsyncIterator[Disk]:
-    made = Disk()
+async def disk(store: Store) -> AsyncIterator[WriterThread]:
+    made = WriterThread()
     yield made
     made.close()
     store.close()
@@ -55,7 +55,7 @@ def holder(
 
 
 async def test_sessions_count_when_their_application_alone_tells_and_they_did_something(
-    store: Store, disk: Disk
+    store: Store, disk: WriterThread
 ) -> None:
     tenancy = Tenancy(store, RULES)
     readings = TenantReadings(tenancy, disk)
@@ -77,27 +77,27 @@ async def test_sessions_count_when_their_application_alone_tells_and_they_did_so
     ]
 
 
-async def test_who_kept_a_compute_awake_is_a_tenant_or_nobody(store: Store, disk: Disk) -> None:
+async def test_who_kept_a_compute_awake_is_a_tenant_or_nobody(store: Store, disk: WriterThread) -> None:
     tenancy = Tenancy(store, RULES)
     readings = TenantReadings(tenancy, disk)
     keepers = {
-        Keeper("client_active", "acme_app", "psql"): 5,
-        Keeper("client_active", "svc", "web-acme"): 7,
-        Keeper("other_monitor", "", "neonmeter"): 11,
-        Keeper("walsender", "repl", "", "slot"): 13,
+        AwakeHolder("client_active", "acme_app", "psql"): 5,
+        AwakeHolder("client_active", "svc", "web-acme"): 7,
+        AwakeHolder("other_monitor", "", "neonmeter"): 11,
+        AwakeHolder("walsender", "repl", "", "slot"): 13,
         NOBODY: 17,
         UNCOVERED: 19,
     }
     with store.transaction() as cursor:
         readings.kept(cursor, ("p1", "b1"), [Part(HOUR, keeper, amount) for keeper, amount in keepers.items()])
-    found = {each.tenant: each.kept_us for each in tenancy.samples(0, NOW)}
+    found = {sample.tenant: sample.kept_us for sample in tenancy.samples(0, NOW)}
     assert found == {"acme": 12, "__agent__": 11, "__unattributed__": 13, "__idle__": 36}
 
 
-async def test_sizes_of_databases_are_taken_as_they_were_read(store: Store, disk: Disk) -> None:
+async def test_sizes_of_databases_are_taken_as_they_were_read(store: Store, disk: WriterThread) -> None:
     tenancy = Tenancy(store, TenantRules([TenantRule(database="d_(?P<tenant>.+)")]))
     families = Families()
     families.set(SIZE, ("d_acme",), 100)
     families.set(SIZE, ("other",), 50)
     await disk.run(lambda: TenantReadings(tenancy, disk).databases(COMPUTE, families, NOW))
-    assert {each.tenant: each.bytes for each in tenancy.sizes(NOW)} == {"acme": 100, "__unattributed__": 50}
+    assert {size.tenant: size.bytes for size in tenancy.sizes(NOW)} == {"acme": 100, "__unattributed__": 50}

@@ -57,7 +57,7 @@ def test_the_preflight_looks_at_files(tmp_path: Path) -> None:
         )
     )
     for place in ("vaults[0].address", "vaults[0].token_file", "vaults[0].ca_file", "s3[1]", "catalogue"):
-        assert any(each.startswith(f"posture.{place}") for each in told), place
+        assert any(name.startswith(f"posture.{place}") for name in told), place
     (tmp_path / "controls.yaml").write_text("controls: []\n")
     (problem, *_) = problems_of_posture(PostureSettings(catalogue=tmp_path))
     assert problem.startswith("posture.catalogue: controls.yaml")

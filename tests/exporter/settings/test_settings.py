@@ -9,10 +9,10 @@ import yaml
 
 from exporter.settings import Settings, SettingsError, load
 from exporter.settings import text as config_text
-from exporter.settings.dsn import DsnError, Place, conninfo
+from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.secret import SecretError, read_secret
 
-PLACE = Place("ep-1", "ep-1.eu-central-1.aws.neon.tech", "p-1", "orders", "br-1", "main")
+PLACE = EndpointRef("ep-1", "ep-1.eu-central-1.aws.neon.tech", "p-1", "orders", "br-1", "main")
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ postgres:
     settings = load(written(tmp_path, text)).postgres
     parts = set((conninfo(settings, PLACE) or "").split())
     assert parts == {"user=other", "password=special", "dbname=app", f"host={PLACE.host}"}
-    other = Place("ep-2", "h", "p-2", "sandbox-1", "br-2", "main")
+    other = EndpointRef("ep-2", "h", "p-2", "sandbox-1", "br-2", "main")
     assert conninfo(settings, other) is None
 
 

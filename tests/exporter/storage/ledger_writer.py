@@ -13,7 +13,7 @@ from pathlib import Path
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.metrics import COST
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, KeptLedger, SqliteLedger, UsageFact
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, SqliteLedger, UsageFact
 from exporter.storage.store import Store
 
 WIDTH = 40
@@ -31,7 +31,7 @@ def batch(number: int) -> list[UsageFact]:
 
 
 @contextmanager
-def opened(where: str) -> Iterator[KeptLedger]:
+def opened(where: str) -> Iterator[DurableLedger]:
     """The ledger in a file, or in the PostgreSQL of an address with its password."""
     if where.startswith("postgresql://"):
         from exporter.settings.finops import LedgerSettings

@@ -38,13 +38,13 @@ def count(store: Store) -> int:
 def test_what_is_committed_is_there_again_and_only_its_owner_can_read_it(path: Path) -> None:
     store = Store.open(path, ONE)
     write(store, 1)
-    assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     store.close()
     again = Store.open(path, ONE)
     assert count(again) == 1
     again.close()
     again.close()
-    assert sorted(each.name for each in path.parent.iterdir()) == ["neonmeter.db", "neonmeter.db.lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["neonmeter.db", "neonmeter.db.lock"]
 
 
 def test_every_commit_is_flushed(path: Path) -> None:

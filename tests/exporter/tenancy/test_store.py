@@ -10,7 +10,7 @@ import pytest
 from exporter.pricing.domain.rates import DAY, HOUR
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import SHARED, UNATTRIBUTED, TenantRule, TenantRules
-from exporter.tenancy.store import ROOMS, BranchLife, SchemaSize, SnapshotLife, Spot, Tenancy, TenantSample
+from exporter.tenancy.store import SCHEMAS, BranchLife, BranchRef, SchemaSize, SnapshotLife, Tenancy, TenantSample
 
 RULES = TenantRules(
     [
@@ -21,14 +21,14 @@ RULES = TenantRules(
     ],
     own_roles=["monitor"],
 )
-SPOT = Spot("p1", "b1", "shop", "main")
+SPOT = BranchRef("p1", "b1", "shop", "main")
 TODAY = 20_000 * DAY
 MB = 10**6
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    opened = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     yield opened
     opened.close()
 
@@ -102,7 +102,7 @@ def test_snapshots_are_known_for_the_days_in_which_they_existed(store: Store) ->
     taken = SnapshotLife("s1", "p1", "b1", 5 * MB, TODAY - DAY, TODAY)
     tenancy.absorb_snapshots([taken, taken._replace(snapshot_id="s2", born=TODAY, seen=TODAY)])
     tenancy.absorb_snapshots([taken._replace(seen=TODAY + 2 * DAY)])
-    days = {day: [each.snapshot_id for each in tenancy.snapshots(TODAY + day * DAY, TODAY + (day + 1) * DAY)]
+    days = {day: [snapshot.snapshot_id for snapshot in tenancy.snapshots(TODAY + day * DAY, TODAY + (day + 1) * DAY)]
             for day in (-2, -1, 0, 1, 3)}  # fmt: skip
     assert days == {-2: [], -1: ["s1"], 0: ["s1", "s2"], 1: ["s1"], 3: []}
 
@@ -114,9 +114,9 @@ def test_a_branch_that_is_gone_keeps_its_name_and_its_life(store: Store) -> None
     tenancy.look([life("b1", TODAY, TODAY + 120)], TODAY + 120)
     tenancy.look([life("b1", TODAY, TODAY + 2 * HOUR)], TODAY + 2 * HOUR)
     again = Tenancy(store, RULES)
-    assert {each.branch_id: (each.branch, each.seen - TODAY) for each in again.lives()} == {
+    assert {live.branch_id: (live.branch, live.seen - TODAY) for live in again.lives()} == {
         "b1": ("b1", 2 * HOUR),
         "b2": ("preview", 120),
     }
-    assert again.spot("p1", "b2") == Spot("p1", "b2", "shop", "preview")
-    assert again.spot("p1", "b9") == Spot("p1", "b9", "shop", "b9")
+    assert again.branch_ref("p1", "b2") == BranchRef("p1", "b2", "shop", "preview")
+    assert again.branch_ref("p1", "b9") == BranchRef("p1", "b9", "shop", "b9")

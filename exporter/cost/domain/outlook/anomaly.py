@@ -86,9 +86,11 @@ class Anomaly:
 def anomalies(series: Iterable[Watched], policy: Policy) -> tuple[Anomaly, ...]:
     """Judge every series; what rose together on one branch is one anomaly. By start, then by dollars."""
     found: list[Anomaly] = []
-    for each in series:
-        episodes = leaks(each.days, each.unit, policy) if each.level else steps(each.days, each.unit, policy)
-        found += [_anomaly(each, episode) for episode in episodes]
+    for watched in series:
+        episodes = (
+            leaks(watched.days, watched.unit, policy) if watched.level else steps(watched.days, watched.unit, policy)
+        )
+        found += [_anomaly(watched, episode) for episode in episodes]
     return tuple(sorted(_together(found), key=lambda a: (a.start, -a.usd, a.project_id, a.branch_id)))
 
 
@@ -161,18 +163,18 @@ def _usd(amount: Fraction) -> str:
 def _together(found: list[Anomaly]) -> list[Anomaly]:
     """Join what began within three days on one branch: the dearest names it."""
     kept: list[Anomaly] = []
-    for each in sorted(found, key=lambda a: -a.usd):
+    for anomaly in sorted(found, key=lambda a: -a.usd):
         for index, held in enumerate(kept):
-            same = (held.project_id, held.branch_id) == (each.project_id, each.branch_id)
-            if same and held.component != each.component and abs(held.start - each.start) <= 3 * DAY:
+            same = (held.project_id, held.branch_id) == (anomaly.project_id, anomaly.branch_id)
+            if same and held.component != anomaly.component and abs(held.start - anomaly.start) <= 3 * DAY:
                 kept[index] = replace(
                     held,
-                    usd=held.usd + each.usd,
-                    usd_per_day=held.usd_per_day + each.usd_per_day,
-                    detected=min(held.detected, each.detected),
-                    also=(*held.also, each.component),
+                    usd=held.usd + anomaly.usd,
+                    usd_per_day=held.usd_per_day + anomaly.usd_per_day,
+                    detected=min(held.detected, anomaly.detected),
+                    also=(*held.also, anomaly.component),
                 )
                 break
         else:
-            kept.append(each)
+            kept.append(anomaly)
     return kept

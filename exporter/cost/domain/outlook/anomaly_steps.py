@@ -91,11 +91,11 @@ class _Usual:
         return median(same) if len(same) >= 3 else self._middle(), self._wide
 
     def _middle(self) -> int:
-        return median(value for each in self._weekdays for value in each)
+        return median(value for weekday in self._weekdays for value in weekday)
 
     def _measure(self) -> None:
         self._measured = self.known
-        every = [value for each in self._weekdays for value in each]
+        every = [value for weekday in self._weekdays for value in weekday]
         active = [value for value in every if value]
         self.highest = max(every)
         usual = median(active) if active else 0
@@ -106,8 +106,8 @@ class _Usual:
             self._wide = max(spread([value - usual for value in active]), least) + usual // 4
             return
         middle = median(every)
-        medians = [median(each) if len(each) >= 3 else middle for each in self._weekdays]
-        rests = [value - medians[day] for day, each in enumerate(self._weekdays) for value in each]
+        medians = [median(weekday) if len(weekday) >= 3 else middle for weekday in self._weekdays]
+        rests = [value - medians[day] for day, entry in enumerate(self._weekdays) for value in entry]
         self._wide = max(spread(rests), least)
 
 
@@ -137,8 +137,8 @@ def steps(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
             episode.over = True
             if episode.count >= NEW_USUAL:
                 usual.forget()
-            for day, each in episode.values[-2:] if episode.count < NEW_USUAL else episode.values:
-                usual.learn(day, each)
+            for day, number in episode.values[-2:] if episode.count < NEW_USUAL else episode.values:
+                usual.learn(day, number)
             if episode.detected >= 0:
                 yield episode
             episode = None
@@ -191,7 +191,7 @@ def leaks(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
             continue
         middle = median(growths)
         wide = max(
-            spread([each - middle for each in growths]),
+            spread([number - middle for number in growths]),
             abs(middle) * policy.spread_floor.numerator // policy.spread_floor.denominator,
             value // 1000,
             1,

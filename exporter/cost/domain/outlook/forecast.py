@@ -41,7 +41,7 @@ _NOTHING = (Fraction(), Fraction(), Fraction())
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class SeriesForecast:
     """One series of a forecast: whole numbers by day, from ``first`` (00:00 UTC, unix seconds) on.
 
     ``cost`` turns a month's quantity into USD; it must not fall. For most it is a price; for egress, the allowance.
@@ -119,11 +119,11 @@ def forecast(days: Mapping[int, Fraction], month: int, through: int, kind: str =
     for day, value in known.items():
         whole[(day - first) // DAY] = int(value * unit)
     spent = sum((value for day, value in known.items() if month_start(day) == month_start(month)), Fraction())
-    leaf = Leaf(first, whole, lambda quantity: quantity / unit, kind, spent)
+    leaf = SeriesForecast(first, whole, lambda quantity: quantity / unit, kind, spent)
     return told([look(leaf, month, through)], month, through)
 
 
-def look(leaf: Leaf, month: int, through: int) -> Sight:
+def look(leaf: SeriesForecast, month: int, through: int) -> Sight:
     """Forecast one leaf, now and at many past days. Its days end at ``through``, rounded down to whole days.
 
     Raises:
@@ -152,15 +152,15 @@ def look(leaf: Leaf, month: int, through: int) -> Sight:
         origin = size - ahead[1] - number * STRIDE
         if origin + ahead[1] <= 0:
             break
-        sight.past[leaf.first + origin * DAY] = tuple(usd(each) for each in _past(leaf, origin, ahead))  # type: ignore[assignment]
+        sight.past[leaf.first + origin * DAY] = tuple(usd(amount) for amount in _past(leaf, origin, ahead))  # type: ignore[assignment]
     return sight
 
 
 def told(sights: Iterable[Sight], month: int, through: int) -> Forecast:
     """The forecast of a sum."""
     whole = Sight()
-    for each in sights:
-        whole.add(each)
+    for sight in sights:
+        whole.add(sight)
     end, until = next_month(month), through // DAY * DAY
     if until >= end:
         spent = whole.spent
@@ -188,7 +188,7 @@ def _predict_flow(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
         return _usual(days, origin, ahead)
     # The level: the last days as they were had all weekdays been alike, so that a new level shows within days.
     # Whole numbers in parts so fine that every weekday divides them, so an even week is forecast to the last digit.
-    common = lcm(*(each for each in shape if each))
+    common = lcm(*(number for number in shape if number))
     fine = 2 * WEEK * common
     seen = [
         2 * value * total * (common // shape[index % WEEK])
@@ -235,12 +235,12 @@ def _usual(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
     return Fraction(sum(recent) * (ahead[1] - ahead[0]), len(recent)) if recent else Fraction()
 
 
-def _between(leaf: Leaf, begin: int, end: int) -> Fraction:
+def _between(leaf: SeriesForecast, begin: int, end: int) -> Fraction:
     low, high = max(0, (begin - leaf.first) // DAY), max(0, (end - leaf.first) // DAY)
     return Fraction(sum(value for value in leaf.days[low:high] if value is not None))
 
 
-def _past(leaf: Leaf, origin: int, ahead: tuple[int, int]) -> tuple[Fraction, Fraction, Fraction]:
+def _past(leaf: SeriesForecast, origin: int, ahead: tuple[int, int]) -> tuple[Fraction, Fraction, Fraction]:
     """The forecast that was made before a day, what came, and what was usual then."""
     came = [value for value in leaf.days[max(0, origin + ahead[0]) : origin + ahead[1]] if value is not None]
     actual = Fraction(sum(came))
@@ -317,11 +317,11 @@ def _widened(misses: Mapping[int, int], horizon: int) -> tuple[Fraction, Fractio
     needed: dict[int, int] = {}
     held = tested = 0
     for day, miss in misses.items():
-        over = [each for made, each in misses.items() if made + horizon * DAY <= day]
+        over = [number for made, number in misses.items() if made + horizon * DAY <= day]
         if len(over) < TRUSTED:
             continue
         side = int(_band(over)[miss > 0] * _PARTS)
-        known = [each for made, each in needed.items() if made + horizon * DAY <= day]
+        known = [number for made, number in needed.items() if made + horizon * DAY <= day]
         needed[day] = min(_WIDEST, _PARTS * miss // side) if side else _WIDEST if miss else 0
         tested += 1
         held += needed[day] <= _factor(known)

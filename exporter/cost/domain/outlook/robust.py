@@ -70,7 +70,7 @@ def tilt(days: Days, start: int, end: int) -> tuple[int, int, int]:
                 slopes.append((other - value) * (_WEEKS // weeks))
     if not slopes:
         return 0, 0, 0
-    return median(slopes), sum(each > 0 for each in slopes), sum(each < 0 for each in slopes)
+    return median(slopes), sum(slope > 0 for slope in slopes), sum(slope < 0 for slope in slopes)
 
 
 def spread(values: Sequence[int]) -> int:

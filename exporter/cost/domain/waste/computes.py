@@ -18,7 +18,7 @@ from exporter.cost.domain.waste.waste import (
 )
 from exporter.cost.domain.waste.words import call, identifier, literal, number, percent, span
 from exporter.pricing.domain.rates import Component
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder
 
 MICRO = 10**6
 WALSENDER, SUBSCRIPTION, IDLE_IN_TRANSACTION, IDLE_POOL, OTHER_MONITOR = (
@@ -55,17 +55,17 @@ def slot_keeps_awake(project: ProjectFacts, policy: Policy, purse: Purse, now: i
             why = f"no visit saw who keeps {compute.id} awake"
             yield Unknown("slot_keeps_awake", project.id, why)
         elif compute.suspend_after is not None:
-            for keeper, share in _keepers(compute):
-                if keeper.reason == WALSENDER:
-                    slot = keeper.slot or keeper.application or "its slot"
+            for holder, share in _holders(compute):
+                if holder.reason == WALSENDER:
+                    slot = holder.slot or holder.application or "its slot"
                     usd = purse.take_at_most(_pool(project, compute), cost * share)
-                    command = f"SELECT pg_drop_replication_slot({literal(keeper.slot)});" if keeper.slot else ""
+                    command = f"SELECT pg_drop_replication_slot({literal(holder.slot)});" if holder.slot else ""
                     yield Waste(
                         "slot_keeps_awake", project.id, compute.branch_id, usd,
-                        f"slot {slot} kept it awake for {_of_day(compute, keeper)}",
+                        f"slot {slot} kept it awake for {_of_day(compute, holder)}",
                         "drop the slot if nobody needs it (its consumer must then copy anew); else accept it",
                         command or "SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'logical';",
-                        Confidence.SAMPLED, keeper.slot or compute.id,
+                        Confidence.SAMPLED, holder.slot or compute.id,
                     )  # fmt: skip
 
 
@@ -76,14 +76,14 @@ def kept_awake(project: ProjectFacts, policy: Policy, purse: Purse, now: int) ->
         if not _was_seen(compute):
             yield Unknown("kept_awake", project.id, f"no visit saw who keeps {compute.id} awake")
         elif compute.suspend_after is not None:
-            for keeper, share in _keepers(compute):
-                if keeper.reason in _FOR_NOTHING:
+            for holder, share in _holders(compute):
+                if holder.reason in _FOR_NOTHING:
                     usd = purse.take_at_most(_pool(project, compute), cost * share)
-                    action, command = _ending(keeper, compute.suspend_after)
+                    action, command = _ending(holder, compute.suspend_after)
                     yield Waste(
                         "kept_awake", project.id, compute.branch_id, usd,
-                        f"{_named(keeper)} kept it awake for {_of_day(compute, keeper)}", action, command,
-                        Confidence.SAMPLED, " ".join(filter(None, (keeper.reason, keeper.user, keeper.application))),
+                        f"{_named(holder)} kept it awake for {_of_day(compute, holder)}", action, command,
+                        Confidence.SAMPLED, " ".join(filter(None, (holder.reason, holder.user, holder.application))),
                     )  # fmt: skip
 
 
@@ -105,9 +105,9 @@ def never_suspended(project: ProjectFacts, policy: Policy, purse: Purse, now: in
         pool = _pool(project, compute)
         idle = 1 - hours.busy
         usd = purse.take_at_most(pool, min(cost * compute.cost_share, purse.left(pool)) * idle)
-        keeper = next((each for each, _ in _keepers(compute) if each != UNCOVERED), None)
-        who = f"; mostly {_named(keeper)}" if keeper and keeper != NOBODY else ""
-        action, command = _sleep(project, compute, policy, keeper)
+        holder = next((row for row, _ in _holders(compute) if row != UNCOVERED), None)
+        who = f"; mostly {_named(holder)}" if holder and holder != NOBODY else ""
+        action, command = _sleep(project, compute, policy, holder)
         evidence = (
             "it never suspends"
             if compute.suspend_after is None
@@ -169,54 +169,54 @@ def _url(project: ProjectFacts, compute: ComputeFacts, policy: Policy) -> str:
 
 def _was_seen(compute: ComputeFacts) -> bool:
     return (
-        bool(compute.awake) and any(keeper != UNCOVERED for keeper in compute.kept) and compute.cost_share is not None
+        bool(compute.awake) and any(holder != UNCOVERED for holder in compute.kept) and compute.cost_share is not None
     )
 
 
-def _keepers(compute: ComputeFacts) -> list[tuple[Keeper, Fraction]]:
+def _holders(compute: ComputeFacts) -> list[tuple[AwakeHolder, Fraction]]:
     """Keepers with their share of the branch's compute cost, the longest first."""
     if not compute.awake:
         return []
     own = compute.cost_share or Fraction()
     ranked = sorted(compute.kept.items(), key=lambda item: (-item[1], item[0]))
-    return [(keeper, own * Fraction(amount, compute.awake)) for keeper, amount in ranked if amount]
+    return [(holder, own * Fraction(amount, compute.awake)) for holder, amount in ranked if amount]
 
 
-def _of_day(compute: ComputeFacts, keeper: Keeper) -> str:
-    kept = Fraction(compute.kept[keeper], MICRO)
+def _of_day(compute: ComputeFacts, holder: AwakeHolder) -> str:
+    kept = Fraction(compute.kept[holder], MICRO)
     return f"{span(kept)} of the last {span(Fraction(compute.watched, MICRO))}"
 
 
-def _named(keeper: Keeper) -> str:
+def _named(holder: AwakeHolder) -> str:
     what = {
         SUBSCRIPTION: "a subscription",
         IDLE_IN_TRANSACTION: "a transaction that nobody ends",
         IDLE_POOL: "a pool that nobody uses",
         OTHER_MONITOR: "another monitor",
         WALSENDER: "a replication slot",
-    }.get(keeper.reason, keeper.reason.replace("_", " "))
-    who = " ".join(filter(None, (keeper.user, f"({keeper.application})" if keeper.application else "")))
+    }.get(holder.reason, holder.reason.replace("_", " "))
+    who = " ".join(filter(None, (holder.user, f"({holder.application})" if holder.application else "")))
     return f"{what} of {who}" if who else what
 
 
-def _ending(keeper: Keeper, suspend_after: int) -> tuple[str, str]:
+def _ending(holder: AwakeHolder, suspend_after: int) -> tuple[str, str]:
     """What to do about a keeper, and the command or the setting."""
-    if keeper.reason == IDLE_IN_TRANSACTION:
-        role = identifier(keeper.user) if keeper.user and keeper.user != "other" else "<role>"
+    if holder.reason == IDLE_IN_TRANSACTION:
+        role = identifier(holder.user) if holder.user and holder.user != "other" else "<role>"
         sql = f"ALTER ROLE {role} SET idle_in_transaction_session_timeout = '1min';"
         return "end that session, and let Postgres end the next one", sql
-    if keeper.reason == IDLE_POOL:
+    if holder.reason == IDLE_POOL:
         return (
             "let the pool close connections that nobody uses",
             f"pgbouncer.ini: min_pool_size = 0, server_idle_timeout = {max(1, suspend_after // 2)}",
         )
-    if keeper.reason == SUBSCRIPTION:
-        name = identifier(keeper.application) if keeper.application and keeper.application != "other" else "<name>"
+    if holder.reason == SUBSCRIPTION:
+        name = identifier(holder.application) if holder.application and holder.application != "other" else "<name>"
         return "disable the subscription if it may lag", f"ALTER SUBSCRIPTION {name} DISABLE;"
     return "stop it here, or let it ask less often", f"its interval: more than {suspend_after} s"
 
 
-def _sleep(project: ProjectFacts, compute: ComputeFacts, policy: Policy, keeper: Keeper | None) -> tuple[str, str]:
+def _sleep(project: ProjectFacts, compute: ComputeFacts, policy: Policy, holder: AwakeHolder | None) -> tuple[str, str]:
     if compute.suspend_after is None:
         body: dict[str, object] = {"suspend_timeout_seconds": _DEFAULT_SUSPEND}
         if compute.most_cu > _LARGEST_THAT_SUSPENDS:
@@ -225,7 +225,7 @@ def _sleep(project: ProjectFacts, compute: ComputeFacts, policy: Policy, keeper:
                 "autoscaling_limit_max_cu": _LARGEST_THAT_SUSPENDS,
             }
         return "let it suspend", call("PATCH", _url(project, compute, policy), {"endpoint": body})
-    who = _named(keeper) if keeper and keeper not in (NOBODY, UNCOVERED) else "whoever connects"
+    who = _named(holder) if holder and holder not in (NOBODY, UNCOVERED) else "whoever connects"
     return (
         f"let {who} come less often than every {compute.suspend_after} s",
         f"its interval: more than {compute.suspend_after} s",
@@ -235,9 +235,9 @@ def _sleep(project: ProjectFacts, compute: ComputeFacts, policy: Policy, keeper:
 def _sizes_from(least: Fraction, most_cu: Fraction) -> Iterator[Fraction]:
     """Sizes that Neon offers, from the first that is enough; past 10 CU the minimum is an eighth of the most."""
     floor = max(least, most_cu / 8 if most_cu > 10 else Fraction(0))
-    for each in (Fraction(1, 4), Fraction(1, 2)):
-        if each >= floor:
-            yield each
+    for amount in (Fraction(1, 4), Fraction(1, 2)):
+        if amount >= floor:
+            yield amount
     whole = max(1, -(-floor.numerator // floor.denominator))
     while True:
         yield Fraction(whole)

@@ -44,7 +44,7 @@ def plan_features(project: ProjectFacts, policy: Policy, purse: Purse, now: int)
         return
     if cheaper.needs:
         return
-    pools = [Pool(project.id, each, Component.COMPUTE) for each in sorted({c.branch_id for c in project.computes})]
+    pools = [Pool(project.id, name, Component.COMPUTE) for name in sorted({c.branch_id for c in project.computes})]
     saved = sum((purse.left(pool) for pool in pools), Fraction()) * cheaper.compute_saved
     net = saved - cheaper.branches_added
     if net <= 0:

@@ -58,16 +58,16 @@ def find(account: Account, policy: Policy) -> Findings:
             if not project.readable:
                 unknown.append(Unknown(name, project.id, UNREADABLE))
                 continue
-            for each in rule(project, policy, purse, account.now):
-                (found if isinstance(each, Waste) else unknown).append(each)  # type: ignore[arg-type]
-    found.sort(key=lambda each: (-each.usd_per_month, each.rule, each.project_id, each.branch_id, each.subject))
+            for waste in rule(project, policy, purse, account.now):
+                (found if isinstance(waste, Waste) else unknown).append(waste)  # type: ignore[arg-type]
+    found.sort(key=lambda waste: (-waste.usd_per_month, waste.rule, waste.project_id, waste.branch_id, waste.subject))
     return Findings(tuple(found), tuple(unknown), account.cost)
 
 
 def by_rule(findings: Findings) -> dict[str, tuple[int, Fraction]]:
     """Findings and dollars of every rule, also of those that found nothing."""
     sums = {name: (0, Fraction()) for name in RULES}
-    for each in findings.found:
-        count, usd = sums[each.rule]
-        sums[each.rule] = (count + 1, usd + each.usd_per_month)
+    for waste in findings.found:
+        count, usd = sums[waste.rule]
+        sums[waste.rule] = (count + 1, usd + waste.usd_per_month)
     return sums

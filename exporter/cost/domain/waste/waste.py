@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from exporter.cost.domain.allocate import Confidence
 from exporter.pricing.domain.rates import Component
-from exporter.sampling.domain.awake_shares import Keeper
+from exporter.sampling.domain.awake_shares import AwakeHolder
 
 
 class Pool(NamedTuple):
@@ -109,7 +109,7 @@ class ComputeFacts:
     awake: int | None = None
     """Awake microseconds within the last day, of ``watched``; None: never looked at."""
     watched: int = 0
-    kept: Mapping[Keeper, int] = field(default_factory=dict)
+    kept: Mapping[AwakeHolder, int] = field(default_factory=dict)
     """Awake microseconds by keeper within the last day."""
     calls: int | None = None
     """Statements of anybody but ourselves over the whole window; None: no visit saw its statements."""
@@ -223,7 +223,7 @@ class Findings:
     @property
     def total(self) -> Fraction:
         """USD a month that ending all of it saves."""
-        return sum((each.usd_per_month for each in self.found), Fraction())
+        return sum((waste.usd_per_month for waste in self.found), Fraction())
 
 
 class Purse:
@@ -261,4 +261,4 @@ class Purse:
 
     def take_all(self, project_id: str, branch_id: str, components: Iterable[Component]) -> Fraction:
         """Take all that is left of some components of one branch."""
-        return sum((self.take(Pool(project_id, branch_id, each)) for each in components), Fraction())
+        return sum((self.take(Pool(project_id, branch_id, entry)) for entry in components), Fraction())

@@ -14,7 +14,7 @@ from exporter.pricing.domain.price import EXTRA_BRANCHES, HOURLY, UsageFact
 from exporter.pricing.domain.rates import HOUR
 
 if TYPE_CHECKING:
-    from exporter.cost.domain.whatif.whatif import Life, Stored
+    from exporter.cost.domain.whatif.whatif import AwakeSpan, StoredMonth
 
 
 class SumKey(NamedTuple):
@@ -50,10 +50,10 @@ class Ended(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Scene:
+class Scenario:
     """One month that is replayed under several settings."""
 
-    def __init__(self, stored: Stored, cuts: Sequence[int]) -> None:
+    def __init__(self, stored: StoredMonth, cuts: Sequence[int]) -> None:
         """``cuts`` are the instants at which a rate changes, in order."""
         self.stored = stored
         self._cuts = cuts
@@ -77,7 +77,7 @@ class Scene:
         found = self._awake.get(branch)
         if found is None:
             computes = self.stored.computes.get(branch)
-            lives = [life for each in (computes.lives if computes else None) or () for life in each]
+            lives = [life for row in (computes.lives if computes else None) or () for life in row]
             found = self._awake[branch] = seconds_of(lives, self.stored.end)
         return found
 
@@ -152,7 +152,7 @@ class Scene:
                     yield fact, min(count, fact.value)
 
 
-def seconds_of(lives: Iterable[Life], end: int) -> dict[int, int]:
+def seconds_of(lives: Iterable[AwakeSpan], end: int) -> dict[int, int]:
     """Awake seconds by hour."""
     found: dict[int, int] = {}
     for life in lives:

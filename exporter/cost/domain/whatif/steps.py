@@ -12,12 +12,12 @@ from enum import Enum
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from exporter.cost.domain.whatif.scenario import Changes, Scene, seconds_of, spread
+from exporter.cost.domain.whatif.scenario import Changes, Scenario, seconds_of, spread
 from exporter.pricing.domain.price import UsageFact
 from exporter.pricing.domain.rates import HOUR
 
 if TYPE_CHECKING:
-    from exporter.cost.domain.whatif.whatif import Stored
+    from exporter.cost.domain.whatif.whatif import StoredMonth
 
 MICRO = 10**6
 RESTORE = "instant_restore_bytes_month"
@@ -26,14 +26,14 @@ Hours = tuple[list[UsageFact], Changes]
 """The hours as they would have been, and what that changes in the sums of the month."""
 
 
-class Side(Enum):
+class Bound(Enum):
     """Which end of the range is asked for: the lowest or the highest bill."""
 
     LOW = 0
     HIGH = 1
 
 
-def branch_ttl(scene: Scene, hours: Sequence[UsageFact], ttl: int, notes: Notes) -> tuple[Hours, str]:
+def branch_ttl(scene: Scenario, hours: Sequence[UsageFact], ttl: int, notes: Notes) -> tuple[Hours, str]:
     """Branches end at an age: their usage after that hour is gone, and so are the branch-hours of that time."""
     ended = scene.ended(ttl)
     notes.update(dict.fromkeys(ended.notes))
@@ -42,7 +42,7 @@ def branch_ttl(scene: Scene, hours: Sequence[UsageFact], ttl: int, notes: Notes)
     return (kept, ended.changes), ended.exact
 
 
-def suspend(scene: Scene, hours: list[UsageFact], after: int, side: Side, notes: Notes) -> Hours:
+def suspend(scene: Scenario, hours: list[UsageFact], after: int, side: Bound, notes: Notes) -> Hours:
     """Another suspend timeout: the idle end of each time awake is shorter or longer.
 
     Shorter, the ends are cut for sure (the highest bill), and computes may also sleep in pauses that nobody stored: at
@@ -62,7 +62,7 @@ def suspend(scene: Scene, hours: list[UsageFact], after: int, side: Side, notes:
             continue
         if computes.lives is None or old is None:
             notes["times awake are not stored for some computes: between no saving and all of their idle time"] = None
-            if side is Side.LOW and (old is None or after < old):
+            if side is Bound.LOW and (old is None or after < old):
                 changed.update({(branch, hour): _busy(stored, branch, fact) for hour, fact in own.items()})
             continue
         if after < old:
@@ -73,28 +73,28 @@ def suspend(scene: Scene, hours: list[UsageFact], after: int, side: Side, notes:
 
 
 def _shorter(
-    scene: Scene, branch: str, own: Mapping[int, UsageFact], less: int, side: Side
+    scene: Scenario, branch: str, own: Mapping[int, UsageFact], less: int, side: Bound
 ) -> Iterator[tuple[tuple[str, int], int]]:
     stored = scene.stored
     computes, awake = stored.computes[branch], scene.awake(branch)
-    lives = [life for each in computes.lives or () for life in each]
+    lives = [life for live in computes.lives or () for life in live]
     tails = seconds_of([life._replace(start=max(life.start, life.end - less)) for life in lives if life.end], 0)
     least = computes.least_cu or Fraction()
     for hour, fact in own.items():
         tail, up = tails.get(hour, 0), awake.get(hour, 0)
         saved = tail * fact.value // up if up else 0
-        if side is Side.HIGH:
+        if side is Bound.HIGH:
             # An idle compute has scaled down: its end was no larger than the hour's mean.
             saved = min(saved, tail * least.numerator // least.denominator)
         value = max(0, fact.value - saved)
-        if side is Side.LOW:
+        if side is Bound.LOW:
             value = min(value, _busy(stored, branch, fact))
         if value != fact.value:
             yield (branch, hour), value
 
 
 def _longer(
-    scene: Scene, branch: str, own: Mapping[int, UsageFact], more: int, side: Side
+    scene: Scenario, branch: str, own: Mapping[int, UsageFact], more: int, side: Bound
 ) -> Iterator[tuple[tuple[str, int], int]]:
     end, least = scene.stored.end, scene.stored.computes[branch].least_cu
     added: dict[int, dict[int, int]] = {}  # By hour and denominator of the size: CU-seconds times that.
@@ -107,7 +107,7 @@ def _longer(
             if hour not in own:  # Its usage is not stored: what is before the ledger stays out of it.
                 continue
             cu = least
-            if side is Side.HIGH or cu is None:
+            if side is Bound.HIGH or cu is None:
                 cu = max(Fraction(own[hour].value, awake[hour]) if awake.get(hour) else Fraction(), cu or Fraction())
             for at, seconds in spread(life.end, min(life.end + more, following.start if following else end)):
                 parts = added.setdefault(at, {})
@@ -118,7 +118,7 @@ def _longer(
         yield (branch, at), before - int(-extra // 1)
 
 
-def min_cu(scene: Scene, hours: list[UsageFact], least: Fraction, side: Side, notes: Notes) -> Hours:
+def min_cu(scene: Scenario, hours: list[UsageFact], least: Fraction, side: Bound, notes: Notes) -> Hours:
     """Another autoscaling minimum: hours at or below it follow.
 
     Lower, an hour at the old minimum shrinks to what it was measured to need, but not below the new one; unmeasured it
@@ -153,26 +153,26 @@ class Sizes:
         self._old = old.numerator * least.denominator
         self._least = least.numerator * old.denominator
 
-    def of(self, value: int, awake: int, busy: int | None, side: Side) -> int:
+    def of(self, value: int, awake: int, busy: int | None, side: Bound) -> int:
         """``awake`` in seconds, 0 when it is not stored: then no longer than the hour, nor than its CU-seconds tell."""
         old, least, below = self._old, self._least, self._below
         up, per = awake, 1  # Seconds awake = up / per.
         if not awake:
             up, per = (HOUR, 1) if value * below >= HOUR * old else (value * below, old)
         if least > old:
-            if side is Side.LOW:
+            if side is Bound.LOW:
                 return max(value, -(-up * least // (per * below)))
             return value - -up * (least - old) // (per * below)
         at_least = value * per * below * 100 <= up * old * 101
         floor = -(-value * least // old)
-        if side is Side.LOW:
+        if side is Bound.LOW:
             return floor if at_least else max(floor, value - up * (old - least) // (per * below))
         if at_least and busy is not None:
             return max(floor, min(-(-busy // MICRO), value))
         return value
 
 
-def history(stored: Stored, facts: Sequence[UsageFact], window: int, notes: Notes) -> list[UsageFact]:
+def history(stored: StoredMonth, facts: Sequence[UsageFact], window: int, notes: Notes) -> list[UsageFact]:
     """Another history window: restore storage in proportion, as if every day of it had written as much."""
     notes["restore storage is taken as linear in the window; bursts of writes make it more or less"] = None
     changed = []
@@ -188,7 +188,7 @@ def history(stored: Stored, facts: Sequence[UsageFact], window: int, notes: Note
     return changed
 
 
-def _by_branch(stored: Stored, hours: Sequence[UsageFact]) -> dict[str, dict[int, UsageFact]]:
+def _by_branch(stored: StoredMonth, hours: Sequence[UsageFact]) -> dict[str, dict[int, UsageFact]]:
     """Hours by branch; an hour that a change of plan cut in two is one here, under the first."""
     found: dict[str, dict[int, UsageFact]] = {}
     for fact in hours:
@@ -200,7 +200,7 @@ def _by_branch(stored: Stored, hours: Sequence[UsageFact]) -> dict[str, dict[int
 
 
 def _rewritten(
-    scene: Scene,
+    scene: Scenario,
     hours: Sequence[UsageFact],
     by_branch: Mapping[str, Mapping[int, UsageFact]],
     changed: Mapping[tuple[str, int], int],
@@ -228,6 +228,6 @@ def _rewritten(
     return found, changes
 
 
-def _busy(stored: Stored, branch: str, fact: UsageFact) -> int:
+def _busy(stored: StoredMonth, branch: str, fact: UsageFact) -> int:
     """CU-seconds that the statements of an hour were measured busy; 0 where none were."""
     return min(fact.value, -(-stored.busy_us.get((branch, fact.start), 0) // MICRO))

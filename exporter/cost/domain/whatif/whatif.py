@@ -13,8 +13,8 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.cost.domain.whatif.scenario import Change, Changes, Scene
-from exporter.cost.domain.whatif.steps import Hours, Side, branch_ttl, history, min_cu, suspend
+from exporter.cost.domain.whatif.scenario import Change, Changes, Scenario
+from exporter.cost.domain.whatif.steps import Bound, Hours, branch_ttl, history, min_cu, suspend
 from exporter.pricing.domain.price import UsageFact, price
 from exporter.pricing.domain.rates import RateCard
 
@@ -27,7 +27,7 @@ class Exactness(StrEnum):
     BOUNDS = "bounds"
 
 
-class Life(NamedTuple):
+class AwakeSpan(NamedTuple):
     """One time that a compute was awake, in unix seconds; ``end`` None: it still is."""
 
     start: int
@@ -42,7 +42,7 @@ class Computes:
     """Seconds; None: never."""
     least_cu: Fraction | None
     """Their common minimum; None when they differ."""
-    lives: tuple[tuple[Life, ...], ...] | None = None
+    lives: tuple[tuple[AwakeSpan, ...], ...] | None = None
     """By compute, oldest first, each complete over the month; None: not known."""
 
 
@@ -59,7 +59,7 @@ class BranchLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredMonth:
     """What is known of the month. Everything may be partial; what is missing widens the range."""
 
     start: int
@@ -122,7 +122,7 @@ class WhatIf:
     """What the prices are, for a person."""
 
 
-def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = None) -> WhatIf:
+def replay(stored: StoredMonth, knobs: Knobs, card: RateCard, *, plan: str | None = None) -> WhatIf:
     """Replay the month. ``plan`` is the override that the ledger's costs are priced with (``cost.plan``).
 
     Raises:
@@ -130,7 +130,7 @@ def replay(stored: Stored, knobs: Knobs, card: RateCard, *, plan: str | None = N
     """
     _check(knobs, card)
     before = price(stored.facts, card, plan=plan).total
-    scene = Scene(stored, card.boundaries)
+    scene = Scenario(stored, card.boundaries)
     effects = {name: _effect(scene, own, card, plan) for name, own in knobs.given().items()}
     together = next(iter(effects.values())) if len(effects) == 1 else _effect(scene, knobs, card, plan)
     return WhatIf(before, effects, together, card.prices)
@@ -146,13 +146,13 @@ def _check(knobs: Knobs, card: RateCard) -> None:
             raise ValueError(f"{name} is {value}: it must be more than 0")
 
 
-def _effect(scene: Scene, knobs: Knobs, card: RateCard, plan: str | None) -> Effect:
+def _effect(scene: Scenario, knobs: Knobs, card: RateCard, plan: str | None) -> Effect:
     stored, notes = scene.stored, dict[str, None]()
     totals = []
     unpriced: tuple[str, ...] = ()
     exactness = Exactness.EXACT
     # Only these two leave room: the rest is the same from both sides.
-    sides = [Side.LOW, *([Side.HIGH] if knobs.suspend_after is not None or knobs.min_cu is not None else [])]
+    sides = [Bound.LOW, *([Bound.HIGH] if knobs.suspend_after is not None or knobs.min_cu is not None else [])]
     for side in sides:
         changes: Changes = {}
         hours = list(stored.compute)
@@ -175,7 +175,7 @@ def _effect(scene: Scene, knobs: Knobs, card: RateCard, plan: str | None) -> Eff
     return Effect(low, high, exactness, tuple(notes), unpriced)
 
 
-_Step = Callable[[Scene, list[UsageFact], Side, dict[str, None]], tuple[Hours, str]]
+_Step = Callable[[Scenario, list[UsageFact], Bound, dict[str, None]], tuple[Hours, str]]
 
 
 def _steps(knobs: Knobs) -> list[_Step]:
@@ -194,7 +194,7 @@ def _steps(knobs: Knobs) -> list[_Step]:
 
 
 def _priced(
-    stored: Stored, facts: Sequence[UsageFact], knobs: Knobs, card: RateCard, plan: str | None
+    stored: StoredMonth, facts: Sequence[UsageFact], knobs: Knobs, card: RateCard, plan: str | None
 ) -> tuple[Fraction, tuple[str, ...]]:
     """Price under the plan; with chosen projects only these move to it, and the rest stays as it was."""
     if knobs.plan is not None and stored.projects is None:
@@ -205,15 +205,15 @@ def _priced(
         priced = price(moved, card)
     else:
         priced = price(facts, card, plan=plan)
-    unknown = {f"{each.plan}: {each.component}: {each.why}" for each in priced.unknown}
+    unknown = {f"{entry.plan}: {entry.component}: {entry.why}" for entry in priced.unknown}
     return priced.total, tuple(sorted(unknown))
 
 
-def within(stored: Stored, project_id: str) -> bool:
+def within(stored: StoredMonth, project_id: str) -> bool:
     """Whether the settings apply to a project."""
     return stored.projects is None or project_id in stored.projects
 
 
-def only(stored: Stored, projects: frozenset[str]) -> Stored:
+def only(stored: StoredMonth, projects: frozenset[str]) -> StoredMonth:
     """The same month, the settings for some projects only."""
     return replace(stored, projects=projects)

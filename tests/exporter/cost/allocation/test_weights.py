@@ -28,12 +28,12 @@ from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.pricing.domain.rates import DAY, HOUR
 from exporter.pricing.ratecard import load
-from exporter.sampling.counters.statements import ROOMS as STATEMENT_ROOMS
+from exporter.sampling.counters.statements import SCHEMAS as STATEMENT_ROOMS
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
-from exporter.tenancy.store import ROOMS, BranchLife, SchemaSize, Spot, Tenancy
+from exporter.tenancy.store import SCHEMAS, BranchLife, BranchRef, SchemaSize, Tenancy
 from tests.collectors.reading import admin, read
 from tests.exporter.cost.allocation.test_costs import series
 
@@ -46,7 +46,7 @@ CUSTOMERS = ("customer_acme", "customer_birch")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "neonmeter.db", {**STATEMENT_ROOMS, **ROOMS, "ledger": LEDGER_SCHEMA})
+    opened = Store.open(tmp_path / "neonmeter.db", {**STATEMENT_ROOMS, **SCHEMAS, "ledger": LEDGER_SCHEMA})
     yield opened
     opened.close()
 
@@ -138,7 +138,7 @@ RULES = TenantRules(
 
 async def test_sizes_and_wal_of_a_real_server_split_its_storage_and_history(postgres: Cluster, store: Store) -> None:
     durable, tenancy = Durable(store, RULES), Tenancy(store, RULES)
-    spot = Spot("p1", "b1", "shop", "main")
+    branch_ref = BranchRef("p1", "b1", "shop", "main")
     try:
         work(postgres)
         statements = (await read(postgres, StatementsCollector())).facts
@@ -154,8 +154,8 @@ async def test_sizes_and_wal_of_a_real_server_split_its_storage_and_history(post
     durable.set_role_schemas("ep1", {("shop", "cedar_app"): ("t_cedar",), ("shop", "dune_app"): ("own",)})
     durable.absorb(("p1", "b1", "ep1"), ("shop", "main"), statements)
     mine = {name: sizes[name] for name in (*CUSTOMERS, "shop")}
-    tenancy.absorb_databases(spot, mine, now)
-    tenancy.absorb_schemas(spot, "shop", inside, now)
+    tenancy.absorb_databases(branch_ref, mine, now)
+    tenancy.absorb_schemas(branch_ref, "shop", inside, now)
     SqliteLedger(store).put(usage(hour))
     worked = month(store, TenantFacts(durable, tenancy, RULES), now)
 
@@ -272,9 +272,9 @@ def test_confidence_is_a_share_of_the_money(store: Store) -> None:
     SqliteLedger(store).put(usage(NOVEMBER))
     observed = Costs(SqliteLedger(store), facts_of(store, RULES), CARD).observe(NOVEMBER + 3 * DAY)
     sure = {
-        (*each.target.labels, *labels): float(value)
-        for each in observed
-        for labels, value in each.families.get(cost_metrics.CONFIDENCE).items()
+        (*observation.target.labels, *labels): float(value)
+        for observation in observed
+        for labels, value in observation.families.get(cost_metrics.CONFIDENCE).items()
     }
     assert sum(value for labels, value in sure.items() if labels[:2] == ("p1", "b1")) == pytest.approx(1)
     assert set(sure) == {("p1", "b1", "exact"), ("p1", PROJECT_LEVEL, "exact")}

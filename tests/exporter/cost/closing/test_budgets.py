@@ -13,7 +13,7 @@ import pytest
 from collectors.neon.client import NeonClient
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as module
-from exporter.cost.closing.budget_collector import Books
+from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.closing.budget_spending import Scoping, projections
 from exporter.cost.closing.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
 from exporter.cost.closing.close import Closer
@@ -26,10 +26,10 @@ from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
 from exporter.settings import Settings
 from exporter.settings.report import TagRuleSettings
-from exporter.storage.key_values import NOTEBOOK_SCHEMA, Notebook
+from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
-from exporter.storage.writer import Disk
+from exporter.storage.writer import WriterThread
 from tests.fix_twin import Twin
 
 OCTOBER, NOVEMBER = day_seconds("2026-10-01"), day_seconds("2026-11-01")
@@ -58,8 +58,8 @@ def busy(start: int, end: int) -> Iterator[Hour]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    rooms = {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
-    opened = Store.open(tmp_path / "neonmeter.db", rooms)
+    schemas = {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+    opened = Store.open(tmp_path / "neonmeter.db", schemas)
     yield opened
     opened.close()
 
@@ -148,9 +148,9 @@ def test_settings_and_neon_are_budgets_alike(store: Store) -> None:
     settings = Settings(
         budgets=[{"name": "all", "amount": 99.95}, {"name": "x", "scope": "tag", "match": "a=b", "amount": 1}]
     )  # type: ignore[list-item]
-    remember_limit(Notebook(store), "org-1", 12345, NOW)
-    remember_limit(Notebook(store), "org-2", None, NOW)
-    limits = limits_of(Notebook(store), ["org-1", "org-2", "org-3"])
+    remember_limit(KeyValueStore(store), "org-1", 12345, NOW)
+    remember_limit(KeyValueStore(store), "org-2", None, NOW)
+    limits = limits_of(KeyValueStore(store), ["org-1", "org-2", "org-3"])
     first, second, neon = budgets_of(settings.budgets, limits)
     assert (first.amount, first.scope, first.alerts[-1]) == (Fraction("99.95"), Scope.ORG, 1)
     assert (second.scope, second.match) == (Scope.TAG, "a=b")
@@ -171,13 +171,13 @@ def test_closed_months_are_held_against_the_budget(store: Store, costs: Costs) -
 
 def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> None:
     settings = Settings(budgets=[{"name": "all", "amount": 20}])  # type: ignore[list-item]
-    books = Books(settings, costs, sqlite_book(store), Notebook(store))
-    (seen,) = books.observe(NOW)
+    ledger_writer = BudgetCollector(settings, costs, sqlite_book(store), KeyValueStore(store))
+    (seen,) = ledger_writer.observe(NOW)
     assert {metric for metric, _ in seen.families.items()} == set(module.METRICS)
     assert seen.families.get(module.BUDGET) == {("all",): Decimal(20)}
     assert seen.families.get(module.INFO) == {("all", "org", "settings"): 1}
     assert set(seen.families.get(module.BURN)) == {("all", "6h"), ("all", "24h"), ("all", "3d")}
-    gone = Books(Settings(), costs, sqlite_book(store), Notebook(store))
+    gone = BudgetCollector(Settings(), costs, sqlite_book(store), KeyValueStore(store))
     gone._shown = {(seen.collector, seen.target)}
     (last,) = gone.observe(NOW)
     assert (last.collector, last.target, len(last.families)) == (seen.collector, seen.target, 0)
@@ -185,17 +185,17 @@ def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> No
 
 
 async def test_neons_limit_is_read_once_an_hour_and_remembered(store: Store, costs: Costs, twin_api: Twin) -> None:
-    books, disk = Books(Settings(), costs, sqlite_book(store), Notebook(store)), Disk()
+    ledger_writer, disk = BudgetCollector(Settings(), costs, sqlite_book(store), KeyValueStore(store)), WriterThread()
     try:
         async with NeonClient(twin_api.url, lambda: twin_api.key) as client:
             for _ in range(3):
-                await books.read_limit(client, disk, twin_api.world.org_id, NOW)
+                await ledger_writer.read_limit(client, disk, twin_api.world.org_id, NOW)
             assert len(twin_api.api.requests) == 1
-            await books.read_limit(client, disk, twin_api.world.org_id, NOW + HOUR)
+            await ledger_writer.read_limit(client, disk, twin_api.world.org_id, NOW + HOUR)
             assert len(twin_api.api.requests) == 2
     finally:
         disk.close()
-    assert limits_of(Notebook(store), [twin_api.world.org_id]) == {twin_api.world.org_id: 2500}
+    assert limits_of(KeyValueStore(store), [twin_api.world.org_id]) == {twin_api.world.org_id: 2500}
 
 
 def test_labels_stay_bounded(costs: Costs) -> None:

@@ -73,14 +73,14 @@ def test_a_month_without_usage_is_not_closed(store: Store) -> None:
 
 
 def test_data_must_reach_the_end_or_the_month_bears_a_mark(store: Store) -> None:
-    books = closer(store, seeded(store, through=NOVEMBER - 5 * HOUR))
+    ledger_writer = closer(store, seeded(store, through=NOVEMBER - 5 * HOUR))
     with pytest.raises(NotReadyError) as problem:
-        books.close(OCTOBER, NOW)
+        ledger_writer.close(OCTOBER, NOW)
     assert "org-1: usage has been read through 2026-10-31 19:00 UTC only" in told(problem)
     assert not problem.value.final
-    booking = books.close(OCTOBER, NOW, force=True)
+    booking = ledger_writer.close(OCTOBER, NOW, force=True)
     assert "19:00 UTC only" in booking.forced
-    assert books.book.of(OCTOBER)[0].forced == booking.forced
+    assert ledger_writer.book.of(OCTOBER)[0].forced == booking.forced
 
 
 def test_the_last_hours_are_waited_for(store: Store) -> None:
@@ -109,9 +109,9 @@ def replace_org(usage: UsageFact, org: str) -> UsageFact:
 
 
 def test_a_close_is_whole_cents_and_says_what_it_rests_on(store: Store) -> None:
-    books = closer(store, seeded(store), EXTRA)
-    booking = books.close(OCTOBER, NOW, by="ana")
-    (found,) = books.book.of(OCTOBER)
+    ledger_writer = closer(store, seeded(store), EXTRA)
+    booking = ledger_writer.close(OCTOBER, NOW, by="ana")
+    (found,) = ledger_writer.book.of(OCTOBER)
     assert found == booking
     cents = {line.key.component: line.cents for line in found.lines}
     # 3 branches x 24 h x 1234 CU-s at 0.106 is 2.6160...; Support 100; 19 % of what stands before.
@@ -120,43 +120,43 @@ def test_a_close_is_whole_cents_and_says_what_it_rests_on(store: Store) -> None:
     assert (found.by, found.through, found.rounding) == ("ana", NOVEMBER + HOUR, "half_up")
     assert len(found.facts) == 64
     with pytest.raises(AlreadyBookedError, match="2026-10 is closed already"):
-        books.close(OCTOBER, NOW)
+        ledger_writer.close(OCTOBER, NOW)
 
 
 def test_the_hash_is_of_the_usage_alone(store: Store, tmp_path: Path) -> None:
-    books = closer(store, seeded(store))
-    before = books.draft(OCTOBER, NOW).facts
-    books.costs.ledger.put([fact(1234, OCTOBER, at=OCTOBER + 9 * HOUR)])
-    assert books.draft(OCTOBER, NOW).facts == before, "read again, the same"
-    books.costs.ledger.put([fact(1235, OCTOBER, at=OCTOBER + 10 * HOUR)])
-    assert books.draft(OCTOBER, NOW).facts != before
+    ledger_writer = closer(store, seeded(store))
+    before = ledger_writer.draft(OCTOBER, NOW).facts
+    ledger_writer.costs.ledger.put([fact(1234, OCTOBER, at=OCTOBER + 9 * HOUR)])
+    assert ledger_writer.draft(OCTOBER, NOW).facts == before, "read again, the same"
+    ledger_writer.costs.ledger.put([fact(1235, OCTOBER, at=OCTOBER + 10 * HOUR)])
+    assert ledger_writer.draft(OCTOBER, NOW).facts != before
 
 
 def test_what_came_late_is_booked_once_in_the_open_month(store: Store) -> None:
-    books = closer(store, seeded(store), EXTRA)
-    books.close(OCTOBER, NOW)
-    closed_then = books.book.of(OCTOBER)
-    assert books.book_corrections(OCTOBER, NOW) is None
-    books.costs.ledger.put([fact(90_000, OCTOBER + 700 * HOUR, "b2", at=NOW)])
-    pending = books.pending(OCTOBER, NOW)
+    ledger_writer = closer(store, seeded(store), EXTRA)
+    ledger_writer.close(OCTOBER, NOW)
+    closed_then = ledger_writer.book.of(OCTOBER)
+    assert ledger_writer.book_corrections(OCTOBER, NOW) is None
+    ledger_writer.costs.ledger.put([fact(90_000, OCTOBER + 700 * HOUR, "b2", at=NOW)])
+    pending = ledger_writer.pending(OCTOBER, NOW)
     assert {line.key.component: line.cents for line in pending.lines} == {"compute": 265, "VAT": 50}
-    booking = books.book_corrections(OCTOBER, NOW, by="ben")
+    booking = ledger_writer.book_corrections(OCTOBER, NOW, by="ben")
     assert booking is not None
     assert (booking.sequence, booking.booked_in) == (1, NOVEMBER)
-    assert books.book_corrections(OCTOBER, NOW) is None, "booked once"
-    found = closed(books.book, OCTOBER)
+    assert ledger_writer.book_corrections(OCTOBER, NOW) is None, "booked once"
+    found = closed(ledger_writer.book, OCTOBER)
     assert found is not None
     assert (found.booking, *found.corrections) == (*closed_then, booking)
 
 
 def test_closing_the_next_month_books_what_is_pending(store: Store) -> None:
-    books = closer(store, seeded(store))
-    books.close(OCTOBER, NOW)
-    books.costs.ledger.put(
+    ledger_writer = closer(store, seeded(store))
+    ledger_writer.close(OCTOBER, NOW)
+    ledger_writer.costs.ledger.put(
         [fact(0, OCTOBER, "b2", at=NOW), fact(7, DECEMBER - HOUR, at=DECEMBER)], read_through={"org-1": DECEMBER + HOUR}
     )
-    books.close(NOVEMBER, DECEMBER + 86400)
-    found = closed(books.book, NOVEMBER)
+    ledger_writer.close(NOVEMBER, DECEMBER + 86400)
+    found = closed(ledger_writer.book, NOVEMBER)
     assert found is not None
     (carried,) = found.carried
     assert (carried.month, carried.booked_in, carried.cents) == (OCTOBER, NOVEMBER, -4)
@@ -164,8 +164,8 @@ def test_closing_the_next_month_books_what_is_pending(store: Store) -> None:
 
 
 def test_usage_that_is_gone_corrects_nothing(store: Store) -> None:
-    books = closer(store, seeded(store))
-    books.close(OCTOBER, NOW)
+    ledger_writer = closer(store, seeded(store))
+    ledger_writer.close(OCTOBER, NOW)
     with store.transaction() as cursor:
         for table in ("ledger_usage", "ledger_day"):
             cursor.execute(f"DELETE FROM {table}")
@@ -193,16 +193,16 @@ def test_closed_rows_never_change_and_corrections_make_up_the_rest(
 ) -> None:
     store = Store.open(tmp_path_factory.mktemp("close") / "n.db", {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA})
     try:
-        books = closer(store, seeded(store), EXTRA)
-        first = books.close(OCTOBER, NOW)
+        ledger_writer = closer(store, seeded(store), EXTRA)
+        first = ledger_writer.close(OCTOBER, NOW)
         for step, facts in enumerate(later, 1):
             at = NOW + step * HOUR
-            books.costs.ledger.put([fact(v, OCTOBER + h * HOUR, b, at=at, plan=p) for b, h, v, p in facts])
-            books.book_corrections(OCTOBER, at)
-            bookings = books.book.of(OCTOBER)
+            ledger_writer.costs.ledger.put([fact(v, OCTOBER + h * HOUR, b, at=at, plan=p) for b, h, v, p in facts])
+            ledger_writer.book_corrections(OCTOBER, at)
+            bookings = ledger_writer.book.of(OCTOBER)
             assert bookings[0] == first
-            assert lines_of(bookings) == lines_of([books.draft(OCTOBER, at)])
-            assert books.book_corrections(OCTOBER, at) is None
+            assert lines_of(bookings) == lines_of([ledger_writer.draft(OCTOBER, at)])
+            assert ledger_writer.book_corrections(OCTOBER, at) is None
     finally:
         store.close()
 
@@ -216,18 +216,18 @@ def lines_of(bookings: tuple[Booking, ...] | list[Booking]) -> dict[object, int]
 
 
 def test_the_books_are_series(store: Store) -> None:
-    books = closer(store, seeded(store), EXTRA)
-    assert reconciliation.observe(books.book, NOW) == []
-    booking = books.close(OCTOBER, NOW)
-    value = series(reconciliation.observe(books.book, NOW))
+    ledger_writer = closer(store, seeded(store), EXTRA)
+    assert reconciliation.observe(ledger_writer.book, NOW) == []
+    booking = ledger_writer.close(OCTOBER, NOW)
+    value = series(reconciliation.observe(ledger_writer.book, NOW))
     assert value(reconciliation.CLOSED, ()) == NOVEMBER
     rows = [
         InvoiceRow(2, "Compute", (Component.COMPUTE,), Fraction(3)),
         InvoiceRow(3, "HIPAA", (), Fraction(7), org_id="org-1"),
     ]
     variances = reconcile(booking.lines, rows, Context(OCTOBER, CARD, booking.through))
-    books.book.keep_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
-    value = series(reconciliation.observe(books.book, NOW))
+    ledger_writer.book.keep_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
+    value = series(reconciliation.observe(ledger_writer.book, NOW))
     assert value(reconciliation.VARIANCE, ("org-1", "compute")) == Fraction("0.38")
     assert value(reconciliation.VARIANCE, ("org-1", "extra")) == 7
     assert value(reconciliation.VARIANCE, ("org-1", "Support")) == -100

@@ -15,15 +15,15 @@ from exporter.cost.closing.store import (
     CLOSE_POSTGRES,
     CLOSE_SCHEMA,
     AlreadyBookedError,
-    CloseBook,
+    CloseStore,
     postgres_book,
     sqlite_book,
 )
 from exporter.cost.domain.allocate import Confidence
-from exporter.cost.domain.close import USAGE, Booking, InvoiceLine, Leaf, LineKey, Path
+from exporter.cost.domain.close import USAGE, AllocationLine, Booking, InvoiceLine, LineKey, Path
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.rates import day_seconds
-from exporter.storage.ledger.postgres_link import Link
+from exporter.storage.ledger.postgres_link import PostgresConnection
 from exporter.storage.store import Store
 from tests.fix_postgres import PASSWORD
 
@@ -37,9 +37,9 @@ LINE = InvoiceLine(
     33,
     lower_bound=True,
     leaves=(
-        Leaf(Path("P", "b", "z"), 3, Confidence.MEASURED),
-        Leaf(Path("p", "B", "a"), 20, Confidence.SAMPLED),
-        Leaf(Path("p", "b", "__idle__"), 10, Confidence.DECLARED),
+        AllocationLine(Path("P", "b", "z"), 3, Confidence.MEASURED),
+        AllocationLine(Path("p", "B", "a"), 20, Confidence.SAMPLED),
+        AllocationLine(Path("p", "b", "__idle__"), 10, Confidence.DECLARED),
     ),
 )
 CREDIT = InvoiceLine(LineKey("org-1", "Credit", "Start, up"), "", 0, Fraction(1), Fraction("-0.5"), -50)
@@ -48,14 +48,14 @@ FIX = replace(CLOSE, sequence=1, booked_in=NOVEMBER, lines=(replace(LINE, cents=
 
 
 @pytest.fixture
-def sqlite(tmp_path: File) -> Iterator[CloseBook]:
+def sqlite(tmp_path: File) -> Iterator[CloseStore]:
     store = Store.open(tmp_path / "neonmeter.db", {"close": CLOSE_SCHEMA})
     yield sqlite_book(store)
     store.close()
 
 
 @pytest.fixture
-def postgres(postgres18: Cluster) -> Iterator[CloseBook]:
+def postgres(postgres18: Cluster) -> Iterator[CloseStore]:
     with psycopg.connect(postgres18.conninfo(), autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS neonmeter CASCADE")
     parameters = {
@@ -65,18 +65,18 @@ def postgres(postgres18: Cluster) -> Iterator[CloseBook]:
         "password": PASSWORD,
         "dbname": "postgres",
     }
-    link = Link(lambda: parameters, {"close": CLOSE_POSTGRES})
+    link = PostgresConnection(lambda: parameters, {"close": CLOSE_POSTGRES})
     yield postgres_book(link.write, link.read)
     link.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def book(request: pytest.FixtureRequest) -> CloseBook:
-    kept: CloseBook = request.getfixturevalue(request.param)
+def book(request: pytest.FixtureRequest) -> CloseStore:
+    kept: CloseStore = request.getfixturevalue(request.param)
     return kept
 
 
-def test_what_was_booked_comes_back_as_it_was(book: CloseBook) -> None:
+def test_what_was_booked_comes_back_as_it_was(book: CloseStore) -> None:
     assert book.months() == book.of(OCTOBER) == book.booked_in(NOVEMBER) == ()
     assert book.statement(OCTOBER) is None
     book.add(CLOSE)
@@ -88,7 +88,7 @@ def test_what_was_booked_comes_back_as_it_was(book: CloseBook) -> None:
     assert book.months() == (OCTOBER, NOVEMBER)
 
 
-def test_a_number_is_booked_once_and_the_same_again_is_no_second(book: CloseBook) -> None:
+def test_a_number_is_booked_once_and_the_same_again_is_no_second(book: CloseStore) -> None:
     book.add(CLOSE)
     book.add(CLOSE)
     with pytest.raises(AlreadyBookedError):
@@ -96,7 +96,7 @@ def test_a_number_is_booked_once_and_the_same_again_is_no_second(book: CloseBook
     assert book.of(OCTOBER) == (CLOSE,)
 
 
-def test_a_statement_is_replaced_and_changes_no_row(book: CloseBook) -> None:
+def test_a_statement_is_replaced_and_changes_no_row(book: CloseStore) -> None:
     book.add(CLOSE)
     book.keep_statement(OCTOBER, {"variance": "1.00"})
     book.keep_statement(OCTOBER, {"variance": "0.00", "lines": []})
@@ -104,7 +104,7 @@ def test_a_statement_is_replaced_and_changes_no_row(book: CloseBook) -> None:
     assert book.of(OCTOBER) == (CLOSE,)
 
 
-def test_of_many_that_close_at_once_one_does(book: CloseBook) -> None:
+def test_of_many_that_close_at_once_one_does(book: CloseStore) -> None:
     lost: list[int] = []
 
     def close(number: int) -> None:

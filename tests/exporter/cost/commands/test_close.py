@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.price import UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds, month_start
 from exporter.settings.finops import LedgerSettings
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
@@ -49,9 +49,9 @@ def usage() -> list[UsageFact]:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     """A file with that usage."""
-    store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     SqliteLedger(store).put(usage(), read_through={"org-1": OCTOBER + 31 * DAY})
-    Notebook(store).write("names", "all", {"p1": "shop", "b1": "main"})
+    KeyValueStore(store).write("names", "all", {"p1": "shop", "b1": "main"})
     store.close()
     return tmp_path / "neonmeter.db"
 
@@ -74,7 +74,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def late(path: Path, value: int) -> None:
     """One bucket of September is read anew, with another value."""
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     ledger = SqliteLedger(store)
     fact = next(f for f in ledger.usage(SEPTEMBER, OCTOBER) if f.metric == "compute_unit_seconds" and f.branch_id)
     ledger.put([fact._replace(value=value, observed_at=fact.observed_at + DAY)])
@@ -117,7 +117,7 @@ def test_a_month_from_draft_to_correction(ledger: Path, run: Run) -> None:
     assert (october["carried"], september["corrections"]) == (september["corrections"], october["carried"])
     code, out, _ = run("budget", "--months", "--json")
     months = json.loads(out)
-    assert [(each["month"], each["budget"]) for each in months[:2]] == [("2025-09", "all"), ("2025-09", "shop")]
+    assert [(month["month"], month["budget"]) for month in months[:2]] == [("2025-09", "all"), ("2025-09", "shop")]
     assert months[0]["verdict"] == "over"
 
 
@@ -126,7 +126,8 @@ def test_an_invoice_that_agrees_and_one_that_does_not(ledger: Path, run: Run, tm
     told = json.loads(run("close", "2025-09", "--json")[1])
     rows = ["Description,Quantity,Unit,Amount"]
     rows += [
-        f"{each['component']},{each['quantity'][:12]},{each['unit'] or ''},{each['amount']}" for each in told["lines"]
+        f"{entry['component']},{entry['quantity'][:12]},{entry['unit'] or ''},{entry['amount']}"
+        for entry in told["lines"]
     ]
     invoice = tmp_path / "invoice.csv"
     invoice.write_text("\n".join(rows) + "\n")
@@ -160,7 +161,7 @@ def test_what_cannot_be_is_told_in_a_line(
 
 
 def test_missing_data_needs_force_and_leaves_a_mark(ledger: Path, run: Run) -> None:
-    store = Store.open(ledger, ROOMS)
+    store = Store.open(ledger, SCHEMAS)
     with store.transaction() as cursor:
         cursor.execute("UPDATE ledger_through SET through = ?", (OCTOBER - DAY,))
     store.close()
@@ -174,7 +175,7 @@ def test_missing_data_needs_force_and_leaves_a_mark(ledger: Path, run: Run) -> N
 
 
 def test_it_closes_beside_a_running_agent(ledger: Path, run: Run) -> None:
-    agent = Store.open(ledger, ROOMS)
+    agent = Store.open(ledger, SCHEMAS)
     try:
         assert run("close", "2025-09")[0] == OK
         assert "2025-09" in run("close", "--list")[1]
@@ -209,7 +210,7 @@ def test_the_books_are_where_the_ledger_is(ledger: Path, run: Run, postgres18: C
 def test_budgets_of_this_month(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     now = OCTOBER + 9 * DAY
     monkeypatch.setattr("exporter.cost.commands.budget.time", SimpleNamespace(time=lambda: now + 60.0))
-    store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     hours = range(month_start(now) - 20 * DAY, now, HOUR)
     SqliteLedger(store).put(
         [UsageFact("o", "p1", "b", hour, "hourly", "launch_v3", "compute_unit_seconds", 9000, hour) for hour in hours],

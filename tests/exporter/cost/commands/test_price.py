@@ -43,14 +43,14 @@ def hours(metric: str, value: int, first: str, count: int, **fields: object) -> 
 def as_csv(rows: Iterable[Row]) -> str:
     rows = list(rows)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for each in rows for key in each)), restval="")
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for mapping in rows for key in mapping)), restval="")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
 def as_json_lines(rows: Iterable[Row]) -> str:
-    return "".join(json.dumps(each) + "\n" for each in rows)
+    return "".join(json.dumps(mapping) + "\n" for mapping in rows)
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,10 @@ dumps = st.lists(
         plan=st.sampled_from(["launch_v3", "scale_v3"]),
         project_id=st.sampled_from(["p1", "p2"]),
         branch_id=st.sampled_from(["", "b1", "b2"]),
-    ).filter(lambda each: each["plan"] == "scale_v3" or not str(each["metric"]).startswith("private")),
+    ).filter(lambda entry: entry["plan"] == "scale_v3" or not str(entry["metric"]).startswith("private")),
     min_size=1,
     max_size=12,
-    unique_by=lambda each: tuple(str(each[key]) for key in FIELDS if key != "value"),
+    unique_by=lambda entry: tuple(str(entry[key]) for key in FIELDS if key != "value"),
 )
 
 
@@ -240,8 +240,8 @@ def test_a_bucket_that_is_there_twice_counts_once_and_one_of_zero_changes_nothin
 @given(dumps, st.integers(2, 1000))
 def test_without_allowances_the_cost_grows_as_the_use(rows: list[Row], times: int) -> None:
     free = ("extra_branches_month", "public_network_transfer_bytes")
-    plain = [each for each in rows if each["metric"] not in free] or [row("compute_unit_seconds", 1)]
-    grown = [{**each, "value": int(str(each["value"])) * times} for each in plain]
+    plain = [mapping for mapping in rows if mapping["metric"] not in free] or [row("compute_unit_seconds", 1)]
+    grown = [{**mapping, "value": int(str(mapping["value"])) * times} for mapping in plain]
     one, many = priced(as_csv(plain), "--json"), priced(as_csv(grown), "--json")
     difference = abs(Fraction(one.total) * times - Fraction(many.total))
     assert difference <= Fraction(many.total) / 10**35

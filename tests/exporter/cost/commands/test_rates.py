@@ -32,7 +32,7 @@ def card_file(tmp_path: Path, plans: dict[str, Any], **top: Any) -> Path:
 def test_the_rates_of_a_day(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rates", "show", "--at", "2026-04-30", "--plan", "scale", "--json"]) == OK
     document = json.loads(capsys.readouterr().out)
-    rates = {each["component"]: each for each in document["plans"]["scale_v3"]["rates"]}
+    rates = {item["component"]: item for item in document["plans"]["scale_v3"]["rates"]}
     assert rates["snapshot_storage"]["rate"] == "0"
     assert rates["compute"]["rate"] == "0.222"
     assert rates["public_transfer"]["free"] == "100 GB per org"
@@ -90,8 +90,8 @@ def test_the_shipped_card_is_sound_until_it_is_old(capsys: pytest.CaptureFixture
 )
 def test_each_finding(tmp_path: Path, plan: dict[str, Any], says: str) -> None:
     for history in plan.get("allowances", {}).values():
-        for each in history:
-            each.update(SIGNED)
+        for item in history:
+            item.update(SIGNED)
     found = findings(load(card_file(tmp_path, {"ours": plan})), NOW, 180)
     assert any(line.startswith("plans.ours") and says in line for line in found), found
 

@@ -23,13 +23,13 @@ from exporter.cost.domain.allocate import (
     split_hour,
     split_hours,
 )
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, CostLine, Stretch, UsageFact, price
+from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, CostLine, PricePeriod, UsageFact, price
 from exporter.pricing.domain.rates import Component, month_start
 from exporter.pricing.ratecard import load
 
 CARD = load()
 JULY = month_start(1783000000)
-STRETCH = Stretch(JULY, CARD.period(JULY))
+STRETCH = PricePeriod(JULY, CARD.period(JULY))
 
 
 @dataclass(frozen=True)

@@ -126,15 +126,19 @@ def test_what_rises_together_is_one() -> None:
 @settings(max_examples=50)
 @given(days=st.lists(st.integers(0, 10_000), min_size=1, max_size=90), level=st.booleans())
 def test_every_alarm_passes_the_floors(days: list[int], level: bool) -> None:
-    for each in found(days, level=level):
-        assert each.usd >= Policy().usd
-        assert START <= each.start < each.detected <= START + len(days) * DAY
-        assert each.end is None or each.start < each.end <= START + len(days) * DAY
+    for anomaly in found(days, level=level):
+        assert anomaly.usd >= Policy().usd
+        assert START <= anomaly.start < anomaly.detected <= START + len(days) * DAY
+        assert anomaly.end is None or anomaly.start < anomaly.end <= START + len(days) * DAY
 
 
 @settings(max_examples=50)
 @given(days=st.lists(st.integers(0, 10_000), min_size=30, max_size=90), cut=st.integers(20, 89))
 def test_the_future_changes_no_alarm(days: list[int], cut: int) -> None:
-    early = {(each.start, each.detected) for each in found(days[:cut])}
-    late = {(each.start, each.detected) for each in found(days) if each.detected <= START + min(cut, len(days)) * DAY}
+    early = {(anomaly.start, anomaly.detected) for anomaly in found(days[:cut])}
+    late = {
+        (anomaly.start, anomaly.detected)
+        for anomaly in found(days)
+        if anomaly.detected <= START + min(cut, len(days)) * DAY
+    }
     assert early == late

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import (
     USAGE,
+    AllocationLine,
     Booking,
     InvoiceLine,
-    Leaf,
     LineKey,
     Path,
     Rounding,
@@ -94,7 +94,7 @@ def priced(month: dict[LineKey, dict[Path, Fraction]]) -> tuple[InvoiceLine, ...
         cost = sum(below.values(), Fraction())
         cents = quantise(cost)
         parts = spread(cents, below)
-        leaves = tuple(Leaf(p, parts[p], Confidence.MEASURED) for p in sorted(parts) if below[p])
+        leaves = tuple(AllocationLine(p, parts[p], Confidence.MEASURED) for p in sorted(parts) if below[p])
         lines.append(InvoiceLine(key, "u", int(cost * 1000), cost, cost, cents, leaves=leaves))
     return tuple(lines)
 
@@ -121,8 +121,8 @@ def test_closed_and_corrections_are_the_month_priced_now_to_the_cent(
             bookings.append(booking(found.lines, len(bookings)))
         total: dict[LineKey, int] = {}
         leaves: dict[tuple[LineKey, Path], int] = {}
-        for each in bookings:
-            for line in each.lines:
+        for entry in bookings:
+            for line in entry.lines:
                 total[line.key] = total.get(line.key, 0) + line.cents
                 for leaf in line.leaves:
                     leaves[line.key, leaf.path] = leaves.get((line.key, leaf.path), 0) + leaf.cents

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.domain.allocate import AGENT, IDLE, MICRO, SHARED, Confidence, Use, Weights
-from exporter.cost.domain.day import DayKey, DayWeights, Held, Life, Policies, split_day
+from exporter.cost.domain.day import BranchSpan, DayKey, DayWeights, Policies, SnapshotSpan, split_day
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
 from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, Component
@@ -123,9 +123,9 @@ def test_an_owner_gets_all_of_a_branch_and_pays_no_other() -> None:
 
 
 def test_extra_branches_go_by_the_life_of_each_child_in_the_hours_past_the_allowance() -> None:
-    lives = {"p1": [Life(f"c{n}", DAY_ONE - HOUR, DAY_ONE + HOUR) for n in range(3)]}
-    lives["p1"].append(Life("late", DAY_ONE + HOUR // 2, DAY_ONE + 9 * HOUR))
-    lives["p1"].append(Life("gone", DAY_ONE - 9 * HOUR, DAY_ONE - HOUR))
+    lives = {"p1": [BranchSpan(f"c{n}", DAY_ONE - HOUR, DAY_ONE + HOUR) for n in range(3)]}
+    lives["p1"].append(BranchSpan("late", DAY_ONE + HOUR // 2, DAY_ONE + 9 * HOUR))
+    lives["p1"].append(BranchSpan("gone", DAY_ONE - 9 * HOUR, DAY_ONE - HOUR))
     weights = DayWeights(DAY_ONE, children=lives, free_children=lambda plan: 2)
     usage = [fact(EXTRA, 4, ""), fact(EXTRA, 1, "", hour=1)]
     split = split_day(usage, [], [], weights)
@@ -141,7 +141,12 @@ def test_extra_branches_go_by_the_life_of_each_child_in_the_hours_past_the_allow
 
 def test_snapshots_go_to_the_branch_they_were_taken_of_and_then_by_its_sizes() -> None:
     noon, end = DAY_ONE + DAY // 2, DAY_ONE + 9 * DAY
-    held = [Held("b1", 0, end, 10), Held("b1", noon, end, 20), Held("b2", 0, noon, 40), Held("", 0, end, 99)]
+    held = [
+        SnapshotSpan("b1", 0, end, 10),
+        SnapshotSpan("b1", noon, end, 20),
+        SnapshotSpan("b2", 0, noon, 40),
+        SnapshotSpan("", 0, end, 99),
+    ]
     weights = DayWeights(DAY_ONE, snapshots={"p1": held}, sizes={B1: Weights({"a": 3, "b": 1})})
     split = split_day([fact(SNAPSHOT, 200, "", granularity="daily")], [], [], weights)
     assert split[key(Component.SNAPSHOT_STORAGE)].soft == {
@@ -163,7 +168,7 @@ def test_snapshots_go_to_the_branch_they_were_taken_of_and_then_by_its_sizes() -
 def test_who_pays_for_idle_time(policy: IdlePolicy, tenants: dict[str, float]) -> None:
     weights = DayWeights(
         DAY_ONE,
-        keepers={("p1", "b1", DAY_ONE): {"b": 1, IDLE: 4}},
+        holders={("p1", "b1", DAY_ONE): {"b": 1, IDLE: 4}},
         declared=lambda project, branch, component: {"c": 7} if policy is IdlePolicy.FIXED else {},
     )
     hours = [busy("a", 30), busy("b", 10), busy(AGENT, 10)]
@@ -263,13 +268,13 @@ def worlds(draw: st.DrawFn) -> World:
     sightings = st.dictionaries(st.sampled_from([("p1", "b1", DAY_ONE), ("p1", "b2", DAY_ONE + HOUR)]), TENANTS)
     declared, owned = draw(TENANTS), draw(st.booleans())
     lives = [
-        Life(f"b{n}", DAY_ONE + start, DAY_ONE + start + length)
+        BranchSpan(f"b{n}", DAY_ONE + start, DAY_ONE + start + length)
         for n, (start, length) in enumerate(
             draw(st.lists(st.tuples(st.integers(-HOUR, HOUR), st.integers(0, 3 * HOUR)), max_size=4))
         )
     ]
     held = [
-        Held(branch, DAY_ONE + start, DAY_ONE + 2 * DAY, size)
+        SnapshotSpan(branch, DAY_ONE + start, DAY_ONE + 2 * DAY, size)
         for branch, (start, size) in draw(
             st.dictionaries(st.sampled_from(["b1", "b2"]), st.tuples(st.integers(-DAY, 2 * DAY), AMOUNTS))
         ).items()
@@ -279,7 +284,7 @@ def worlds(draw: st.DrawFn) -> World:
         DAY_ONE,
         sizes=sizes,
         samples=draw(sightings),
-        keepers=draw(sightings),
+        holders=draw(sightings),
         children={"p1": lives},
         snapshots={"p1": held},
         owner=lambda project, branch: "owner" if owned and branch == "b2" else None,
@@ -369,7 +374,7 @@ def test_a_tenant_that_does_more_never_pays_less(world: World, more_us: int, mor
         return sum(use.tenants.get("a", 0) for name, use in found.items() if name.component is component)
 
     # Who is met at work, or keeps a compute awake, is measured apart; so is the price of other components.
-    world.weights = replace(world.weights, samples={}, keepers={})
+    world.weights = replace(world.weights, samples={}, holders={})
     world.policies = replace(world.policies, shared=SharedPolicy.SEPARATE)
     before = split(world)
     grown = next(((n, h) for n, h in enumerate(world.hours) if h.tenant == "a"), None)
@@ -389,7 +394,7 @@ def test_hours_in_which_the_same_children_lived_split_as_each_alone(world: World
     world.policies = Policies()
     together = {k: u for k, u in split(world).items() if k.component is Component.EXTRA_BRANCHES}
     apart: dict[DayKey, Use] = {}
-    for one in [each for each in world.usage if each.metric == EXTRA]:
+    for one in [row for row in world.usage if row.metric == EXTRA]:
         for name, use in split_day([one], [], [], world.weights, open_from=world.open_from).items():
             apart.setdefault(name, Use()).add(use)
     assert together == apart

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cost.domain.outlook.forecast import Forecast, Leaf, forecast, look, told
+from exporter.cost.domain.outlook.forecast import Forecast, SeriesForecast, forecast, look, told
 from exporter.pricing.domain.rates import DAY, day_seconds, next_month
 
 MONTH = day_seconds("2026-06-01")
@@ -130,10 +130,10 @@ def test_noise_that_cancels_narrows_the_sum() -> None:
     whole = [int(one[day] + other[day]) for day in sorted(one)]
     assert set(whole) == {240}
 
-    def leaf(days: dict[int, Fraction]) -> Leaf:
-        return Leaf(min(days), [int(days[day]) for day in sorted(days)], lambda quantity: quantity)
+    def leaf(days: dict[int, Fraction]) -> SeriesForecast:
+        return SeriesForecast(min(days), [int(days[day]) for day in sorted(days)], lambda quantity: quantity)
 
-    parts = [look(leaf(each), MONTH, through) for each in (one, other)]
+    parts = [look(leaf(entry), MONTH, through) for entry in (one, other)]
     alone = told([look(leaf(one), MONTH, through)], MONTH, through)
     both = told([look(leaf(one), MONTH, through), look(leaf(other), MONTH, through)], MONTH, through)
     assert both.p90 - both.p10 < (alone.p90 - alone.p10) / 4
@@ -147,9 +147,9 @@ def test_egress_is_free_up_to_its_allowance() -> None:
     def cost(quantity: Fraction) -> Fraction:
         return max(Fraction(), quantity - 500) * Fraction(1, 10)
 
-    below = told([look(Leaf(first, [16] * 100, cost), MONTH, through)], MONTH, through)
+    below = told([look(SeriesForecast(first, [16] * 100, cost), MONTH, through)], MONTH, through)
     assert below.p50 == below.p90 == 0
-    above = told([look(Leaf(first, [20] * 100, cost), MONTH, through)], MONTH, through)
+    above = told([look(SeriesForecast(first, [20] * 100, cost), MONTH, through)], MONTH, through)
     assert above.spent == 0
     assert above.p50 == 10
 
@@ -164,12 +164,12 @@ def test_never_below_what_is_spent_and_in_order(usd: list[Fraction], known: int,
 @settings(max_examples=40)
 @given(usd=amounts, known=st.integers(0, 29), kind=st.sampled_from(KINDS), scale=st.integers(2, 1000))
 def test_the_same_at_any_scale(usd: list[Fraction], known: int, kind: str, scale: int) -> None:
-    one, other = _told(usd, known, kind), _told([each * scale for each in usd], known, kind)
+    one, other = _told(usd, known, kind), _told([amount * scale for amount in usd], known, kind)
     for name in ("p10", "p50", "p90", "spent"):
         assert float(getattr(other, name)) == pytest.approx(float(getattr(one, name) * scale), rel=1e-5, abs=1e-5)
 
 
 def _told(usd: list[Fraction], known: int, kind: str) -> Forecast:
     through = MONTH + known * DAY
-    days = {through - (len(usd) - index) * DAY: each for index, each in enumerate(usd)}
+    days = {through - (len(usd) - index) * DAY: amount for index, amount in enumerate(usd)}
     return forecast(days, MONTH, through, kind)

@@ -37,7 +37,7 @@ def split(**parts: int) -> list[Share]:
 
 
 def by_name(kpis: tuple[Kpi, ...]) -> dict[str, Fraction | None]:
-    return {each.name: each.value for each in kpis}
+    return {kpi.name: kpi.value for kpi in kpis}
 
 
 def test_what_is_shared_or_unseen_is_not_allocated_and_idle_is() -> None:
@@ -47,7 +47,7 @@ def test_what_is_shared_or_unseen_is_not_allocated_and_idle_is() -> None:
     assert values["unallocated"] == Fraction(12, 100)
     assert values["idle"] == Fraction(16, 100)
     assert values["agent_cost"] == Fraction(2, 100)
-    met = {each.name: each.met for each in found}
+    met = {kpi.name: kpi.met for kpi in found}
     assert (met["allocated"], met["unallocated"], met["agent_cost"], met["idle"]) == (False, False, False, None)
 
 
@@ -70,7 +70,7 @@ def test_what_other_parts_know_is_taken() -> None:
 
 
 def test_a_row_for_a_person() -> None:
-    rows = {each.name: each.told() for each in ratios(split(acme=95, shared=5), Beside())}
+    rows = {ratio.name: ratio.told() for ratio in ratios(split(acme=95, shared=5), Beside())}
     assert rows["allocated"][:4] == ("Allocated", "95 %", "at least 90 %", True)
     assert rows["waste"][1:4] == ("unknown", "", None)
 

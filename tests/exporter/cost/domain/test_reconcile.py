@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.cost.domain.allocate import Confidence
-from exporter.cost.domain.close import USAGE, InvoiceLine, Leaf, LineKey, Path, quantise
+from exporter.cost.domain.close import USAGE, AllocationLine, InvoiceLine, LineKey, Path, quantise
 from exporter.cost.domain.reconcile import STORAGE, Cause, Context, InvoiceRow, Variance, reconcile
 from exporter.pricing.domain.rates import UNITS, Component, day_seconds
 from exporter.pricing.ratecard import load
@@ -30,8 +30,8 @@ def ours(
     cost = Fraction(quantity) * Fraction(rate or 0)
     cents = quantise(cost)
     leaves = (
-        Leaf(Path("p1", "b", "t"), cents - cents // 4, Confidence.EXACT),
-        Leaf(Path("p2", "b", "t"), cents // 4, Confidence.EXACT),
+        AllocationLine(Path("p1", "b", "t"), cents - cents // 4, Confidence.EXACT),
+        AllocationLine(Path("p2", "b", "t"), cents // 4, Confidence.EXACT),
     )
     key = LineKey(org, USAGE, component.value, plan, rate)
     return InvoiceLine(key, UNITS[component], usage, Fraction(quantity), cost, cents, leaves=leaves, **more)
@@ -99,8 +99,8 @@ def test_data_that_stopped_early_is_named() -> None:
 def test_an_invoice_by_project_is_compared_by_project() -> None:
     line = ours(COMPUTE, "100", "0.222")
     rows = [row("16.65", "75", project_id="p1"), row("5.55", "25", project_id="p2"), row("9", "1", project_id="p3")]
-    found = {each.project_id: each for each in reconcile([line], rows, CONTEXT)}
-    assert {name: (each.ours, each.cents) for name, each in found.items()} == {
+    found = {variance.project_id: variance for variance in reconcile([line], rows, CONTEXT)}
+    assert {name: (variance.ours, variance.cents) for name, variance in found.items()} == {
         "p1": (1665, 0), "p2": (555, 0), "p3": (0, 900)
     }  # fmt: skip
     assert found["p3"].cause is Cause.PROJECT
@@ -116,7 +116,7 @@ def test_one_line_for_both_kinds_of_storage() -> None:
 def test_two_plans_in_a_month_are_told_apart_by_their_price() -> None:
     lines = [ours(COMPUTE, "100", "0.106", plan="launch_v3"), ours(COMPUTE, "100", "0.222")]
     found = reconcile(lines, [row("22.20", "100"), row("10.60", "100")], CONTEXT)
-    assert [(each.ours, each.cents) for each in found] == [(2220, 0), (1060, 0)]
+    assert [(variance.ours, variance.cents) for variance in found] == [(2220, 0), (1060, 0)]
     (mixed,) = reconcile(lines, [row("40", "200")], CONTEXT)
     assert mixed.cause is Cause.PLAN
     assert "launch_v3, scale_v3" in mixed.why
@@ -147,7 +147,7 @@ def test_declared_lines_are_found_by_name() -> None:
 
     rows = [row("5", None, (), description="VAT (19 %)"), row("7", None, (), description="support")]
     found = reconcile([declared("VAT", 500), declared("Support", 600), declared("HIPAA", 1)], rows, CONTEXT)
-    assert [each.cause for each in found] == [Cause.NONE, Cause.AMOUNT, Cause.OURS_ONLY]
+    assert [variance.cause for variance in found] == [Cause.NONE, Cause.AMOUNT, Cause.OURS_ONLY]
 
 
 def test_the_statement_is_plain_text_in_json() -> None:

@@ -28,7 +28,7 @@ from exporter.cost.domain.waste.waste import (
 )
 from exporter.pricing.domain.price import GB, PROJECT_LEVEL
 from exporter.pricing.domain.rates import DAY, HOUR, Component
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, Keeper
+from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder
 
 NOW = 1_795_000_000
 POLICY = Policy()
@@ -45,12 +45,12 @@ def judge(project: ProjectFacts, costs: Mapping[Pool, int | Fraction], policy: P
 
 
 def of(findings: Findings, rule: str) -> Waste:
-    (one,) = [each for each in findings.found if each.rule == rule]
+    (one,) = [waste for waste in findings.found if waste.rule == rule]
     return one
 
 
 def unknown(findings: Findings) -> set[str]:
-    return {each.rule for each in findings.unknown}
+    return {entry.rule for entry in findings.unknown}
 
 
 def child(**facts: object) -> BranchFacts:
@@ -69,7 +69,7 @@ def compute(**facts: object) -> ComputeFacts:
 
 def seen(reason: str, part: Fraction, *, user: str = "", application: str = "", slot: str = "") -> dict[str, object]:
     amount = int(US_DAY * part)
-    kept = {Keeper(reason, user, application, slot): amount, NOBODY: US_DAY - amount}
+    kept = {AwakeHolder(reason, user, application, slot): amount, NOBODY: US_DAY - amount}
     return {"awake": US_DAY, "watched": US_DAY, "kept": kept}
 
 
@@ -88,7 +88,9 @@ def test_an_idle_branch_owns_all_that_it_stores_and_is_to_be_deleted() -> None:
 @pytest.mark.parametrize("facts", [{"default": True}, {"protected": True}, {"last_active": NOW - 6 * DAY}])
 def test_what_is_default_protected_or_used_is_not_idle(facts: dict[str, object]) -> None:
     branch = child(**{"last_active": NOW - 30 * DAY, "stored": Fraction(GB), **facts})
-    assert not [each for each in judge(project(branch), {pool("br-1", CHILD): 3}).found if each.rule == "idle_branch"]
+    assert not [
+        waste for waste in judge(project(branch), {pool("br-1", CHILD): 3}).found if waste.rule == "idle_branch"
+    ]
 
 
 def test_a_branch_with_children_is_not_deleted_before_them() -> None:
@@ -134,7 +136,7 @@ def test_an_old_snapshot_costs_its_bytes_at_the_rate_but_never_more_than_is_paid
     snapshots = tuple(SnapshotFacts(f"s{n}", "weekly", "br-1", NOW - 40 * DAY, 100 * GB) for n in range(2))
     facts = project(snapshots=snapshots, snapshot_rate=Fraction("0.09"))
     found = judge(facts, {pool(PROJECT_LEVEL, Component.SNAPSHOT_STORAGE): 10})
-    assert [each.usd_per_month for each in found.found] == [9, 1]
+    assert [waste.usd_per_month for waste in found.found] == [9, 1]
     assert found.found[0].command.startswith(
         'curl -X DELETE "https://console.neon.tech/api/v2/projects/p1/snapshots/s0"'
     )
@@ -284,8 +286,8 @@ money = st.integers(0, 10**6).map(lambda n: Fraction(n, 997))
 parts = st.integers(0, 60).map(lambda n: Fraction(n, 60))
 few = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 instants = st.one_of(st.none(), st.integers(NOW - 60 * DAY, NOW))
-keepers = st.builds(
-    Keeper,
+holders = st.builds(
+    AwakeHolder,
     st.sampled_from(["walsender", "idle_pool", "idle_in_transaction", "client_active", "nobody"]),
     slot=st.just("s"),
 )
@@ -306,7 +308,7 @@ def accounts(draw: st.DrawFn) -> Account:
         ]  # fmt: skip
         computes, hours = [], {}
         for branch in branches:
-            kept = draw(st.dictionaries(keepers, st.integers(0, US_DAY), max_size=3))
+            kept = draw(st.dictionaries(holders, st.integers(0, US_DAY), max_size=3))
             count = draw(st.integers(1, 2))
             for n in range(count):
                 computes.append(  # noqa: PERF401 - drawn in turn
@@ -331,7 +333,7 @@ def accounts(draw: st.DrawFn) -> Account:
                 draw(st.sampled_from([None, CheaperPlan("Launch", Fraction(1, 2), Fraction(1), ())])),
             )
         )  # fmt: skip
-        for branch_id in [*(each.id for each in branches), PROJECT_LEVEL]:
+        for branch_id in [*(branch_facts.id for branch_facts in branches), PROJECT_LEVEL]:
             for component in Component:
                 if draw(st.booleans()):
                     costs[Pool(f"p{p}", branch_id, component)] = draw(money)
@@ -340,8 +342,8 @@ def accounts(draw: st.DrawFn) -> Account:
 
 def by_project(found: Iterable[Waste]) -> dict[str, Fraction]:
     sums: dict[str, Fraction] = {}
-    for each in found:
-        sums[each.project_id] = sums.get(each.project_id, Fraction()) + each.usd_per_month
+    for waste in found:
+        sums[waste.project_id] = sums.get(waste.project_id, Fraction()) + waste.usd_per_month
     return sums
 
 
@@ -349,7 +351,7 @@ def by_project(found: Iterable[Waste]) -> dict[str, Fraction]:
 @given(accounts())
 def test_no_dollar_is_wasted_twice(account: Account) -> None:
     found = find(account, POLICY)
-    assert all(each.usd_per_month >= 0 for each in found.found)
+    assert all(waste.usd_per_month >= 0 for waste in found.found)
     assert found.total <= found.cost == account.cost
     for key, usd in by_project(found.found).items():
         assert usd <= sum(cost for pool, cost in account.costs.items() if pool.project_id == key)
@@ -366,7 +368,7 @@ def test_the_order_of_projects_changes_nothing(account: Account) -> None:
 @few
 @given(accounts(), st.integers(1, 5))
 def test_waste_grows_with_its_cost(account: Account, times: int) -> None:
-    plans = tuple(replace(each, cheaper=None, snapshot_rate=None) for each in account.projects)
+    plans = tuple(replace(project_facts, cheaper=None, snapshot_rate=None) for project_facts in account.projects)
     once = find(replace(account, projects=plans), POLICY)
     more = {key: cost * times for key, cost in account.costs.items()}
     assert find(replace(account, projects=plans, costs=more), POLICY).total == once.total * times

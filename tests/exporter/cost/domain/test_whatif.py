@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cost.domain.whatif.whatif import BranchLife, Computes, Exactness, Knobs, Life, Stored, replay
+from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Exactness, Knobs, StoredMonth, replay
 from exporter.pricing.domain.price import UsageFact, price
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
@@ -31,34 +31,34 @@ def whole(hours: Iterable[UsageFact]) -> list[UsageFact]:
     """As the ledger gives it for pricing: sums of every series, of branches and their project; branch-hours stay."""
     sums: dict[tuple[str, str, str], UsageFact] = {}
     kept = []
-    for each in hours:
-        if each.metric == "extra_branches_month":
-            kept.append(each)
+    for hour in hours:
+        if hour.metric == "extra_branches_month":
+            kept.append(hour)
             continue
-        for branch in {each.branch_id, ""}:
-            key = (each.project_id, branch, each.metric)
-            held = sums.get(key, each._replace(branch_id=branch, start=MONTH, value=0))
-            sums[key] = held._replace(value=held.value + each.value)
+        for branch in {hour.branch_id, ""}:
+            key = (hour.project_id, branch, hour.metric)
+            held = sums.get(key, hour._replace(branch_id=branch, start=MONTH, value=0))
+            sums[key] = held._replace(value=held.value + hour.value)
     return [*sums.values(), *kept]
 
 
-def stored(hours: Sequence[UsageFact], **facts: object) -> Stored:
-    compute = [each for each in hours if each.metric == CU and each.branch_id]
-    return Stored(MONTH, END, whole(hours), compute, **facts)  # type: ignore[arg-type]
+def stored(hours: Sequence[UsageFact], **facts: object) -> StoredMonth:
+    compute = [hour for hour in hours if hour.metric == CU and hour.branch_id]
+    return StoredMonth(MONTH, END, whole(hours), compute, **facts)  # type: ignore[arg-type]
 
 
-def awake_with(acts: Sequence[int], after: int) -> tuple[Life, ...]:
+def awake_with(acts: Sequence[int], after: int) -> tuple[AwakeSpan, ...]:
     """How a compute that suspends so long after the last activity would have lived."""
-    lives: list[Life] = []
+    lives: list[AwakeSpan] = []
     for at in sorted(acts):
         if lives and at <= (lives[-1].end or 0):
-            lives[-1] = Life(lives[-1].start, at + after)
+            lives[-1] = AwakeSpan(lives[-1].start, at + after)
         else:
-            lives.append(Life(at, at + after))
-    return tuple(Life(each.start, None if (each.end or 0) >= END else each.end) for each in lives)
+            lives.append(AwakeSpan(at, at + after))
+    return tuple(AwakeSpan(live.start, None if (live.end or 0) >= END else live.end) for live in lives)
 
 
-def metered(lives: Iterable[Life], cu: int, branch: str = "b1") -> list[UsageFact]:
+def metered(lives: Iterable[AwakeSpan], cu: int, branch: str = "b1") -> list[UsageFact]:
     hours: dict[int, int] = {}
     for life in lives:
         at, end = life.start, min(END, life.end if life.end is not None else END)
@@ -104,7 +104,7 @@ def test_another_size_of_a_fixed_compute_is_its_ratio(acts: list[int], after: in
 def test_an_hour_shrinks_to_what_it_was_measured_to_need() -> None:
     scene = stored(
         [fact(CU, 4 * HOUR)],
-        computes={"b1": Computes(300, Fraction(4), ((Life(MONTH, MONTH + HOUR),),))},
+        computes={"b1": Computes(300, Fraction(4), ((AwakeSpan(MONTH, MONTH + HOUR),),))},
         busy_us={("b1", MONTH): 2 * HOUR * 10**6},
     )
     found = replay(scene, Knobs(min_cu=Fraction(1)), CARD).together
@@ -113,7 +113,7 @@ def test_an_hour_shrinks_to_what_it_was_measured_to_need() -> None:
 
 
 @st.composite
-def months(draw: st.DrawFn) -> Stored:
+def months(draw: st.DrawFn) -> StoredMonth:
     hours = []
     for branch in ("b1", "b2"):
         for metric in (CU, "root_branch_bytes_month", "instant_restore_bytes_month", "public_network_transfer_bytes"):
@@ -126,7 +126,7 @@ def months(draw: st.DrawFn) -> Stored:
         hours,
         computes={"b1": Computes(300, Fraction(1, 4), (lives,)), "b2": Computes(300, Fraction(1, 4), None)},
         ephemeral=(BranchLife("b2", "p1", MONTH - DAY),),
-        branch_usage=[each for each in hours if each.branch_id == "b2"],
+        branch_usage=[row for row in hours if row.branch_id == "b2"],
         history={"p1": DAY},
     )
 
@@ -143,7 +143,7 @@ SAME = [
 
 @few
 @given(months(), st.sampled_from(SAME))
-def test_the_same_settings_cost_the_same_to_the_last_digit(month: Stored, knobs: Knobs) -> None:
+def test_the_same_settings_cost_the_same_to_the_last_digit(month: StoredMonth, knobs: Knobs) -> None:
     found = replay(month, knobs, CARD)
     assert found.before == found.together.low == found.together.high == price(month.facts, CARD).total
     assert all(effect.low == effect.high == found.before for effect in found.effects.values())
@@ -151,7 +151,7 @@ def test_the_same_settings_cost_the_same_to_the_last_digit(month: Stored, knobs:
 
 @few
 @given(months(), st.sampled_from(["scale_v3", "agent", "launch_v3"]))
-def test_another_plan_is_the_same_usage_priced_with_it(month: Stored, plan: str) -> None:
+def test_another_plan_is_the_same_usage_priced_with_it(month: StoredMonth, plan: str) -> None:
     found = replay(month, Knobs(plan=plan), CARD)
     priced = price(month.facts, CARD, plan=plan)
     assert found.together.low == found.together.high == priced.total
@@ -161,7 +161,7 @@ def test_another_plan_is_the_same_usage_priced_with_it(month: Stored, plan: str)
 
 @few
 @given(months())
-def test_nothing_is_below_zero_and_a_range_is_a_range(month: Stored) -> None:
+def test_nothing_is_below_zero_and_a_range_is_a_range(month: StoredMonth) -> None:
     knobs = Knobs("scale_v3", 60, 3600, Fraction(1), 3600)
     found = replay(month, knobs, CARD)
     for effect in [*found.effects.values(), found.together]:
@@ -175,14 +175,14 @@ def test_a_branch_lifetime_takes_the_usage_after_it_and_its_branch_hours() -> No
     scene = stored(
         hours,
         ephemeral=(BranchLife("b2", "p1", MONTH - DAY - 1800),),
-        branch_usage=[each for each in hours if each.branch_id == "b2"],
+        branch_usage=[hour for hour in hours if hour.branch_id == "b2"],
     )
     found = replay(scene, Knobs(branch_ttl=2 * DAY), CARD)
     # It is gone 24 h after the month began: that leaves 24 of 72 hours of it, and 11 branches instead of 12.
-    kept = [each for each in hours if each.branch_id != "b2" or each.start < MONTH + DAY]
+    kept = [hour for hour in hours if hour.branch_id != "b2" or hour.start < MONTH + DAY]
     kept = [
-        each._replace(value=11) if each.metric == "extra_branches_month" and each.start >= MONTH + DAY else each
-        for each in kept
+        row._replace(value=11) if row.metric == "extra_branches_month" and row.start >= MONTH + DAY else row
+        for row in kept
     ]
     assert found.together.low == found.together.high == price(whole(kept), CARD).total
     assert found.together.exactness is Exactness.EXACT
@@ -206,7 +206,7 @@ def test_settings_for_some_projects_leave_the_others_as_they_were() -> None:
 
 
 def test_together_is_not_the_sum_of_the_effects() -> None:
-    lives = (Life(MONTH, MONTH + HOUR),)
+    lives = (AwakeSpan(MONTH, MONTH + HOUR),)
     scene = stored([fact(CU, HOUR)], computes={"b1": Computes(1800, Fraction(1), (lives,))})
     found = replay(scene, Knobs(plan="scale_v3", suspend_after=900), CARD)
     assert found.effects["plan"].low == Fraction("0.222")

@@ -11,15 +11,15 @@ from typing import NamedTuple
 import pytest
 
 from collectors.base import Observation, Status
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.domain.outlook.anomaly import Anomaly
 from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind
-from exporter.cost.outlook.store import StoreForecasts
+from exporter.cost.outlook.store import SqliteForecastStore
 from exporter.pricing.domain.price import HOURLY, UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
-from exporter.storage.key_values import Notebook
+from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
 
@@ -51,22 +51,22 @@ def _fact(project: str, branch: str, at: int, metric: str, value: int, *, org: s
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("outlook") / "neonmeter.db"
-    store = Store.open(found, ROOMS)
+    store = Store.open(found, SCHEMAS)
     SqliteLedger(store).put(usage(), read_through=dict.fromkeys(("org-1", "org-2"), THROUGH + 5 * HOUR))
-    Notebook(store).write("names", "all", {"shop": "Shop", "main": "trunk"})
+    KeyValueStore(store).write("names", "all", {"shop": "Shop", "main": "trunk"})
     store.close()
     return found
 
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    opened = Store.open(path, ROOMS)
+    opened = Store.open(path, SCHEMAS)
     yield opened
     opened.close()
 
 
 def values(observations: list[Observation], key: str) -> dict[str, dict[tuple[str, ...], float]]:
-    (one,) = [each for each in observations if each.target.key == key]
+    (one,) = [observation for observation in observations if observation.target.key == key]
     return {
         metric.name: {labels: float(value) for labels, value in series.items()}
         for metric, series in one.families.items()
@@ -74,10 +74,10 @@ def values(observations: list[Observation], key: str) -> dict[str, dict[tuple[st
 
 
 def test_series_of_the_month_and_its_first_forecast(store: Store) -> None:
-    book = StoreForecasts(store)
+    book = SqliteForecastStore(store)
     outlook = Outlook(SqliteLedger(store), CARD, book=book)
     observations = outlook.observe(NOW)
-    assert {each.status for each in observations} == {Status.OK}
+    assert {observation.status for observation in observations} == {Status.OK}
     told = values(observations, "org:org-2")
     assert told["neon_cost_forecast_usd"] == dict.fromkeys([("10",), ("50",), ("90",)], pytest.approx(31 * 2 * 0.106))
     assert told["neon_cost_forecast_low_confidence"] == {(): 0}
@@ -93,20 +93,20 @@ def test_series_of_the_month_and_its_first_forecast(store: Store) -> None:
 
 
 def test_the_first_forecast_of_a_month_stays(store: Store) -> None:
-    book = StoreForecasts(store)
+    book = SqliteForecastStore(store)
     month = Outlook(SqliteLedger(store), CARD).month(OCTOBER, THROUGH - 3 * DAY)
     book.keep(1, month.orgs, made_at=5, through=4)
     book.keep(1, month.orgs, made_at=9, through=8)
-    assert {each.made_at for each in book.first(1).values()} == {5}
+    assert {forecast.made_at for forecast in book.first(1).values()} == {5}
     assert book.first(2) == {}
 
 
 def test_projects_sum_to_their_organisation(store: Store) -> None:
     month = Outlook(SqliteLedger(store), CARD).month(OCTOBER, THROUGH)
     for org, whole in month.orgs.items():
-        parts = [each for (owner, _), each in month.projects.items() if owner == org]
-        assert sum((each.p50 for each in parts), Fraction()) == whole.p50
-        assert sum((each.spent for each in parts), Fraction()) == whole.spent
+        parts = [forecast for (owner, _), forecast in month.projects.items() if owner == org]
+        assert sum((part.p50 for part in parts), Fraction()) == whole.p50
+        assert sum((part.spent for part in parts), Fraction()) == whole.spent
 
 
 def test_a_correction_of_a_closed_day_is_seen_within_the_hour(store: Store) -> None:
@@ -122,7 +122,7 @@ def test_a_correction_of_a_closed_day_is_seen_within_the_hour(store: Store) -> N
 
 
 def test_nothing_without_data(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     assert Outlook(SqliteLedger(store), CARD).observe(NOW) == []
     store.close()
 
@@ -181,7 +181,7 @@ def test_the_forecast_command(config: str, capsys: pytest.CaptureFixture[str]) -
     assert "Shop" in capsys.readouterr().out
     assert main(["forecast", "--month", "2026-10", "--json", "--config", config]) == OK
     plain = json.loads(capsys.readouterr().out)
-    assert [each["org_id"] for each in plain["orgs"]] == ["org-1", "org-2"]
+    assert [entry["org_id"] for entry in plain["orgs"]] == ["org-1", "org-2"]
     assert plain["orgs"][1]["p50"] == "6.572"
     assert main(["forecast", "--month", "2020-01", "--config", config]) == OK
     assert "nothing in the ledger" in capsys.readouterr().out

@@ -20,16 +20,16 @@ from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.models import Endpoint
 from collectors.neon.operations import WakeEvent
 from collectors.neon.snapshots import snapshots_of
-from exporter.app.wiring import ROOMS
+from exporter.app.wiring import SCHEMAS
 from exporter.awake.awake import Awake
 from exporter.commands.main import main
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.rules import find
 from exporter.cost.domain.waste.waste import Account, Findings, Policy, Waste
-from exporter.cost.domain.whatif.whatif import Life
+from exporter.cost.domain.whatif.whatif import AwakeSpan
 from exporter.cost.savings import kpis, waste
 from exporter.cost.savings.waste import OTHER, WASTE, WasteSeries
-from exporter.cost.savings.waste_facts import Sources, gather
+from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.cost.savings.whatif_facts import lives_of
 from exporter.demo.world import TwinSnapshot
 from exporter.pricing.domain.price import MONTH_HOURS, price
@@ -61,7 +61,7 @@ class Scene:
             async with NeonClient(self.twin.url, lambda: self.twin.key) as client:
                 return await snapshots_of(client, self.inventory.projects)
 
-        sources = Sources(
+        sources = WasteSources(
             SqliteLedger(self.store),
             CARD,
             lambda start, end: [row for row in self.measured if start <= row.hour < end],
@@ -72,7 +72,7 @@ class Scene:
 
 
 def id_of(twin: Twin, project: str, branch: str = "") -> str:
-    key = next(each.id for each in twin.world.projects.values() if each.name == project)
+    key = next(twin_project.id for twin_project in twin.world.projects.values() if twin_project.name == project)
     if not branch:
         return key
     return next(e.id for e in twin.world.branches.values() if e.project_id == key and e.name == branch)
@@ -121,7 +121,7 @@ def scene(make_twin: TwinMaker, tmp_path: Path) -> Iterator[Scene]:
             return found, await read_consumption(client, found.org_id, ids, NOW - 167 * HOUR, NOW)
 
     inventory, usage = asyncio.run(read())
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     SqliteLedger(store).put(from_rows(inventory.org_id, usage.rows, NOW), read_through={inventory.org_id: NOW})
     main_endpoint = next(e for e in twin.world.endpoints.values() if e.branch_id == id_of(twin, "analytics", "main"))
     measured = [
@@ -136,7 +136,7 @@ def scene(make_twin: TwinMaker, tmp_path: Path) -> Iterator[Scene]:
 
 
 def of(findings: Findings, rule: str) -> Waste:
-    (one,) = [each for each in findings.found if each.rule == rule and each.usd_per_month]
+    (one,) = [entry for entry in findings.found if entry.rule == rule and entry.usd_per_month]
     return one
 
 
@@ -170,8 +170,8 @@ def test_the_costs_are_the_usage_of_the_window_a_month(scene: Scene) -> None:
 def test_without_visits_it_is_unknown_how_busy_a_compute_is(scene: Scene) -> None:
     scene.measured.clear()
     _, found = scene.judge()
-    assert {"never_suspended", "kept_awake", "slot_keeps_awake"} <= {each.rule for each in found.unknown}
-    assert not [each for each in found.found if each.rule == "never_suspended"]
+    assert {"never_suspended", "kept_awake", "slot_keeps_awake"} <= {unknown.rule for unknown in found.unknown}
+    assert not [entry for entry in found.found if entry.rule == "never_suspended"]
 
 
 def test_the_series_are_the_findings_and_go_when_they_are_gone(scene: Scene) -> None:
@@ -192,7 +192,7 @@ def test_the_series_are_the_findings_and_go_when_they_are_gone(scene: Scene) -> 
     }
     assert counts["idle_branch",] == 1
     nothing = Findings((), (), Fraction())
-    emptied = {each.target.labels: each.families for each in series.observe(nothing, NOW)}
+    emptied = {entry.target.labels: entry.families for entry in series.observe(nothing, NOW)}
     assert not emptied[id_of(scene.twin, "bookshop"),].get(WASTE)
     assert len(series.observe(nothing, NOW)) == 1
 
@@ -210,7 +210,7 @@ def test_many_branches_are_summed_as_one_and_nothing_is_lost(scene: Scene) -> No
 
 def test_key_figures_and_head_room(scene: Scene) -> None:
     account, found = scene.judge()
-    judged = kpis.Judged(scene.inventory.org_id, account, found)
+    judged = kpis.WasteAssessment(scene.inventory.org_id, account, found)
     shown = {
         (metric.name, *observation.target.labels, *labels): value
         for observation in kpis.observe((), judged, NOW)
@@ -227,7 +227,7 @@ def test_key_figures_and_head_room(scene: Scene) -> None:
 def test_the_command_tells_it_to_people_and_programs(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["waste", "--config", str(scene.config), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    names = {(each["rule"], each["name"]) for each in told["findings"]}
+    names = {(entry["rule"], entry["name"]) for entry in told["findings"]}
     assert {("idle_branch", "bookshop/preview"), ("old_snapshot", "bookshop/preview")} <= names
     assert Fraction(told["waste_per_month"]) <= Fraction(told["cost_per_month"])
     assert main(["waste", "--config", str(scene.config)]) == 0
@@ -295,19 +295,19 @@ def test_what_cannot_be_tried_is_said_in_one_line(scene: Scene, capsys: pytest.C
 def test_times_awake_follow_from_wakes_and_suspends() -> None:
     endpoint = Endpoint(id="ep", project_id="p", branch_id="b", host="h", created_at=None)
 
-    def lives(*events: tuple[str, int], **state: object) -> tuple[Life, ...]:
+    def lives(*events: tuple[str, int], **state: object) -> tuple[AwakeSpan, ...]:
         told = [WakeEvent("ep", "b", kind, BORN + at, 1.0) for kind, at in events]
         return lives_of(told, endpoint.model_copy(update=state), BORN, NOW)
 
     day = DAY
     assert lives(("wake", 0), ("suspend", 100), ("wake", day)) == (
-        Life(BORN + 1, BORN + 100),
-        Life(BORN + day + 1, None),
+        AwakeSpan(BORN + 1, BORN + 100),
+        AwakeSpan(BORN + day + 1, None),
     )
     # It was awake when the month began, or woke before it.
-    assert lives(("suspend", 50)) == (Life(BORN, BORN + 50),)
-    assert lives(("wake", -500), ("suspend", 50)) == (Life(BORN, BORN + 50),)
+    assert lives(("suspend", 50)) == (AwakeSpan(BORN, BORN + 50),)
+    assert lives(("wake", -500), ("suspend", 50)) == (AwakeSpan(BORN, BORN + 50),)
     # Nothing happened: it slept, or was awake all the time.
     assert lives() == ()
-    assert lives(current_state="active", started_at=float(BORN - 9 * day)) == (Life(BORN, None),)
+    assert lives(current_state="active", started_at=float(BORN - 9 * day)) == (AwakeSpan(BORN, None),)
     assert lives(("wake", -500), ("suspend", -50)) == ()

@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.postgres.database.fingerprint import DATABASE, Fingerprint, ObjectKey, ObjectPrint, SchemaPrint
+from collectors.postgres.database.fingerprint import (
+    DATABASE,
+    Fingerprint,
+    ObjectFingerprint,
+    ObjectKey,
+    SchemaFingerprint,
+)
 from exporter.drift.domain.compare import IgnoreRule, compare, compare_tenants
 
 Objects = dict[tuple[str, str, str], str]
@@ -13,19 +19,20 @@ Objects = dict[tuple[str, str, str], str]
 
 def made(objects: Objects, pg_major: int = 18) -> Fingerprint:
     """A fingerprint whose definitions are also its digests; a schema's own name is taken out for the relative one."""
-    prints = {
-        ObjectKey(*key): ObjectPrint(text, text.replace(f"{key[1]}.", "@."), text) for key, text in objects.items()
+    fingerprints = {
+        ObjectKey(*key): ObjectFingerprint(text, text.replace(f"{key[1]}.", "@."), text)
+        for key, text in objects.items()
     }
     names = {key[1] for key in objects} | {DATABASE}
     schemas = {}
     for name in names:
         mine = sorted(
-            (key[0], key[2], each.digest, each.relative) for key, each in prints.items() if key.schema == name
+            (key[0], key[2], row.digest, row.relative) for key, row in fingerprints.items() if key.schema == name
         )
-        whole = str([each[:3] for each in mine])
+        whole = str([row[:3] for row in mine])
         relative = str([(kind, identity, other) for kind, identity, _, other in mine])
-        schemas[name] = SchemaPrint(whole, relative, len(mine))
-    return Fingerprint(pg_major, "app", 0.0, schemas, prints)
+        schemas[name] = SchemaFingerprint(whole, relative, len(mine))
+    return Fingerprint(pg_major, "app", 0.0, schemas, fingerprints)
 
 
 def table(schema: str, name: str, *columns: str) -> Objects:
@@ -39,9 +46,11 @@ ORDERS = table("shop", "orders", "id", "note") | {("schema", "shop", ""): ""}
 
 def test_a_table_is_one_change_and_takes_its_parts_along() -> None:
     drift = compare(made(ORDERS), made(ORDERS | table("shop", "extra", "id")))
-    assert [(each.kind, each.name, each.change) for each in drift.changes] == [("table", "shop.extra", "added")]
+    assert [(change.kind, change.name, change.change) for change in drift.changes] == [("table", "shop.extra", "added")]
     drift = compare(made(ORDERS | table("shop", "extra.v2", "id")), made(ORDERS))
-    assert [(each.kind, each.name, each.change) for each in drift.changes] == [("table", "shop.extra.v2", "removed")]
+    assert [(change.kind, change.name, change.change) for change in drift.changes] == [
+        ("table", "shop.extra.v2", "removed")
+    ]
     assert compare(made({}), made(ORDERS)).counts() == {("schema", "added"): 1}
 
 
@@ -58,13 +67,13 @@ def test_an_ignore_rule_counts_until_its_day() -> None:
         (), 1
     )  # fmt: skip
     late = compare(made(ORDERS), after, [rule], 100.0)
-    assert ([each.identity for each in late.changes], late.ignored) == (["orders.tmp"], 0)
+    assert ([change.identity for change in late.changes], late.ignored) == (["orders.tmp"], 0)
 
 
 @given(st.sets(st.sampled_from(range(12)), max_size=12), st.sets(st.sampled_from(range(12)), max_size=12))
 def test_both_directions_mirror(one: set[int], other: set[int]) -> None:
     before, after = (
-        made(ORDERS | {("column", "shop", f"orders.c{n}"): "int" for n in each}) for each in (one, other)
+        made(ORDERS | {("column", "shop", f"orders.c{n}"): "int" for n in entry}) for entry in (one, other)
     )  # fmt: skip
     there, back = compare(before, after), compare(after, before)
     mirrored = {"added": "removed", "removed": "added", "changed": "changed"}

@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.postgres.database.migrations import Migration
-from exporter.drift.domain.migrations import Expected, Manifest, Standing, ancestry, behind, divergence, standing
+from exporter.drift.domain.migrations import Expected, Manifest, MigrationState, ancestry, behind, divergence, standing
 
 
 def done(*ids: str, checksum: str | None = None, state: str = "applied") -> list[Migration]:
-    return [Migration(each, checksum, state, None) for each in ids]
+    return [Migration(name, checksum, state, None) for name in ids]
 
 
-FILES = Manifest("flyway", tuple(Expected(each, f"sum-{each}") for each in "abcd"))
+FILES = Manifest("flyway", tuple(Expected(text, f"sum-{text}") for text in "abcd"))
 
 
 def test_pending_unknown_mismatched_and_out_of_order() -> None:
     history = [Migration("a", "sum-a", "applied", 1.0), Migration("c", "other", "applied", 2.0), *done("x")]
-    assert standing(FILES, history) == Standing(
+    assert standing(FILES, history) == MigrationState(
         pending=("b", "d"), unknown=("x",), mismatched=("c",), out_of_order=("b",)
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_a_checksum_that_nobody_knows_is_no_mismatch() -> None:
 def test_a_head_stands_for_its_ancestors() -> None:
     graph = ancestry({"a": (), "b": ("a",), "c": ("a",), "m": ("b", "c"), "n": ("m",)})
     assert graph["n"] == {"a", "b", "c", "m"}
-    files = Manifest("alembic", tuple(Expected(each, ancestors=graph[each]) for each in "abcmn"), heads_only=True)
+    files = Manifest("alembic", tuple(Expected(name, ancestors=graph[name]) for name in "abcmn"), heads_only=True)
     assert standing(files, done("b")).pending == ("c", "m", "n")
     assert standing(files, done("m")).pending == ("n",)
 
@@ -53,7 +53,7 @@ def test_a_cycle_of_parents_ends() -> None:
 
 def test_tenants_behind_are_named() -> None:
     found = behind(done("1", "2", "3"), {"t1": done("1", "2", "3"), "t2": done("1"), "t3": done("1", "2", "3", "4")})
-    assert {name: (each.behind, each.ahead) for name, each in found.items()} == {
+    assert {name: (entry.behind, entry.ahead) for name, entry in found.items()} == {
         "t2": (("2", "3"), ()),
         "t3": ((), ("4",)),
     }

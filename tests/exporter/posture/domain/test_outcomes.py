@@ -43,7 +43,7 @@ def told(facts: Facts, policy: Policy = POLICY) -> tuple[Finding, ...]:
 
 
 def unread(subject: Any, why: Unread) -> Any:
-    return replace(subject, **{each.name: why for each in fields(subject) if each.default is NOT_ASKED})
+    return replace(subject, **{field.name: why for field in fields(subject) if field.default is NOT_ASKED})
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -51,32 +51,32 @@ def test_what_could_not_be_read_never_passes(status: Status) -> None:
     why = Unread(status, "for a reason")
     facts = Facts(**{name: (unread(subject, why),) for name, subject in SUBJECTS.items()})
     found = told(facts)
-    assert {each.control for each in found} == set(SEVERITIES), "every control says something"
+    assert {finding.control for finding in found} == set(SEVERITIES), "every control says something"
     wrong = [
-        each for each in found
-        if each.outcome in (Outcome.PASS, Outcome.FAIL) and each.control not in TELLS_WITHOUT_READING
+        finding for finding in found
+        if finding.outcome in (Outcome.PASS, Outcome.FAIL) and finding.control not in TELLS_WITHOUT_READING
     ]  # fmt: skip
     assert not wrong
     expected = {
         Status.ASLEEP: Outcome.UNKNOWN, Status.NO_DATA: Outcome.UNKNOWN, Status.BREAKER_OPEN: Outcome.UNKNOWN,
         Status.RATE_LIMITED: Outcome.UNKNOWN, Status.UNSUPPORTED: Outcome.NOT_APPLICABLE,
     }.get(status, Outcome.ERROR)  # fmt: skip
-    about = [each for each in found if "for a reason" in each.evidence]
+    about = [finding for finding in found if "for a reason" in finding.evidence]
     assert len(about) >= 60
-    assert {each.outcome for each in about} == {expected}
+    assert {finding.outcome for finding in about} == {expected}
 
 
 def test_nothing_asked_is_unknown() -> None:
     found = told(Facts(**{name: (subject,) for name, subject in SUBJECTS.items()}))
-    outcomes = {each.outcome for each in found if each.control not in TELLS_WITHOUT_READING}
+    outcomes = {finding.outcome for finding in found if finding.control not in TELLS_WITHOUT_READING}
     assert outcomes <= {Outcome.UNKNOWN, Outcome.NOT_APPLICABLE}
 
 
 def test_every_field_that_can_be_missing_is_told_so_by_default() -> None:
     for subject in SUBJECTS.values():
-        for each in fields(subject):
-            if "Known" in str(each.type):
-                assert each.default is NOT_ASKED, (type(subject).__name__, each.name)
+        for field in fields(subject):
+            if "Known" in str(field.type):
+                assert field.default is NOT_ASKED, (type(subject).__name__, field.name)
 
 
 def database(**checks: Any) -> DatabaseFacts:
@@ -105,10 +105,10 @@ def test_the_checks_are_those_of_the_scan() -> None:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_check_that_was_not_read_is_no_pass_of_its_control(check: str) -> None:
-    whole = {each.control for each in told(Facts(databases=(database(),))) if each.outcome is Outcome.PASS}
+    whole = {finding.control for finding in told(Facts(databases=(database(),))) if finding.outcome is Outcome.PASS}
     part = told(Facts(databases=(database(**{check: Unread(Status.TIMEOUT, "late")}),)))
-    used = {each.control for each in part if "late" in each.evidence}
-    still = {each.control for each in part if each.outcome is Outcome.PASS}
+    used = {finding.control for finding in part if "late" in finding.evidence}
+    still = {finding.control for finding in part if finding.outcome is Outcome.PASS}
     assert used or check in ("definers", "publications", "published", "sealed", "unsealed", "unmasked", "personal")
     assert not used & still, "what is half read does not hold"
     assert still <= whole
@@ -116,13 +116,15 @@ def test_a_check_that_was_not_read_is_no_pass_of_its_control(check: str) -> None
 
 def test_counts_are_exact_and_objects_have_findings_of_their_own() -> None:
     group = Group("b", "role_a", 480, ("t_b.x", "t_b.y"), "SELECT by a")
-    found = [each for each in told(Facts(databases=(database(xtenant_grant=(group,)),))) if each.control == "P01"]
-    assert [each.outcome for each in found] == [Outcome.FAIL] * 3
-    assert sum(each.count for each in found) == 480
-    assert {each.object_id for each in found} == {
+    found = [
+        finding for finding in told(Facts(databases=(database(xtenant_grant=(group,)),))) if finding.control == "P01"
+    ]
+    assert [finding.outcome for finding in found] == [Outcome.FAIL] * 3
+    assert sum(finding.count for finding in found) == 480
+    assert {finding.object_id for finding in found} == {
         "p/br/app/t_b.x/role_a", "p/br/app/t_b.y/role_a", "p/br/app/b/role_a/more"}  # fmt: skip
-    assert len({each.cache_key for each in found}) == 3
-    assert {each.tenant for each in found} == {"b"}
+    assert len({finding.cache_key for finding in found}) == 3
+    assert {finding.tenant for finding in found} == {"b"}
 
 
 def test_cache_keys_stay_when_the_evidence_moves() -> None:
@@ -138,8 +140,8 @@ def test_another_severity_of_the_policy_holds_for_full_failures_only() -> None:
     facts = Facts(databases=(database(**groups),))
     raised = told(facts, Policy(severities={"P08": Severity.CRITICAL}))
     lowered = told(facts, Policy(severities={"P08": Severity.INFO}))
-    assert [each.severity for each in raised if each.control == "P08"] == [Severity.CRITICAL, Severity.LOW]
-    assert [each.severity for each in lowered if each.control == "P08"] == [Severity.INFO, Severity.INFO]
+    assert [finding.severity for finding in raised if finding.control == "P08"] == [Severity.CRITICAL, Severity.LOW]
+    assert [finding.severity for finding in lowered if finding.control == "P08"] == [Severity.INFO, Severity.INFO]
 
 
 outcomes = st.sampled_from(list(Outcome))
@@ -151,17 +153,19 @@ made = st.builds(
 
 @given(st.lists(made, max_size=40), st.data())
 def test_the_score_counts_each_control_once_and_nothing_twice(findings: list[Finding], data: st.DataObject) -> None:
-    waived = set(data.draw(st.lists(st.sampled_from([each.cache_key for each in findings] or [""]))))
+    waived = set(data.draw(st.lists(st.sampled_from([finding.cache_key for finding in findings] or [""]))))
     for project, score in scores(findings, by=by_project, waived=waived).items():
-        mine = [each for each in findings if by_project(each) == project]
+        mine = [finding for finding in findings if by_project(finding) == project]
         whole = score.passed + score.failed + score.waived + score.unknown + score.not_applicable + score.manual
-        assert whole == len({each.control for each in mine})
+        assert whole == len({finding.control for finding in mine})
         if score.ratio is not None:
             assert 0 <= score.ratio <= 1
             assert (score.ratio < 1) == (score.failed_weight > 0)
         if score.known is not None:
             assert (score.known < 1) == (score.unknown_weight > 0)
-        bad = {each.control for each in mine if each.outcome is Outcome.FAIL and each.cache_key not in waived}
+        bad = {
+            finding.control for finding in mine if finding.outcome is Outcome.FAIL and finding.cache_key not in waived
+        }
         assert score.failed == len(bad)
 
 

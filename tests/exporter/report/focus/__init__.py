@@ -1,1 +1,0 @@
-"""FOCUS: rows, files, and what validators say of them."""

@@ -20,7 +20,7 @@ import pytest
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.close import Closer
 from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
-from exporter.cost.domain.close import Booking, InvoiceLine, Leaf, LineKey
+from exporter.cost.domain.close import AllocationLine, Booking, InvoiceLine, LineKey
 from exporter.cost.domain.close import Path as LeafPath
 from exporter.cost.domain.extra import Base, Category, ExtraLine
 from exporter.cost.domain.weights import Confidence
@@ -33,7 +33,7 @@ from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, 
 from exporter.report.focus.days import daily_usage
 from exporter.report.focus.files import Focus, focus_files, focus_of
 from exporter.report.focus.rows import Party
-from exporter.report.gather import Sources, gather
+from exporter.report.gather import ReviewSources, gather
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
 from tests.exporter.report.seeded import year
@@ -63,26 +63,26 @@ def closed_store(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The seeded quarter in a store of its own, in which months are closed."""
     path = tmp_path_factory.mktemp("closed") / "neonmeter.db"
     shutil.copy(config.parent / "neonmeter.db", path)
-    store = Store.open_beside(path, _rooms())
+    store = Store.open_beside(path, _schemas())
     yield store
     store.close()
 
 
-def _rooms() -> dict[str, tuple[str, ...]]:
-    from exporter.app.wiring import ROOMS
+def _schemas() -> dict[str, tuple[str, ...]]:
+    from exporter.app.wiring import SCHEMAS
 
-    return dict(ROOMS)
+    return dict(SCHEMAS)
 
 
 @pytest.fixture(scope="module")
-def closed_facts(closed_store: Store, opened: tuple[Sources, Party]) -> ReviewFacts:
+def closed_facts(closed_store: Store, opened: tuple[ReviewSources, Party]) -> ReviewFacts:
     """April closed, then its usage corrected; May closed with declared lines: the correction shows in May."""
     made, ledger, book = year(), SqliteLedger(closed_store), sqlite_book(closed_store)
     _, april, may = made.months
     costs = Costs(ledger, opened[0].weights, opened[0].card)
     after = made.end + 8 * HOUR
     Closer(book, costs).close(april, after)
-    fact = max(ledger.hours("compute_unit_seconds", april, april + 24 * HOUR), key=lambda each: each.value)
+    fact = max(ledger.hours("compute_unit_seconds", april, april + 24 * HOUR), key=lambda entry: entry.value)
     ledger.put([fact._replace(value=fact.value * 40 + 7200, observed_at=fact.observed_at + HOUR)])
     Closer(book, costs, extra=DECLARED).close(may, after)
     sources = replace(opened[0], ledger=ledger, book=book, extra=DECLARED, store=None)
@@ -90,12 +90,12 @@ def closed_facts(closed_store: Store, opened: tuple[Sources, Party]) -> ReviewFa
 
 
 @pytest.fixture(scope="module")
-def made(facts: ReviewFacts, opened: tuple[Sources, Party]) -> Focus:
+def made(facts: ReviewFacts, opened: tuple[ReviewSources, Party]) -> Focus:
     return focus_of(facts, opened[0].card, opened[1])
 
 
 @pytest.fixture(scope="module")
-def closed_made(closed_facts: ReviewFacts, opened: tuple[Sources, Party]) -> Focus:
+def closed_made(closed_facts: ReviewFacts, opened: tuple[ReviewSources, Party]) -> Focus:
     return focus_of(closed_facts, opened[0].card, opened[1])
 
 
@@ -179,12 +179,14 @@ def test_a_closed_month_sums_to_its_statement_to_the_cent(closed_made: Focus, cl
     assert {row["BillingPeriodStart"] for row in corrections} == {"2026-05-01T00:00:00Z"}
 
 
-def test_cents_whose_usage_went_away_stay_billed(closed_facts: ReviewFacts, opened: tuple[Sources, Party]) -> None:
+def test_cents_whose_usage_went_away_stay_billed(
+    closed_facts: ReviewFacts, opened: tuple[ReviewSources, Party]
+) -> None:
     booked = closed_facts.this.booked
     assert booked is not None
     gone = InvoiceLine(
         LineKey("org-year-1", "Usage", "compute", "launch_v3", "9.99"), "CU-hour", 1, Fraction(1), Fraction(1), 123,
-        leaves=(Leaf(LeafPath("year-gone", "br-gone", "t"), 123, Confidence.MEASURED),),
+        leaves=(AllocationLine(LeafPath("year-gone", "br-gone", "t"), 123, Confidence.MEASURED),),
     )  # fmt: skip
     booking: Booking = replace(booked.booking, lines=(*booked.booking.lines, gone))
     this = replace(closed_facts.this, booked=replace(booked, booking=booking))
@@ -218,14 +220,14 @@ def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
         may = year().months[-1]
         fact = UsageFact("o", "p", "b", may, "hourly", plan, "compute_unit_seconds", 3600, may + HOUR)
         ledger.put([fact], read_through={"o": may + HOUR})
-        sources = Sources(ledger, HoursOnly(lambda start, end: ()), card, {}, Tagging((), {}))
+        sources = ReviewSources(ledger, HoursOnly(lambda start, end: ()), card, {}, Tagging((), {}))
         return focus_of(gather(sources, may), card, Party())
     finally:
         store.close()
 
 
 def test_rows_by_the_day_are_the_same_money(
-    made: Focus, closed_made: Focus, facts: ReviewFacts, closed_facts: ReviewFacts, opened: tuple[Sources, Party]
+    made: Focus, closed_made: Focus, facts: ReviewFacts, closed_facts: ReviewFacts, opened: tuple[ReviewSources, Party]
 ) -> None:
     lint = pytest.importorskip("focus_data_toolkit.model.validator", reason="focus-data-toolkit is not installed")
     sources, party = opened
@@ -275,7 +277,7 @@ def test_the_toolkit_finds_nothing(made: Focus, closed_made: Focus) -> None:
 
 
 def test_parquet_holds_the_same_figures(
-    made: Focus, facts: ReviewFacts, opened: tuple[Sources, Party], tmp_path: Path
+    made: Focus, facts: ReviewFacts, opened: tuple[ReviewSources, Party], tmp_path: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     from exporter.report.focus.parquet import parquet_files
@@ -297,7 +299,7 @@ def test_the_official_validator_passes_focus_1_2(
     made: Focus,
     closed_made: Focus,
     facts: ReviewFacts,
-    opened: tuple[Sources, Party],
+    opened: tuple[ReviewSources, Party],
     tmp_path: Path,
 ) -> None:
     if not VALIDATOR.is_file():
@@ -321,7 +323,7 @@ def test_the_official_validator_passes_focus_1_2(
     assert len(re.findall(r": PASS", told)) > 250
 
 
-def test_the_files_are_written_by_version(made: Focus, facts: ReviewFacts, opened: tuple[Sources, Party]) -> None:
+def test_the_files_are_written_by_version(made: Focus, facts: ReviewFacts, opened: tuple[ReviewSources, Party]) -> None:
     both = focus_files(facts, made, opened[1])
     assert sorted(both) == [
         "focus-1.2-cost-and-usage-2026-05.csv",

@@ -18,7 +18,7 @@ from collectors.postgres.cluster.statements import (
     TENANT_EXEC,
     StatementRow,
 )
-from exporter.sampling.counters.statements import ROOMS, UNCERTAIN, Durable
+from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, Durable
 from exporter.sampling.domain.topk import TopKPolicy
 from exporter.storage.store import Store, StoreError
 from exporter.tenancy.domain.rules import AGENT, UNATTRIBUTED, TenantRule, TenantRules
@@ -47,7 +47,7 @@ def reopen(tmp_path: Path) -> Iterator[Reopen]:
     def open_again() -> Durable:
         for store in stores:
             store.close()
-        stores.append(Store.open(tmp_path / "neonmeter.db", ROOMS))
+        stores.append(Store.open(tmp_path / "neonmeter.db", SCHEMAS))
         return Durable(stores[-1], RULES, TopKPolicy(k=2, min_stay=0))
 
     yield open_again
@@ -217,7 +217,7 @@ def test_computes_do_not_mix_and_a_forgotten_one_starts_anew(reopen: Reopen) -> 
 
 
 def test_a_full_disk_changes_nothing_and_the_next_look_makes_up_for_it(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+    store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     durable, server = Durable(store, RULES, 2), Statements()
     server.run("u_acme", "1", calls=7)
     durable.absorb(PLACE, NAMES, server.look())
@@ -263,7 +263,7 @@ def test_any_history_adds_up(seed: int, exact: bool) -> None:
 
 
 def _any_history_adds_up(path: Path, rng: random.Random, exact: bool) -> None:
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     durable, server = Durable(store, RULES, TopKPolicy(k=3, min_stay=100)), Statements(exact=exact)
     last: dict[tuple[str, ...], float] = {}
     for _ in range(25):
@@ -291,7 +291,7 @@ def _any_history_adds_up(path: Path, rng: random.Random, exact: bool) -> None:
             durable.absorb(PLACE, NAMES, server.look())
         elif event == 2:
             store.close()
-            store = Store.open(path, ROOMS)
+            store = Store.open(path, SCHEMAS)
             durable = Durable(store, RULES, TopKPolicy(k=3, min_stay=100))
     families = durable.families(PLACE[2])
     assert tenant_calls(families) == {user.removeprefix("u_"): calls for user, calls in server.done.items()}

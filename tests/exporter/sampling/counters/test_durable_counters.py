@@ -10,7 +10,7 @@ import pytest
 
 from collectors.base import Epoch
 from collectors.metric import Families, Kind, Metric, Scope, Unit, Value
-from exporter.sampling.counters.statements import ROOMS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, Durable
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 from tests.exporter.sampling.statement_world import DEADLOCKS
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def durable(path: Path) -> Iterator[Durable]:
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     yield Durable(store, TenantRules())
     store.close()
 
@@ -54,13 +54,13 @@ def absorb(
 
 
 def test_totals_go_on_over_suspends_resets_and_our_restarts(path: Path) -> None:
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     durable = Durable(store, TenantRules())
     assert absorb(durable, DEADLOCKS, 1, 10, app=5) == {"app": 5}
     assert absorb(durable, DEADLOCKS, 1, 20, app=8) == {"app": 8}
     assert absorb(durable, DEADLOCKS, 1, 30, app=2) == {"app": 10}, "a reset within one life"
     store.close()
-    store = Store.open(path, ROOMS)
+    store = Store.open(path, SCHEMAS)
     durable = Durable(store, TenantRules())
     assert absorb(durable, DEADLOCKS, 1, 40, app=2) == {"app": 10}
     assert absorb(durable, DEADLOCKS, 50, 60, app=3, other=1) == {"app": 13, "other": 1}, "a new life, also with more"

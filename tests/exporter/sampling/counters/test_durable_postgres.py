@@ -20,7 +20,7 @@ from collectors.postgres.cluster.statements import (
     StatementsCollector,
 )
 from exporter.demo.postgres import Cluster
-from exporter.sampling.counters.statements import ROOMS, UNCERTAIN, Durable
+from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, Durable
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import AGENT, TenantRule, TenantRules
 from tests.collectors.reading import admin
@@ -98,7 +98,7 @@ def test_three_suspends_a_restart_a_crash_and_resets_lose_no_call(major: int, tm
         with admin(server) as connection:
             for name in ("u_acme", "u_globex"):
                 connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{server.password}'")
-        store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+        store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
         durable = Durable(store, RULES, 3)
         done: DONE = Counter()
         busy: DONE = Counter()
@@ -123,7 +123,7 @@ def test_three_suspends_a_restart_a_crash_and_resets_lose_no_call(major: int, tm
         assert families.get(UNCERTAIN) == {(): 0}
         assert sum(hour.calls for hour in durable.tenant_hours(0, 1e11) if hour.tenant == "acme") == done["acme"]
         store.close()
-        store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+        store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
         again = Durable(store, RULES, 3).families(PLACE[2])
         assert again.get(TENANT_CALLS) == families.get(TENANT_CALLS)
         assert_consistent(again, most=4)
@@ -160,7 +160,7 @@ def look(server: Cluster, durable: Durable) -> DONE:
 def test_evictions_by_a_full_table_invent_nothing(major: int, tmp_path: Path) -> None:
     """500 queries in 100 places: what was evicted before a look is gone, and from 17 on nothing else is wrong."""
     with cluster(major, **{"pg_stat_statements.max": "100"}) as server:
-        store = Store.open(tmp_path / "neonmeter.db", ROOMS)
+        store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
         durable = Durable(store, TenantRules([TenantRule(role="u_(?P<tenant>.+)")]), 3)
         with admin(server) as connection:
             connection.execute(f"CREATE ROLE u_acme LOGIN PASSWORD '{server.password}'")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.sampling.domain.accumulate import HOUR_US, Baseline, Counted, Growth, Life, advance, spread
+from exporter.sampling.domain.accumulate import HOUR_US, Baseline, Counted, CounterEpoch, Growth, advance, spread
 
 quick = settings(max_examples=100, deadline=None)
 KEYS = ("a", "b", "c")
@@ -62,10 +62,10 @@ class Server:
         self.clock += 1
         self.rows.pop(key, None)
 
-    def look(self) -> tuple[Life, Rows]:
+    def look(self) -> tuple[CounterEpoch, Rows]:
         self.clock += 1
         rows = {key: Counted(float(since) if self.exact else None, value) for key, (since, value) in self.rows.items()}
-        return Life(self.postmaster * 10**6, self.reset * 10**6, self.clock * 10**6, self.dealloc), rows
+        return CounterEpoch(self.postmaster * 10**6, self.reset * 10**6, self.clock * 10**6, self.dealloc), rows
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Agent:
     def look(self, server: Server) -> Growth[str]:
         return self.take(*server.look())
 
-    def take(self, life: Life, rows: Rows) -> Growth[str]:
+    def take(self, life: CounterEpoch, rows: Rows) -> Growth[str]:
         growth = advance(self.baseline, life, rows)
         for delta in growth.deltas.values():
             assert all(value >= 0 for value in delta)
@@ -191,8 +191,8 @@ def test_the_order_of_rows_does_not_matter(history: History, order: list[str]) -
     assert advance(agent.baseline, life, rows).deltas == advance(agent.baseline, life, shuffled).deltas
 
 
-def life(postmaster: int = 1, reset: int = 1, clock: int = 10, dealloc: int = 0) -> Life:
-    return Life(postmaster * 10**6, reset * 10**6, clock * 10**6, dealloc)
+def life(postmaster: int = 1, reset: int = 1, clock: int = 10, dealloc: int = 0) -> CounterEpoch:
+    return CounterEpoch(postmaster * 10**6, reset * 10**6, clock * 10**6, dealloc)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def life(postmaster: int = 1, reset: int = 1, clock: int = 10, dealloc: int = 0)
     ],
 )
 def test_a_row(
-    before: Life, after: Life, old: tuple[int, int], new: tuple[int, int], delta: tuple[int, int] | None
+    before: CounterEpoch, after: CounterEpoch, old: tuple[int, int], new: tuple[int, int], delta: tuple[int, int] | None
 ) -> None:
     growth = advance(Baseline(before, {"q": Counted(None, old)}), after, {"q": Counted(None, new)})
     assert growth.deltas == ({} if delta is None else {"q": delta})
@@ -238,9 +238,9 @@ def test_an_answer_that_came_late_changes_nothing() -> None:
 def test_a_reset_in_the_middle_of_a_look_counts_nothing_twice() -> None:
     """The rows were read before it, the reset time after it; the look began at 20."""
     before = Baseline(life(clock=10), {"q": Counted(None, (500,))})
-    torn = Life(10**6, 20 * 10**6 + 3, 20 * 10**6)
+    torn = CounterEpoch(10**6, 20 * 10**6 + 3, 20 * 10**6)
     assert advance(before, torn, {"q": Counted(None, (510,))}).stale
-    after = Life(10**6, 20 * 10**6 + 3, 80 * 10**6)
+    after = CounterEpoch(10**6, 20 * 10**6 + 3, 80 * 10**6)
     assert advance(before, after, {"q": Counted(None, (4,))}).deltas == {"q": (4,)}
     assert not advance(None, torn, {"q": Counted(None, (510,))}).stale, "the first look has nothing to count twice"
 

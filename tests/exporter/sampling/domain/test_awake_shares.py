@@ -16,10 +16,10 @@ from exporter.sampling.domain.awake_shares import (
     NOBODY,
     REACH,
     UNCOVERED,
-    Book,
-    Keeper,
+    AwakeHolder,
+    AwakeState,
     Part,
-    Shown,
+    ShownState,
     Sighting,
     look,
     mean_cu,
@@ -29,9 +29,9 @@ from exporter.sampling.domain.awake_shares import (
     usd_per_day,
 )
 
-APP = Keeper("client_active", "acme", "web")
-SLOT = Keeper("walsender", "replicator", "pg_recvlogical", "warehouse")
-SHELL = Keeper("idle_in_transaction", "acme", "forgotten-shell")
+APP = AwakeHolder("client_active", "acme", "web")
+SLOT = AwakeHolder("walsender", "replicator", "pg_recvlogical", "warehouse")
+SHELL = AwakeHolder("idle_in_transaction", "acme", "forgotten-shell")
 T0 = 1_700_000_000 // 3600 * 3600
 """The start of an hour, so that most tests lie within one."""
 
@@ -41,19 +41,19 @@ class Story:
 
     def __init__(self, *, first: int = 0) -> None:
         self.parts: list[Part] = []
-        self.book, _ = look(None, Shown(active=False, started=None, suspended=None), us(first))
+        self.book, _ = look(None, ShownState(active=False, started=None, suspended=None), us(first))
 
     def awake(self, started: int, now: int, suspended: int | None = None) -> Story:
-        return self._take(*look(self.book, Shown(True, us(started), opt(suspended)), us(now)))
+        return self._take(*look(self.book, ShownState(True, us(started), opt(suspended)), us(now)))
 
     def asleep(self, started: int, suspended: int | None, now: int) -> Story:
-        return self._take(*look(self.book, Shown(False, us(started), opt(suspended)), us(now)))
+        return self._take(*look(self.book, ShownState(False, us(started), opt(suspended)), us(now)))
 
-    def visit(self, at: int, *found: Keeper | tuple[Keeper, int]) -> Story:
-        sightings = [Sighting(e[0], us(e[1])) if isinstance(e[0], Keeper) else Sighting(e) for e in found]
+    def visit(self, at: int, *found: AwakeHolder | tuple[AwakeHolder, int]) -> Story:
+        sightings = [Sighting(e[0], us(e[1])) if isinstance(e[0], AwakeHolder) else Sighting(e) for e in found]
         return self._take(*sample(self.book, sightings, us(at)))
 
-    def _take(self, book: Book, parts: list[Part]) -> Story:
+    def _take(self, book: AwakeState, parts: list[Part]) -> Story:
         self.book = book
         self.parts += parts
         return self
@@ -76,7 +76,7 @@ def opt(seconds: int | None) -> int | None:
 def sums(parts: Iterable[Part]) -> dict[str, int]:
     found: Counter[str] = Counter()
     for part in parts:
-        found[part.keeper.slot or part.keeper.application or part.keeper.reason] += part.amount
+        found[part.holder.slot or part.holder.application or part.holder.reason] += part.amount
     return dict(found)
 
 
@@ -153,12 +153,12 @@ def test_shares(name: str) -> None:
 
 def test_parts_lie_in_their_hours() -> None:
     story = Story().awake(100, 110).visit(3000, APP).visit(3700, APP)
-    assert [(p.hour - T0, p.keeper, p.amount // MICRO) for p in story.parts] == [
+    assert [(p.hour - T0, p.holder, p.amount // MICRO) for p in story.parts] == [
         (0, UNCOVERED, 2900), (0, APP, 600), (3600, APP, 100),
     ]  # fmt: skip
 
 
-KEEPERS = [APP, SLOT, SHELL, Keeper("autovacuum"), Keeper("client_active", "birch", "api")]
+KEEPERS = [APP, SLOT, SHELL, AwakeHolder("autovacuum"), AwakeHolder("client_active", "birch", "api")]
 STEPS = st.lists(
     st.tuples(
         st.integers(1, 2000 * MICRO),
@@ -169,11 +169,11 @@ STEPS = st.lists(
 )  # fmt: skip
 
 
-def tell(steps: Sequence[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> tuple[Book, list[Part], int]:
+def tell(steps: Sequence[tuple[int, str, list[tuple[AwakeHolder, int | None]]]]) -> tuple[AwakeState, list[Part], int]:
     """Run a life that the control plane shows at every step; the awake time by its own count comes last."""
     now = us(0)
     started, suspended, active, awake = us(0), None, True, 0
-    book, parts = look(None, Shown(True, started, None), now)
+    book, parts = look(None, ShownState(True, started, None), now)
     for passed, what, found in steps:
         now += passed
         awake += passed if active else 0
@@ -181,7 +181,7 @@ def tell(steps: Sequence[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> t
             active, suspended = False, now
         elif what == "wake" and not active:
             active, started = True, now
-        book, more = look(book, Shown(active, started, suspended), now)
+        book, more = look(book, ShownState(active, started, suspended), now)
         parts += more
         if what == "visit" and active:
             sightings = [Sighting(who, None if age is None else now - age) for who, age in found]
@@ -191,7 +191,7 @@ def tell(steps: Sequence[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> t
 
 
 @given(STEPS)
-def test_shares_sum_to_the_awake_time(steps: list[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> None:
+def test_shares_sum_to_the_awake_time(steps: list[tuple[int, str, list[tuple[AwakeHolder, int | None]]]]) -> None:
     book, parts, awake = tell(steps)
     assert sum(part.amount for part in parts) + book.pending == awake
     assert all(part.amount > 0 for part in parts)
@@ -200,29 +200,31 @@ def test_shares_sum_to_the_awake_time(steps: list[tuple[int, str, list[tuple[Kee
 
 @given(STEPS, st.randoms(use_true_random=False))
 def test_the_order_of_what_a_visit_found_does_not_matter(
-    steps: list[tuple[int, str, list[tuple[Keeper, int | None]]]], random: object
+    steps: list[tuple[int, str, list[tuple[AwakeHolder, int | None]]]], random: object
 ) -> None:
     shuffled = [(passed, what, sorted(found, key=lambda _: random.random())) for passed, what, found in steps]  # type: ignore[attr-defined]
     assert sorted(tell(steps)[1]) == sorted(tell(shuffled)[1])
 
 
 @given(STEPS)
-def test_without_a_visit_everything_is_uncovered(steps: list[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> None:
+def test_without_a_visit_everything_is_uncovered(
+    steps: list[tuple[int, str, list[tuple[AwakeHolder, int | None]]]],
+) -> None:
     _, parts, _ = tell([(passed, "look" if what == "visit" else what, []) for passed, what, _ in steps])
-    assert {part.keeper for part in parts} <= {UNCOVERED}
+    assert {part.holder for part in parts} <= {UNCOVERED}
 
 
 @given(STEPS)
-def test_only_who_was_found_gets_a_share(steps: list[tuple[int, str, list[tuple[Keeper, int | None]]]]) -> None:
+def test_only_who_was_found_gets_a_share(steps: list[tuple[int, str, list[tuple[AwakeHolder, int | None]]]]) -> None:
     _, parts, _ = tell(steps)
     found = {who for _, what, sightings in steps if what == "visit" for who, _ in sightings}
-    assert {part.keeper for part in parts} <= {*found, UNCOVERED, NOBODY}
+    assert {part.holder for part in parts} <= {*found, UNCOVERED, NOBODY}
 
 
 def test_names_run_out() -> None:
     known = [APP, SLOT]
     assert named(APP, known, 2) == APP
-    assert named(SHELL, known, 2) == Keeper("idle_in_transaction", "other", "other")
+    assert named(SHELL, known, 2) == AwakeHolder("idle_in_transaction", "other", "other")
     assert named(SHELL, known, 3) == SHELL
 
 

@@ -123,7 +123,9 @@ def test_a_stationary_load_leaves_the_members_alone() -> None:
     rng = random.Random(7)
     exporter = Exporter(TopKPolicy(k=20))
     for minute in range(24 * 60):
-        exporter.step({(str(each),): int(rng.expovariate(1e-6)) for each in range(200)}, 1_795_410_590.0 + 60 * minute)
+        exporter.step(
+            {(str(number),): int(rng.expovariate(1e-6)) for number in range(200)}, 1_795_410_590.0 + 60 * minute
+        )
     assert 20 <= exporter.entries <= 120
 
 
@@ -146,6 +148,6 @@ def test_a_clock_that_leaps_breaks_nothing() -> None:
 def test_the_memory_of_candidates_is_bounded() -> None:
     exporter = Exporter(TopKPolicy(k=2))
     for step in range(100):
-        exporter.step({(f"{step}-{each}",): each for each in range(100)}, 1000.0 + step)
+        exporter.step({(f"{step}-{number}",): number for number in range(100)}, 1000.0 + step)
     assert len(exporter.top._scores) <= 2 * 1008 + 100
     assert len(exporter.top.members) == 2

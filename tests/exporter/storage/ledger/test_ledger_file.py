@@ -12,19 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.file import Imported, LineError, lines, load, read_line
 from exporter.storage.ledger.gaps import Gap, gaps
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, KeptLedger, SqliteLedger
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, SqliteLedger
 from exporter.storage.store import Store
 from tests.exporter.storage.ledger.ledger_contract import DAY, HOUR, T0, Batches, fact, facts_of, readings
 from tests.exporter.storage.ledger.test_ledger_postgres import maker
 
 GOOD = json.dumps(fact(7, T0 + 60)._asdict())
-Fresh = Callable[[], AbstractContextManager[KeptLedger]]
+Fresh = Callable[[], AbstractContextManager[DurableLedger]]
 
 
 @pytest.fixture
 def file(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     @contextmanager
-    def make() -> Iterator[KeptLedger]:
+    def make() -> Iterator[DurableLedger]:
         store = Store.open(tmp_path_factory.mktemp("ledger") / "neonmeter.db", {"ledger": LEDGER_SCHEMA})
         try:
             yield SqliteLedger(store)
@@ -34,10 +34,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     return make
 
 
-def imported(ledger: KeptLedger, texts: list[str]) -> tuple[Imported, list[str]]:
+def imported(ledger: DurableLedger, texts: list[str]) -> tuple[Imported, list[str]]:
     *told, done = load(ledger, texts)
     assert isinstance(done, Imported)
-    return done, [str(each) for each in told]
+    return done, [str(name) for name in told]
 
 
 @given(readings)
@@ -45,8 +45,8 @@ def imported(ledger: KeptLedger, texts: list[str]) -> tuple[Imported, list[str]]
 def test_out_and_in_again_is_the_same(file: Fresh, batches: Batches) -> None:
     with ExitStack() as stack:
         one, other = stack.enter_context(file()), stack.enter_context(file())
-        for each in batches:
-            one.put(facts_of(each), read_through={"org": T0})
+        for batch in batches:
+            one.put(facts_of(batch), read_through={"org": T0})
         told = list(lines(one))
         done, bad = imported(other, told)
         assert (done.bad, bad, done.facts) == (0, [], len(list(one.stored())))
@@ -60,7 +60,7 @@ def test_out_and_in_again_is_the_same(file: Fresh, batches: Batches) -> None:
 
 def test_from_file_to_postgres_and_back(file: Fresh, postgres18: Cluster) -> None:
     with ExitStack() as stack:
-        one, back, shared = (stack.enter_context(each()) for each in (file, file, maker(postgres18)))
+        one, back, shared = (stack.enter_context(entry()) for entry in (file, file, maker(postgres18)))
         one.put([fact(n, T0 + DAY, start=T0 + n * HOUR, branch=f"b{n % 3}") for n in range(100)])
         one.put([fact(9, T0, granularity=g, metric="m") for g in ("hourly", "daily", "monthly")])
         one.put([fact(1, T0, branch="ü\t'\"{},NULL\\N")], read_through={"org": T0 + 100 * HOUR})
@@ -101,7 +101,7 @@ def test_a_bad_line_says_what_is_wrong(text: str, problem: str) -> None:
 def test_bad_lines_cost_no_other(file: Fresh) -> None:
     with file() as ledger:
         done, bad = imported(ledger, [GOOD, "nonsense", "", GOOD.replace("b1", "b2"), "{}"])
-        assert [each.split(":")[0] for each in bad] == ["2", "5"]
+        assert [name.split(":")[0] for name in bad] == ["2", "5"]
         assert (done.lines, done.facts, done.bad, done.changes.new) == (4, 2, 2, 2)
         assert len(list(ledger.stored())) == 2
 

@@ -176,10 +176,10 @@ def test_agents_that_start_together_make_the_tables_once(postgres18: Cluster) ->
     with psycopg.connect(postgres18.conninfo(), autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS neonmeter CASCADE")
     ledgers = [opened(postgres18) for _ in range(4)]
-    in_threads(*(lambda ledger=each: ledger.put([fact(1, T0)]) for each in ledgers))  # type: ignore[misc]
-    assert [len(list(each.stored())) for each in ledgers] == [1] * 4
-    for each in ledgers:
-        each.close()
+    in_threads(*(lambda ledger=entry: ledger.put([fact(1, T0)]) for entry in ledgers))  # type: ignore[misc]
+    assert [len(list(postgres_ledger.stored())) for postgres_ledger in ledgers] == [1] * 4
+    for postgres_ledger in ledgers:
+        postgres_ledger.close()
 
 
 def test_a_rolled_back_series_is_not_remembered(tmp_path: Path) -> None:
