@@ -28,7 +28,7 @@ test: $(VENV)/.test tests/npm/node_modules
 
 # Everything, on every Python that is here; PostgreSQL 14-18.
 test-all: $(VENV)/.test tests/npm/node_modules lint
-	$(PYTEST) --all-postgres $(ARGS)
+	HYPOTHESIS_PROFILE=search $(PYTEST) --all-postgres $(ARGS)
 	@for version in 3.12 3.13; do .ci/other-python $$version $(PARALLEL) $(ARGS) || exit 1; done
 
 bench: $(VENV)/.test

@@ -27,11 +27,13 @@ SQL_NAMES = re.compile(
 )
 
 
+@pytest.mark.house
 @pytest.mark.parametrize("page", reference.pages(ROOT), ids=lambda path: path.name)
 def test_generated_pages_are_up_to_date(page: Path) -> None:
     assert page.read_text() == reference.pages(ROOT)[page], "run `make docs`"
 
 
+@pytest.mark.house
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_pages_name_only_metrics_that_exist(page: Path) -> None:
     labels = {label for metric in CATALOG.values() for label in metric.all_labels}
@@ -39,12 +41,14 @@ def test_pages_name_only_metrics_that_exist(page: Path) -> None:
     assert not {name for name in NAME.findall(page.read_text()) if name not in known and not SQL_NAMES.match(name)}
 
 
+@pytest.mark.house
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.house
 def test_pages_name_only_settings_that_exist() -> None:
     sections = set(Settings.model_fields)
     for page in PAGES:
@@ -54,10 +58,12 @@ def test_pages_name_only_settings_that_exist() -> None:
                 assert key in getattr(model, "model_fields", {key: None}), f"{page.name}: {section}.{key}"
 
 
+@pytest.mark.house
 def test_no_name_is_one_of_neons_own_export() -> None:
     assert not [name for name in CATALOG if NEONS_OWN.match(name)]
 
 
+@pytest.mark.house
 def test_labels_are_a_closed_vocabulary() -> None:
     """A new label is a decision: it is added here with the metric that needs it."""
     labels = {label for metric in CATALOG.values() for label in metric.all_labels}

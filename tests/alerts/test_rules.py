@@ -13,6 +13,7 @@ from tests.alerts.rules import ALERTS, WATCHDOG, Rule, alerts, files, recorded, 
 from tests.alerts.unit_tests import cases, written
 from tests.fix_prometheus import binary
 
+pytestmark = pytest.mark.house
 promql = pytest.importorskip("promql_parser", reason="promql-parser is not installed")
 
 CATEGORIES = {

@@ -14,6 +14,7 @@ from exporter.commands.main import build_parser
 from tests.alerts.rules import ALERTS, alerts
 from tests.alerts.test_rules import metrics_of, real
 
+pytestmark = pytest.mark.house
 FOLDER = ALERTS / "runbooks"
 by_name = pytest.mark.parametrize("name", alerts())
 _FENCE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)

@@ -10,6 +10,7 @@ import yaml
 
 from dashboards import kubernetes
 
+pytestmark = pytest.mark.house
 ROOT = Path(__file__).parents[2]
 MADE = kubernetes.files()
 

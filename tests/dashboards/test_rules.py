@@ -12,6 +12,7 @@ from dashboards.__main__ import files
 from tests.dashboards import rules
 from tests.dashboards.rules import Board
 
+pytestmark = pytest.mark.house
 BOARDS = rules.boards()
 
 
