@@ -15,7 +15,7 @@ USER 65532:65532
 WORKDIR /var/lib/neonmeter
 # The ledger outlives the container in this volume. Neon forgets hourly consumption after 168 hours; the ledger does not.
 VOLUME /var/lib/neonmeter
-ENV NEONMETER_HTTP__LISTEN=0.0.0.0:9719 NEONMETER_LEDGER__PATH=/var/lib/neonmeter/neonmeter.db PYTHONUNBUFFERED=1
+ENV NEONMETER_HTTP__LISTEN=0.0.0.0:9719 NEONMETER_STORAGE__PATH=/var/lib/neonmeter/neonmeter.db PYTHONUNBUFFERED=1
 EXPOSE 9719
 # Exec form throughout: no shell is needed.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s CMD ["/opt/neonmeter/bin/neonmeter", "healthcheck"]

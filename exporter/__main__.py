@@ -2,6 +2,6 @@
 
 import sys
 
-from exporter.commands.main import main
+from exporter.commands.entry import main
 
 sys.exit(main())

@@ -37,7 +37,7 @@ class Agent:
             "intervals": {**QUICK, **settings.get("intervals", {})},
             "sampling": {"tick_seconds": 1, **settings.get("sampling", {})},
             "http": {"listen": self.url.removeprefix("http://")},
-            "ledger": {"path": str(folder / "neonmeter.db"), **settings.get("ledger", {})},
+            "storage": {"path": str(folder / "neonmeter.db"), **settings.get("storage", {})},
         }
         self.process: subprocess.Popen[bytes] | None = None
 

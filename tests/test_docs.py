@@ -10,7 +10,7 @@ import pytest
 from collectors.metric import Kind, Metric, Scope, Unit
 from exporter.app import reference
 from exporter.app.catalog import CATALOG
-from exporter.settings import Settings
+from exporter.app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from exporter.app import log
 from exporter.app.otlp import Otlp, OtlpSettings, OtlpUnavailableError
+from exporter.app.preflight import problems_of
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
+from exporter.app.settings import Settings
 from exporter.app.wiring import AppContext, wire
 from exporter.commands.main import OK, USAGE, load_settings, refuse
 from exporter.core.api_pages import ApiPages
@@ -24,8 +26,6 @@ from exporter.serving.http import HttpServer, Limits
 from exporter.serving.publisher import Publisher
 from exporter.serving.routes import Routes
 from exporter.serving.snapshot import SnapshotBuilder
-from exporter.settings import Settings
-from exporter.settings.preflight import problems_of
 from exporter.storage.store import StoreError
 
 _log = logging.getLogger("neonmeter")

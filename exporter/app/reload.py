@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 
 from exporter.app import log
+from exporter.app.preflight import problems_of
 from exporter.app.rounds import Rounds
+from exporter.app.settings import Settings, load
 from exporter.app.wiring import wire
 from exporter.core import selfmetrics
 from exporter.serving.publisher import Publisher
-from exporter.settings import Settings, SettingsError, load
-from exporter.settings.preflight import problems_of
+from exporter.settings import SettingsError
 
 ANSWER_SECONDS = 60.0
-FIXED = ("http", "ledger", "telemetry")
+FIXED = ("http", "storage", "ledger", "telemetry")
 """Sections that are bound at start: a change of those needs a restart."""
 _log = logging.getLogger("neonmeter.reload")
 

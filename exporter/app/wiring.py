@@ -10,15 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
 from collectors.neon.client import NeonClient
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
+from exporter.app.settings import Settings
 from exporter.awake.awake import SCHEMAS as AWAKE_ROOMS
 from exporter.awake.awake import Awake
 from exporter.awake.rounds import AwakeRounds
-from exporter.core import selfmetrics, tracing
+from exporter.core import tracing
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
@@ -36,6 +35,7 @@ from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.settings_store import SettingsStore
+from exporter.feature.workspace import neon_client
 from exporter.posture.assemble import assemble
 from exporter.posture.service import PostureService
 from exporter.posture.store import POSTURE_SCHEMA
@@ -50,15 +50,14 @@ from exporter.sampling.schema_sizes import SchemaSizes
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
 from exporter.sampling.visits import OnEvidence, Visitor, WakeStates, policy_of
-from exporter.settings import PoolerSettings, Settings
-from exporter.settings.dsn import EndpointRef, conninfo
-from exporter.settings.preflight import tenant_rules
-from exporter.settings.secret import read_secret
+from exporter.settings import PoolerSettings
+from exporter.settings.dsn import EndpointRef, conninfo, pooler_conninfo
 from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
+from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import SCHEMAS as TENANCY_ROOMS
 from exporter.tenancy.store import Tenancy
 
@@ -103,7 +102,7 @@ class AppContext:
         Raises:
             StoreError: the ledger's file cannot be used.
         """
-        store = Store.open(settings.ledger.path, SCHEMAS)
+        store = Store.open(settings.storage.path, SCHEMAS)
         disk = WriterThread()
         rules = rules_of(settings)
         durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
@@ -147,20 +146,6 @@ class Wiring:
     async def close(self) -> None:
         """Close the connections to Neon."""
         await self.client.aclose()
-
-
-def rules_of(settings: Settings) -> TenantRules:
-    """The tenants' rules; the role of our own DSN is the agent itself."""
-    templates = [settings.postgres.dsn, *(override.dsn for override in settings.postgres.overrides)]
-    own = {str(conninfo_to_dict(template).get("user") or "") for template in templates if template}
-    return TenantRules(tenant_rules(settings.tenants), own_roles=own - {""})
-
-
-def pooler_conninfo(pooler: PoolerSettings) -> str:
-    """The console's connection string, with the password as it is now."""
-    password = read_secret(pooler.password, pooler.password_file)
-    parameters = {key: str(value) for key, value in conninfo_to_dict(pooler.dsn).items() if value is not None}
-    return make_conninfo("", **(parameters | ({"password": password} if password is not None else {})))
 
 
 def wire(settings: Settings, kept: AppContext) -> Wiring:
@@ -267,25 +252,3 @@ def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:
         await second(*seen)
 
     return tell
-
-
-def neon_client(settings: Settings, metrics: SelfMetrics | None = None) -> NeonClient:
-    """A client for the configured API; requests are counted in ``metrics``."""
-    neon = settings.neon
-
-    def on_request(route: str, status: int | None, seconds: float) -> None:
-        if metrics is not None:
-            metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
-            metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
-        now = time.time()
-        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
-
-    return NeonClient(
-        neon.api_url,
-        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
-        requests_per_minute=neon.requests_per_minute,
-        burst=neon.burst,
-        consumption_per_minute=neon.consumption_per_minute,
-        timeout=neon.timeout_seconds,
-        on_request=on_request,
-    )

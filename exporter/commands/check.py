@@ -25,14 +25,16 @@ from collectors.pgbouncer.console import PoolerTarget
 from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
 from collectors.registry import ALL, Options
-from exporter.app.wiring import neon_client, pooler_conninfo, rules_of
+from exporter.app.preflight import problems_of
+from exporter.app.settings import Settings
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import counted, table
+from exporter.feature.workspace import neon_client
 from exporter.sampling.computes import Compute, computes
-from exporter.settings import NeonSettings, Settings
-from exporter.settings.dsn import DsnError, conninfo
-from exporter.settings.preflight import problems_of
+from exporter.settings import NeonSettings
+from exporter.settings.dsn import DsnError, conninfo, pooler_conninfo
 from exporter.settings.secret import SecretError
+from exporter.tenancy.rules import rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
 CLOCK_SECONDS = 8.0

@@ -6,9 +6,9 @@ import argparse
 
 import yaml
 
+from exporter.app import settings_text as config_text
+from exporter.app.preflight import problems_of
 from exporter.commands.main import OK, USAGE, load_settings
-from exporter.settings import text as config_text
-from exporter.settings.preflight import problems_of
 
 
 def config_command(options: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ import functools
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collectors.errors import FINDINGS, OK, UPSTREAM, USAGE, NeonmeterError
 from exporter.commands import menu_agent
 from exporter.core.command_line import Commands
 from exporter.cost.commands import menu_close, menu_finops, menu_outlook, menu_price, menu_waste
@@ -24,17 +24,13 @@ from exporter.report.commands import menu_report
 from exporter.version import __version__
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.app.settings import Settings
 
-OK, FINDINGS, USAGE, UPSTREAM = 0, 1, 2, 3
+__all__ = ["FINDINGS", "OK", "UPSTREAM", "USAGE", "build_parser", "load_settings", "main", "refuse"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    foreign = foreign_packages()
-    if foreign:
-        print(f"neonmeter cannot start: {foreign}", file=sys.stderr)
-        return USAGE
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser, menu = build_parser()
     commands = menu.names
@@ -45,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = any(argument in commands or argument in ("-h", "--help", "--version") for argument in arguments)
     options = parser.parse_args(menu.completed(arguments) if named else ["run", *arguments])
     try:
-        code: int = options.handler(options)
+        code = _run(options)
+    except NeonmeterError as error:
+        return complain(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -54,23 +52,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def foreign_packages() -> str:
-    """Why our import names are not only ours here; empty when all is well.
+def _run(options: argparse.Namespace) -> int:
+    """Load the settings when the command wants them, then run it."""
+    if options.wants_settings is None:
+        code: int = options.handler(options)
+    else:
+        code = options.handler(options, _settings(options) if options.wants_settings else None)
+    return code
 
-    Other distributions install packages called `exporter` and `collectors` too: neonmeter is an application and wants
-    an environment of its own.
-    """
-    import importlib.util
 
-    ours = Path(__file__).resolve().parents[2]
-    found = importlib.util.find_spec("collectors")
-    theirs = Path(found.origin if found and found.origin else "nowhere").resolve().parent.parent
-    if theirs == ours:
-        return ""
-    return (
-        f"the package `collectors` comes from {theirs}, and neonmeter from {ours}: another distribution uses the same "
-        "name; install neonmeter into an environment of its own (pipx, a venv, the container)"
+def _settings(options: argparse.Namespace) -> Settings:
+    from exporter.app.preflight import problems_of
+    from exporter.app.settings import load
+    from exporter.settings.tree import SettingsError
+
+    settings = load(options.config)
+    if options.checked and (problems := problems_of(settings)):
+        raise SettingsError(problems)
+    for warning in settings.warnings:
+        print(f"neonmeter: {warning}", file=sys.stderr)
+    return settings
+
+
+def complain(error: NeonmeterError) -> int:
+    """Print an error for a person; returns the exit code of its kind."""
+    indent = "  " if error.heading else ""
+    print(
+        "\n".join([*([error.heading] if error.heading else []), *(indent + line for line in error.lines)]),
+        file=sys.stderr,
     )
+    return error.exit_code
 
 
 @functools.cache
@@ -92,12 +103,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
 
 def load_settings(options: argparse.Namespace) -> Settings | None:
     """The settings of a command, or None after the problems have been printed to stderr."""
-    from exporter.settings import SettingsError, load
-
     try:
-        return load(options.config)
-    except SettingsError as error:
-        refuse(*error.problems, where=f" in {options.config}" if options.config else "")
+        return _settings(options)
+    except NeonmeterError as error:
+        complain(error)
         return None
 
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from collectors.neon.inventory import Inventory
     from collectors.neon.models import Branch
+    from exporter.app.settings import Settings
     from exporter.cost.allocation.explain import OwnUse
     from exporter.cost.allocation.rows import CostReport
-    from exporter.settings import Settings
 
 
 def inventory_command(options: argparse.Namespace) -> int:
     """Projects, branches and computes as the control plane has them now."""
     from collectors.neon.errors import NeonError
-    from exporter.settings.preflight import problems_of
+    from exporter.app.preflight import problems_of
 
     settings = load_settings(options)
     if settings is None:
@@ -49,7 +49,7 @@ def inventory_command(options: argparse.Namespace) -> int:
 
 async def _look(settings: Settings) -> Inventory:
     from collectors.neon.inventory import refresh
-    from exporter.app.wiring import neon_client
+    from exporter.feature.workspace import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
@@ -133,8 +133,8 @@ def cost_command(options: argparse.Namespace) -> int:
     except ValueError:
         print(f"--month: {options.month} is no month; write YYYY-MM, as 2026-10", file=sys.stderr)
         return USAGE
-    if not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         report, names, own = _report(settings, at)
     except (StoreError, RateCardError, WeightsFileError) as problem:
@@ -163,13 +163,14 @@ def _month(text: str | None) -> float:
 
 
 def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], OwnUse]:
-    from exporter.app.wiring import SCHEMAS, rules_of
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.allocation.explain import OwnUse
     from exporter.cost.allocation.rows import CostReport
     from exporter.cost.workspace import costs_of, names_of
     from exporter.storage.store import Store
+    from exporter.tenancy.rules import rules_of
 
-    store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
+    store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
     try:
         costs = costs_of(settings, store, rules_of(settings))
         added = sum(float(str(state.get("added_seconds", 0))) for state in store.load_wake().values())

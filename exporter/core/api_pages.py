@@ -30,20 +30,24 @@ class ApiPages:
         self._pages: Mapping[str, ApiPage] = {}
         self._lock = threading.Lock()
 
-    def replace(self, room: str, pages: Mapping[str, object | str]) -> None:
-        """All pages of one room at once, by their path below it: text is Markdown, everything else becomes JSON.
+    def replace(self, owner: str, pages: Mapping[str, object | str]) -> None:
+        """All pages of one owner at once, by their path below it: text is Markdown, everything else becomes JSON.
 
         ``replace("drift", {"p1/br1": {...}, "p1/br1.md": "..."})`` is /api/v1/drift/p1/br1 and /api/v1/drift/p1/br1.md.
         """
-        made = {f"{PREFIX}{room}/{path}".rstrip("/"): _detail(page) for path, page in pages.items()}
+        made = {f"{PREFIX}{owner}/{path}".rstrip("/"): _detail(page) for path, page in pages.items()}
         with self._lock:
-            kept = {path: page for path, page in self._pages.items() if not _inside(path, room)}
+            kept = {path: page for path, page in self._pages.items() if not _inside(path, owner)}
             self._pages = kept | made
 
-    def put(self, room: str, path: str, page: object) -> None:
+    def put(self, owner: str, path: str, page: object) -> None:
         """One page more, or another one in its place."""
         with self._lock:
-            self._pages = {**self._pages, f"{PREFIX}{room}/{path}".rstrip("/"): _detail(page)}
+            self._pages = {**self._pages, f"{PREFIX}{owner}/{path}".rstrip("/"): _detail(page)}
+
+    def retire(self, owner: str) -> None:
+        """Take all pages of a owner away: its feature was switched off."""
+        self.replace(owner, {})
 
     def get(self, path: str) -> ApiPage | None:
         """The page under a path; /api/v1 itself lists them all."""
@@ -53,8 +57,8 @@ class ApiPages:
         return pages.get(path.rstrip("/"))
 
 
-def _inside(path: str, room: str) -> bool:
-    return path == PREFIX + room or path.startswith(f"{PREFIX}{room}/")
+def _inside(path: str, owner: str) -> bool:
+    return path == PREFIX + owner or path.startswith(f"{PREFIX}{owner}/")
 
 
 def _detail(page: object) -> ApiPage:

@@ -1,12 +1,16 @@
-"""How a command is declared: its name, its options, and a handler that is imported when it runs."""
+"""How a command is declared: its name, its options and its handler, which stand together in one module."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+Handler = Callable[[argparse.Namespace, Any], int]
+"""A command: takes its options and the settings (the tree that its feature reads); answers the exit code."""
 
 
 class Commands:
@@ -23,11 +27,25 @@ class Commands:
         self._reading.add_argument("--json", action="store_true", help="print JSON instead of tables")
         self._defaults: dict[str, tuple[str, Group]] = {}
 
-    def add(self, name: str, handler: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
-        """A command with ``--config`` (and ``--json``); ``handler`` is module:function, called with the options."""
+    def add(
+        self,
+        name: str,
+        handler: Handler | str,
+        text: str,
+        *,
+        json: bool = False,
+        settings: bool = True,
+        checked: bool = False,
+    ) -> argparse.ArgumentParser:
+        """A command with ``--config`` (and ``--json``).
+
+        ``handler`` is called with the options and the settings, or with None in place of them where the command works
+        without (``settings=False``). ``checked``: it contacts something, so what can be known to be wrong with the
+        settings is refused first. As text it is module:function, called with the options alone.
+        """
         parent = self._reading if json else self._common
         sub: argparse.ArgumentParser = self._commands.add_parser(name, help=text, description=text, parents=[parent])
-        sub.set_defaults(handler=Lazy(handler))
+        _bind(sub, handler, settings=settings, checked=checked)
         return sub
 
     def group(self, name: str, text: str, default: str = "") -> Group:
@@ -59,17 +77,33 @@ class Group:
         self._common = common
         self._reading = reading
 
-    def add(self, name: str, handler: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+    def add(
+        self,
+        name: str,
+        handler: Handler | str,
+        text: str,
+        *,
+        json: bool = False,
+        settings: bool = True,
+        checked: bool = False,
+    ) -> argparse.ArgumentParser:
         """As :meth:`Commands.add`."""
         parent = self._reading if json else self._common
         sub: argparse.ArgumentParser = self._commands.add_parser(name, help=text, description=text, parents=[parent])
-        sub.set_defaults(handler=Lazy(handler))
+        _bind(sub, handler, settings=settings, checked=checked)
         return sub
 
     @property
     def names(self) -> list[str]:
         """What may follow the word."""
         return list(self._commands.choices)
+
+
+def _bind(parser: argparse.ArgumentParser, handler: Handler | str, *, settings: bool, checked: bool) -> None:
+    if isinstance(handler, str):
+        parser.set_defaults(handler=Lazy(handler), wants_settings=None, checked=False)
+    else:
+        parser.set_defaults(handler=handler, wants_settings=settings, checked=checked)
 
 
 class Lazy:

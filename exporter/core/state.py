@@ -7,7 +7,7 @@ carries its age instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class State:
         self.changed = False
         """Whether anything was taken in since this was last set to False."""
         self._entries: dict[tuple[str, str], Entry] = {}
+        self._shown: dict[str, frozenset[tuple[str, str]]] = {}
+        """By owner, the collector and target key of everything that it showed last."""
 
     def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
         """Take in an observation; return the status that it replaces when that is another one (for one log line).
@@ -70,6 +72,41 @@ class State:
         expired = before.expired if before and not ok and not observation.families.items() else 0
         self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold, expired)
         return before.last.status if before and before.last.status is not observation.status else None
+
+    def show(
+        self,
+        owner: str,
+        observations: Iterable[Observation],
+        *,
+        interval: float,
+        forever: bool = False,
+        unchanged: Iterable[tuple[str, Target]] = (),
+    ) -> None:
+        """Take in all that an owner (a feature, or a part of one) has to show now.
+
+        What it showed before and does not name any more leaves the exposition. ``unchanged`` are collector and target
+        of what stays as it was put last; ``interval`` and ``forever`` as for ``put``.
+        """
+        named = {(collector, target.key) for collector, target in unchanged}
+        for observation in observations:
+            named.add((observation.collector, observation.target.key))
+            self.put(observation, interval=interval, forever=forever)
+        self._drop(self._shown.get(owner, frozenset()) - named)
+        self._shown[owner] = frozenset(named)
+
+    def retire(self, owner: str) -> None:
+        """Take everything that an owner showed out of the exposition: it was switched off."""
+        self._drop(self._shown.pop(owner, frozenset()))
+
+    def owners(self) -> frozenset[str]:
+        """Who has shown anything that is still there."""
+        return frozenset(self._shown)
+
+    def _drop(self, keys: Iterable[tuple[str, str]]) -> None:
+        for key in keys:
+            if self._entries.pop(key, None) is not None:
+                self._sink.drop("/".join(key))
+                self.changed = True
 
     def restore(self, observation: Observation, *, interval: float) -> None:
         """Show what was known before our own restart (counters), until there is something newer. It is no success."""
@@ -104,13 +141,8 @@ class State:
 
     def forget(self, keep: frozenset[str], scope_prefixes: tuple[str, ...]) -> int:
         """Drop targets that no longer exist: those of the given scopes (``endpoint:``) whose key is not kept."""
-        gone = [
-            key for key in self._entries if key[1].startswith(scope_prefixes) and key[1] not in keep
-        ]  # fmt: skip
-        for key in gone:
-            del self._entries[key]
-            self._sink.drop("/".join(key))
-        self.changed = self.changed or bool(gone)
+        gone = [key for key in self._entries if key[1].startswith(scope_prefixes) and key[1] not in keep]
+        self._drop(gone)
         return len(gone)
 
     def get(self, collector: str, target: Target) -> Entry | None:

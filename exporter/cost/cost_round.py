@@ -22,10 +22,10 @@ from exporter.cost.outlook.outlook import Outlook
 from exporter.cost.outlook.store import SqliteForecastStore
 from exporter.cost.savings.kpis import Others
 from exporter.cost.savings.savings import Savings
+from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of
 from exporter.pricing.domain.rates import month_start
-from exporter.settings import Settings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError
@@ -48,7 +48,7 @@ class CostRound:
     """Works everything out that is in dollars. One round at a time."""
 
     def __init__(
-        self, settings: Settings, costs: Costs, ledger: DurableLedger, store: Store, rules: TenantRules
+        self, settings: CostTree, costs: Costs, ledger: DurableLedger, store: Store, rules: TenantRules
     ) -> None:
         key_values = KeyValueStore(store)
         plan = settings.cost.plan
@@ -117,7 +117,7 @@ class CostRound:
         return sum(mine, Fraction())
 
 
-def _tagged(settings: Settings, key_values: KeyValueStore) -> Callable[[str, str], bool] | None:
+def _tagged(settings: CostTree, key_values: KeyValueStore) -> Callable[[str, str], bool] | None:
     """Whether a branch has every tag that the settings require; None when none are required."""
     required = set(settings.report.required_tags)
     if not required:

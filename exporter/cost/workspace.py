@@ -20,7 +20,7 @@ from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class CostWorkspace:
 
 @contextmanager
 def open_workspace(
-    settings: Settings, schemas: Schemas, rules: TenantRules, *, write: bool = False
+    settings: CostTree, schemas: Schemas, rules: TenantRules, *, write: bool = False
 ) -> Iterator[CostWorkspace]:
     """Open all of it, also beside a running agent; ``write`` is for the book alone.
 
@@ -44,7 +44,7 @@ def open_workspace(
         RateCardError: the rate card cannot be used.
         WeightsFileError: the file of declared weights cannot be used.
     """
-    path = settings.ledger.path
+    path = settings.storage.path
     store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
     try:
         costs = costs_of(settings, store, rules, write=write)
@@ -57,7 +57,7 @@ def open_workspace(
         store.close()
 
 
-def costs_of(settings: Settings, store: Store, rules: TenantRules, *, write: bool = False) -> Costs:
+def costs_of(settings: CostTree, store: Store, rules: TenantRules, *, write: bool = False) -> Costs:
     """What prices and allocates the months, as `neonmeter cost` does.
 
     Raises:

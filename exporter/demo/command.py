@@ -105,7 +105,7 @@ def _write_settings(twin: Twin, state: Path, listen: str) -> Path:
     settings["sampling"] |= {"tick_seconds": tick, "collectors": paces}
     settings["intervals"] = PACE
     settings["tenants"] = twin.tenancy()
-    settings["ledger"] = {"path": str(state / "neonmeter.db")}
+    settings["storage"] = {"path": str(state / "neonmeter.db")}
     settings["http"] = {"listen": listen}
     settings["log"] = {"level": "warning"}
     config = state / "neonmeter.yaml"

@@ -78,7 +78,7 @@ def _prove(year: Year, path: Path, *, keep: bool) -> int:
     for problem in problems[:20]:
         print(f"does not hold: {problem}", file=sys.stderr)
     if keep:
-        print(f"The ledger is kept: NEONMETER_LEDGER__PATH={path} neonmeter cost --month {_month(year.months[-1])}")
+        print(f"The ledger is kept: NEONMETER_STORAGE__PATH={path} neonmeter cost --month {_month(year.months[-1])}")
     if problems:
         print(f"{len(problems)} of {checks} checks do not hold; worst difference {worst} USD ({minutes})")
         return FINDINGS

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.fingerprint_store import DatabaseRef
-from exporter.settings import Settings
+from exporter.drift.settings import DriftTree
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ class Approvals:
         return self._folder / key.project_id / key.branch_id / f"{quote(key.datname, safe='')}.json"
 
 
-def approvals_of(settings: Settings) -> Approvals:
+def approvals_of(settings: DriftTree) -> Approvals:
     """The folder of the settings, or one beside the ledger."""
-    ledger = settings.ledger.path
+    ledger = settings.storage.path
     return Approvals(settings.drift.approvals or ledger.with_name(ledger.name + ".approved"))
 
 

@@ -10,7 +10,7 @@ from collectors.neon.models import Branch, Project
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
-from exporter.settings.drift import DriftSettings
+from exporter.drift.settings import DriftSettings
 from exporter.settings.dsn import matches
 
 

@@ -11,8 +11,8 @@ from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.baselines import Baseline, Baselines
 from exporter.drift.domain.compare import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
 from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
+from exporter.drift.settings import DriftSettings
 from exporter.drift.tenants import tenant_schemas
-from exporter.settings.drift import DriftSettings
 from exporter.settings.dsn import matches
 from exporter.tenancy.domain.rules import TenantRules
 

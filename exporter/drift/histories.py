@@ -15,7 +15,7 @@ from exporter.drift.domain.migrations import Manifest, MigrationState, behind, d
 from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.drift.history_store import StoredHistories
 from exporter.drift.manifests import ManifestError
-from exporter.settings.drift import DriftSettings
+from exporter.drift.settings import DriftSettings
 from exporter.settings.dsn import matches
 
 Known = Mapping[DatabaseRef, StoredHistories]

@@ -25,8 +25,8 @@ from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, Fing
 from exporter.drift.histories import Histories
 from exporter.drift.names import BranchKey
 from exporter.drift.scanner import DriftScanner, Scan
+from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_drift import Found, SettingsCache, SettingsEvaluator
-from exporter.settings.drift import DriftSettings
 
 NAME = "drift"
 INTERVAL = 3600.0

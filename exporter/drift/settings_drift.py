@@ -16,9 +16,9 @@ from exporter.drift.domain.compare import IgnoreRule
 from exporter.drift.domain.desired import DesiredValue, SettingsDrift, against, between
 from exporter.drift.fingerprint_store import DatabaseRef, FingerprintSummary
 from exporter.drift.names import BranchKey
+from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
 from exporter.sampling.computes import Compute
-from exporter.settings.drift import DriftSettings
 
 Found = Mapping[str, SettingsDrift]
 """What was found, by ``desired`` and ``parent``."""

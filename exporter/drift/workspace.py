@@ -19,7 +19,7 @@ from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSetti
 from exporter.storage.store import Schemas, Store
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.drift.settings import DriftTree
     from exporter.tenancy.domain.rules import TenantRules
 
 
@@ -49,13 +49,13 @@ class DriftWorkspace:
 
 
 @contextmanager
-def open_workspace(settings: Settings, schemas: Schemas, rules: TenantRules) -> Iterator[DriftWorkspace]:
+def open_workspace(settings: DriftTree, schemas: Schemas, rules: TenantRules) -> Iterator[DriftWorkspace]:
     """Open the store for reading.
 
     Raises:
         StoreError: it cannot be used.
     """
-    store = Store.open(settings.ledger.path, schemas, read_only=True)
+    store = Store.open(settings.storage.path, schemas, read_only=True)
     try:
         fingerprints, approvals = FingerprintStore(store), approvals_of(settings)
         held = fingerprints.held()

@@ -12,10 +12,10 @@ from exporter.posture.outside import Buckets, Handshakes, Poolers
 from exporter.posture.publish import PosturePublisher
 from exporter.posture.scanner import PostureScanner
 from exporter.posture.service import PostureService
+from exporter.posture.settings import PostureTree
 from exporter.posture.sources import NeonApi, PostureSources, Source
 from exporter.posture.store import PostureStore
 from exporter.recovery.posture_source import DrillLedger
-from exporter.settings import Settings
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.tenancy.domain.rules import TenantRules
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def assemble(
-    settings: Settings, kept: AppContext, rules: TenantRules, client: NeonClient
+    settings: PostureTree, kept: AppContext, rules: TenantRules, client: NeonClient
 ) -> tuple[PostureScanner, PostureService]:
     """Opens no connection and reads no file."""
     book = PostureStore(kept.store)
@@ -50,9 +50,9 @@ def _publisher(ledger: DurableLedger) -> PosturePublisher | None:
     return PosturePublisher(link) if link is not None else None
 
 
-def sources_of(settings: Settings, client: NeonClient) -> tuple[Source, ...]:
+def sources_of(settings: PostureTree, client: NeonClient) -> tuple[Source, ...]:
     """Everything that the settings name."""
-    from exporter.app.wiring import pooler_conninfo  # noqa: PLC0415 - wiring assembles us
+    from exporter.settings.dsn import pooler_conninfo  # noqa: PLC0415 - wiring assembles us
 
     posture, pace = settings.posture, settings.posture.pace
     found: list[Source] = [NeonApi(client, pace.api_seconds)]

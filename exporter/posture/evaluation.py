@@ -18,8 +18,8 @@ from exporter.posture.gather import Gathered, gather
 from exporter.posture.outside import bucket_age
 from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
 from exporter.posture.registry import ACCOUNT, Registry
+from exporter.posture.settings import PostureTree
 from exporter.posture.waivers import EvaluatedFinding, Evaluation, judge, waivers_of
-from exporter.settings import Settings
 from exporter.tenancy.domain.rules import TenantRules
 
 SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
@@ -64,7 +64,7 @@ def named(object_id: str, names: Mapping[str, str]) -> str:
 class Evaluator:
     """Judges by the settings; may run in a thread."""
 
-    def __init__(self, settings: Settings, rules: TenantRules) -> None:
+    def __init__(self, settings: PostureTree, rules: TenantRules) -> None:
         self._settings = settings
         self.registry = registry_of(settings, rules)
         self._waivers = waivers_of(settings.posture.waivers)
@@ -135,7 +135,7 @@ def _inside(object_id: str, where: str) -> bool:
     return object_id == where or object_id.startswith(f"{where}/")
 
 
-def registry_of(settings: Settings, rules: TenantRules) -> Registry:
+def registry_of(settings: PostureTree, rules: TenantRules) -> Registry:
     """The registry that the settings describe."""
     vaults = settings.posture.vaults
     key = vaults[0].key if vaults else "tenant-{tenant}"

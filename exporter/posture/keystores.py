@@ -13,8 +13,8 @@ from collectors.postgres.database.security import NotRead
 from exporter.posture.domain.facts_platform import StaticRole, TransitKey, VaultFacts
 from exporter.posture.domain.finding import Known, Unread
 from exporter.posture.fact_cache import FactCache
+from exporter.posture.settings import VaultSettings
 from exporter.posture.sources import Outcome
-from exporter.settings.posture import VaultSettings
 from exporter.settings.secret import read_secret
 
 

@@ -20,8 +20,8 @@ from collectors.postgres.database.security import NotRead
 from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, PoolerFacts, StoredObject
 from exporter.posture.domain.finding import Known, Unread
 from exporter.posture.fact_cache import FactCache
+from exporter.posture.settings import BucketSettings
 from exporter.posture.sources import Outcome
-from exporter.settings.posture import BucketSettings
 from exporter.settings.sections import PoolerSettings
 
 NEON_HOSTS = ".neon.tech"

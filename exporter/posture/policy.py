@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from collectors.neon.models import Branch, Project
 from exporter.posture.domain.finding import Severity
 from exporter.posture.domain.policy import DAY, Policy
+from exporter.posture.settings import PostureSettings
 from exporter.settings.dsn import matches
-from exporter.settings.posture import PostureSettings
 from exporter.settings.recovery import RecoveryTarget
 from exporter.settings.sections import ExpectedSlot
 

@@ -22,8 +22,8 @@ from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.registry import Registry
 from exporter.posture.scans import database_facts, server_facts
+from exporter.posture.settings import PostureSettings
 from exporter.sampling.computes import Compute
-from exporter.settings.posture import PostureSettings
 
 _log = logging.getLogger("neonmeter.posture")
 

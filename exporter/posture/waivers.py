@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from exporter.posture.domain.finding import Finding, Outcome
-from exporter.settings.posture import WaiverSettings
+from exporter.posture.settings import WaiverSettings
 
 
 class WaiverState(StrEnum):

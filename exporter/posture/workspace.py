@@ -15,9 +15,9 @@ from collectors.neon.inventory import Inventory, refresh
 from exporter.posture.assemble import sources_of
 from exporter.posture.evaluation import Evaluator, PostureEvaluation
 from exporter.posture.fact_cache import CachedFacts, FactCache, from_book
+from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources
 from exporter.posture.store import FactKey, PostureStore
-from exporter.settings import Settings
 from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import TenantRules
 
@@ -35,15 +35,15 @@ class PreviousRun:
     """The state of the last day before today."""
 
 
-def kept(settings: Settings, schemas: Schemas, now: float) -> PreviousRun:
+def kept(settings: PostureTree, schemas: Schemas, now: float) -> PreviousRun:
     """Read it; empty where no agent ever ran.
 
     Raises:
         StoreError: the file cannot be used.
     """
-    if not settings.ledger.path.exists():
+    if not settings.storage.path.exists():
         return PreviousRun({}, {}, None)
-    store = Store.open(settings.ledger.path, schemas, read_only=True)
+    store = Store.open(settings.storage.path, schemas, read_only=True)
     try:
         book = PostureStore(store)
         day = book.day_before(now)
@@ -63,7 +63,7 @@ class PostureRun:
 
 
 async def look(
-    settings: Settings,
+    settings: PostureTree,
     rules: TenantRules,
     client: NeonClient,
     known: PreviousRun,
@@ -99,7 +99,7 @@ async def _missing(fact_cache: FactCache, inventory: Inventory) -> int:
     )  # fmt: skip
 
 
-def _limits(settings: Settings, facts: CachedFacts) -> tuple[str, ...]:
+def _limits(settings: PostureTree, facts: CachedFacts) -> tuple[str, ...]:
     read = any(key.source == "database" for key in facts)
     if read:
         return ()

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 
 BEGAN, ENDED, CLEANED = "began", "ended", "cleaned"
 OK, FAILED, ABORTED = "ok", "failed", "aborted"
@@ -190,9 +190,9 @@ class DrillJournal:
             raise JournalError(f"{self.path}: {problem.strerror}") from None
 
 
-def path_of(settings: Settings) -> Path:
+def path_of(settings: CoreSettings) -> Path:
     """The file of the settings, or one beside the ledger."""
-    ledger = settings.ledger.path
+    ledger = settings.storage.path
     return settings.recovery.drills or ledger.with_name(ledger.name + ".drills")
 
 

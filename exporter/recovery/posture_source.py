@@ -12,7 +12,7 @@ from exporter.posture.domain.finding import Unread
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.sources import Outcome
 from exporter.recovery.journal import OK, Drill, DrillJournal, JournalError, path_of
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.settings.dsn import matches
 
 
@@ -44,7 +44,7 @@ class DrillLedger:
     name = "drill"
     every = 60.0
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: CoreSettings) -> None:
         self._targets = settings.recovery.targets
         self._book = DrillJournal(path_of(settings))
 

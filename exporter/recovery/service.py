@@ -20,7 +20,7 @@ from exporter.recovery import metrics
 from exporter.recovery.drill_names import began_at
 from exporter.recovery.journal import OK, Drill, DrillJournal, JournalError, path_of
 from exporter.recovery.targets import earliest_restorable, target_of
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.settings.recovery import RecoverySettings
 
 NAME = "recovery"
@@ -127,7 +127,7 @@ class RecoveryService:
     """Lives on the event loop; `look` is called after every round."""
 
     def __init__(
-        self, settings: Settings, state: State, *, offsite: Callable[[], Mapping[str, float]] = dict[str, float]
+        self, settings: CoreSettings, state: State, *, offsite: Callable[[], Mapping[str, float]] = dict[str, float]
     ) -> None:
         """``offsite`` tells when the newest off-site copy of each project was taken."""
         self._settings = settings.recovery

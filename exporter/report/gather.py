@@ -29,7 +29,7 @@ from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import AGENT
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 TREND_MONTHS = 12
 Calls = Mapping[tuple[int, str, str], int]
@@ -50,7 +50,7 @@ class ReviewSources:
     plan: str | None = None
     company: str = ""
     required_tags: Sequence[str] = ()
-    settings: Settings | None = None
+    settings: CostTree | None = None
     store: Store | None = None
     """Of the agent, for parts that need more than the ledger; None where there is none."""
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from exporter.app.wiring import SCHEMAS, rules_of
+from exporter.app.wiring import SCHEMAS
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.declared import extra_lines
+from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of, names_of
 from exporter.pricing import ratecard
 from exporter.report.focus.rows import Party
 from exporter.report.gather import ReviewSources
 from exporter.sampling.counters.statements import Durable
-from exporter.settings import Settings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
+from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
 
 
 @contextmanager
-def sources_of(settings: Settings) -> Iterator[tuple[ReviewSources, Party]]:
+def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
     """Open what the settings name, for reading, beside a running agent.
 
     Raises:
@@ -32,7 +33,7 @@ def sources_of(settings: Settings) -> Iterator[tuple[ReviewSources, Party]]:
         StoreError: the ledger cannot be read.
     """
     with ExitStack() as opened:
-        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
+        store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
         opened.callback(store.close)
         rules = rules_of(settings)
         durable = Durable(store, rules, settings.sampling.top_statements)

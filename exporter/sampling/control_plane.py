@@ -25,7 +25,7 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.cost_round import CostRound, InventoryView, Snapshots
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import StoreError
@@ -58,7 +58,7 @@ class ControlPlanePoller:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CoreSettings,
         *,
         client: NeonClient,
         state: State,

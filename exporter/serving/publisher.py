@@ -23,7 +23,7 @@ from exporter.sampling.readings import WAKE
 from exporter.serving.overview import OverviewSources, overview, target_rows
 from exporter.serving.page import Overview, TargetRow
 from exporter.serving.snapshot import Snapshot, SnapshotBuilder
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
 LEDGER_FIGURES = frozenset({costs.COLLECTOR, awake.COLLECTOR, WAKE})
@@ -66,7 +66,7 @@ class Publisher:
         builder.put("agent", AGENT, metrics.families())
         self._now = Published(builder.publish(clock()), Overview(0, 0.0, 0), ())
 
-    def use(self, settings: Settings) -> None:
+    def use(self, settings: CoreSettings) -> None:
         """Show these settings on /config, masked."""
         self._config = yaml.safe_dump(settings.masked(), sort_keys=False)
 

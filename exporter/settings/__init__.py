@@ -1,15 +1,15 @@
 """The settings tree, its secrets, and what is derived from it."""
 
 from exporter.settings.sections import NeonSettings, PoolerSettings, PostgresSettings, SamplingSettings
-from exporter.settings.tree import PREFIX, Settings, SettingsError, load
+from exporter.settings.tree import PREFIX, CoreSettings, SettingsError, load
 
 __all__ = [
     "PREFIX",
+    "CoreSettings",
     "NeonSettings",
     "PoolerSettings",
     "PostgresSettings",
     "SamplingSettings",
-    "Settings",
     "SettingsError",
     "load",
 ]

@@ -11,7 +11,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.settings.secret import read_secret
-from exporter.settings.sections import PostgresOverride, PostgresSettings
+from exporter.settings.sections import PoolerSettings, PostgresOverride, PostgresSettings
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -89,3 +89,14 @@ def _override(settings: PostgresSettings, place: EndpointRef) -> PostgresOverrid
         ):
             return override
     return None
+
+
+def pooler_conninfo(pooler: PoolerSettings) -> str:
+    """The connection string of a PgBouncer's console, with the password as it is now.
+
+    Raises:
+        SecretError: the file with the password cannot be read.
+    """
+    password = read_secret(pooler.password, pooler.password_file)
+    parameters = {key: str(value) for key, value in conninfo_to_dict(pooler.dsn).items() if value is not None}
+    return make_conninfo("", **(parameters | ({"password": password} if password is not None else {})))

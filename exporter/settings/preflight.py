@@ -9,37 +9,16 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from collectors.registry import ALL
-from exporter.cost.allocation import declared_weights
 from exporter.pricing.ratecard import RateCardError, load
+from exporter.settings import CoreSettings
 from exporter.settings.dsn import DsnError, EndpointRef, fill
-from exporter.settings.posture_problems import problems_of_posture
 from exporter.settings.secret import SecretError, read_secret
-from exporter.settings.sections import TenantRuleSettings
-from exporter.settings.tree import Settings
-from exporter.tenancy.domain.rules import TenantRule, check_rules
 
 _PLACE = EndpointRef("ep-example", "ep-example.host", "project-id", "project", "branch-id", "branch")
 
 
-def tenant_rules(rules: list[TenantRuleSettings]) -> tuple[TenantRule, ...]:
-    """The rules of the settings as the computations take them."""
-    return tuple(
-        TenantRule(
-            tenant=rule.tenant,
-            project=rule.project,
-            branch=rule.branch,
-            database=rule.database,
-            schema=rule.schema_,
-            role=rule.role,
-            application_name=rule.application_name,
-            map=rule.map_,
-        )
-        for rule in rules
-    )
-
-
-def problems_of(settings: Settings) -> list[str]:
-    """Every problem that needs no network to be seen; empty when there is none."""
+def core_problems(settings: CoreSettings) -> list[str]:
+    """Every problem of the shared sections that needs no network to be seen; empty when there is none."""
     return [*_neon(settings), *_postgres(settings), *_pgbouncer(settings), *_rest(settings)]
 
 
@@ -50,7 +29,7 @@ def _said(path: str, act: Callable[[], object]) -> Iterator[str]:
         yield f"{path}: {problem}"
 
 
-def _neon(settings: Settings) -> Iterator[str]:
+def _neon(settings: CoreSettings) -> Iterator[str]:
     neon = settings.neon
     if neon.api_key is None and neon.api_key_file is None:
         yield "neon.api_key_file: no API key; set NEON_API_KEY, or neon.api_key_file to a file that holds one"
@@ -62,7 +41,7 @@ def _neon(settings: Settings) -> Iterator[str]:
         yield "neon.api_url: http would send the API key in the clear; use https"
 
 
-def _postgres(settings: Settings) -> Iterator[str]:
+def _postgres(settings: CoreSettings) -> Iterator[str]:
     postgres = settings.postgres
     yield from _dsn_template("postgres.dsn", postgres.dsn)
     yield from _said("postgres.password_file", lambda: read_secret(postgres.password, postgres.password_file))
@@ -101,7 +80,7 @@ def _dsn_template(path: str, template: str | None, *, one_branch: bool = False) 
         yield f"{path}: names no user; write postgresql://monitor@{{host}}/postgres"
 
 
-def _pgbouncer(settings: Settings) -> Iterator[str]:
+def _pgbouncer(settings: CoreSettings) -> Iterator[str]:
     seen: set[str] = set()
     for index, pooler in enumerate(settings.pgbouncer):
         path = f"pgbouncer[{index}]"
@@ -118,8 +97,7 @@ def _pgbouncer(settings: Settings) -> Iterator[str]:
             yield f"{path}.dsn: the console's database is called pgbouncer, not {parameters.get('dbname')}"
 
 
-def _rest(settings: Settings) -> Iterator[str]:
-    yield from check_rules(tenant_rules(settings.tenants))
+def _rest(settings: CoreSettings) -> Iterator[str]:
     for name in settings.sampling.collectors:
         if name not in ALL:
             yield f"sampling.collectors.{name}: there is no such collector; there are {', '.join(ALL)}"
@@ -127,21 +105,13 @@ def _rest(settings: Settings) -> Iterator[str]:
         load(settings.cost.rate_card)
     except RateCardError as problem:
         yield from (f"cost.rate_card: {line}" for line in str(problem).splitlines())
-    try:
-        declared_weights.load(settings.cost.weights_file)
-    except declared_weights.WeightsFileError as problem:
-        yield from (f"cost.weights_file: {line}" for line in problem.problems)
-    for name in ("idle", "shared"):
-        if getattr(settings.cost, name) == "fixed" and settings.cost.weights_file is None:
-            yield f"cost.{name}: fixed goes by declared weights; name their file in cost.weights_file"
-    folder = settings.ledger.path.parent
+    folder = settings.storage.path.parent
     if not folder.is_dir():
-        yield f"ledger.path: the folder {folder} does not exist; create it, or name another one"
+        yield f"storage.path: the folder {folder} does not exist; create it, or name another one"
     yield from _ledger_url(settings)
-    yield from problems_of_posture(settings.posture)
 
 
-def _ledger_url(settings: Settings) -> Iterator[str]:
+def _ledger_url(settings: CoreSettings) -> Iterator[str]:
     ledger = settings.ledger
     yield from _said("ledger.password_file", lambda: read_secret(ledger.password, ledger.password_file))
     if ledger.url is None:

@@ -63,7 +63,7 @@ class RecoverySettings(Secret):
     sentinels: list[Sentinel] = Field([], description="All that match are counted.")
     heartbeats: list[Heartbeat] = Field([], description="All that match are read; the newest one counts.")
     markers: list[Marker] = Field([], description="First match wins. A marker wakes the branch: a drill writes to it.")
-    drills: Path | None = Field(None, description="File of the drills' ledger; empty: beside ledger.path.")
+    drills: Path | None = Field(None, description="File of the drills' ledger; empty: beside storage.path.")
     signing_key: SecretStr | None = Field(
         None, description="Signs the entries of the drills' ledger (HMAC-SHA256); without one they are only chained."
     )

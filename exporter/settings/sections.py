@@ -1,4 +1,4 @@
-"""The sections of the settings that say what to watch, how often, and how to serve it."""
+"""The sections that more than one room reads: what to watch, how often, prices, storage, and how to serve it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from exporter.pricing.domain.rates import plan_named
 from exporter.settings.section import Seconds, Secret, Section
 
 
@@ -94,6 +95,32 @@ class TenantRuleSettings(Section):
     role: str | None = Field(None, description="Pattern over the role name.")
     application_name: str | None = Field(None, description="Pattern over application_name.")
     map_: dict[str, str] | None = Field(None, alias="map", description="Captured or matched text to tenant.")
+
+
+class PriceSettings(Section):
+    """Prices."""
+
+    plan: Annotated[str | None, AfterValidator(lambda name: name and plan_named(name))] = Field(
+        None, description="Price as this plan (launch, scale, agent or a type as scale_v3), whatever the API says."
+    )
+    rate_card: Path | None = Field(None, description="Your own rates; the dated list rates ship with neonmeter.")
+
+
+class StorageSettings(Section):
+    """The file that the agent remembers everything in: usage, counters, wake states, drift, posture."""
+
+    path: Path = Field(Path("neonmeter.db"), description="SQLite file; created when missing.")
+
+
+class LedgerSettings(Secret):
+    """Usage as Neon reported it. Neon forgets hourly consumption after 168 h: this does not."""
+
+    url: str | None = Field(
+        None, description="Keep usage in PostgreSQL instead, for replicas and SQL: postgresql://neonmeter@host/finops."
+    )
+    keep_hourly_days: int = Field(
+        400, ge=62, description="Then hours become days, whole months at a time; no cost changes by it."
+    )
 
 
 class IntervalSettings(Section):

@@ -11,47 +11,57 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from exporter.settings.budgets import Budgets
-from exporter.settings.drift import DriftSettings
-from exporter.settings.finops import CostSettings, LedgerSettings
-from exporter.settings.outlook import AnomalySettings
-from exporter.settings.posture import PostureSettings
+from collectors.errors import USAGE, NeonmeterError
 from exporter.settings.recovery import RecoverySettings
 from exporter.settings.report import ReportSettings
 from exporter.settings.sections import (
     CollectorSettings,
     HttpSettings,
     IntervalSettings,
+    LedgerSettings,
     LogSettings,
     NeonSettings,
     PoolerSettings,
     PostgresSettings,
+    PriceSettings,
     SamplingSettings,
+    StorageSettings,
     TelemetrySettings,
     TenantRuleSettings,
 )
-from exporter.settings.waste import WasteSettings
 
 CREDENTIALS = re.compile(r"(://[^:/@\s]+:)[^@\s]+@|(password=)('[^']*'|\S+)")
 PREFIX = "NEONMETER_"
 
 
-class SettingsError(Exception):
+MOVED = {("ledger", "path"): ("storage", "path")}
+"""Keys that got a better name, old to new; the old one still works and is warned about."""
+
+
+class SettingsError(NeonmeterError):
     """The settings cannot be used; ``problems`` has one line each: where, what, what to do."""
 
-    def __init__(self, problems: list[str]) -> None:
+    exit_code = USAGE
+
+    def __init__(self, problems: list[str], path: Path | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.heading = f"neonmeter cannot start with the settings{f' in {path}' if path else ''}:"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Every problem."""
+        return tuple(self.problems)
 
 
-class Settings(BaseSettings):
-    """The whole tree."""
+class CoreSettings(BaseSettings):
+    """The sections that more than one room reads. A feature adds its own sections in a subclass."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
@@ -62,19 +72,30 @@ class Settings(BaseSettings):
     sampling: SamplingSettings = SamplingSettings()
     pgbouncer: list[PoolerSettings] = []
     tenants: list[TenantRuleSettings] = []
-    cost: CostSettings = CostSettings()
-    budgets: Budgets = []
+    cost: PriceSettings = PriceSettings()
+    storage: StorageSettings = StorageSettings()
     ledger: LedgerSettings = LedgerSettings()
-    anomalies: AnomalySettings = AnomalySettings()
-    waste: WasteSettings = WasteSettings()
     report: ReportSettings = ReportSettings()
-    drift: DriftSettings = DriftSettings()
     recovery: RecoverySettings = RecoverySettings()
-    posture: PostureSettings = PostureSettings()
     intervals: IntervalSettings = IntervalSettings()
     http: HttpSettings = HttpSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
+
+    _warnings: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each key that was written under its old name."""
+        return self._warnings
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_old_names(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        warnings = tuple(_renamed(tree)) if isinstance(tree, dict) else ()
+        settings = handler(tree)
+        settings._warnings = warnings
+        return settings
 
     @classmethod
     def settings_customise_sources(
@@ -93,6 +114,24 @@ class Settings(BaseSettings):
         """The tree as plain data with every secret masked, also inside connection strings."""
         plain: dict[str, Any] = _mask(self.model_dump(mode="json", by_alias=True))
         return plain
+
+
+def _renamed(tree: dict[str, Any]) -> Iterator[str]:
+    """Move what stands under an old name to its new one, in place; yields a warning for each.
+
+    Raises:
+        ValueError: both names are given.
+    """
+    for (old_section, old_key), (section, key) in MOVED.items():
+        old = tree.get(old_section)
+        if not isinstance(old, dict) or old_key not in old:
+            continue
+        new = tree.get(section) or {}
+        if not isinstance(new, dict) or key in new:
+            raise ValueError(f"{old_section}.{old_key}: its new name {section}.{key} is given, too; remove one")
+        tree[old_section] = {name: value for name, value in old.items() if name != old_key}
+        tree[section] = {**new, key: old[old_key]}
+        yield f"{old_section}.{old_key}: renamed to {section}.{key}; the old name still works in this version"
 
 
 def _mask(value: Any) -> Any:
@@ -120,23 +159,26 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path | None) -> Settings:
-    """Read the file (if any) and the environment.
+Tree = TypeVar("Tree", bound=CoreSettings)
+
+
+def load(kind: type[Tree], path: Path | None) -> Tree:
+    """Read the file (if any) and the environment into a tree of that kind.
 
     Raises:
         SettingsError: with all problems at once.
     """
     tree = {} if path is None else _read(path)
-    problems = list(_unknown_variables(os.environ))
+    problems = list(_unknown_variables(kind, os.environ))
     _plain_key_variables(tree)
     try:
-        settings = Settings(**tree)
+        settings = kind(**tree)
     except ValidationError as error:
-        raise SettingsError(problems + [_line(typed_dict) for typed_dict in error.errors()]) from None
+        raise SettingsError(problems + [_line(kind, found) for found in error.errors()], path) from None
     except ValueError as error:  # a NEONMETER_ variable whose JSON cannot be read
-        raise SettingsError([*problems, f"environment: {error}"]) from None
+        raise SettingsError([*problems, f"environment: {error}"], path) from None
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, path)
     return settings
 
 
@@ -144,13 +186,15 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_bytes(), Loader=_UniqueKeys)  # noqa: S506  # a SafeLoader
     except OSError as error:
-        raise SettingsError([f"{path}: cannot be read ({error.strerror}); name another file with --config"]) from None
+        raise SettingsError(
+            [f"{path}: cannot be read ({error.strerror}); name another file with --config"], path
+        ) from None
     except yaml.YAMLError as error:
-        raise SettingsError([f"{path}: not YAML: {' '.join(str(error).split())}"]) from None
+        raise SettingsError([f"{path}: not YAML: {' '.join(str(error).split())}"], path) from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingsError([f"{path}: the top level must be keys such as neon:, not a {type(tree).__name__}"])
+        raise SettingsError([f"{path}: the top level must be keys such as neon:, not a {type(tree).__name__}"], path)
     return tree
 
 
@@ -162,8 +206,8 @@ def _plain_key_variables(tree: dict[str, Any]) -> None:
             neon = tree["neon"] = {**(neon or {}), key: os.environ[plain]}
 
 
-def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    known = {*Settings.model_fields, "config", "drill_key"}
+def _unknown_variables(kind: type[CoreSettings], environ: Mapping[str, str]) -> Iterator[str]:
+    known = {*kind.model_fields, "config", "drill_key"}
     for name in sorted(environ):
         if name.startswith(PREFIX) and (section := name.removeprefix(PREFIX).lower().split("__")[0]) not in known:
             yield f"{name}: unknown variable{_suggest(section, known)}"
@@ -174,19 +218,19 @@ def _suggest(word: str, known: set[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
 
 
-def _line(error: Any) -> str:
+def _line(kind: type[CoreSettings], error: Any) -> str:
     where = ""
     for part in error["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_suggest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+        return f"{where}: unknown key{_suggest(str(error['loc'][-1]), _keys_at(kind, error['loc'][:-1]))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}"
 
 
-def _keys_at(loc: tuple[Any, ...]) -> set[str]:
+def _keys_at(kind: type[CoreSettings], loc: tuple[Any, ...]) -> set[str]:
     """The keys that the tree has at a path, to suggest the one that was meant."""
-    model: Any = Settings
+    model: Any = kind
     for part in loc:
         if isinstance(part, int):
             continue

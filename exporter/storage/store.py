@@ -17,6 +17,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
+from collectors.errors import UsageError
+
 Schemas = Mapping[str, Sequence[str]]
 """Room name -> its migrations in order; each is one or more SQL statements and is never edited once released."""
 
@@ -30,8 +32,8 @@ _OWN_ROOMS: Final[Schemas] = {
 }
 _ADVICE: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged: stop neonmeter, keep a copy, then restore a backup or run `.recover`",
-    sqlite3.SQLITE_NOTADB: "this is not a SQLite database: point ledger.path at another file, or move this one away",
-    sqlite3.SQLITE_FULL: "the disk is full: free space or move ledger.path; nothing was half written",
+    sqlite3.SQLITE_NOTADB: "this is not a SQLite database: point storage.path at another file, or move this one away",
+    sqlite3.SQLITE_FULL: "the disk is full: free space or move storage.path; nothing was half written",
     sqlite3.SQLITE_IOERR: "the disk refused a read or a write: check the volume; nothing was half written",
     sqlite3.SQLITE_READONLY: "the file or its folder is read-only: neonmeter must be able to write both",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: the folder must exist, and neonmeter must be able to write in it",
@@ -42,8 +44,10 @@ _ADVICE: Final = {
 }
 
 
-class StoreError(Exception):
+class StoreError(UsageError):
     """The store cannot be used: the message says what happened, to which file, and what to do."""
+
+    heading = "neonmeter cannot start with the settings:"
 
 
 class StoreHeldError(StoreError):
@@ -217,7 +221,7 @@ def _guard(path: Path) -> int:
         os.close(guard)
         raise StoreHeldError(
             f"{path}: another neonmeter (process {holder}) writes to it; stop that one, or give this one its own "
-            "ledger.path"
+            "storage.path"
         ) from problem
     except OSError as problem:
         os.close(guard)
@@ -278,7 +282,7 @@ def _migrate(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> No
 def _versions(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> dict[str, int]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION_ID:
-        raise StoreError(f"{path}: a database of another program; point ledger.path at a file of neonmeter's own")
+        raise StoreError(f"{path}: a database of another program; point storage.path at a file of neonmeter's own")
     found: dict[str, int] = dict(connection.execute("SELECT name, version FROM room").fetchall())
     for name, migrations in schemas.items():
         if found.get(name, 0) > len(migrations):

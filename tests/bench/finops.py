@@ -105,7 +105,7 @@ def peak_megabytes() -> float:
 
 def report(path: Path, out: Path) -> dict[str, float]:
     """The monthly review by its command; CPU and peak memory of that process."""
-    environment = {**os.environ, "NEONMETER_LEDGER__PATH": str(path)}
+    environment = {**os.environ, "NEONMETER_STORAGE__PATH": str(path)}
     command = [sys.executable, "-m", "exporter", "report", "--month", FIRST, "--out", str(out)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -58,7 +58,7 @@ class Answer:
 
 def check(settings: dict[str, Any], folder: Path, *arguments: str) -> Answer:
     config = folder / "check.yaml"
-    config.write_text(yaml.safe_dump({**settings, "ledger": {"path": str(folder / "neonmeter.db")}}))
+    config.write_text(yaml.safe_dump({**settings, "storage": {"path": str(folder / "neonmeter.db")}}))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NEON", "COLUMNS"))}
     done = subprocess.run(
         [sys.executable, "-m", "exporter", "check", "--config", str(config), *arguments],

@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from exporter.app.catalog import CATALOG
+from exporter.app.settings import load
 from exporter.demo.postgres import free_port
 from exporter.demo.twin import Twin
-from exporter.settings import load
 from exporter.version import __version__
 from tests.end_to_end.pinned_world import ALONE, EAGER, pinned_world, wake_all
 from tests.fix_agent import Agent
@@ -126,7 +126,7 @@ def test_cost_for_a_person(agent: Agent) -> None:
 
 
 def test_cost_before_the_first_run(tmp_path: Path) -> None:
-    told = run("cost", NEON_API_KEY="x", NEONMETER_LEDGER__PATH=str(tmp_path / "none.db"))
+    told = run("cost", NEON_API_KEY="x", NEONMETER_STORAGE__PATH=str(tmp_path / "none.db"))
     assert told.returncode == 2
     assert "none.db is not there yet; `neonmeter run` fills it" in told.stderr
     assert not list(tmp_path.iterdir()), "a command that reads makes no file"
@@ -175,7 +175,7 @@ def test_config(agent: Agent, twin: Twin, tmp_path: Path) -> None:
     assert twin.api_key not in shown.stdout
     assert twin.monitor_password not in shown.stdout
     bad = tmp_path / "bad.yaml"
-    bad.write_text("neon: {api_kye: x}\nledger: {path: /nowhere/x.db}\nsampling: {tick_seconds: -1}\n")
+    bad.write_text("neon: {api_kye: x}\nstorage: {path: /nowhere/x.db}\nsampling: {tick_seconds: -1}\n")
     told = run("config", "check", config=bad)
     assert told.returncode == 2
     assert "neon.api_kye: unknown key; did you mean api_key?" in told.stderr

@@ -68,7 +68,7 @@ class Desk:
             "sentinels": [{"database": "app", "table": "t_acme.customers", "min_rows": 500}],
             "heartbeats": [{"database": "app", "table": "t_acme.orders", "column": "ordered_at"}],
         }
-        self.settings = {**twin.agent_settings(), "ledger": {"path": str(folder / "nm.db")}, "recovery": self.recovery}
+        self.settings = {**twin.agent_settings(), "storage": {"path": str(folder / "nm.db")}, "recovery": self.recovery}
         self.book = DrillJournal(folder / "nm.db.drills", SIGNING.encode())
 
     def start(self, *words: str, key: str = WRITE_KEY) -> subprocess.Popen[str]:
@@ -135,7 +135,7 @@ def test_the_past_is_proved_measured_and_cleaned_up(workspace: Desk, keeping: Tw
     assert "of 2m 00s" in workspace.run("list")
 
     keeping.api.forget()
-    agent = make_agent({**workspace.settings, "ledger": {"path": workspace.settings["ledger"]["path"]}}).start()
+    agent = make_agent({**workspace.settings, "storage": {"path": workspace.settings["storage"]["path"]}}).start()
     branch = keeping.compute("bookshop", "main").endpoint.branch_id
     labels = {"branch_id": branch, "kind": "pitr"}
     agent.until(lambda one: one.samples().get("neon_drill_last_result"), why="the drill is shown")

@@ -201,7 +201,7 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
 
 def test_the_ledger_is_moved_away(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     """A backup that moves instead of copying: the file stays open, and is back under its name a moment later."""
-    path = Path(agent.settings["ledger"]["path"])
+    path = Path(agent.settings["storage"]["path"])
     generation = agent.sum("neonmeter_publish_generation")
     path.rename(path.with_suffix(".away"))
     try:

@@ -138,7 +138,7 @@ BAD = {
     "bad rule": (None, {"tenants": [{"tenant": "x", "role": "("}]}, "tenants[0].role: '(' is not a regular expression"),
     "no key": (None, {"neon": {}}, "neon.api_key_file: no API key"),
     "fixed: http": (None, {"http": {"listen": "127.0.0.1:0"}}, "http: cannot change while running; restart neonmeter"),
-    "fixed: ledger": (None, {"ledger": {"path": "other.db"}}, "ledger: cannot change while running"),
+    "fixed: storage": (None, {"storage": {"path": "other.db"}}, "storage: cannot change while running"),
     "fixed: telemetry": (None, {"telemetry": {"traces": False}}, "telemetry: cannot change while running"),
 }
 

@@ -165,7 +165,7 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
     agent.until(lambda agent: not agent.samples().get("pg_up"), 10, "asleep is neither up nor down")
     watch.look(agent.samples())
     assert agent.stop() == 0
-    assert check_ledger(twin, Path(agent.settings["ledger"]["path"])) >= hours
+    assert check_ledger(twin, Path(agent.settings["storage"]["path"])) >= hours
     assert not twin.truth.wakes("neonmeter")
     assert "Traceback" not in agent.log.read_text()
     print(f"{times} kills, {watch.scrapes} scrapes, {twin.workload.done} calls")
@@ -173,7 +173,7 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
 
 def cpu_seconds_settled(twin: Twin, agent: Agent) -> bool:
     try:
-        check_ledger(twin, Path(agent.settings["ledger"]["path"]))
+        check_ledger(twin, Path(agent.settings["storage"]["path"]))
     except AssertionError:
         return False
     return True
@@ -193,9 +193,9 @@ def test_a_second_agent_on_the_same_ledger(make_agent: AgentMaker) -> None:
     nobody = {"neon": {"api_url": f"http://127.0.0.1:{free_port()}/api/v2", "api_key": "some-key"}}
     first = make_agent(nobody).start(ready=False)
     first.until(lambda agent: agent.page("/healthz"))
-    path = first.settings["ledger"]["path"]
+    path = first.settings["storage"]["path"]
     first.until(lambda _: Path(f"{path}.lock").read_text().strip() == str(first.process.pid) if first.process else 0)
-    second = make_agent({**nobody, "ledger": {"path": path}}).start(ready=False)
+    second = make_agent({**nobody, "storage": {"path": path}}).start(ready=False)
     assert second.process is not None
     assert second.process.wait(20) == 2
     said = second.log.read_text()

@@ -56,7 +56,7 @@ class Command:
     def __init__(self, twin: Twin, folder: Path, *more: str, **settings: Any) -> None:
         config = folder / "neonmeter.yaml"
         config.write_text(
-            yaml.safe_dump({**twin.agent_settings(), "ledger": {"path": str(folder / "x.db")}, **settings})
+            yaml.safe_dump({**twin.agent_settings(), "storage": {"path": str(folder / "x.db")}, **settings})
         )
         self.lines: list[str] = []
         self.process = subprocess.Popen(

@@ -23,7 +23,7 @@ from exporter.documents.terminal import seconds, table
 from exporter.pricing import ratecard
 from exporter.pricing.domain.rates import to_decimal
 from exporter.sampling.domain.awake_shares import MICRO, UNCOVERED, AwakeHolder, total, usd_per_day
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.store import Store, StoreError
@@ -72,8 +72,8 @@ def awake_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    if not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         looked, found, own = _read(settings)
     except StoreError as problem:
@@ -85,10 +85,10 @@ def awake_command(options: argparse.Namespace) -> int:
     return OK
 
 
-def _read(settings: Settings) -> tuple[int, list[Awakeness], Own]:
+def _read(settings: CoreSettings) -> tuple[int, list[Awakeness], Own]:
     from exporter.app.wiring import SCHEMAS
 
-    store, now = Store.open(settings.ledger.path, SCHEMAS, read_only=True), time.time()
+    store, now = Store.open(settings.storage.path, SCHEMAS, read_only=True), time.time()
     try:
         awake = Awake(store)
         ledger = open_ledger(settings, store, read_only=True)

@@ -16,15 +16,16 @@ from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.operations import read_operations, wake_history
 from collectors.postgres.evidence import APPLICATION_NAME
 from collectors.postgres.session import Deadlines, Visit, visit
-from exporter.app.wiring import SCHEMAS, neon_client
+from exporter.app.preflight import problems_of
+from exporter.app.wiring import SCHEMAS
 from exporter.awake.verify_wake import SLACK, GoneError, Measured, Transition, Watch
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import table
+from exporter.feature.workspace import neon_client
 from exporter.sampling.computes import Compute, computes
 from exporter.sampling.visits import policy_of
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.settings.dsn import DsnError, conninfo
-from exporter.settings.preflight import problems_of
 from exporter.settings.secret import SecretError
 from exporter.storage.store import Store, StoreError
 
@@ -50,7 +51,7 @@ def verify_command(options: argparse.Namespace) -> int:
         return 130
 
 
-async def _verify(settings: Settings, options: argparse.Namespace, told: list[Measured]) -> int:
+async def _verify(settings: CoreSettings, options: argparse.Namespace, told: list[Measured]) -> int:
     neon = settings.neon
     async with neon_client(settings) as client:
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
@@ -94,7 +95,7 @@ def find(found: Inventory, wanted: str) -> Compute | None:
     return next(iter(exact or [compute for compute in every if compute.target.name == wanted]), None)
 
 
-def _cannot(settings: Settings, compute: Compute | None, wanted: str, found: Inventory) -> str:
+def _cannot(settings: CoreSettings, compute: Compute | None, wanted: str, found: Inventory) -> str:
     if compute is None:
         some = ", ".join(sorted(entry.target.name for entry in computes(found))[:10]) or "none at all"
         return f"there is no compute {wanted!r}; name an endpoint id or project/branch; the key sees {some}"
@@ -107,19 +108,19 @@ def _cannot(settings: Settings, compute: Compute | None, wanted: str, found: Inv
     return "" if where else f"postgres.dsn: SQL is not configured for {compute.target.name}, so we would never visit it"
 
 
-async def _visit(settings: Settings, compute: Compute) -> Visit:
+async def _visit(settings: CoreSettings, compute: Compute) -> Visit:
     """The shortest visit that there is: evidence only."""
     where = conninfo(settings.postgres, compute.place)
     limits = Deadlines(session=settings.sampling.session_seconds)
     return await visit(where or "", [], endpoint_id=compute.endpoint.id, deadlines=limits)
 
 
-def _agent_visited(settings: Settings, endpoint_id: str) -> float:
+def _agent_visited(settings: CoreSettings, endpoint_id: str) -> float:
     """When an agent on this machine last visited it, by its ledger; 0 where there is none."""
-    if not settings.ledger.path.exists():
+    if not settings.storage.path.exists():
         return 0.0
     try:
-        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
+        store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
     except StoreError:
         return 0.0
     try:

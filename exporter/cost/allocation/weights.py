@@ -20,7 +20,7 @@ from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 RESTORE_DAYS = 7
 """Restore history is split by the WAL of the day and the six before it. Neon keeps from 6 hours to 30 days of it."""
@@ -168,7 +168,7 @@ class TenantFacts:
         return (project_id, branch_ref.project), (branch_id, branch_ref.branch)
 
 
-def tenant_facts(settings: Settings, durable: Durable, tenancy: Tenancy, rules: TenantRules) -> TenantFacts:
+def tenant_facts(settings: CostTree, durable: Durable, tenancy: Tenancy, rules: TenantRules) -> TenantFacts:
     """The source that the settings ask for.
 
     Raises:

@@ -26,7 +26,7 @@ from exporter.storage.key_values import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 METRICS = (*budget_series.METRICS, *reconciliation.METRICS)
 HISTORY = 92 * 24 * HOUR
@@ -38,7 +38,7 @@ class BudgetCollector:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: CostTree,
         costs: Costs,
         book: CloseStore,
         key_values: KeyValueStore,

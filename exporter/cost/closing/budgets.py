@@ -17,8 +17,8 @@ from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, BudgetState, Projection, Source, Spending, state
 from exporter.cost.domain.budget import Scope as BudgetScope
 from exporter.cost.domain.close import USAGE
+from exporter.cost.settings import BudgetSettings
 from exporter.pricing.domain.rates import to_decimal
-from exporter.settings.budgets import BudgetSettings
 from exporter.storage.key_values import KeyValueStore
 
 COLLECTOR = "budget"

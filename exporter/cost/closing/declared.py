@@ -11,9 +11,9 @@ from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.allocation.text import money
 from exporter.cost.domain.close import LineKey, Path
 from exporter.cost.domain.extra import Base, Category, ExtraLine, ExtraShare, Leaves, Split, extra_shares
+from exporter.cost.settings import ExtraLineSettings
 from exporter.documents.terminal import table
 from exporter.pricing.domain.rates import day_seconds, decimal_text, to_decimal
-from exporter.settings.budgets import ExtraLineSettings
 
 
 @dataclass(frozen=True, slots=True)

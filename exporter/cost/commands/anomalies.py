@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from exporter.cost.domain.outlook.anomaly import Anomaly
     from exporter.cost.outlook.outlook import Cause
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 _DAYS = 30 * 86400
 
@@ -50,8 +50,8 @@ def anomalies_command(options: argparse.Namespace) -> int:
     except ValueError:
         print(f"--since: {options.since} is no day; write YYYY-MM-DD, as 2026-10-01", file=sys.stderr)
         return USAGE
-    if settings.ledger.url is None and not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if settings.ledger.url is None and not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         told = _look(settings, since)
     except (StoreError, RateCardError, WeightsFileError) as problem:
@@ -64,11 +64,12 @@ def anomalies_command(options: argparse.Namespace) -> int:
     return FINDINGS if any(anomaly.end is None for anomaly, _ in told.found) else OK
 
 
-def _look(settings: Settings, since: int | None) -> AnomalyReport | None:
-    from exporter.app.wiring import SCHEMAS, rules_of
+def _look(settings: CostTree, since: int | None) -> AnomalyReport | None:
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.outlook.outlook import Outlook, tenants_behind
     from exporter.cost.workspace import open_workspace
     from exporter.sampling.counters.statements import Durable
+    from exporter.tenancy.rules import rules_of
 
     rules = rules_of(settings)
     with open_workspace(settings, SCHEMAS, rules) as workspace:

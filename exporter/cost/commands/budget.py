@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from exporter.cost.closing.budget_spending import Scoping
     from exporter.cost.domain.budget import Budget, BudgetState
+    from exporter.cost.settings import CostTree
     from exporter.cost.workspace import CostWorkspace
-    from exporter.settings import Settings
 
 HISTORY = 92 * 86400
 """So many seconds of days are forecast from."""
@@ -33,8 +33,8 @@ def budget_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    if settings.ledger.url is None and not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if settings.ledger.url is None and not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         return _months(settings, options) if options.months else _now(settings, options)
     except (StoreError, RateCardError, WeightsFileError) as problem:
@@ -42,13 +42,14 @@ def budget_command(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[tuple[CostWorkspace, tuple[Budget, ...], Scoping]]:
-    from exporter.app.wiring import SCHEMAS, rules_of
+def _opened(settings: CostTree) -> Iterator[tuple[CostWorkspace, tuple[Budget, ...], Scoping]]:
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.closing.budget_spending import Scoping
     from exporter.cost.closing.budgets import budgets_of, limits_of
     from exporter.cost.tags import Tagging
     from exporter.cost.workspace import open_workspace
     from exporter.storage.key_values import KeyValueStore
+    from exporter.tenancy.rules import rules_of
 
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
         scoping = Scoping(workspace.names, Tagging(settings.report.tags, workspace.names))
@@ -56,7 +57,7 @@ def _opened(settings: Settings) -> Iterator[tuple[CostWorkspace, tuple[Budget, .
         yield workspace, budgets_of(settings.budgets, limits), scoping
 
 
-def _now(settings: Settings, options: argparse.Namespace) -> int:
+def _now(settings: CostTree, options: argparse.Namespace) -> int:
     from exporter.cost.closing.budget_spending import projections
     from exporter.cost.closing.budgets import judged
     from exporter.cost.closing.close import instant_text
@@ -123,7 +124,7 @@ def _table(states: Sequence[BudgetState]) -> str:
     return table(head, rows)
 
 
-def _months(settings: Settings, options: argparse.Namespace) -> int:
+def _months(settings: CostTree, options: argparse.Namespace) -> int:
     from exporter.cost.closing.budgets import closed_months
     from exporter.pricing.domain.rates import day_text
 

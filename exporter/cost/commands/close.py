@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def close_command(options: argparse.Namespace) -> int:
     """Close a month, or say what a closed one is."""
-    from exporter.app.wiring import SCHEMAS, rules_of
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.allocation.declared_weights import WeightsFileError
     from exporter.cost.closing.close import Closer
     from exporter.cost.closing.declared import extra_lines
@@ -31,6 +31,7 @@ def close_command(options: argparse.Namespace) -> int:
     from exporter.cost.workspace import open_workspace
     from exporter.pricing.ratecard import RateCardError
     from exporter.storage.store import StoreError
+    from exporter.tenancy.rules import rules_of
 
     settings = load_settings(options)
     if settings is None:
@@ -39,8 +40,8 @@ def close_command(options: argparse.Namespace) -> int:
         month, invoice = (0, None) if options.list else (_month(options.month), _invoice(options.invoice))
     except (ValueError, InvoiceError) as problem:
         return _say(str(problem), code=USAGE)
-    if settings.ledger.url is None and not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if settings.ledger.url is None and not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         with open_workspace(
             settings, SCHEMAS, rules_of(settings), write=not (options.list or options.dry_run)

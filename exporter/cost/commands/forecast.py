@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.cost.domain.outlook.forecast import Forecast
     from exporter.cost.outlook.outlook import MonthOutlook
     from exporter.cost.outlook.store import StoredForecast
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 
 def forecast_command(options: argparse.Namespace) -> int:
@@ -39,8 +39,8 @@ def forecast_command(options: argparse.Namespace) -> int:
     except ValueError:
         print(f"--month: {options.month} is no month; write YYYY-MM, as 2026-10", file=sys.stderr)
         return USAGE
-    if settings.ledger.url is None and not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if settings.ledger.url is None and not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         outlook, first, names = _look(settings, int(month))
     except (StoreError, RateCardError, WeightsFileError) as problem:
@@ -58,12 +58,13 @@ def _month(text: str) -> float:
     return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp()
 
 
-def _look(settings: Settings, month: int) -> tuple[MonthOutlook | None, dict[str, StoredForecast], dict[str, str]]:
-    from exporter.app.wiring import SCHEMAS, rules_of
+def _look(settings: CostTree, month: int) -> tuple[MonthOutlook | None, dict[str, StoredForecast], dict[str, str]]:
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.outlook.outlook import Outlook
     from exporter.cost.outlook.store import SqliteForecastStore
     from exporter.cost.workspace import open_workspace
     from exporter.pricing.domain.rates import month_start
+    from exporter.tenancy.rules import rules_of
 
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
         outlook = Outlook(workspace.costs.ledger, workspace.costs.card, plan=settings.cost.plan)

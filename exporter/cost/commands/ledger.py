@@ -18,7 +18,7 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 from exporter.documents.terminal import counted, seconds, size, table
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
     from exporter.storage.ledger.base import Holdings
     from exporter.storage.ledger.gaps import Gap
     from exporter.storage.ledger.ledger import DurableLedger
@@ -28,7 +28,7 @@ _BAD_SHOWN = 50
 
 
 @contextmanager
-def opened(settings: Settings, *, write: bool = False) -> Iterator[DurableLedger]:
+def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger]:
     """The ledger alone: of the file only its own room, and no file at all where it is in PostgreSQL.
 
     Raises:
@@ -46,14 +46,14 @@ def opened(settings: Settings, *, write: bool = False) -> Iterator[DurableLedger
         finally:
             ledger.close()
         return
-    if not write and not settings.ledger.path.exists():
-        raise StoreError(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if not write and not settings.storage.path.exists():
+        raise StoreError(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     schemas: Schemas = {"ledger": LEDGER_SCHEMA}
     if write:
         from exporter.app.wiring import SCHEMAS
 
         schemas = SCHEMAS  # so that a file that an import makes is one that every command can read
-    store = Store.open(settings.ledger.path, schemas, read_only=not write)
+    store = Store.open(settings.storage.path, schemas, read_only=not write)
     try:
         yield SqliteLedger(store)
     finally:
@@ -141,7 +141,7 @@ def status_command(options: argparse.Namespace) -> int:
         return OK
     rows = [("ledger", where)]
     if settings.ledger.url is None:
-        rows.append(("size", size(settings.ledger.path.stat().st_size)))
+        rows.append(("size", size(settings.storage.path.stat().st_size)))
     rows.append(("facts ever", f"{tally['facts']:,}, {counted(tally['corrections'], 'correction')}"))
     if days:
         rows.append(("days with usage", f"{len(days):,}: {_at(days[0])[:10]} to {_at(days[-1])[:10]}"))
@@ -243,7 +243,7 @@ def _reading(where: str) -> Iterator[TextIO]:
 def backfill_command(options: argparse.Namespace) -> int:
     """Read everything that Neon still has: hours of the last week, then days, then months."""
     from collectors.neon.errors import NeonError
-    from exporter.settings.preflight import problems_of
+    from exporter.app.preflight import problems_of
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -261,11 +261,11 @@ def backfill_command(options: argparse.Namespace) -> int:
         return UPSTREAM
 
 
-async def _backfill(settings: Settings) -> int:
+async def _backfill(settings: CostTree) -> int:
     from collectors.base import Status
     from collectors.neon.inventory import refresh
-    from exporter.app.wiring import neon_client
     from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, spans
+    from exporter.feature.workspace import neon_client
     from exporter.storage.writer import WriterThread
 
     neon, ledger_writer = settings.neon, WriterThread()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from exporter.cost.domain.waste.waste import Account, Findings, Unknown, Waste
     from exporter.cost.savings.waste_facts import Snapshots
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 _PENNY = Fraction(1, 100)
 _SHOWN = 30
@@ -33,9 +33,9 @@ _SHOWN = 30
 def waste_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON."""
     from collectors.neon.errors import NeonError
+    from exporter.app.preflight import problems_of
     from exporter.cost.allocation.declared_weights import WeightsFileError
     from exporter.pricing.ratecard import RateCardError
-    from exporter.settings.preflight import problems_of
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -44,8 +44,8 @@ def waste_command(options: argparse.Namespace) -> int:
     problems = [name for name in problems_of(settings) if name.startswith("neon.")]
     if problems:
         return refuse(*problems)
-    if not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         inventory, snapshots = asyncio.run(_look(settings))
         account, findings = judge(settings, inventory, snapshots)
@@ -62,10 +62,10 @@ def waste_command(options: argparse.Namespace) -> int:
     return OK
 
 
-async def _look(settings: Settings) -> tuple[Inventory, Snapshots]:
+async def _look(settings: CostTree) -> tuple[Inventory, Snapshots]:
     from collectors.neon.inventory import refresh
     from collectors.neon.snapshots import snapshots_of
-    from exporter.app.wiring import neon_client
+    from exporter.feature.workspace import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
@@ -73,18 +73,19 @@ async def _look(settings: Settings) -> tuple[Inventory, Snapshots]:
         return found, await snapshots_of(client, found.projects)
 
 
-def judge(settings: Settings, inventory: Inventory, snapshots: Snapshots) -> tuple[Account, Findings]:
+def judge(settings: CostTree, inventory: Inventory, snapshots: Snapshots) -> tuple[Account, Findings]:
     """Read the ledger and apply the rules.
 
     Raises:
         StoreError: the ledger's file cannot be read.
         RateCardError: the rate card cannot be used.
     """
-    from exporter.app.wiring import SCHEMAS, rules_of
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.domain.waste.rules import find
     from exporter.cost.savings.savings import sources_of
     from exporter.cost.savings.waste_facts import gather
     from exporter.cost.workspace import open_workspace
+    from exporter.tenancy.rules import rules_of
 
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
         sources = sources_of(settings, workspace.store, workspace.costs, rules_of(settings))

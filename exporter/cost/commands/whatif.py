@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from collectors.neon.operations import WakeEvent
     from exporter.cost.domain.whatif.whatif import Effect, Knobs, WhatIf
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 _AGE = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -63,13 +63,13 @@ def whatif_command(options: argparse.Namespace) -> int:
         return refuse(str(problem))
 
 
-def _try(settings: Settings, options: argparse.Namespace) -> int:
-    from exporter.settings.preflight import problems_of
+def _try(settings: CostTree, options: argparse.Namespace) -> int:
+    from exporter.settings.preflight import core_problems
 
     month, knobs = _month(options.month), _knobs(options)
-    problems = [name for name in problems_of(settings) if name.startswith("neon.")]
-    if not settings.ledger.path.exists():
-        problems.append(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    problems = [name for name in core_problems(settings) if name.startswith("neon.")]
+    if not settings.storage.path.exists():
+        problems.append(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     if problems:
         return refuse(*problems)
     inventory, wakes = asyncio.run(_look(settings, knobs, month))
@@ -148,10 +148,10 @@ def _chosen(glob: str, inventory: Inventory) -> frozenset[str] | None:
     return found
 
 
-async def _look(settings: Settings, knobs: Knobs, month: int) -> tuple[Inventory, dict[str, list[WakeEvent]] | None]:
+async def _look(settings: CostTree, knobs: Knobs, month: int) -> tuple[Inventory, dict[str, list[WakeEvent]] | None]:
     from collectors.neon.inventory import refresh
     from collectors.neon.operations import read_operations, wake_history
-    from exporter.app.wiring import neon_client
+    from exporter.feature.workspace import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
@@ -163,16 +163,17 @@ async def _look(settings: Settings, knobs: Knobs, month: int) -> tuple[Inventory
 
 
 def _replay(
-    settings: Settings,
+    settings: CostTree,
     asked: tuple[int, Knobs, frozenset[str] | None],
     inventory: Inventory,
     wakes: dict[str, list[WakeEvent]] | None,
 ) -> tuple[WhatIf, list[str]]:
-    from exporter.app.wiring import SCHEMAS, rules_of
+    from exporter.app.wiring import SCHEMAS
     from exporter.cost.domain.whatif.whatif import replay
     from exporter.cost.savings.savings import measured_hours
     from exporter.cost.savings.whatif_facts import WhatifSources, gather
     from exporter.cost.workspace import open_workspace
+    from exporter.tenancy.rules import rules_of
 
     month, knobs, chosen = asked
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:

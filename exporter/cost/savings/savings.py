@@ -24,15 +24,15 @@ from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.cost.settings import CostTree
 
 
-def measured_hours(settings: Settings, store: Store, rules: TenantRules) -> MeasuredHours:
+def measured_hours(settings: CostTree, store: Store, rules: TenantRules) -> MeasuredHours:
     """What visits measured, by hour, compute and tenant."""
     return Durable(store, rules, settings.sampling.top_statements).tenant_hours
 
 
-def sources_of(settings: Settings, store: Store, costs: Costs, rules: TenantRules) -> WasteSources:
+def sources_of(settings: CostTree, store: Store, costs: Costs, rules: TenantRules) -> WasteSources:
     """What the rules of waste read. Each call reads anew who keeps computes awake.
 
     Raises:
@@ -52,7 +52,7 @@ class Savings:
     """Finds waste and works out the key figures. One caller at a time, the same as for its ``Costs``."""
 
     def __init__(
-        self, settings: Settings, store: Store, costs: Costs, rules: TenantRules, others: Others | None = None
+        self, settings: CostTree, store: Store, costs: Costs, rules: TenantRules, others: Others | None = None
     ) -> None:
         """Open nothing yet."""
         self._settings, self._store, self._costs, self._rules = settings, store, costs, rules

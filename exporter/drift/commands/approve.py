@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from exporter.commands.main import OK, USAGE, load_settings, refuse
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.drift.settings import DriftTree
 
 MOST_REASON = 500
 
@@ -42,7 +42,7 @@ def approve_command(options: argparse.Namespace) -> int:
         return refuse(f"drift.approvals: {problem.filename}: {problem.strerror}")
 
 
-def _approve(settings: Settings, options: argparse.Namespace) -> int:
+def _approve(settings: DriftTree, options: argparse.Namespace) -> int:
     from exporter.drift.commands.drift_store import opened
     from exporter.drift.names import resolve
     from exporter.drift.sources import SourceError

@@ -16,8 +16,8 @@ from exporter.drift.commands.show import with_desk
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from exporter.drift.names import BranchKey
+    from exporter.drift.settings import DriftTree
     from exporter.drift.workspace import DriftWorkspace
-    from exporter.settings import Settings
 
 _PARTS = (
     ("behind", "behind"), ("ahead", "ahead"), ("changed", "changed"), ("pending", "pending"), ("unknown", "not in git"),
@@ -32,7 +32,7 @@ def migrations_command(options: argparse.Namespace) -> int:
 
 def _show(
     options: argparse.Namespace,
-    settings: Settings,
+    settings: DriftTree,
     workspace: DriftWorkspace,
     inventory: Inventory,
     only: BranchKey | None,
@@ -61,7 +61,7 @@ def _show(
     return OK
 
 
-def _histories(settings: Settings, workspace: DriftWorkspace, judged: Any) -> Iterator[dict[str, Any]]:
+def _histories(settings: DriftTree, workspace: DriftWorkspace, judged: Any) -> Iterator[dict[str, Any]]:
     from collectors.metric import Families
     from exporter.drift.histories import Histories, usual_among
 

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from exporter.drift.domain.compare import Change
     from exporter.drift.evaluator import DatabaseDrift
     from exporter.drift.names import BranchKey
+    from exporter.drift.settings import DriftTree
     from exporter.drift.workspace import DriftWorkspace
-    from exporter.settings import Settings
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _SHORT = 100
-Show = Callable[["Settings", "DriftWorkspace", "Inventory", "BranchKey | None"], int]
+Show = Callable[["DriftTree", "DriftWorkspace", "Inventory", "BranchKey | None"], int]
 
 
 def show_command(options: argparse.Namespace) -> int:
@@ -42,10 +42,10 @@ def tenants_command(options: argparse.Namespace) -> int:
 def with_desk(options: argparse.Namespace, show: Show) -> int:
     """Load the settings, look at Neon, open the store, find the branch; every problem is one line."""
     from collectors.neon.errors import NeonError
+    from exporter.app.preflight import problems_of
     from exporter.drift.commands.drift_store import opened
     from exporter.drift.names import NoSuchBranchError
     from exporter.drift.sources import SourceError
-    from exporter.settings.preflight import problems_of
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -68,9 +68,9 @@ def with_desk(options: argparse.Namespace, show: Show) -> int:
         return refuse(str(problem))
 
 
-async def _look(settings: Settings) -> Inventory:
+async def _look(settings: DriftTree) -> Inventory:
     from collectors.neon.inventory import refresh
-    from exporter.app.wiring import neon_client
+    from exporter.feature.workspace import neon_client
 
     async with neon_client(settings) as client:
         neon = settings.neon
@@ -101,7 +101,7 @@ def _wanted(branch: str | None, workspace: DriftWorkspace, inventory: Inventory)
 
 def _show(
     options: argparse.Namespace,
-    settings: Settings,
+    settings: DriftTree,
     workspace: DriftWorkspace,
     inventory: Inventory,
     only: BranchKey | None,
@@ -207,7 +207,7 @@ def side(kind: str, definition: str) -> str | None:
 
 def _tenants(
     options: argparse.Namespace,
-    settings: Settings,
+    settings: DriftTree,
     workspace: DriftWorkspace,
     inventory: Inventory,
     only: BranchKey | None,

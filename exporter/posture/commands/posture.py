@@ -18,8 +18,8 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 
 if TYPE_CHECKING:
     from exporter.posture.report.report import Report
+    from exporter.posture.settings import PostureTree
     from exporter.posture.workspace import PostureRun
-    from exporter.settings import Settings
 
 FORMATS = ("html", "md", "csv", "json", "ocsf")
 _RANKS = ("critical", "high", "medium", "low", "none")
@@ -33,8 +33,8 @@ class _UsageError(Exception):
 def posture_command(options: argparse.Namespace) -> int:
     """Print the summary, or JSON; write the files; exit 1 when something fails that nobody answers for."""
     from collectors.neon.errors import NeonError
+    from exporter.app.preflight import problems_of
     from exporter.posture.catalogue import CatalogueError
-    from exporter.settings.preflight import problems_of
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)
@@ -72,7 +72,7 @@ def _formats(options: argparse.Namespace) -> list[str]:
     return formats
 
 
-def _report(settings: Settings, options: argparse.Namespace) -> Report:
+def _report(settings: PostureTree, options: argparse.Namespace) -> Report:
     from exporter.app.wiring import SCHEMAS
     from exporter.posture.catalogue import load_catalogue
     from exporter.posture.report.report import report_of
@@ -100,9 +100,10 @@ def _report(settings: Settings, options: argparse.Namespace) -> Report:
     return report
 
 
-async def _look(settings: Settings, known: Any) -> PostureRun:
-    from exporter.app.wiring import neon_client, rules_of
+async def _look(settings: PostureTree, known: Any) -> PostureRun:
+    from exporter.feature.workspace import neon_client
     from exporter.posture.workspace import look
+    from exporter.tenancy.rules import rules_of
 
     async with neon_client(settings) as client:
         return await look(settings, rules_of(settings), client, known)

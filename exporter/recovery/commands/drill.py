@@ -27,7 +27,7 @@ from exporter.recovery.drill import CLEAN_SECONDS, DrillRun
 from exporter.recovery.journal import CLEANED, DrillJournal, JournalError, path_of
 from exporter.recovery.steps import DrillError, LeftOver, leftovers, remove
 from exporter.recovery.writer import DrillWriter
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 from exporter.settings.secret import SecretError, read_secret
 
 KEY_VARIABLE = "NEONMETER_DRILL_KEY"
@@ -63,7 +63,7 @@ def run_command(options: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
-async def _run(settings: Settings, options: argparse.Namespace, key: str, book: DrillJournal) -> int:
+async def _run(settings: CoreSettings, options: argparse.Namespace, key: str, book: DrillJournal) -> int:
     interrupts = _Interrupts()
     say = _Progress(quiet=options.json)
     async with _client(settings, key) as client, DrillWriter(settings.neon.api_url, key) as writer:
@@ -142,7 +142,7 @@ def verify_command(options: argparse.Namespace) -> int:
     return OK
 
 
-def key_of(settings: Settings) -> str:
+def key_of(settings: CoreSettings) -> str:
     """The key of the drills, from the environment or the settings.
 
     Raises:
@@ -158,7 +158,7 @@ def key_of(settings: Settings) -> str:
     return key
 
 
-def book_of(settings: Settings) -> DrillJournal:
+def book_of(settings: CoreSettings) -> DrillJournal:
     """The drills' ledger.
 
     Raises:
@@ -169,18 +169,18 @@ def book_of(settings: Settings) -> DrillJournal:
     return DrillJournal(path_of(settings), key.encode() if key else None)
 
 
-def _client(settings: Settings, key: str) -> NeonClient:
+def _client(settings: CoreSettings, key: str) -> NeonClient:
     neon = settings.neon
     return NeonClient(neon.api_url, lambda: key, timeout=neon.timeout_seconds, user_agent="neonmeter-drill")
 
 
-async def _look(settings: Settings, client: NeonClient, project: str = "*") -> Inventory:
+async def _look(settings: CoreSettings, client: NeonClient, project: str = "*") -> Inventory:
     neon = settings.neon
     wanted = [project] if project else ["*"]
     return await refresh(client, None, org_id=neon.org_id, include=wanted, exclude=[])
 
 
-async def _sweep_all(settings: Settings, key: str, book: DrillJournal, say: _Progress) -> list[str]:
+async def _sweep_all(settings: CoreSettings, key: str, book: DrillJournal, say: _Progress) -> list[str]:
     async with _client(settings, key) as client, DrillWriter(settings.neon.api_url, key) as writer:
         return await _sweep(client, writer, book, await _look(settings, client), say)
 

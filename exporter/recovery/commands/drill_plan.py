@@ -16,7 +16,7 @@ from exporter.recovery.commands.drill_text import instant
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of
 from exporter.recovery.targets import of_spot
-from exporter.settings import PostgresSettings, Settings
+from exporter.settings import CoreSettings, PostgresSettings
 from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.recovery import Marker
 from exporter.storage.store import Store, StoreError
@@ -30,7 +30,7 @@ class PlanError(Exception):
     """The options or the settings do not make a drill; one line for a person."""
 
 
-def plan_of(settings: Settings, options: argparse.Namespace, inventory: Inventory) -> Plan:
+def plan_of(settings: CoreSettings, options: argparse.Namespace, inventory: Inventory) -> Plan:
     """The plan of one drill.
 
     Raises:
@@ -112,7 +112,7 @@ def _text(options: argparse.Namespace) -> str:
     return text
 
 
-def _reach(settings: Settings, source: Source) -> Callable[[Endpoint], str]:
+def _reach(settings: CoreSettings, source: Source) -> Callable[[Endpoint], str]:
     recovery = settings.recovery
     own = PostgresSettings(dsn=recovery.dsn, password=recovery.password, password_file=recovery.password_file)
 
@@ -140,7 +140,9 @@ def _marker_dsn(marker: Marker, source: Source) -> str:
         raise PlanError(f"recovery.markers: {problem}") from None
 
 
-def _expected(settings: Settings, how: str, source: Source) -> Callable[[str], Awaitable[Fingerprint | None]] | None:
+def _expected(
+    settings: CoreSettings, how: str, source: Source
+) -> Callable[[str], Awaitable[Fingerprint | None]] | None:
     if how == "none":
         return None
     # Read before anything is made: a ledger that cannot be read must not cost a branch.
@@ -152,7 +154,7 @@ def _expected(settings: Settings, how: str, source: Source) -> Callable[[str], A
     return expected
 
 
-async def _live(settings: Settings, source: Source, database: str) -> Fingerprint | None:
+async def _live(settings: CoreSettings, source: Source, database: str) -> Fingerprint | None:
     place = EndpointRef("", source.host, source.project_id, source.project_name, source.branch_id, source.branch_name)
     try:
         dsn = conninfo(settings.postgres, place)
@@ -161,14 +163,14 @@ async def _live(settings: Settings, source: Source, database: str) -> Fingerprin
         raise DrillError(f"the source cannot be read: {problem}") from None
 
 
-def _kept(settings: Settings, source: Source) -> dict[str, Fingerprint]:
+def _kept(settings: CoreSettings, source: Source) -> dict[str, Fingerprint]:
     """What the agent last read of each database of the branch."""
     from exporter.app.wiring import SCHEMAS
 
-    if not settings.ledger.path.exists():
+    if not settings.storage.path.exists():
         return {}
     try:
-        store = Store.open(settings.ledger.path, SCHEMAS, read_only=True)
+        store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
         try:
             fingerprints = FingerprintStore(store)
             mine = [key for key in fingerprints.held() if key[:2] == (source.project_id, source.branch_id)]

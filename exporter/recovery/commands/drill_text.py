@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from exporter.documents.terminal import seconds, table
 from exporter.recovery.journal import OK, Drill
 from exporter.recovery.targets import target_of
-from exporter.settings import Settings
+from exporter.settings import CoreSettings
 
 _VERDICT = {True: "ok", False: "FAILED", None: "unknown"}
 
@@ -18,7 +18,7 @@ def instant(at: float | None) -> str:
     return "never" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
-def as_text(settings: Settings, drill: Drill) -> str:
+def as_text(settings: CoreSettings, drill: Drill) -> str:
     """One drill."""
     target = target_of(settings.recovery, drill)
     rto = _measured(
@@ -56,7 +56,7 @@ def _measured(name: str, found: float | None, target: float | None, what: str) -
     return f"{name} {told}, {verdict} the target of {seconds(target)} ({what})"
 
 
-def as_rows(settings: Settings, drills: Sequence[Drill]) -> str:
+def as_rows(settings: CoreSettings, drills: Sequence[Drill]) -> str:
     """All drills as a table, oldest first."""
     rows = []
     for drill in drills:

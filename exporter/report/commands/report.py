@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from exporter.commands.main import OK, USAGE, load_settings, refuse
 
 if TYPE_CHECKING:
+    from exporter.cost.settings import CostTree
     from exporter.report.facts import ReviewFacts
     from exporter.report.focus.rows import Party
     from exporter.report.gather import ReviewSources
     from exporter.report.review import Review
-    from exporter.settings import Settings
 
 FORMATS = ("html", "xlsx", "csv", "md", "focus", "parquet")
 NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
@@ -34,8 +34,8 @@ def report_command(options: argparse.Namespace) -> int:
     formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
     if problem := _wrong(options.month, formats):
         return _say(problem)
-    if settings.ledger.url is None and not settings.ledger.path.exists():
-        return refuse(f"ledger.path: {settings.ledger.path} is not there yet; `neonmeter run` fills it")
+    if settings.ledger.url is None and not settings.storage.path.exists():
+        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     try:
         return _write(settings, day_seconds(f"{options.month}-01"), formats, options)
     except (StoreError, RateCardError) as error:
@@ -72,7 +72,7 @@ def _missing(formats: list[str]) -> list[str]:
     return sorted(name for name in wanted if find_spec(name) is None)
 
 
-def _write(settings: Settings, month: int, formats: list[str], options: argparse.Namespace) -> int:
+def _write(settings: CostTree, month: int, formats: list[str], options: argparse.Namespace) -> int:
     from exporter.documents.cents import cents, money
     from exporter.documents.when import instant, month_name
     from exporter.pricing.domain.rates import day_text

@@ -20,7 +20,7 @@ from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 
 if TYPE_CHECKING:
-    from exporter.settings import Settings
+    from exporter.settings import CoreSettings
 
 __all__ = [
     "LEDGER_SCHEMA",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def open_ledger(settings: Settings, store: Store, *, read_only: bool = False) -> DurableLedger:
+def open_ledger(settings: CoreSettings, store: Store, *, read_only: bool = False) -> DurableLedger:
     """The ledger of these settings: in the store, or in PostgreSQL. Opens no connection yet.
 
     The store must have the room ``ledger``; ``read_only`` neither makes nor changes tables in PostgreSQL.

@@ -27,7 +27,7 @@ from exporter.storage.ledger.reading import Answer, LedgerReading, Select
 
 if TYPE_CHECKING:
     from exporter.cost.allocation.costs import MonthCosts
-    from exporter.settings.finops import LedgerSettings
+    from exporter.settings.sections import LedgerSettings
 
 SCHEMAS: Mapping[str, Sequence[str]] = {
     "ledger": sql.POSTGRES_SCHEMA,

@@ -173,7 +173,7 @@ def test_without_a_tracer_a_span_is_nothing() -> None:
 def test_without_the_extra_it_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from exporter import otlp, tracing\n"
+        "from exporter.app import otlp\nfrom exporter.core import tracing\n"
         "with tracing.span('visit', a=1) as s: s.set(b=2)\n"
         "try: otlp.Otlp(otlp.OtlpSettings('http://localhost:1'), list, print)\n"
         "except otlp.OtlpUnavailableError as problem: print(problem)\n"

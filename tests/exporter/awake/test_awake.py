@@ -239,7 +239,7 @@ def test_what_is_not_on_the_disk_is_not_shown(store: Store) -> None:
 
 def command(store: Store, tmp_path: Path, *arguments: str) -> int:
     config = tmp_path / "neonmeter.yaml"
-    config.write_text(json.dumps({"ledger": {"path": str(store.path)}, "cost": {"plan": "launch_v3"}}))
+    config.write_text(json.dumps({"storage": {"path": str(store.path)}, "cost": {"plan": "launch_v3"}}))
     return main(["awake", "--config", str(config), *arguments])
 
 

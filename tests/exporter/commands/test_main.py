@@ -19,7 +19,7 @@ def test_a_stranger_called_collectors_is_refused_in_one_line(tmp_path: Path) -> 
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "
-        "from exporter.commands.main import main; sys.exit(main(['version']))"
+        "from exporter.commands.entry import main; sys.argv[1:] = ['version']; sys.exit(main())"
     )
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert told.returncode == 2

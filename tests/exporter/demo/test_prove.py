@@ -28,7 +28,7 @@ def test_a_small_year_holds_and_its_ledger_can_be_asked(
     assert "worst difference 0" in out
     assert main(["prove", "--branches", "10", "--months", "2", "--keep", str(kept)]) == USAGE
     assert "is there already" in capsys.readouterr().err
-    monkeypatch.setenv("NEONMETER_LEDGER__PATH", str(kept / "neonmeter.db"))
+    monkeypatch.setenv("NEONMETER_STORAGE__PATH", str(kept / "neonmeter.db"))
     assert main(["cost", "--month", "2025-10", "--explain"]) == OK
     assert "shop-1" in capsys.readouterr().out
 

@@ -27,7 +27,7 @@ def scratch(postgres18: Cluster) -> Iterator[str]:
 
 def settings(folder: Path, text: str = "") -> list[str]:
     path = folder / "neonmeter.yaml"
-    path.write_text(f"ledger: {{path: {folder / 'none.db'}}}\n{text}")
+    path.write_text(f"storage: {{path: {folder / 'none.db'}}}\n{text}")
     return ["--config", str(path)]
 
 

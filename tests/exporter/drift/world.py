@@ -25,11 +25,11 @@ from exporter.drift.fingerprint_store import DRIFT_SCHEMA, DatabaseRef, Fingerpr
 from exporter.drift.history_store import HistoryStore
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
+from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.settings_store import SettingsStore
 from exporter.sampling.computes import Compute, computes
 from exporter.serving.snapshot import SnapshotBuilder
-from exporter.settings.drift import DriftSettings
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules

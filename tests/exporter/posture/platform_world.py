@@ -11,7 +11,7 @@ from typing import Any
 
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory, refresh
-from exporter.app.wiring import rules_of
+from exporter.app.settings import Settings
 from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.demo.api import TwinApi, serve
@@ -25,9 +25,9 @@ from exporter.posture.service import PostureService
 from exporter.posture.sources import NeonApi, PostureSources
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
 from exporter.serving.snapshot import SnapshotBuilder
-from exporter.settings import Settings
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
+from exporter.tenancy.rules import rules_of
 from tests.fix_twin import MovableClock
 
 NOW = 1_795_000_000.0

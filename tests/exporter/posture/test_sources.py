@@ -16,8 +16,8 @@ from exporter.posture.domain.policy import Policy
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.keystores import KeyStores
 from exporter.posture.outside import Buckets, Handshakes
+from exporter.posture.settings import BucketSettings, VaultSettings
 from exporter.posture.sources import PostureSources, Source
-from exporter.settings.posture import BucketSettings, VaultSettings
 from tests.exporter.drift.world import inventory
 from tests.fix_openbao import OpenBao
 from tests.fix_s3 import KEYS, S3

@@ -13,6 +13,7 @@ from collectors.metric import Families, Metric, Series
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
+from exporter.app.settings import Settings
 from exporter.core.state import State
 from exporter.recovery import metrics
 from exporter.recovery.drill_names import copy_name
@@ -20,7 +21,6 @@ from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJour
 from exporter.recovery.posture_source import drill_facts
 from exporter.recovery.service import RecoveryFacts, RecoveryService, observe
 from exporter.recovery.targets import earliest_restorable
-from exporter.settings import Settings
 from exporter.settings.recovery import RecoverySettings, RecoveryTarget
 from tests.exporter.recovery.test_journal import drill
 

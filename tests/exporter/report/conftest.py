@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from exporter.app.settings import load
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.rows import Party
 from exporter.report.gather import ReviewSources, gather
 from exporter.report.parts import PARTS
 from exporter.report.sources import sources_of
-from exporter.settings.tree import load
 from tests.exporter.report.seeded import seed, year
 
 

@@ -43,7 +43,7 @@ def seed(folder: Path) -> Path:
 def write_settings(folder: Path, name: str = "neonmeter.json", **more: object) -> Path:
     """A settings file; JSON is YAML. ``more`` adds or replaces sections."""
     tree = {
-        "ledger": {"path": str(folder / "neonmeter.db")},
+        "storage": {"path": str(folder / "neonmeter.db")},
         "report": {"company": "Example <Ltd>", "tags": TAGS},
         "budgets": [{"name": "everything", "amount": "900.00"}],
         **more,

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.app.settings import load
 from exporter.cost.closing.declared import extra_lines
 from exporter.cost.domain.extra import Base, Category, Split
 from exporter.pricing.domain.rates import day_seconds
-from exporter.settings import SettingsError, load
+from exporter.settings import SettingsError
 
 
 def loaded(tmp_path: Path, text: str) -> object:

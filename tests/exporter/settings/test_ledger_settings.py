@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.settings import load
-from exporter.settings.preflight import problems_of
+from exporter.app.preflight import problems_of
+from exporter.app.settings import load
 
 
 def problems(tmp_path: Path, **ledger: Any) -> list[str]:
     config = tmp_path / "neonmeter.yaml"
-    config.write_text(yaml.safe_dump({"neon": {"api_key": "k"}, "ledger": {"path": str(tmp_path / "a.db"), **ledger}}))
+    config.write_text(
+        yaml.safe_dump({"neon": {"api_key": "k"}, "storage": {"path": str(tmp_path / "a.db")}, "ledger": ledger})
+    )
     return problems_of(load(config))
 
 

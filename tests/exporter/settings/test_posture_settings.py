@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.app.settings import load
 from exporter.posture.domain.policy import Policy
 from exporter.posture.policy import policy_of
-from exporter.settings.posture import PostureSettings
-from exporter.settings.posture_problems import problems_of_posture
-from exporter.settings.tree import SettingsError, load
+from exporter.posture.problems import problems_of_posture
+from exporter.posture.settings import PostureSettings
+from exporter.settings import SettingsError
 
 WAIVER = {"control": "P10", "object": "*", "reason": "known", "approver": "ann", "expires": "2027-01-01"}
 

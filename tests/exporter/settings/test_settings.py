@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from exporter.settings import Settings, SettingsError, load
-from exporter.settings import text as config_text
+from exporter.app import settings_text as config_text
+from exporter.app.settings import Settings, load
+from exporter.settings import SettingsError
 from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.secret import SecretError, read_secret
 

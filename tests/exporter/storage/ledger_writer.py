@@ -34,7 +34,7 @@ def batch(number: int) -> list[UsageFact]:
 def opened(where: str) -> Iterator[DurableLedger]:
     """The ledger in a file, or in the PostgreSQL of an address with its password."""
     if where.startswith("postgresql://"):
-        from exporter.settings.finops import LedgerSettings
+        from exporter.settings.sections import LedgerSettings
         from exporter.storage.ledger.postgres import PostgresLedger
 
         shared = PostgresLedger.of(LedgerSettings(url=where))

@@ -230,7 +230,7 @@ def test_semicolons_in_texts_and_triggers_do_not_end_a_statement(path: Path) -> 
 
 def test_a_file_that_is_no_database(path: Path) -> None:
     path.write_bytes(b"not a database, and long enough to be read as one\n" * 100)
-    with pytest.raises(StoreError, match=r"neonmeter\.db: .*not a database.*point ledger\.path at another file"):
+    with pytest.raises(StoreError, match=r"neonmeter\.db: .*not a database.*point storage\.path at another file"):
         Store.open(path, ONE)
     path.unlink()
     Store.open(path, ONE).close()

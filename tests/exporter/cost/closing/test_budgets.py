@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from collectors.neon.client import NeonClient
+from exporter.app.settings import Settings
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as module
 from exporter.cost.closing.budget_collector import BudgetCollector
@@ -24,7 +25,6 @@ from exporter.cost.tags import Tagging
 from exporter.pricing.domain.price import UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
-from exporter.settings import Settings
 from exporter.settings.report import TagRuleSettings
 from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger

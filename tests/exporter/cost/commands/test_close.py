@@ -16,7 +16,7 @@ from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.price import UsageFact
 from exporter.pricing.domain.rates import DAY, HOUR, day_seconds, month_start
-from exporter.settings.finops import LedgerSettings
+from exporter.settings.sections import LedgerSettings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.ledger.postgres import PostgresLedger
@@ -25,7 +25,7 @@ from tests.fix_postgres import PASSWORD
 
 SEPTEMBER, OCTOBER = day_seconds("2025-09-01"), day_seconds("2025-10-01")
 SETTINGS = """
-ledger: {path: LEDGER}
+storage: {path: LEDGER}
 cost:
   extra_lines:
     - {name: Support, category: Purchase, amount: 49.99, from: 2025-09-01, split: pro_rata}
@@ -192,7 +192,7 @@ def test_the_books_are_where_the_ledger_is(ledger: Path, run: Run, postgres18: C
     run("close", "2025-09")
     here = json.loads(run("close", "2025-09", "--json")[1])
     url = f"postgresql://cloud_admin@127.0.0.1:{postgres18.port}/postgres"
-    text = SETTINGS.replace("LEDGER", f"{tmp_path / 'neonmeter.db'}, url: '{url}', password: {PASSWORD}")
+    text = SETTINGS.replace("LEDGER", f"{tmp_path / 'neonmeter.db'}}}\nledger: {{url: '{url}', password: {PASSWORD}")
     (tmp_path / "n.yaml").write_text(text)
     shared = PostgresLedger.of(LedgerSettings.model_validate({"url": url, "password": PASSWORD}))
     shared.put(usage(), read_through={"org-1": OCTOBER + 31 * DAY})
@@ -230,6 +230,6 @@ def test_budgets_of_this_month(tmp_path: Path, run: Run, monkeypatch: pytest.Mon
 
 
 def test_no_budget_is_no_failure(ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bare.yaml").write_text(f"ledger: {{path: {ledger}}}\n")
+    (tmp_path / "bare.yaml").write_text(f"storage: {{path: {ledger}}}\n")
     assert main(["budget", "--config", str(tmp_path / "bare.yaml")]) == OK
     assert "No budget is set" in capsys.readouterr().out

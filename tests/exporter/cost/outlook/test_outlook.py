@@ -168,7 +168,7 @@ def test_the_tenants_behind_it() -> None:
 @pytest.fixture
 def config(path: Path, tmp_path: Path) -> str:
     file = tmp_path / "neonmeter.yaml"
-    file.write_text(f"ledger: {{path: {path}}}\n")
+    file.write_text(f"storage: {{path: {path}}}\n")
     return str(file)
 
 

@@ -112,7 +112,7 @@ def scene(make_twin: TwinMaker, tmp_path: Path) -> Iterator[Scene]:
     path = tmp_path / "neonmeter.db"
     config = tmp_path / "neonmeter.yaml"
     neon = {"api_url": twin.url, "api_key": twin.key}
-    config.write_text(yaml.safe_dump({"neon": neon, "ledger": {"path": str(path)}}))
+    config.write_text(yaml.safe_dump({"neon": neon, "storage": {"path": str(path)}}))
 
     async def read() -> tuple[Inventory, Any]:
         async with NeonClient(neon["api_url"], lambda: twin.key) as client:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from exporter.demo.postgres import Cluster
-from exporter.settings.finops import LedgerSettings
+from exporter.settings.sections import LedgerSettings
 from exporter.storage.ledger.postgres import PostgresLedger
 from tests.exporter.storage.ledger.ledger_contract import LedgerContract
 from tests.fix_postgres import ALL, PASSWORD, cluster

@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from exporter.settings import PREFIX, Settings
+from exporter.app.settings import ORDER, Settings
+from exporter.settings import PREFIX
 
 _EXAMPLES: dict[str, Any] = {
     "neon.api_key_file": "/run/secrets/neon-api-key",
@@ -38,7 +39,9 @@ _EXAMPLES: dict[str, Any] = {
 
 def schema() -> str:
     """The JSON schema of the settings, for editors and for other tools."""
-    return json.dumps(Settings.model_json_schema(by_alias=True), indent=2)
+    tree = Settings.model_json_schema(by_alias=True)
+    tree["properties"] = {name: tree["properties"][name] for name in ORDER}
+    return json.dumps(tree, indent=2)
 
 
 def example() -> str:
@@ -47,7 +50,8 @@ def example() -> str:
         "# Settings of neonmeter. Every key can also be set by environment, as NEONMETER_SECTION__KEY.",
         "# Only an API key is needed: it gives inventory and cost. A DSN template adds what happens inside.",
     ]
-    for name, field in Settings.model_fields.items():
+    for name in ORDER:
+        field = Settings.model_fields[name]
         model = _model(field.annotation)
         if model is None:
             continue
@@ -80,7 +84,7 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from `exporter/settings/` by `make docs`. One YAML file (`--config FILE` or `NEONMETER_CONFIG`);",
+        "Generated from the settings tree by `make docs`. One YAML file (`--config FILE` or `NEONMETER_CONFIG`);",
         f"an environment variable `{PREFIX}SECTION__KEY` wins over the file, and `NEON_API_KEY` is enough to start.",
         "Unknown keys are refused. `neonmeter config example` prints a file to start from, `config check` judges one,",
         "`config show` prints what is in force with secrets masked, `config schema` the JSON schema.",
@@ -96,7 +100,8 @@ def markdown() -> str:
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel], bool]]:
-    for name, field in Settings.model_fields.items():
+    for name in ORDER:
+        field = Settings.model_fields[name]
         model = _model(field.annotation)
         if model is None:
             continue

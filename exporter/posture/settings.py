@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from exporter.posture.domain.finding import SEVERITIES
 from exporter.posture.domain.policy import Policy
 from exporter.settings.section import Section
+from exporter.settings.tree import CoreSettings
 
 _USUAL = Policy()
 Days = Annotated[float, Field(gt=0, le=3650)]
@@ -238,3 +239,9 @@ class PostureSettings(Section):
         if twice:
             raise ValueError(f"vaults: {', '.join(twice)} is there twice; give each a name of its own")
         return self
+
+
+class PostureTree(CoreSettings):
+    """The settings that posture reads: the shared sections and its own."""
+
+    posture: PostureSettings = PostureSettings()

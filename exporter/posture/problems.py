@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from exporter.posture.catalogue import CatalogueError, load_catalogue
-from exporter.settings.posture import PostureSettings, VaultSettings
+from exporter.posture.settings import PostureSettings, VaultSettings
 from exporter.settings.secret import SecretError, read_secret
 
 _HERE = ("127.0.0.1", "localhost", "::1")

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from exporter.settings.section import Section
+from exporter.settings.tree import CoreSettings
 
 _BASELINE = re.compile(r"parent|approved|none|branch:.+|git:.+")
 
@@ -82,3 +83,9 @@ class DriftSettings(Section):
         None, description="Folder of what was approved (`neonmeter drift approve`); empty: beside the ledger."
     )
     desired: Path | None = Field(None, description="YAML file of what settings should be: see docs/drift.md.")
+
+
+class DriftTree(CoreSettings):
+    """The settings that drift reads: the shared sections and its own."""
+
+    drift: DriftSettings = DriftSettings()

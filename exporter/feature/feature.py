@@ -1,0 +1,104 @@
+"""What the app plugs in. A feature declares what is its own; the composition root knows only the list of features.
+
+One `Feature` lives as long as the process; ``start`` makes a `FeatureRun` for one generation of the settings, and a
+reload closes it and starts another. What a run has shown leaves the state when the next one does not name it, or when
+there is no next one (`exporter.core.state.State.show`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+from collectors.metric import Metric
+from collectors.neon.inventory import Inventory
+from exporter.core.command_line import Commands
+from exporter.feature.services import Services
+from exporter.sampling.scanner import DatabaseScanner
+from exporter.settings.tree import CoreSettings
+
+Tree = TypeVar("Tree", bound=CoreSettings)
+Schemas = Mapping[str, Sequence[str]]
+"""Name of a part of the store to its migrations, in order (`exporter.storage.store.Schemas`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricGroup:
+    """Metrics under one heading of the documentation, and where their facts come from."""
+
+    title: str
+    source: str
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that runs by itself: every ``seconds``, first after ``first_in`` seconds."""
+
+    name: str
+    seconds: float
+    run: Callable[[], Awaitable[None]]
+    first_in: float = 0.0
+
+
+class FeatureRun:
+    """One generation of a feature at work. Lives on the event loop; a subclass overrides what it has."""
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """What runs beside the rounds."""
+        return ()
+
+    @property
+    def scanners(self) -> Sequence[DatabaseScanner]:
+        """What is to be read inside user databases."""
+        return ()
+
+    async def before_visits(self, inventory: Inventory) -> None:
+        """Take in a fresh inventory, before any compute is visited.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+
+    async def on_inventory(self, inventory: Inventory) -> None:
+        """Take in a fresh inventory, after the visits that it allowed.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+
+    def notes(self) -> Iterable[str]:
+        """Sentences for the index page: what is degraded and needs a person."""
+        return ()
+
+    async def close(self) -> None:
+        """Let go of connections and files of this generation."""
+
+
+class Feature(Generic[Tree]):
+    """What a feature declares. Instances hold what outlives a reload; ``Tree`` is the settings that it reads."""
+
+    name: ClassVar[str]
+    """Owner of what it shows in the state and of its pages under /api/v1/."""
+    schemas: ClassVar[Schemas] = {}
+    """Its tables in the store."""
+    metrics: ClassVar[tuple[MetricGroup, ...]] = ()
+    """Its metrics by heading, in the order of the documentation."""
+
+    def add_commands(self, commands: Commands) -> None:
+        """Declare its commands; imports nothing heavy."""
+
+    def problems(self, settings: Tree) -> Iterable[str]:
+        """What can be known to be wrong with its settings before anything is contacted, one line each."""
+        del settings
+        return ()
+
+    def start(self, services: Services, settings: Tree) -> FeatureRun | None:
+        """Begin a generation; None where the settings switch the feature off. Opens no connection.
+
+        Raises:
+            NeonmeterError: a file that the settings name cannot be used.
+        """
+        raise NotImplementedError

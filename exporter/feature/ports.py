@@ -1,0 +1,18 @@
+"""The ports by which one feature knows another: what is asked, never who answers.
+
+A feature that answers registers itself (``services.provide(Port, answer)``); one that asks calls
+``services.find(Port)``, gets None where nobody answers, and shows the figure as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class OffsiteCopies(Protocol):
+    """Knows how fresh copies outside Neon are. Posture answers, recovery asks."""
+
+    def newest_copies(self) -> Mapping[str, float]:
+        """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
+        ...

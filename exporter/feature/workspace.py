@@ -1,0 +1,67 @@
+"""What commands share: the store opened beside a running agent, and a client for Neon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from collectors.neon.client import NeonClient
+from exporter.core import selfmetrics, tracing
+from exporter.core.selfmetrics import SelfMetrics
+from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
+from exporter.settings.secret import read_secret
+from exporter.settings.tree import CoreSettings
+from exporter.storage.key_values import NOTEBOOK_SCHEMA
+from exporter.storage.ledger.ledger import LEDGER_SCHEMA
+from exporter.storage.store import Schemas, Store
+from exporter.tenancy.store import SCHEMAS as TENANCY_SCHEMAS
+
+SHARED_SCHEMAS: Final[Schemas] = {
+    **COUNTER_SCHEMAS,
+    **TENANCY_SCHEMAS,
+    "ledger": LEDGER_SCHEMA,
+    "notebook": NOTEBOOK_SCHEMA,
+}
+"""The tables that more than one feature reads."""
+
+
+@contextmanager
+def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: bool = False) -> Iterator[Store]:
+    """The agent's store with the shared tables and a feature's ``own``, also beside a running agent.
+
+    ``write``: to add rows that no agent writes.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    schemas = {**SHARED_SCHEMAS, **(own or {})}
+    path = settings.storage.path
+    store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def neon_client(settings: CoreSettings, metrics: SelfMetrics | None = None) -> NeonClient:
+    """A client for the configured API; requests are counted in ``metrics``."""
+    neon = settings.neon
+
+    def on_request(route: str, status: int | None, seconds: float) -> None:
+        if metrics is not None:
+            metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
+            metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
+        now = time.time()
+        tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
+
+    return NeonClient(
+        neon.api_url,
+        lambda: read_secret(neon.api_key, neon.api_key_file) or "",
+        requests_per_minute=neon.requests_per_minute,
+        burst=neon.burst,
+        consumption_per_minute=neon.consumption_per_minute,
+        timeout=neon.timeout_seconds,
+        on_request=on_request,
+    )

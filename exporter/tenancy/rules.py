@@ -1,0 +1,37 @@
+"""From the settings to the tenants' rules."""
+
+from __future__ import annotations
+
+from psycopg.conninfo import conninfo_to_dict
+
+from exporter.settings.sections import TenantRuleSettings
+from exporter.settings.tree import CoreSettings
+from exporter.tenancy.domain.rules import TenantRule, TenantRules
+
+
+def tenant_rules(rules: list[TenantRuleSettings]) -> tuple[TenantRule, ...]:
+    """The rules of the settings as the computations take them."""
+    return tuple(
+        TenantRule(
+            tenant=rule.tenant,
+            project=rule.project,
+            branch=rule.branch,
+            database=rule.database,
+            schema=rule.schema_,
+            role=rule.role,
+            application_name=rule.application_name,
+            map=rule.map_,
+        )
+        for rule in rules
+    )
+
+
+def rules_of(settings: CoreSettings) -> TenantRules:
+    """The tenants' rules; the role of our own DSN is the agent itself.
+
+    Raises:
+        TenantRulesError: a tenant rule cannot work.
+    """
+    templates = [settings.postgres.dsn, *(override.dsn for override in settings.postgres.overrides)]
+    own = {str(conninfo_to_dict(template).get("user") or "") for template in templates if template}
+    return TenantRules(tenant_rules(settings.tenants), own_roles=own - {""})
