@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from collectors.metric import Metric
 from collectors.neon.inventory import Inventory
+from collectors.postgres.evidence import Evidence
+from collectors.wake.state import WakeState
 from exporter.core.command_line import Commands
 from exporter.feature.services import Services
+from exporter.sampling.computes import Compute
 from exporter.sampling.scanner import DatabaseScanner
 from exporter.settings.tree import CoreSettings
 
 Tree = TypeVar("Tree", bound=CoreSettings)
 Schemas = Mapping[str, Sequence[str]]
 """Name of a part of the store to its migrations, in order (`exporter.storage.store.Schemas`)."""
+
+OnFacts = Callable[[Compute, Any, float], None]
+"""Takes the facts that a collector read at a compute, and when (unix seconds). Called on the writer thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,27 @@ class FeatureRun:
     def scanners(self) -> Sequence[DatabaseScanner]:
         """What is to be read inside user databases."""
         return ()
+
+    @property
+    def wanted_settings(self) -> Sequence[str]:
+        """Names of server settings that a visit is to read beside the usual ones."""
+        return ()
+
+    @property
+    def subscriptions(self) -> Mapping[type, OnFacts]:
+        """What to do with the facts of a collector (`collectors.base.Reading.facts`), by their type."""
+        return {}
+
+    async def on_evidence(
+        self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
+    ) -> None:
+        """Take in who else was there at a visit at ``at`` (unix seconds of the API's clock).
+
+        ``before`` and ``after`` are the wake states around the visit.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
 
     async def before_visits(self, inventory: Inventory) -> None:
         """Take in a fresh inventory, before any compute is visited.
