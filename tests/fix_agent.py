@@ -16,7 +16,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.commands.http_client import ask, wait_until_ready
+from exporter.core.http_client import ask, wait_until_ready
 from exporter.demo.postgres import free_port
 
 QUICK = {"inventory_seconds": 1, "consumption_seconds": 2, "operations_seconds": 2, "publish_seconds": 1}

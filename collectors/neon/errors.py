@@ -7,6 +7,7 @@ import re
 import time
 
 from collectors.base import Status
+from collectors.errors import NeonmeterError
 
 _ADVICE: dict[int, tuple[Status, str]] = {
     400: (Status.BUG, "the API did not understand the request"),
@@ -22,7 +23,7 @@ RETRIED = frozenset({408, 423, 429})
 """Statuses below 500 that a later attempt may mend; a GET is always safe to send again."""
 
 
-class NeonError(Exception):
+class NeonError(NeonmeterError):
     """The Neon API could not be read.
 
     ``str()`` says what, which route and what to do, on one line; it never holds the key. ``http_status`` is None when

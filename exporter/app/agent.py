@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import gc
@@ -12,13 +11,11 @@ import sys
 from pathlib import Path
 
 from exporter.app import log
-from exporter.app.otlp import Otlp, OtlpSettings, OtlpUnavailableError
-from exporter.app.preflight import problems_of
+from exporter.app.otlp import Otlp, OtlpSettings
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings
 from exporter.app.wiring import AppContext, wire
-from exporter.commands.main import OK, USAGE, load_settings, refuse
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
@@ -26,27 +23,26 @@ from exporter.serving.http import HttpServer, Limits
 from exporter.serving.publisher import Publisher
 from exporter.serving.routes import Routes
 from exporter.serving.snapshot import SnapshotBuilder
-from exporter.storage.store import StoreError
+from exporter.settings.tree import SettingsError
 
 _log = logging.getLogger("neonmeter")
 
 
-def run_command(options: argparse.Namespace) -> int:
-    """Collect and serve until SIGTERM or SIGINT."""
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    problems = problems_of(settings)
-    if problems:
-        return refuse(*problems)
+def run_agent(settings: Settings, config: Path | None) -> None:
+    """Collect and serve until SIGTERM or SIGINT; ``config`` is the file that a reload reads again.
+
+    Raises:
+        StoreError, OtlpUnavailableError: what the settings name cannot be used.
+        UsageError: the port cannot be used.
+    """
     log.set_up(settings.log.level, settings.log.format)
+    for warning in settings.warnings:
+        _log.warning("%s", warning)
     tune_interpreter()
     try:
-        return asyncio.run(App(settings, options.config).run())
-    except (StoreError, OtlpUnavailableError) as problem:
-        return refuse(str(problem))
+        asyncio.run(App(settings, config).run())
     except OSError as problem:
-        return refuse(f"http.listen: {settings.http.listen} cannot be used: {problem.strerror}")
+        raise SettingsError([f"http.listen: {settings.http.listen} cannot be used: {problem.strerror}"]) from problem
 
 
 def tune_interpreter() -> None:
@@ -72,7 +68,7 @@ class App:
         self.stopping = asyncio.Event()
         self._config = config
 
-    async def run(self) -> int:
+    async def run(self) -> None:
         """Serve first, so that /metrics answers before anything was collected; stop in the reverse order.
 
         Raises:
@@ -86,7 +82,6 @@ class App:
             await self._collect(server)
         finally:
             server.stop()
-        return OK
 
     def _serve(self) -> HttpServer:
         host, port = self.settings.http.address

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from collectors.base import Target
+from collectors.errors import UsageError
 from collectors.metric import Families, Kind, Metric, Series, Unit
 from exporter.core import tracing
 from exporter.serving.render import as_float, within
@@ -34,7 +35,7 @@ Source = Callable[[], Iterable[tuple[Target, Families]]]
 """What is published now, target by target."""
 
 
-class OtlpUnavailableError(RuntimeError):
+class OtlpUnavailableError(UsageError):
     """An OTLP endpoint is configured and the extra is not installed; the message says what to install."""
 
 

@@ -44,6 +44,11 @@ def schema() -> str:
     return json.dumps(tree, indent=2)
 
 
+def in_force(settings: Settings) -> str:
+    """The tree as YAML, with every secret masked."""
+    return yaml.safe_dump(settings.masked(), sort_keys=False)
+
+
 def example() -> str:
     """A complete settings file: every key with what it means; all but the least that is useful commented out."""
     lines = [

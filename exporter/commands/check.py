@@ -6,7 +6,6 @@ their suspend timeout once more; ``--no-sql`` leaves them alone.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from psycopg.conninfo import conninfo_to_dict
 
 from collectors.base import Status
+from collectors.errors import FINDINGS, OK, UPSTREAM
 from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
@@ -25,9 +25,7 @@ from collectors.pgbouncer.console import PoolerTarget
 from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
 from collectors.registry import ALL, Options
-from exporter.app.preflight import problems_of
 from exporter.app.settings import Settings
-from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import counted, table
 from exporter.feature.workspace import neon_client
 from exporter.sampling.computes import Compute, computes
@@ -61,38 +59,30 @@ class CheckLine:
     detail: str
 
 
-def check_command(options: argparse.Namespace) -> int:
-    """Print the table; exit 1 when anything fails, 3 when Neon itself cannot be read."""
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    problems = problems_of(settings)
-    if problems:
-        return refuse(*problems, where=f" in {options.config}" if options.config else "")
-    findings = asyncio.run(_collect(settings, sql=not options.no_sql))
-    if options.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+def run_check(settings: Settings, *, sql: bool, as_json: bool) -> int:
+    """Print the table (or JSON); 1 when anything fails, 3 when Neon itself cannot be read."""
+    lines = asyncio.run(_collect(settings, sql=sql))
+    if as_json:
+        print(json.dumps([asdict(line) for line in lines], indent=2))
     else:
         print(
-            table(
-                ("what", "result", "detail"), [(finding.what, finding.result, finding.detail) for finding in findings]
-            ),
+            table(("what", "result", "detail"), [(line.what, line.result, line.detail) for line in lines]),
             end="",
         )
-        print(_verdict(findings))
-    failed = [finding for finding in findings if finding.result == FAILS]
+        print(_verdict(lines))
+    failed = [line for line in lines if line.result == FAILS]
     if any(line.what == "Neon API" for line in failed):
         return UPSTREAM
     return FINDINGS if failed else OK
 
 
-def _verdict(findings: list[CheckLine]) -> str:
+def _verdict(lines: list[CheckLine]) -> str:
     """One line under the table: is there anything to do?"""
-    fails = sum(finding.result == FAILS for finding in findings)
-    left = sum(finding.result == LEFT_OUT for finding in findings)
+    fails = sum(line.result == FAILS for line in lines)
+    left = sum(line.result == LEFT_OUT for line in lines)
     rest = f" {left} {'was' if left == 1 else 'were'} left out: see why above." if left else ""
     if fails:
-        return f"\n{fails} of {len(findings)} {'fails' if fails == 1 else 'fail'}: the detail says what to do.{rest}"
+        return f"\n{fails} of {len(lines)} {'fails' if fails == 1 else 'fail'}: the detail says what to do.{rest}"
     return f"\nAll that was tried works.{rest}"
 
 
@@ -190,7 +180,7 @@ async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> list[C
         return [CheckLine(what, LEFT_OUT, "awake; not tried (--no-sql)")]
     collectors = [*(build(Options()) for build in ALL.values()), _OWN_ROLE]
     made = await visit(where, collectors, endpoint_id=compute.endpoint.id)
-    return [_judge(what, conninfo_to_dict(where), made), *_own_role(compute, made)]
+    return [_visit_line(what, conninfo_to_dict(where), made), *_own_role(compute, made)]
 
 
 def _own_role(compute: Compute, made: Visit) -> list[CheckLine]:
@@ -211,7 +201,7 @@ def _own_role(compute: Compute, made: Visit) -> list[CheckLine]:
     ]
 
 
-def _judge(what: str, to: Mapping[str, object], made: Visit) -> CheckLine:
+def _visit_line(what: str, to: Mapping[str, object], made: Visit) -> CheckLine:
     if made.woke_it:
         return CheckLine(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
     if made.status is not Status.OK:

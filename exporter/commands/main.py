@@ -14,13 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from collectors.errors import FINDINGS, OK, UPSTREAM, USAGE, NeonmeterError
-from exporter.commands import menu_agent
+from exporter.commands.menu import add_all
 from exporter.core.command_line import Commands
-from exporter.cost.commands import menu_close, menu_finops, menu_outlook, menu_price, menu_waste
-from exporter.drift.commands import menu_drift
-from exporter.posture.commands import menu_posture
-from exporter.recovery.commands import menu_recovery
-from exporter.report.commands import menu_report
 from exporter.version import __version__
 
 if TYPE_CHECKING:
@@ -68,7 +63,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
     settings = load(options.config)
     if options.checked and (problems := problems_of(settings)):
-        raise SettingsError(problems)
+        raise SettingsError(problems, options.config)
     for warning in settings.warnings:
         print(f"neonmeter: {warning}", file=sys.stderr)
     return settings
@@ -92,12 +87,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     )
     parser.add_argument("--version", action="version", version=f"neonmeter {__version__}")
     commands = Commands(parser)
-    menus = (
-        menu_agent, menu_finops, menu_outlook, menu_close, menu_price, menu_waste, menu_report, menu_drift,
-        menu_recovery, menu_posture,
-    )  # fmt: skip
-    for menu in menus:
-        menu.add(commands)
+    add_all(commands)
     return parser, commands
 
 
@@ -116,10 +106,3 @@ def refuse(*problems: str, where: str = "") -> int:
     for problem in problems:
         print(f"  {problem}", file=sys.stderr)
     return USAGE
-
-
-def version_command(options: argparse.Namespace) -> int:
-    """Print the version."""
-    del options
-    print(f"neonmeter {__version__}")
-    return OK

@@ -23,8 +23,8 @@ from pathlib import Path
 import yaml
 
 from collectors.registry import ALL
-from exporter.commands.http_client import wait_until_ready
 from exporter.commands.main import OK, UPSTREAM, USAGE
+from exporter.core.http_client import wait_until_ready
 from exporter.demo import drifting
 from exporter.demo.api import WRITE_KEY, ListenError, serve_named
 from exporter.demo.large import LargeWorldError

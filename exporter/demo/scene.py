@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.commands.http_client import ask
+from exporter.core.http_client import ask
 from exporter.documents.terminal import seconds, table
 
 Series = dict[str, list[tuple[dict[str, str], float]]]

@@ -10,13 +10,14 @@ from urllib.parse import quote
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from collectors.errors import UsageError
 from exporter.settings.secret import read_secret
 from exporter.settings.sections import PoolerSettings, PostgresOverride, PostgresSettings
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class DsnError(Exception):
+class DsnError(UsageError):
     """A template cannot become a connection string; the message never carries the DSN."""
 
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from exporter.commands.http_client import ask
+from exporter.core.http_client import ask
 from exporter.demo.api import TwinApi, serve_named
 from exporter.documents.terminal import table
 from tests.bench.measure import Verdict, cpu_seconds, load, print_verdicts, rss_megabytes

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.commands.http_client import wait_until_ready
+from exporter.core.http_client import wait_until_ready
 from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.postgres import free_port
 from tests.dashboards import asking, rules

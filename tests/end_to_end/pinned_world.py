@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from exporter.commands.http_client import ask
+from exporter.core.http_client import ask
 from exporter.demo.compute import Compute
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import WorldSpec, parse

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.http_client import ask
+from exporter.core.http_client import ask
 from exporter.demo.scene import WIDTH
 from tests.fix_twin_world import wait_for
 

@@ -1,0 +1,33 @@
+"""Every command, in the order of the help. Importing this imports no library."""
+
+from __future__ import annotations
+
+from exporter.awake.commands import menu_awake
+from exporter.commands import agent
+from exporter.core.command_line import Commands
+from exporter.cost.commands import menu_close, menu_finops, menu_outlook, menu_price, menu_waste
+from exporter.demo import commands as demo
+from exporter.drift.commands import menu_drift
+from exporter.posture.commands import menu_posture
+from exporter.recovery.commands import menu_recovery
+from exporter.report.commands import menu_report
+
+
+def add_all(commands: Commands) -> None:
+    """Declare them."""
+    agent.add_run(commands)
+    menu_awake.add(commands)
+    demo.add(commands)
+    agent.add_health(commands)
+    for room in (
+        menu_finops,
+        menu_outlook,
+        menu_close,
+        menu_price,
+        menu_waste,
+        menu_report,
+        menu_drift,
+        menu_recovery,
+        menu_posture,
+    ):
+        room.add(commands)
