@@ -29,7 +29,6 @@ from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.workspace import book_of
 from exporter.drift.approvals import approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.drift.history_store import HistoryStore
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
@@ -44,6 +43,7 @@ from exporter.recovery.service import RecoveryService
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
 from exporter.sampling.counters.statements import Durable
+from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.sampling.readings import Readings
 from exporter.sampling.scanner import DatabaseScanner
 from exporter.sampling.schema_sizes import SchemaSizes

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from collectors.postgres.database.fingerprint import Fingerprint
-from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.drift.settings import DriftTree
+from exporter.sampling.computes import DatabaseRef
 
 
 @dataclass(frozen=True, slots=True)

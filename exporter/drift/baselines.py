@@ -9,8 +9,9 @@ from pathlib import Path
 from collectors.neon.models import Branch, Project
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.settings import DriftSettings
+from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.settings.dsn import matches
 
 

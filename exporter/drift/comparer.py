@@ -9,10 +9,11 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.baselines import Baseline, Baselines
-from exporter.drift.domain.compare import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.settings import DriftSettings
 from exporter.drift.tenants import tenant_schemas
+from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.domain.schema_comparison import Drift, IgnoreRule, TenantDrift, compare, compare_tenants
+from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.settings.dsn import matches
 from exporter.tenancy.domain.rules import TenantRules
 

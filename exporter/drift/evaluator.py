@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from collectors.neon.inventory import Inventory
 from exporter.drift.baselines import Baseline
 from exporter.drift.comparer import BranchContext, places
-from exporter.drift.domain.compare import Drift, TenantDrift
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintSummary
 from exporter.drift.names import BranchKey
 from exporter.drift.settings_drift import Found
 from exporter.drift.workspace import DriftWorkspace
+from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.domain.schema_comparison import Drift, TenantDrift
+from exporter.sampling.fingerprint_store import FingerprintSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from collectors.postgres.database.migrations import History, majority
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
 from exporter.drift.domain.migrations import Manifest, MigrationState, behind, divergence, standing
-from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.drift.history_store import StoredHistories
 from exporter.drift.manifests import ManifestError
 from exporter.drift.settings import DriftSettings
+from exporter.sampling.computes import DatabaseRef
 from exporter.settings.dsn import matches
 
 Known = Mapping[DatabaseRef, StoredHistories]

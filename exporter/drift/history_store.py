@@ -12,7 +12,7 @@ from typing import Any
 
 from collectors.base import Status
 from collectors.postgres.database.migrations import History, Lock, Migration, MigrationFacts
-from exporter.drift.fingerprint_store import DatabaseRef
+from exporter.sampling.computes import DatabaseRef
 from exporter.storage.store import Store
 
 KEEPS_NO_RECORD = frozenset({"liquibase", "typeorm", "django", "rails", "knex", "drizzle", "atlas"})

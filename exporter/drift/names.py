@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from exporter.drift.fingerprint_store import DatabaseRef
+from exporter.sampling.computes import DatabaseRef
 
 BranchKey = tuple[str, str]
 """Project id, branch id."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
-from exporter.drift.domain.compare import ADDED, CHANGED, REMOVED, Change, Drift, IgnoreRule, TenantDrift
 from exporter.drift.domain.desired import SettingsDrift
+from exporter.sampling.domain.schema_comparison import ADDED, CHANGED, REMOVED, Change, Drift, IgnoreRule, TenantDrift
 
 SIGNS = {ADDED: "+", REMOVED: "-", CHANGED: "~"}
 MOST_LINES = 60

@@ -14,9 +14,9 @@ from collectors.postgres.database import fingerprint, migrations
 from collectors.postgres.database.fingerprint import FingerprintCollector, FingerprintDelta
 from collectors.postgres.database.migrations import MigrationFacts, MigrationsCollector, families_of
 from exporter.core.state import State
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.history_store import HistoryStore, StoredHistories, onto
-from exporter.sampling.computes import Compute
+from exporter.sampling.computes import Compute, DatabaseRef, database_ref
+from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.storage.writer import WriterThread
 
 INTERVAL = 3600.0
@@ -83,7 +83,7 @@ class DriftScanner:
     def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
         """Both, on every ride: what did not change costs next to nothing."""
         del now
-        known = (self.held or {}).get(key_of(compute, datname))
+        known = (self.held or {}).get(database_ref(compute, datname))
         digests = known.digests if known else {}
         own = self._own_roles(compute, datname)
         scan = FingerprintCollector(datname, digests, own, column_order=self._column_order)
@@ -93,7 +93,7 @@ class DriftScanner:
         self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
     ) -> None:
         """Put what was sent onto what was known, and write it down."""
-        key = key_of(compute, datname)
+        key = database_ref(compute, datname)
         held = await self.load()
         reading = readings.get(fingerprint.NAME)
         if reading is not None and isinstance(reading.facts, FingerprintDelta):
@@ -145,8 +145,3 @@ class DriftScanner:
                 _log.info("%s/%s: fingerprint not read (%s: %s); the last one stays", *key[1:], status.value, why)
         seconds = before.seconds if seconds is None and before else seconds
         self.scans[key] = Scan(self._clock(), status, why, failures, seconds)
-
-
-def key_of(compute: Compute, datname: str) -> DatabaseRef:
-    """A database by its branch: computes come and go."""
-    return DatabaseRef(compute.place.project_id, compute.place.branch_id, datname)

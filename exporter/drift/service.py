@@ -20,13 +20,14 @@ from exporter.core.state import State
 from exporter.drift import metrics, pages, settings_drift
 from exporter.drift.baselines import Baseline
 from exporter.drift.comparer import BranchContext, Comparer, places
-from exporter.drift.domain.compare import Drift, TenantDrift
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.histories import Histories
 from exporter.drift.names import BranchKey
 from exporter.drift.scanner import DriftScanner, Scan
 from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_drift import Found, SettingsCache, SettingsEvaluator
+from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.domain.schema_comparison import Drift, TenantDrift
+from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 
 NAME = "drift"
 INTERVAL = 3600.0

@@ -12,13 +12,13 @@ from collectors.postgres.cluster.settings import SettingsFacts
 from exporter.drift import metrics
 from exporter.drift.comparer import BranchContext, rules_of_settings
 from exporter.drift.desired import Desired, DesiredError, platform_of
-from exporter.drift.domain.compare import IgnoreRule
 from exporter.drift.domain.desired import DesiredValue, SettingsDrift, against, between
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintSummary
 from exporter.drift.names import BranchKey
 from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
-from exporter.sampling.computes import Compute
+from exporter.sampling.computes import Compute, DatabaseRef
+from exporter.sampling.domain.schema_comparison import IgnoreRule
+from exporter.sampling.fingerprint_store import FingerprintSummary
 
 Found = Mapping[str, SettingsDrift]
 """What was found, by ``desired`` and ``parent``."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.drift.names import NoSuchBranchError, resolve
-from exporter.drift.scan import scan
 from exporter.drift.workspace import DriftWorkspace
+from exporter.sampling.fingerprint_scan import scan
 
 Prints = Mapping[str, Fingerprint]
 """Fingerprints by database name."""

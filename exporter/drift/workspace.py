@@ -11,11 +11,12 @@ from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.cost.workspace import names_of
 from exporter.drift.approvals import Approval, Approvals, approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import DatabaseRef, FingerprintStore, FingerprintSummary
 from exporter.drift.history_store import HistoryStore, StoredHistories
 from exporter.drift.names import BranchKey, of_store
 from exporter.drift.settings_drift import SettingsEvaluator
 from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
+from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.storage.store import Schemas, Store
 
 if TYPE_CHECKING:

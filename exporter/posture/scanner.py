@@ -16,14 +16,12 @@ from collectors.neon.models import Branch, Project
 from collectors.postgres.database import security, tenant_names
 from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from collectors.postgres.database.tenant_names import TenantNames, TenantNamesCollector
-from exporter.drift.fingerprint_store import DatabaseRef
-from exporter.drift.scanner import key_of
 from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.registry import Registry
 from exporter.posture.scans import database_facts, server_facts
 from exporter.posture.settings import PostureSettings
-from exporter.sampling.computes import Compute
+from exporter.sampling.computes import Compute, DatabaseRef, database_ref
 
 _log = logging.getLogger("neonmeter.posture")
 
@@ -69,7 +67,7 @@ class PostureScanner:
 
     def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
         """The names and the scan, when an hour is over or when it can be told more than the last time."""
-        key = key_of(compute, datname)
+        key = database_ref(compute, datname)
         tenants = self._tenants(compute, key)
         before = self._fact_cache.get("database", "/".join(key), DatabaseFacts)
         due = before is None or now - before[0] >= self._every or self._told.get(key) != tenants
@@ -84,7 +82,7 @@ class PostureScanner:
         self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
     ) -> None:
         """Put what was told onto what was known, and write it down."""
-        key, now = key_of(compute, datname), self._clock()
+        key, now = database_ref(compute, datname), self._clock()
         names = readings.get(tenant_names.NAME)
         if names is not None and isinstance(names.facts, TenantNames):
             await self._fact_cache.put("names", {"/".join(key): names.facts}, now)

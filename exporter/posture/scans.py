@@ -10,9 +10,9 @@ from typing import Any
 
 from collectors.base import Status
 from collectors.postgres.database.security import GroupFound, NotRead, RoleFound, SecurityFacts, ServerFound
-from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.facts import AgentRole, DatabaseFacts, Extension, Group, Role, ServerFacts, Slot
 from exporter.posture.domain.finding import Known, Unread
+from exporter.sampling.computes import DatabaseRef
 
 _NO_VERSION = Unread(Status.NO_PRIVILEGE, "server_version_num was not among the settings")
 

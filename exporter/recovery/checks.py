@@ -19,8 +19,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collectors.base import Epoch, NoDataError, Result, Server
 from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector, FingerprintDelta
-from exporter.drift.domain.compare import compare
 from exporter.recovery.journal import Check
+from exporter.sampling.domain.schema_comparison import compare
 from exporter.settings.recovery import Heartbeat, Sentinel
 
 STATEMENT_SECONDS = 120

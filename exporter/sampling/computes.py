@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.base import Target
 from collectors.metric import Scope
@@ -25,6 +26,24 @@ class Compute:
     def asleep(self) -> bool:
         """Whether the control plane says that it is suspended and stays so."""
         return self.facts.current_state == "idle" and not self.facts.pending_state
+
+
+class DatabaseRef(NamedTuple):
+    """One database of one branch."""
+
+    project_id: str
+    branch_id: str
+    datname: str
+
+    @property
+    def branch(self) -> tuple[str, str]:
+        """Project id and branch id."""
+        return self.project_id, self.branch_id
+
+
+def database_ref(compute: Compute, datname: str) -> DatabaseRef:
+    """A database by its branch: computes come and go."""
+    return DatabaseRef(compute.place.project_id, compute.place.branch_id, datname)
 
 
 def computes(inventory: Inventory) -> list[Compute]:

@@ -18,7 +18,7 @@ from collectors.base import Epoch, Result, Server
 from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector
 from exporter.demo.postgres import Cluster
 from exporter.documents.terminal import table
-from exporter.drift.domain.compare import compare_tenants
+from exporter.sampling.domain.schema_comparison import compare_tenants
 from tests.bench.measure import cpu_seconds, rss_megabytes
 from tests.fix_postgres import bin_dir, cluster
 

@@ -12,12 +12,12 @@ import psycopg
 from collectors.base import Epoch, Result, Server
 from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.documents.terminal import table
-from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
 from exporter.posture.domain.policy import Policy
 from exporter.posture.scans import database_facts, server_facts
+from exporter.sampling.computes import DatabaseRef
 from tests.bench.measure import cpu_seconds, load
 from tests.fix_postgres import cluster
 

@@ -15,8 +15,8 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 
 if TYPE_CHECKING:
     from collectors.postgres.database.fingerprint import Fingerprint
-    from exporter.drift.domain.compare import Drift, IgnoreRule
     from exporter.drift.workspace import DriftWorkspace
+    from exporter.sampling.domain.schema_comparison import Drift, IgnoreRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Pair:
 
 def between_command(options: argparse.Namespace) -> int:
     """Compare and print; what cannot be compared counts as a difference."""
-    from exporter.drift.scan import ScanError
     from exporter.drift.sources import SourceError
+    from exporter.sampling.fingerprint_scan import ScanError
     from exporter.storage.store import StoreError
 
     try:
@@ -108,7 +108,7 @@ def _pairs(
 
 
 def _compare(pair: Pair, rules: tuple[IgnoreRule, ...]) -> Drift:
-    from exporter.drift.domain.compare import Drift, compare
+    from exporter.sampling.domain.schema_comparison import Drift, compare
 
     if pair.baseline is None or pair.current is None:
         side = "first" if pair.baseline is None else "second"

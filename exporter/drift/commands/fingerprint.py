@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def fingerprint_command(options: argparse.Namespace) -> int:
     """Write it to a file or to standard output; one line about it to stderr."""
-    from exporter.drift.scan import ScanError
     from exporter.drift.sources import SourceError
+    from exporter.sampling.fingerprint_scan import ScanError
     from exporter.storage.store import StoreError
 
     try:
@@ -53,7 +53,7 @@ def fingerprint_command(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> Fingerprint | None:
-    from exporter.drift.scan import scan
+    from exporter.sampling.fingerprint_scan import scan
 
     if options.dsn is not None:
         return asyncio.run(scan(options.dsn, options.database, column_order=options.column_order))

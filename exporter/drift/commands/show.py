@@ -18,11 +18,11 @@ from exporter.documents.terminal import counted, seconds, table
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
-    from exporter.drift.domain.compare import Change
     from exporter.drift.evaluator import DatabaseDrift
     from exporter.drift.names import BranchKey
     from exporter.drift.settings import DriftTree
     from exporter.drift.workspace import DriftWorkspace
+    from exporter.sampling.domain.schema_comparison import Change
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _SHORT = 100

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from exporter.drift.domain.compare import ADDED, CHANGED, REMOVED, Change
+from exporter.sampling.domain.schema_comparison import ADDED, CHANGED, REMOVED, Change
 
 GUC, ROLE, ENDPOINT, PROJECT, EXTENSION = "guc", "role", "endpoint", "project", "extension"
 KINDS = (GUC, ROLE, ENDPOINT, PROJECT, EXTENSION)

@@ -10,12 +10,12 @@ from datetime import datetime
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.postgres.database.fingerprint import Fingerprint
-from exporter.drift.fingerprint_store import FingerprintStore
-from exporter.drift.scan import ScanError, scan
 from exporter.recovery.commands.drill_text import instant
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of
 from exporter.recovery.targets import of_spot
+from exporter.sampling.fingerprint_scan import ScanError, scan
+from exporter.sampling.fingerprint_store import FingerprintStore
 from exporter.settings import CoreSettings, PostgresSettings
 from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.recovery import Marker

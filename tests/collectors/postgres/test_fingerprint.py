@@ -11,7 +11,7 @@ import pytest
 from collectors.base import Epoch, Result, Server
 from collectors.postgres.database.fingerprint import KINDS, BusyError, Fingerprint, FingerprintCollector
 from exporter.demo.postgres import SUPERUSER, Cluster
-from exporter.drift.domain.compare import compare
+from exporter.sampling.domain.schema_comparison import compare
 from tests.collectors import fingerprint_world as world
 from tests.collectors.reading import visited
 

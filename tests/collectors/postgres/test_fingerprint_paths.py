@@ -14,7 +14,7 @@ import pytest
 
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.demo.postgres import Cluster
-from exporter.drift.domain.compare import compare
+from exporter.sampling.domain.schema_comparison import compare
 from tests.collectors import fingerprint_world as world
 from tests.collectors.postgres.test_fingerprint import look
 from tests.fix_postgres import bin_dir, cluster

@@ -10,8 +10,8 @@ import pytest
 from collectors.base import Status
 from collectors.postgres.cluster.settings import Setting, SettingsFacts
 from collectors.postgres.database.migrations import History, Migration
-from tests.exporter.drift.domain.test_compare import ORDERS, made, table
 from tests.exporter.drift.world import CHILD, MAIN, World, world
+from tests.exporter.sampling.domain.test_schema_comparison import ORDERS, made, table
 
 WITH_COLUMN = ORDERS | {("column", "shop", "orders.tmp"): "int"}
 

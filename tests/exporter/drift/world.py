@@ -21,19 +21,19 @@ from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.drift.approvals import Approvals
 from exporter.drift.comparer import Comparer
-from exporter.drift.fingerprint_store import DRIFT_SCHEMA, DatabaseRef, FingerprintStore
 from exporter.drift.history_store import HistoryStore
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.settings_store import SettingsStore
-from exporter.sampling.computes import Compute, computes
+from exporter.sampling.computes import Compute, DatabaseRef, computes
+from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
-from tests.exporter.drift.domain.test_compare import Objects, made
+from tests.exporter.sampling.domain.test_schema_comparison import Objects, made
 
 MAIN, CHILD = DatabaseRef("p1", "br-main", "app"), DatabaseRef("p1", "br-child", "app")
 

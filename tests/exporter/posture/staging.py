@@ -11,12 +11,12 @@ import psycopg
 from collectors.base import Epoch, Result, Server
 from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.demo.postgres import Cluster
-from exporter.drift.fingerprint_store import DatabaseRef
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Finding, Outcome, Severity
 from exporter.posture.domain.policy import Policy
 from exporter.posture.scans import database_facts, server_facts
+from exporter.sampling.computes import DatabaseRef
 from tests.exporter.posture.scene_world import MAKE_ROLES, ROLES, SCHEMAS, SECRET, TENANT_ROLES, WORLD
 from tests.exporter.posture.scenes import Scene, Steps
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from collectors.postgres.database.fingerprint import Fingerprint
+from exporter.sampling.computes import DatabaseRef
 from exporter.storage.store import Store
 
 DRIFT_SCHEMA: tuple[str, ...] = (
@@ -37,14 +37,6 @@ DRIFT_SCHEMA: tuple[str, ...] = (
     """,
 )
 """The room ``drift`` of the store."""
-
-
-class DatabaseRef(NamedTuple):
-    """One database of one branch."""
-
-    project_id: str
-    branch_id: str
-    datname: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collectors.postgres.database.fingerprint import (
     ObjectKey,
     SchemaFingerprint,
 )
-from exporter.drift.domain.compare import IgnoreRule, compare, compare_tenants
+from exporter.sampling.domain.schema_comparison import IgnoreRule, compare, compare_tenants
 
 Objects = dict[tuple[str, str, str], str]
 
