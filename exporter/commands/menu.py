@@ -19,11 +19,10 @@ def add_all(commands: Commands) -> None:
     menu_awake.add(commands)
     demo.add(commands)
     agent.add_health(commands)
+    for room in (menu_finops, menu_outlook, menu_close, menu_price):
+        room.add(commands)
+    demo.add_prove(commands)
     for room in (
-        menu_finops,
-        menu_outlook,
-        menu_close,
-        menu_price,
         menu_waste,
         menu_report,
         menu_drift,

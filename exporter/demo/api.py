@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from collectors.errors import UsageError
 from exporter.demo.answers import Answers
 from exporter.demo.control import Control
 from exporter.demo.faults import Fault, Faults
@@ -40,7 +41,7 @@ PERSONAL_KEY = "twin-personal-key"
 """The default key of a person in it."""
 
 
-class ListenError(ValueError):
+class ListenError(UsageError):
     """The address to listen on is malformed, or not on loopback: the twin's keys are no secrets."""
 
 

@@ -16,10 +16,12 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from collectors.errors import UsageError
+
 Kind = Literal["status", "latency", "drop", "cut", "garbage", "truncated", "repeat_cursor", "unavailable"]
 
 
-class FaultError(ValueError):
+class FaultError(UsageError):
     """The description of a fault is wrong."""
 
 

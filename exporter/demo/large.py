@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from collectors.errors import UsageError
 from exporter.demo.answers import REGIONS
 from exporter.demo.security import TwinSecurity
 from exporter.demo.view import BRANCH_METRICS, PROJECT_METRICS, Frame, Period
@@ -39,7 +40,7 @@ _CACHED = 60_000
 """Branches whose coefficients are kept: about 25 MB."""
 
 
-class LargeWorldError(ValueError):
+class LargeWorldError(UsageError):
     """The size is not ``large:PROJECTSxBRANCHES``."""
 
 

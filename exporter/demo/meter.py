@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from collectors.errors import UsageError
 from exporter.demo.view import Frame, Period
 from exporter.demo.world import World
 
@@ -38,7 +39,7 @@ def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-class MeterFileError(ValueError):
+class MeterFileError(UsageError):
     """The file of a meter is not one of ours."""
 
 

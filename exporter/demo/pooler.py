@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collectors.errors import NeonmeterError
 from exporter.demo.postgres import as_server, free_port, give_to_server
 
 STATS_USER = "stats"
 
 
-class PoolerStartError(RuntimeError):
+class PoolerStartError(NeonmeterError):
     """PgBouncer did not come up; the message carries the end of its log."""
 
 

@@ -18,6 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from collectors.errors import NeonmeterError
+
 SUPERUSER = "cloud_admin"
 """The name that Neon's own superuser has, so that filters on it are tested by what they are for."""
 
@@ -41,7 +43,7 @@ _SETTINGS = {
 }
 
 
-class PostgresStartError(RuntimeError):
+class PostgresStartError(NeonmeterError):
     """A cluster did not initialise or come up; the message carries the end of its log."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -12,8 +11,8 @@ from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
+from collectors.errors import FINDINGS, OK, UsageError
 from exporter.app.wiring import SCHEMAS
-from exporter.commands.main import FINDINGS, OK, USAGE
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.proof import INVOICE, MonthProof, prove_month
 from exporter.cost.allocation.weights import TenantFacts
@@ -32,26 +31,26 @@ from exporter.tenancy.store import Tenancy
 FILE = "neonmeter.db"
 
 
-def prove_command(options: argparse.Namespace) -> int:
-    """Exit code 0 when every check holds, 1 when one does not."""
-    if min(options.branches, options.months) < 1:
-        print("--branches and --months: write whole numbers of at least 1", file=sys.stderr)
-        return USAGE
-    year = Year(seed=options.seed, months=options.months, branches=options.branches)
+def run_prove(seed: int, branches: int, months: int, keep: str | None) -> int:
+    """Exit code 0 when every check holds, 1 when one does not.
+
+    Raises:
+        UsageError: the numbers or the folder to ``keep`` the ledger in cannot be used.
+    """
+    if min(branches, months) < 1:
+        raise UsageError("--branches and --months: write whole numbers of at least 1")
     with ExitStack() as stack:
-        if options.keep:
-            folder = Path(options.keep)
+        if keep:
+            folder = Path(keep)
             if (folder / FILE).exists():
-                print(f"--keep: {folder / FILE} is there already; name another folder", file=sys.stderr)
-                return USAGE
+                raise UsageError(f"--keep: {folder / FILE} is there already; name another folder")
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="neonmeter-prove-")))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return _prove(year, folder / FILE, keep=bool(options.keep))
+            return _prove(Year(seed=seed, months=months, branches=branches), folder / FILE, keep=bool(keep))
         except (StoreError, OSError) as problem:
-            print(f"--keep: {problem}" if options.keep else str(problem), file=sys.stderr)
-            return USAGE
+            raise UsageError(f"--keep: {problem}" if keep else str(problem)) from problem
 
 
 def _prove(year: Year, path: Path, *, keep: bool) -> int:

@@ -17,6 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from collectors.errors import UsageError
 from exporter.demo.world import Clock, TwinOperation, World
 from exporter.demo.worldfile import WorldSpec, build_world
 
@@ -27,7 +28,7 @@ MADE = "made-"
 _OPERATION = attrgetter(*(entry.name for entry in fields(TwinOperation)))
 
 
-class StateError(RuntimeError):
+class StateError(UsageError):
     """The state folder is another world's, or damaged; the message says what to do."""
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from collectors.errors import UsageError
 from exporter.demo.security_spec import (
     DAY,
     AccessSpec,
@@ -51,7 +52,7 @@ WorkKind = Literal["reader", "writer", "mixed", "batch", "heavy"]
 """reader: point SELECTs; writer: INSERT and UPDATE; mixed: both; batch: bursts once in a while; heavy: slow scans."""
 
 
-class WorldFileError(ValueError):
+class WorldFileError(UsageError):
     """The description of a world is wrong; the message names every place, one a line."""
 
 

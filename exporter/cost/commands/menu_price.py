@@ -26,10 +26,3 @@ def add(commands: Commands) -> None:
     check.add_argument(
         "--max-age", type=int, default=180, metavar="DAYS", help="how old a source may be (default: %(default)s)"
     )
-    prove = commands.add(
-        "prove", "exporter.demo.prove:prove_command", "price a synthetic year and prove that it adds up"
-    )
-    prove.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another year")
-    prove.add_argument("--branches", type=int, default=1200, metavar="N", help="in all (default: %(default)s)")
-    prove.add_argument("--months", type=int, default=12, metavar="N", help="from 2025-09 on (default: %(default)s)")
-    prove.add_argument("--keep", metavar="DIR", help="keep the ledger there, for `neonmeter report` and others")

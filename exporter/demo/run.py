@@ -1,4 +1,4 @@
-"""`neonmeter demo` and `neonmeter twin`: the world on embedded parts, with an agent that watches it, or alone.
+"""The demo and the twin at work: the world on embedded parts, with an agent that watches it, or alone.
 
 The agent runs as a process of its own against the twin, exactly as it would against Neon: what the demo shows is what
 `neonmeter run` does. Both end with this process, also when it is killed.
@@ -6,7 +6,6 @@ The agent runs as a process of its own against the twin, exactly as it would aga
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -22,18 +21,15 @@ from pathlib import Path
 
 import yaml
 
+from collectors.errors import OK, UPSTREAM, NeonmeterError, UsageError
 from collectors.registry import ALL
-from exporter.commands.main import OK, UPSTREAM, USAGE
 from exporter.core.http_client import wait_until_ready
 from exporter.demo import drifting
 from exporter.demo.api import WRITE_KEY, ListenError, serve_named
-from exporter.demo.large import LargeWorldError
-from exporter.demo.postgres import PostgresStartError, free_port
+from exporter.demo.postgres import free_port
 from exporter.demo.scene import LEGEND, Scene
-from exporter.demo.statefile import StateError
 from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.waste import ABOUT, wasting
-from exporter.demo.worldfile import WorldFileError
 
 INTERRUPTED = 130
 READY_SECONDS = 60.0
@@ -42,37 +38,44 @@ PACE = {"inventory_seconds": 5, "consumption_seconds": 5, "operations_seconds": 
 """The twin meters every second, so the demo looks more often than anyone would at Neon."""
 
 
-def demo_command(options: argparse.Namespace) -> int:
-    """Bring up the twin and an agent, say every second what the agent sees, end with tables."""
+def run_demo(listen: str, folder: Path | None, seconds: float | None) -> int:
+    """Bring up the twin and an agent, say every second what the agent sees, end with tables.
+
+    ``folder`` keeps ledger and clusters; ``seconds`` ends it by itself.
+    """
     began = time.monotonic()
-    with _stop_signals() as stop:
-        try:
-            options.listen = _free_address(options.listen)
-            with _state_dir(options.state) as state, contextlib.ExitStack() as stack:
-                with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
-                    twin = stack.enter_context(Twin("small", state / "twin"))
-                return _watch(twin, state, options, stop, began)
-        except (ListenError, StateError) as problem:
-            print(f"The demo cannot start: {problem}", file=sys.stderr)
-            return USAGE
-        except (PostgresStartError, OSError) as problem:
-            if stop.is_set():  # Ctrl-C reaches what was being started, too.
-                return INTERRUPTED
-            print(f"The demo cannot start: {problem}", file=sys.stderr)
-            return UPSTREAM
+    with _stop_signals() as stop, _starting("The demo", stop):
+        address = _free_address(listen)
+        with _state_dir(folder) as state, contextlib.ExitStack() as stack:
+            with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
+                twin = stack.enter_context(Twin("small", state / "twin"))
+            return _watch(twin, state, address, seconds, stop, began=began)
+
+
+@contextlib.contextmanager
+def _starting(what: str, stop: StopSignal) -> Iterator[None]:
+    """Say what could not start; what fails because Ctrl-C reached it, too, is no failure."""
+    try:
+        yield
+    except UsageError as problem:
+        raise UsageError(f"{what} cannot start: {problem}") from problem
+    except (NeonmeterError, OSError) as problem:
+        if stop.is_set():
+            raise KeyboardInterrupt from problem
+        raise NeonmeterError(f"{what} cannot start: {problem}") from problem
 
 
 def _watch(
-    twin: Twin, state: Path, options: argparse.Namespace, stop: StopSignal, began: float
+    twin: Twin, state: Path, listen: str, seconds: float | None, stop: StopSignal, *, began: float
 ) -> int:  # fmt: skip
-    config = _write_settings(twin, state, options.listen)
+    config = _write_settings(twin, state, listen)
     # A session of its own: Ctrl-C is for us, and we still ask the agent for the tables of the end.
     agent = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "exporter", "run", "--config", str(config)],
         start_new_session=True,
     )
     try:
-        url = f"http://{options.listen}"
+        url = f"http://{listen}"
         with _progress("Starting neonmeter"):
             ready = wait_until_ready(url, READY_SECONDS, lambda: agent.poll() is None and not stop.is_set())
         if stop.is_set():
@@ -85,7 +88,7 @@ def _watch(
         print(f"{twin.describe()}\n\n{ABOUT}\n{drifting.ABOUT}\n\n{LEGEND}\n", flush=True)
         scene = Scene(url, config, twin.tenants())
         with wasting(twin), drifting.drifting(twin):
-            _follow(scene, options.seconds, stop, agent)
+            _follow(scene, seconds, stop, agent)
         if agent.poll() is not None:
             print(f"neonmeter ended by itself with exit code {agent.returncode}.", file=sys.stderr)
             return UPSTREAM
@@ -123,36 +126,26 @@ def _follow(scene: Scene, seconds: float | None, stop: StopSignal, agent: subpro
             return
 
 
-def twin_command(options: argparse.Namespace) -> int:
+def run_twin(world: str, listen: str, folder: Path | None, *, history: bool) -> None:
     """Serve a world until stopped, so that any Neon client can be pointed at it."""
-    with _stop_signals() as stop:
-        try:
-            if not options.listen.endswith(":0"):  # Port 0: the twin takes the one that it had before.
-                _free_address(options.listen)
-            if options.world.startswith("large:"):
-                with serve_named(options.world, listen=options.listen) as api:
-                    print(f"NEON_API_KEY={api.settings.org_key}\nneon.api_url: {api.url}", flush=True)
-                    stop.wait()
-                    return OK
-            with _state_dir(options.state) as state, contextlib.ExitStack() as stack:
-                with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
-                    settings = TwinSettings(history=options.history)
-                    twin = stack.enter_context(Twin(options.world, state, listen=options.listen, settings=settings))
-                print(twin.describe())
-                print(f"NEON_API_KEY={twin.api_key}\nneon.api_url: {twin.api_url}\npostgres.dsn: {twin.dsn_template}\n"
-                      f"postgres.password: {twin.monitor_password}", flush=True)  # fmt: skip
-                if options.history:
-                    print(f"NEONMETER_DRILL_KEY={WRITE_KEY}\npassword of the applications: {twin.password}", flush=True)
+    with _stop_signals() as stop, _starting("The twin", stop):
+        if not listen.endswith(":0"):  # Port 0: the twin takes the one that it had before.
+            _free_address(listen)
+        if world.startswith("large:"):
+            with serve_named(world, listen=listen) as api:
+                print(f"NEON_API_KEY={api.settings.org_key}\nneon.api_url: {api.url}", flush=True)
                 stop.wait()
-                return OK
-        except (WorldFileError, LargeWorldError, ListenError, StateError) as problem:
-            print(f"{problem}", file=sys.stderr)
-            return USAGE
-        except (PostgresStartError, OSError) as problem:
-            if stop.is_set():
-                return INTERRUPTED
-            print(f"The twin cannot start: {problem}", file=sys.stderr)
-            return UPSTREAM
+                return
+        with _state_dir(folder) as state, contextlib.ExitStack() as stack:
+            with _progress("Starting real PostgreSQL servers and a twin of Neon's control plane"):
+                settings = TwinSettings(history=history)
+                twin = stack.enter_context(Twin(world, state, listen=listen, settings=settings))
+            print(twin.describe())
+            print(f"NEON_API_KEY={twin.api_key}\nneon.api_url: {twin.api_url}\npostgres.dsn: {twin.dsn_template}\n"
+                  f"postgres.password: {twin.monitor_password}", flush=True)  # fmt: skip
+            if history:
+                print(f"NEONMETER_DRILL_KEY={WRITE_KEY}\npassword of the applications: {twin.password}", flush=True)
+            stop.wait()
 
 
 def _free_address(listen: str) -> str:
