@@ -8,7 +8,7 @@ from hypothesis import settings
 # Never a deadline: a slow machine is no failure. `make test` tries the same examples every time, so that it cannot fail
 # by luck; the random search is that of `make test-all`.
 settings.register_profile("neonmeter", deadline=None, derandomize=True, database=None)
-settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=300, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "neonmeter"))
 
 pytest_plugins = [

@@ -268,8 +268,7 @@ def _wake_without_answer(policy: WakePolicy, facts: EndpointFacts, state: WakeSt
     """R8 by the API: a visit that brought no evidence (or a crash) around which the compute was started."""
     if not state.in_flight or facts.started_at is None or facts.started_at == state.visited_start:
         return state
-    margin = CLOCK_GRAIN + policy.session
-    if state.in_flight - CLOCK_GRAIN <= facts.started_at <= state.in_flight + margin:
+    if state.in_flight - CLOCK_GRAIN <= facts.started_at <= state.in_flight + CLOCK_GRAIN + policy.session:
         return replace(_open_breaker(policy, state, now), in_flight=0.0, visited_start=facts.started_at)
     return replace(state, in_flight=0.0) if now > state.own_end else state
 
@@ -308,15 +307,17 @@ def _r7_one_at_a_time(policy: WakePolicy, _facts: EndpointFacts, state: WakeStat
 def _last_active(facts: EndpointFacts, state: WakeState, now: float) -> float | None:
     """``last_active`` on the clock of ``now``, not older than the compute's start: a start is an activity.
 
-    None when it runs ahead of ``now`` and no visit has measured by how much: the largest lead seen so far may be that
-    of an old activity, which would then look new.
+    None when it runs ahead of ``now`` by what no visit has measured: an old activity would look new. And no start is
+    later than our first look at it: else each would look new again when a clock that runs behind comes to it.
     """
     if state.lead > CLOCK_GRAIN and not _measured(state):
         return None
-    known = [value for value in (facts.last_active, facts.started_at) if value is not None]
-    off = state.skew if state.lead < state.skew <= state.lead + MAX_LAG else state.lead
-    off = off if state.lead > CLOCK_GRAIN else 0.0
-    usable = [value - off for value in known if value - off <= now + CLOCK_GRAIN]
+    ahead = state.skew if state.lead < state.skew <= state.lead + MAX_LAG else state.lead
+    off = ahead if state.lead > CLOCK_GRAIN else 0.0
+    known = [value - off for value in (facts.last_active, facts.started_at) if value is not None]
+    if facts.started_at is not None and facts.started_at == state.seen_start:
+        known[-1] = min(known[-1], state.seen_at)
+    usable = [value for value in known if value <= now + CLOCK_GRAIN]
     return min(max(usable), now) if usable else None
 
 

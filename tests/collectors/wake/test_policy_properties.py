@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import cycle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collectors.postgres.evidence import Evidence
@@ -88,6 +88,8 @@ def test_a_last_active_that_is_frozen_until_the_suspend_allows_one_sample_at_mos
     check_bound(compute, 9, bound_seconds(agent.policy, suspend_after))
 
 
+@example(300.0, [(1.5, 2.5)], cycle([0.0]), 60.0, Clocks(-300.0, -300.0, 0.0, 0.0))  # a start seems new a second time
+@example(300.0, [(1.5, 2.5), (286.8, 289.8)], cycle([0.0]), 5.0, Clocks(-300.0, -300.0, 300.0, -20.0))
 @settings(max_examples=80, deadline=None)
 @given(
     TIMEOUTS, users(), lags(), TICKS,
