@@ -18,7 +18,8 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families
 from exporter.awake import metrics, tables
 from exporter.awake.tables import AWAKE_SCHEMA, Hours, Page, Totals
-from exporter.pricing.domain.rates import Component, RateCard, to_decimal
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import RateCard, to_decimal
 from exporter.sampling.computes import Compute
 from exporter.sampling.domain.awake_shares import (
     HOUR,

@@ -25,7 +25,7 @@ from exporter.cost.savings.savings import Savings
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of
-from exporter.pricing.domain.rates import month_start
+from exporter.pricing.domain.calendar import month_start
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Protocol
 
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 
 _NO_BRANCH = ("", PROJECT_LEVEL, UNATTRIBUTED)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from exporter.cost.allocation.costs import Costs
-from exporter.pricing.domain.rates import DAY, HOUR, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.storage.ledger.ledger import DurableLedger
 
 COMPACT_DAYS = 4

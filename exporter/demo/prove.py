@@ -20,8 +20,9 @@ from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.documents.terminal import counted
 from exporter.pricing import ratecard
+from exporter.pricing.domain.calendar import DAY, day_text, next_month
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
-from exporter.pricing.domain.rates import DAY, Component, day_text, next_month
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.ledger.ledger import Ledger, SqliteLedger
 from exporter.storage.store import Store, StoreError

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from exporter.demo.year_faults import Fault, Planned, plan_faults
 from exporter.demo.year_use import BUSINESS, MEAN, alive, busy, measured, project_day, weekday
 from exporter.demo.year_world import YearBranch, YearProject, draw_orgs, draw_projects
-from exporter.pricing.domain.price import HOURLY, UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds, next_month
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, next_month
+from exporter.pricing.domain.components import METRIC_COMPONENTS
+from exporter.pricing.domain.usage import HOURLY, UsageFact
 
 COMPUTE, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"
 RESTORE, SNAPSHOT, EXTRA = "instant_restore_bytes_month", "snapshot_storage_bytes_month", "extra_branches_month"

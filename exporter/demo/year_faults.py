@@ -12,7 +12,7 @@ from itertools import cycle
 from random import Random
 
 from exporter.demo.year_world import YearBranch, YearProject
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
 
 KINDS = ("spike", "step", "slow_leak", "stuck_awake")
 QUIET_DAYS = 45

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from collectors.postgres.cluster.statements import STATEMENT_FIELDS
 from exporter.demo.year import Year, YearTenantHour
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, Component
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 from exporter.sampling.counters import tables
 from exporter.sampling.counters.tables import StatementScope
 from exporter.sampling.domain.accumulate import CounterEpoch

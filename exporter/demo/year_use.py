@@ -8,7 +8,7 @@ from __future__ import annotations
 from random import Random
 
 from exporter.demo.year_world import YearBranch, YearProject
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
 
 BUSINESS = (2, 2, 1, 1, 2, 3, 5, 9, 14, 17, 18, 17, 15, 17, 18, 17, 15, 12, 9, 7, 6, 5, 4, 3)
 """Business by hour of the day; the mean is 9."""

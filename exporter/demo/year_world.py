@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
 
 GB = 10**9
 KINDS = ("database", "branch", "schema", "ci", "project", "role", "unmeasured")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from exporter.pricing.domain.rates import DAY, Allowance, Component, PlanCard, Rate, RateCard, day_seconds, day_text
+from exporter.pricing.domain.calendar import DAY, day_seconds, day_text
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import Allowance, PlanCard, Rate, RateCard
 
 
 def findings(card: RateCard, now: int, max_age_days: int) -> list[str]:

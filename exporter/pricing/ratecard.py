@@ -13,7 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from exporter.pricing.domain.rates import Allowance, Component, Rate, RateCard, contracted
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import Allowance, Rate, RateCard, contracted
 from exporter.pricing.reader import FORMAT, SHIPPED, Reader
 
 __all__ = ["FORMAT", "SHIPPED", "RateCardError", "load", "merge", "parse"]

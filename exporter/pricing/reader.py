@@ -8,17 +8,16 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeVar
 
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.components import ALLOWANCE_UNITS, Component
 from exporter.pricing.domain.rates import (
-    ALLOWANCE_UNITS,
     Allowance,
     AllowanceScope,
-    Component,
     Discount,
     PlanCard,
     PlanSpan,
     Rate,
     Source,
-    day_seconds,
     plan_named,
 )
 

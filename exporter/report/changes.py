@@ -10,7 +10,7 @@ from exporter.cost.domain.cost_variance import EFFECTS, CostVariance
 from exporter.documents.cents import cents, cents_of_rows, money, percent
 from exporter.documents.tables import Cell, Column, Kind, Table, shown, total_row
 from exporter.documents.when import month_name
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
 from exporter.report.facts import ReviewFacts
 
 PLAIN: Mapping[str, str] = {

@@ -8,7 +8,8 @@ from exporter.cost.domain.kpi import Counts
 from exporter.cost.domain.kpi import unit_costs as compute_units
 from exporter.documents.cents import percent
 from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
-from exporter.pricing.domain.rates import Component, day_text
+from exporter.pricing.domain.calendar import day_text
+from exporter.pricing.domain.components import Component
 from exporter.report.changes import PLAIN
 from exporter.report.facts import NOT_TENANTS, Month, ReviewFacts
 

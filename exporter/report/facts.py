@@ -18,7 +18,7 @@ from exporter.cost.domain.close import Booking
 from exporter.cost.domain.cost_variance import CostVariances
 from exporter.cost.domain.kpi import Kpi
 from exporter.cost.tags import Tagging
-from exporter.pricing.domain.price import UNATTRIBUTED
+from exporter.pricing.domain.usage import UNATTRIBUTED
 
 NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)
 CORRECTION = "Correction"

@@ -20,8 +20,9 @@ from exporter.cost.domain.day import DayWeights
 from exporter.cost.domain.extra import ExtraLine, Leaves, extra_shares
 from exporter.cost.domain.use import TenantHour
 from exporter.cost.tags import Tagging
+from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
 from exporter.pricing.domain.price import price
-from exporter.pricing.domain.rates import DAY, RateCard, day_text, month_start, next_month
+from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import CORRECTION, AllocationRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
 from exporter.storage.ledger.ledger import Ledger

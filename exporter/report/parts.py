@@ -23,8 +23,9 @@ from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import HISTORY, Outlook, tenants_behind
 from exporter.cost.outlook.store import SqliteForecastStore, StoredForecast
 from exporter.cost.savings.store import WasteStore
-from exporter.pricing.domain.price import GB
-from exporter.pricing.domain.rates import DAY, HOUR, AllowanceScope, Component, RateCard, day_text
+from exporter.pricing.domain.calendar import DAY, HOUR, day_text
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.rates import AllowanceScope, RateCard
 from exporter.report.facts import (
     AnomalyRow,
     BudgetRow,

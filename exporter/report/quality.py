@@ -9,8 +9,9 @@ from exporter.cost.allocation.rows import CostReport
 from exporter.cost.tags import Tagging
 from exporter.documents.cents import percent
 from exporter.documents.when import instant
-from exporter.pricing.domain.price import UNATTRIBUTED
-from exporter.pricing.domain.rates import DAY, Component, day_text
+from exporter.pricing.domain.calendar import DAY, day_text
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.usage import UNATTRIBUTED
 from exporter.report.facts import DataFinding, Month
 from exporter.storage.ledger.ledger import Ledger
 

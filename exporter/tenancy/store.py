@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import AGENT, SHARED, UNATTRIBUTED, TenantRules
 

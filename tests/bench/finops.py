@@ -27,7 +27,7 @@ from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.documents.terminal import table
 from exporter.pricing import ratecard
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store

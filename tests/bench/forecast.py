@@ -20,7 +20,7 @@ from exporter.demo.year import Year
 from exporter.demo.year_faults import Fault
 from exporter.documents.terminal import table
 from exporter.pricing import ratecard
-from exporter.pricing.domain.rates import DAY, next_month
+from exporter.pricing.domain.calendar import DAY, next_month
 from tests.bench.year_days import YearLedger
 
 DAYS = (1, 10, 20)

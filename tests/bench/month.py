@@ -17,7 +17,7 @@ from functools import partial
 
 from exporter.documents.terminal import table
 from exporter.pricing import ratecard
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from tests.bench.measure import Verdict, print_verdicts
 from tests.fleet.fleet import NOBODY, OBSERVERS, OURS, Fleet, Observer, Sum, simulate, totals
 

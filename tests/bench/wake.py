@@ -27,7 +27,7 @@ from exporter.demo.twin import Twin, TwinSettings
 from exporter.demo.worldfile import parse
 from exporter.documents.terminal import table
 from exporter.pricing import ratecard
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from tests.bench.measure import Verdict, load, print_verdicts
 from tests.bench.wake_observers import DEBIAN, OBSERVERS, Observer, conninfo, project, wake_world, watching
 from tests.bench.wake_trace import USER, Added, Player, Reasons, Span, added, awake_spans, seconds_of, trace

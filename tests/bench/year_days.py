@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from exporter.demo.year import Year
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
 from exporter.storage.ledger.ledger import Changes, Through
 

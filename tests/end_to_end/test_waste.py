@@ -16,7 +16,7 @@ import pytest
 
 from exporter.demo.truth import awake_seconds
 from exporter.demo.twin import Twin, TwinSettings
-from exporter.pricing.domain.price import MONTH_HOURS
+from exporter.pricing.domain.components import MONTH_HOURS
 from tests.end_to_end.test_awake import holders, set_the_scene
 from tests.fix_agent import Agent, AgentMaker
 from tests.fix_twin_world import wait_for

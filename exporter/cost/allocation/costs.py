@@ -20,19 +20,11 @@ from exporter.cost.allocation.series import OTHER, branch_target, counter_series
 from exporter.cost.allocation.weights import HoursOnly, WeightSource
 from exporter.cost.domain.allocate import MICRO, Share, TenantHour, Use, UseKey, allocate
 from exporter.cost.domain.day import DayKey, DayWeights, split_day
-from exporter.pricing.domain.price import HOURLY, MONTH_HOURS, UNATTRIBUTED, PricePeriods, Pricing, UsageFact, price
-from exporter.pricing.domain.rates import (
-    DAY,
-    HOUR,
-    METRIC_COMPONENTS,
-    Component,
-    RateCard,
-    day_seconds,
-    day_text,
-    month_start,
-    next_month,
-    to_decimal,
-)
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, day_text, month_start, next_month
+from exporter.pricing.domain.components import METRIC_COMPONENTS, MONTH_HOURS, Component
+from exporter.pricing.domain.price import PricePeriods, Pricing, price
+from exporter.pricing.domain.rates import RateCard, to_decimal
+from exporter.pricing.domain.usage import HOURLY, UNATTRIBUTED, UsageFact
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, pico
 from exporter.storage.ledger.ledger import Ledger
 

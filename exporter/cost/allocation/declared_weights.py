@@ -13,7 +13,8 @@ from pathlib import Path
 
 from exporter.cost.domain.policy import is_tenant
 from exporter.cost.domain.weights import DeclaredWeight
-from exporter.pricing.domain.rates import DAY, Component, day_seconds
+from exporter.pricing.domain.calendar import DAY, day_seconds
+from exporter.pricing.domain.components import Component
 
 NEEDED = ("project", "branch", "tenant", "weight")
 OPTIONAL = ("component", "from", "to")

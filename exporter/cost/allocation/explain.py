@@ -15,8 +15,9 @@ from exporter.cost.allocation.rows import NOT_TENANTS, CostReport
 from exporter.cost.allocation.text import MEANING, Names, head, how_text, unpriced
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence, Share, round_rows
 from exporter.documents.terminal import seconds, table
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED
-from exporter.pricing.domain.rates import Component, to_decimal
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import to_decimal
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 
 LEAST_DIGITS = 6
 """Significant digits of the total; what is smaller than the last of them is shown as 0."""

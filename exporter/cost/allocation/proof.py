@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.domain.close import Path, line_key, quantise, usage_lines
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 
 CENT = Fraction(1, 100)
 INVOICE = "invoice: "

@@ -15,8 +15,10 @@ from itertools import pairwise
 
 from exporter.cost.allocation.costs import MonthCosts, Stated
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence, Share, round_rows
-from exporter.pricing.domain.price import UNATTRIBUTED
-from exporter.pricing.domain.rates import Component, day_text, decimal_text, next_month
+from exporter.pricing.domain.calendar import day_text, next_month
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import decimal_text
+from exporter.pricing.domain.usage import UNATTRIBUTED
 
 PLACES = 20
 """Decimals of a figure in a report: enough to be exact for any purpose, few enough that a reader who adds up the rows

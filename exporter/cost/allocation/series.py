@@ -18,7 +18,8 @@ from exporter.cost.allocation.metrics import (
     TENANT_MONTH,
 )
 from exporter.cost.domain.allocate import Confidence, Share, Use, UseKey
-from exporter.pricing.domain.rates import Component, to_decimal
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import to_decimal
 from exporter.storage.ledger.cost_counters import PICO, Counted, CounterKey
 
 OTHER = "__other__"

@@ -14,7 +14,8 @@ from exporter.cost.domain.day import BranchSpan, DayWeights, Policies, SnapshotS
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy, Shares
 from exporter.cost.domain.use import Place, TenantHour
 from exporter.cost.domain.weights import Confidence, DeclaredWeight, Weights, declared
-from exporter.pricing.domain.rates import DAY, Component
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import Component
 from exporter.sampling.counters.statements import Durable
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy

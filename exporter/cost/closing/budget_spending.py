@@ -15,8 +15,9 @@ from exporter.cost.domain.budget import WINDOWS, Budget, Projection, Scope, Spen
 from exporter.cost.domain.outlook.forecast import forecast
 from exporter.cost.outlook.daily import DailyCosts
 from exporter.cost.tags import Tagging
-from exporter.pricing.domain.price import GB, CostLine, price
-from exporter.pricing.domain.rates import DAY, HOUR, Component, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.price import CostLine, price
 
 _LEVELS = frozenset(
     {

@@ -17,8 +17,8 @@ from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.closing.store import AlreadyBookedError, CloseStore
 from exporter.cost.domain.close import Booking, Corrections, InvoiceLine, Rounding, corrections, usage_lines
 from exporter.cost.domain.extra import ExtraLine, Leaves, extra_invoice_lines
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import day_text, next_month
+from exporter.pricing.domain.calendar import day_text, next_month
+from exporter.pricing.domain.usage import UsageFact
 
 __all__ = ["AlreadyBookedError", "ClosedMonth", "Closer", "NotReadyError", "closed"]
 

@@ -13,7 +13,8 @@ from exporter.cost.domain.close import LineKey, Path
 from exporter.cost.domain.extra import Base, Category, ExtraLine, ExtraShare, Leaves, Split, extra_shares
 from exporter.cost.settings import ExtraLineSettings
 from exporter.documents.terminal import table
-from exporter.pricing.domain.rates import day_seconds, decimal_text, to_decimal
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.rates import decimal_text, to_decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from exporter.cost.domain.reconcile import STORAGE, InvoiceRow
-from exporter.pricing.domain.rates import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 
 _HEADERS: Mapping[str, tuple[str, ...]] = {
     "component": ("component", "metric", "sku", "meter"),

@@ -9,7 +9,7 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.reconcile import Cause, Variance, cents_text
-from exporter.pricing.domain.rates import next_month
+from exporter.pricing.domain.calendar import next_month
 
 COLLECTOR = "close"
 CLOSED = Metric(

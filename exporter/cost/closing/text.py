@@ -9,7 +9,8 @@ from exporter.cost.closing.close import ClosedMonth, instant_text
 from exporter.cost.domain.close import USAGE, Booking, Corrections, InvoiceLine
 from exporter.cost.domain.reconcile import Cause, Variance, cents_text
 from exporter.documents.terminal import table
-from exporter.pricing.domain.rates import day_text, decimal_text
+from exporter.pricing.domain.calendar import day_text
+from exporter.pricing.domain.rates import decimal_text
 
 Names = Mapping[str, str]
 

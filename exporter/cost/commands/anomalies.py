@@ -38,7 +38,7 @@ class AnomalyReport:
 def anomalies_command(options: argparse.Namespace) -> int:
     """Print the table, or JSON. Exit code 1 while something unusual goes on."""
     from exporter.cost.allocation.declared_weights import WeightsFileError
-    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.domain.calendar import day_seconds
     from exporter.pricing.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
@@ -88,7 +88,7 @@ def _look(settings: CostTree, since: int | None) -> AnomalyReport | None:
 
 
 def _as_text(told: AnomalyReport, since: int | None) -> str:
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     through = day_text(told.through - 1)
     past = "in the last 30 days" if since is None else f"since {day_text(since)}"

@@ -62,7 +62,7 @@ def _now(settings: CostTree, options: argparse.Namespace) -> int:
     from exporter.cost.closing.budgets import judged
     from exporter.cost.closing.close import instant_text
     from exporter.cost.outlook.daily import daily_costs
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     now = time.time()
     with _opened(settings) as (workspace, budgets, scoping):
@@ -95,7 +95,7 @@ def _none(options: argparse.Namespace) -> int:
 
 
 def _table(states: Sequence[BudgetState]) -> str:
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     rows: list[tuple[object, ...]] = []
     for state in states:
@@ -126,7 +126,7 @@ def _table(states: Sequence[BudgetState]) -> str:
 
 def _months(settings: CostTree, options: argparse.Namespace) -> int:
     from exporter.cost.closing.budgets import closed_months
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     with _opened(settings) as (workspace, budgets, scoping):
         if not budgets:

@@ -56,7 +56,7 @@ def close_command(options: argparse.Namespace) -> int:
 
 
 def _month(text: str | None) -> int:
-    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.domain.calendar import day_seconds
 
     try:
         return day_seconds(f"{text}-01")
@@ -82,7 +82,7 @@ def _list(book: CloseStore, options: argparse.Namespace) -> int:
     from exporter.cost.closing.text import dollars
     from exporter.cost.domain.reconcile import cents_text
     from exporter.documents.terminal import table
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     months = [found for month in book.months() if (found := closed(book, month)) is not None]
     if options.json:
@@ -158,7 +158,7 @@ class _Month:
 
     def _correct(self, found: ClosedMonth | None) -> int:
         from exporter.cost.closing.text import correction_text, line_dict, pending_text
-        from exporter.pricing.domain.rates import day_text
+        from exporter.pricing.domain.calendar import day_text
 
         name = day_text(self.month)[:7]
         if found is None:

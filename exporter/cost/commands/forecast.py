@@ -63,7 +63,7 @@ def _look(settings: CostTree, month: int) -> tuple[MonthOutlook | None, dict[str
     from exporter.cost.outlook.outlook import Outlook
     from exporter.cost.outlook.store import SqliteForecastStore
     from exporter.cost.workspace import open_workspace
-    from exporter.pricing.domain.rates import month_start
+    from exporter.pricing.domain.calendar import month_start
     from exporter.tenancy.rules import rules_of
 
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:
@@ -76,7 +76,7 @@ def _look(settings: CostTree, month: int) -> tuple[MonthOutlook | None, dict[str
 
 
 def _as_text(outlook: MonthOutlook, first: Mapping[str, StoredForecast], names: Mapping[str, str], by: str) -> str:
-    from exporter.pricing.domain.rates import DAY, day_text, next_month
+    from exporter.pricing.domain.calendar import DAY, day_text, next_month
 
     rows: list[tuple[object, ...]] = []
     for scope, name, forecast in _rows(outlook, names, by):
@@ -125,7 +125,7 @@ def _usd(amount: Fraction) -> str:
 
 
 def _as_dict(outlook: MonthOutlook, first: Mapping[str, StoredForecast], names: Mapping[str, str]) -> dict[str, Any]:
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     def plain(scope: str, forecast: Forecast) -> dict[str, Any]:
         made = first.get(scope)

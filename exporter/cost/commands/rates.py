@@ -44,7 +44,7 @@ def show_command(options: argparse.Namespace) -> int:
 
 
 def _print(card: RateCard, plans: list[PlanCard], now: int) -> None:
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     print(f"{card.currency}, in force on {day_text(now)}; from {card.origin}\n")
     rows = [row for plan in plans for row in _rows(card, plan, now)]
@@ -61,7 +61,7 @@ def _print(card: RateCard, plans: list[PlanCard], now: int) -> None:
 def check_command(options: argparse.Namespace) -> int:
     """Findings, one line each; none is the exit code 0."""
     from exporter.pricing.check import findings
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
     from exporter.pricing.ratecard import RateCardError, load
 
     settings, now = load_settings(options), _day(options.at)
@@ -98,7 +98,7 @@ def _card(options: argparse.Namespace) -> RateCard | None:
 
 
 def _day(text: str | None) -> int | None:
-    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.domain.calendar import day_seconds
 
     if text is None:
         return int(time.time())
@@ -130,7 +130,7 @@ def _rows(card: RateCard, plan: PlanCard, now: int) -> list[tuple[object, ...]]:
 
 
 def _json(card: RateCard, plans: list[PlanCard], now: int) -> dict[str, object]:
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
 
     return {
         "currency": card.currency,
@@ -148,7 +148,9 @@ def _json(card: RateCard, plans: list[PlanCard], now: int) -> dict[str, object]:
 
 
 def _entries(card: RateCard, plan: PlanCard, now: int) -> list[dict[str, object]]:
-    from exporter.pricing.domain.rates import ALLOWANCE_UNITS, UNITS, Component, day_text, decimal_text
+    from exporter.pricing.domain.calendar import day_text
+    from exporter.pricing.domain.components import ALLOWANCE_UNITS, UNITS, Component
+    from exporter.pricing.domain.rates import decimal_text
 
     found: list[dict[str, object]] = []
     for component in Component if not plan.unpriced else ():

@@ -21,7 +21,8 @@ from exporter.commands.main import OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.cost.commands.waste import names_of
 from exporter.cost.domain.waste.words import span
 from exporter.documents.terminal import table
-from exporter.pricing.domain.rates import day_text, decimal_text, month_start, to_decimal
+from exporter.pricing.domain.calendar import day_text, month_start
+from exporter.pricing.domain.rates import decimal_text, to_decimal
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory

@@ -14,8 +14,9 @@ from fractions import Fraction
 from exporter.cost.domain.day import PROJECT_COMPONENTS
 from exporter.cost.domain.use import MICRO, TenantHour, Use, UseKey, split_hour, split_hours
 from exporter.cost.domain.weights import Confidence, Weights, largest_remainder
-from exporter.pricing.domain.price import MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import MONTH_HOURS, Component
+from exporter.pricing.domain.price import CostLine
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED
 
 __all__ = [

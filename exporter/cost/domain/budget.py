@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
 
-from exporter.pricing.domain.rates import DAY, HOUR, next_month
+from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 
 WINDOWS: Mapping[str, int] = {"6h": 6 * HOUR, "24h": 24 * HOUR, "3d": 3 * DAY}
 """The windows of the burn rate, in seconds: an alert wants a short and a long one to agree."""

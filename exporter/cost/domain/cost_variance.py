@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, CostLine
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.price import CostLine
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 
 EFFECTS = ("price", "volume", "new", "gone")
 _ZERO = Fraction()

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy, Shares, is_tenant, move_idle, move_shared
 from exporter.cost.domain.use import MICRO, Place, Sightings, TenantHour, Use, split_hours
 from exporter.cost.domain.weights import Confidence, Weights, largest_remainder
-from exporter.pricing.domain.price import PROJECT_LEVEL, UsageFact, bucket_hours
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, Component
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UsageFact, bucket_hours
 from exporter.tenancy.domain.rules import SHARED, UNATTRIBUTED
 
 TRANSFER = (Component.PUBLIC_TRANSFER, Component.PRIVATE_TRANSFER)

@@ -14,8 +14,8 @@ from fractions import Fraction
 
 from exporter.cost.domain.allocate import SHARED, Confidence
 from exporter.cost.domain.close import AllocationLine, InvoiceLine, LineKey, Path, Rounding, quantise, spread
-from exporter.pricing.domain.price import PROJECT_LEVEL
-from exporter.pricing.domain.rates import month_start
+from exporter.pricing.domain.calendar import month_start
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 
 ORG_LEVEL = "__org__"
 """The project id of a row that belongs to the organisation as a whole."""

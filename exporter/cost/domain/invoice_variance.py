@@ -12,8 +12,9 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.domain.close import InvoiceLine
-from exporter.pricing.domain.price import GB, MONTH_HOURS
-from exporter.pricing.domain.rates import Component, Rate, RateCard, day_text, decimal_text, next_month
+from exporter.pricing.domain.calendar import day_text, next_month
+from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.rates import Rate, RateCard, decimal_text
 
 _SAME = Fraction(1, 2000)
 """Quantities this near (relatively) are the same figure, printed with fewer digits."""

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from exporter.cost.domain.waste.words import percent
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED, UNATTRIBUTED
 
 Tagged = Callable[[str, str], bool]

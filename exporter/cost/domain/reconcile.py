@@ -12,7 +12,8 @@ from fractions import Fraction
 
 from exporter.cost.domain.close import USAGE, InvoiceLine
 from exporter.cost.domain.invoice_variance import Cause, ComparedUsage, Context, Figures, InvoiceRow, likely_cause
-from exporter.pricing.domain.rates import Component, decimal_text
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import decimal_text
 
 __all__ = ["STORAGE", "Cause", "Context", "InvoiceRow", "Variance", "cents_text", "reconcile"]
 

@@ -15,8 +15,9 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from exporter.cost.domain.weights import Confidence, largest_remainder
-from exporter.pricing.domain.price import UNATTRIBUTED, PricePeriod
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.price import PricePeriod
+from exporter.pricing.domain.usage import UNATTRIBUTED
 from exporter.tenancy.domain.rules import IDLE
 
 MICRO = 10**6

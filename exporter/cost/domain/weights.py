@@ -12,7 +12,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
 
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 
 
 class Confidence(StrEnum):

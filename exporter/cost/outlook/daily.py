@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 from exporter.cost.domain.outlook.anomaly import AwakeDay
 from exporter.cost.domain.use import MICRO, TenantHour
-from exporter.pricing.domain.price import GB, MONTH_HOURS, CostLine, price
-from exporter.pricing.domain.rates import DAY, HOUR, AllowanceScope, Component, RateCard, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.price import CostLine, price
+from exporter.pricing.domain.rates import AllowanceScope, RateCard
 from exporter.storage.ledger.ledger import Ledger
 from exporter.tenancy.domain.rules import AGENT
 

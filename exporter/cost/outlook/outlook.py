@@ -19,7 +19,9 @@ from exporter.cost.outlook import metrics
 from exporter.cost.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
 from exporter.cost.outlook.series_forecast import LEVELS, groups, leaves
 from exporter.cost.outlook.store import ForecastStore
-from exporter.pricing.domain.rates import DAY, HOUR, Component, RateCard, month_start, to_decimal
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import RateCard, to_decimal
 from exporter.storage.ledger.ledger import Ledger
 
 COLLECTOR = "outlook"

@@ -12,8 +12,9 @@ from fractions import Fraction
 
 from exporter.cost.domain.outlook.forecast import FLOW, LEVEL, SeriesForecast, predict
 from exporter.cost.outlook.daily import DailyCosts, DailySeries, SeriesKey
-from exporter.pricing.domain.price import GB
-from exporter.pricing.domain.rates import DAY, AllowanceScope, Component, RateCard, month_start, next_month
+from exporter.pricing.domain.calendar import DAY, month_start, next_month
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.rates import AllowanceScope, RateCard
 
 LEVELS = frozenset(
     {Component.ROOT_STORAGE, Component.CHILD_STORAGE, Component.INSTANT_RESTORE, Component.SNAPSHOT_STORAGE}

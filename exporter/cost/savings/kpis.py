@@ -17,7 +17,9 @@ from exporter.cost.domain.allocate import Share
 from exporter.cost.domain.kpi import Beside, Counts, Kpi, Tagged, ratios, unit_costs
 from exporter.cost.domain.waste.waste import Account, Findings, Pool, ProjectFacts
 from exporter.cost.savings.waste_facts import MeasuredHours
-from exporter.pricing.domain.rates import Component, next_month, to_decimal
+from exporter.pricing.domain.calendar import next_month
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import to_decimal
 from exporter.storage.ledger.ledger import Ledger
 from exporter.tenancy.domain.rules import AGENT
 

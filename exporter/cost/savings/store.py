@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from exporter.cost.domain.waste.waste import Findings
-from exporter.pricing.domain.rates import day_text, month_start
+from exporter.pricing.domain.calendar import day_text, month_start
 from exporter.storage.key_values import KeyValueStore
 
 KIND = "waste"

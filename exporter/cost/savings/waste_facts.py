@@ -28,8 +28,11 @@ from exporter.cost.domain.waste.waste import (
     Transfer,
 )
 from exporter.cost.savings.plan_features import CHEAPER, needs_of
-from exporter.pricing.domain.price import GB, MONTH_HOURS, PROJECT_LEVEL, UsageFact, price
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, AllowanceScope, Component, RateCard, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MONTH_HOURS, Component
+from exporter.pricing.domain.price import price
+from exporter.pricing.domain.rates import AllowanceScope, RateCard
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UsageFact
 from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import Ledger
 

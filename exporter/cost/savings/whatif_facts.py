@@ -17,8 +17,9 @@ from collectors.neon.operations import WakeEvent
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Knobs, StoredMonth
 from exporter.cost.savings.waste_facts import MeasuredHours
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, RateCard, next_month
+from exporter.pricing.domain.calendar import DAY, HOUR, next_month
+from exporter.pricing.domain.rates import RateCard
+from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.ledger import Ledger
 
 _CHILD = "child_branch_bytes_month"

@@ -18,25 +18,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from exporter.pricing.domain.rates import (
-    DAY,
-    HOUR,
-    METRIC_COMPONENTS,
-    UNITS,
-    AllowanceScope,
-    Component,
-    Rate,
-    RateCard,
-    month_start,
-    next_month,
-    plan_named,
-)
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
+from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MONTH_HOURS, UNITS, Component
+from exporter.pricing.domain.rates import AllowanceScope, Rate, RateCard, plan_named
+from exporter.pricing.domain.usage import HOURLY, MONTHLY, PROJECT_LEVEL, UNATTRIBUTED, UsageFact, bucket_hours
 
-GB = 10**9
-MONTH_HOURS = 744
-UNATTRIBUTED = "__unattributed__"
-PROJECT_LEVEL = "__project__"
-HOURLY, DAILY, MONTHLY = "hourly", "daily", "monthly"
 EXTRA_BRANCHES = "extra_branches_month"
 
 _DIVISORS = {
@@ -50,25 +36,6 @@ _DIVISORS = {
     Component.PRIVATE_TRANSFER: GB,
 }
 _PROJECT_ONLY = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
-
-
-class UsageFact(NamedTuple):
-    """One bucket of one metric as the consumption API gave it; ``branch_id`` empty means the whole project."""
-
-    org_id: str
-    project_id: str
-    branch_id: str
-    start: int
-    """Begin of the bucket in unix seconds."""
-    granularity: str
-    """``hourly``, ``daily`` or ``monthly``."""
-    plan: str
-    """The subscription type of the period, as the API gave it."""
-    metric: str
-    value: int
-    """In the raw unit of the metric: CU-seconds, byte-hours, branch-hours, bytes."""
-    observed_at: int = 0
-    """When it was read, in unix seconds."""
 
 
 class PricePeriod(NamedTuple):
@@ -180,21 +147,6 @@ def newest_only(facts: Iterable[UsageFact]) -> list[UsageFact]:
         if held is None or fact.observed_at >= held.observed_at:
             kept[bucket] = fact
     return list(kept.values())
-
-
-def bucket_hours(start: int, granularity: str) -> int:
-    """Hours in a bucket: what the hourly branch allowance is multiplied with.
-
-    Raises:
-        ValueError: the granularity is not hourly, daily or monthly.
-    """
-    if granularity == HOURLY:
-        return 1
-    if granularity == DAILY:
-        return 24
-    if granularity == MONTHLY:
-        return (next_month(start) - start) // 3600
-    raise ValueError(f"granularity {granularity!r}: the API has hourly, daily and monthly")
 
 
 class PricePeriods(dict[int, PricePeriod]):

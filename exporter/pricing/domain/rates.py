@@ -1,6 +1,6 @@
 """Rate cards: what a plan charges for a component on a given day, and what it gives for free.
 
-Neon's API returns usage and never prices, so the prices are a dated data file (``finops/rates/neon.json``) and this
+Neon's API returns usage and never prices, so the prices are a dated data file (``exporter/pricing/neon.json``) and this
 is its pure form: no file, no clock. Amounts are exact fractions inside and decimal strings at the edge; a float never
 touches them. A question the card cannot answer is answered with ``None``, never with a guess.
 """
@@ -10,57 +10,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import TypeVar
 
-HOUR = 3600
-DAY = 86400
-
-
-class Component(StrEnum):
-    """What an invoice has a line for; the value is the ``component`` label."""
-
-    COMPUTE = "compute"
-    ROOT_STORAGE = "root_storage"
-    CHILD_STORAGE = "child_storage"
-    INSTANT_RESTORE = "instant_restore"
-    SNAPSHOT_STORAGE = "snapshot_storage"
-    EXTRA_BRANCHES = "extra_branches"
-    PUBLIC_TRANSFER = "public_transfer"
-    PRIVATE_TRANSFER = "private_transfer"
-
-
-METRIC_COMPONENTS: Mapping[str, Component] = {
-    "compute_unit_seconds": Component.COMPUTE,
-    "root_branch_bytes_month": Component.ROOT_STORAGE,
-    "child_branch_bytes_month": Component.CHILD_STORAGE,
-    "instant_restore_bytes_month": Component.INSTANT_RESTORE,
-    "snapshot_storage_bytes_month": Component.SNAPSHOT_STORAGE,
-    "extra_branches_month": Component.EXTRA_BRANCHES,
-    "public_network_transfer_bytes": Component.PUBLIC_TRANSFER,
-    "private_network_transfer_bytes": Component.PRIVATE_TRANSFER,
-}
-"""Metric names of ``/consumption_history/v2`` and the component each is billed as."""
-
-UNITS: Mapping[Component, str] = {
-    Component.COMPUTE: "CU-hour",
-    Component.ROOT_STORAGE: "GB-month",
-    Component.CHILD_STORAGE: "GB-month",
-    Component.INSTANT_RESTORE: "GB-month",
-    Component.SNAPSHOT_STORAGE: "GB-month",
-    Component.EXTRA_BRANCHES: "branch-month",
-    Component.PUBLIC_TRANSFER: "GB",
-    Component.PRIVATE_TRANSFER: "GB",
-}
-"""The unit that a rate is per."""
-
-ALLOWANCE_UNITS: Mapping[Component, str] = {Component.EXTRA_BRANCHES: "child branches", Component.PUBLIC_TRANSFER: "GB"}
-"""The components that can have an allowance, and the unit it is in."""
-
+from exporter.pricing.domain.calendar import day_text
+from exporter.pricing.domain.components import UNITS, Component
 
 PLAN_NAMES: Mapping[str, str] = {
     "free": "free_v3",
@@ -314,32 +271,6 @@ def _newest(history: tuple[_Dated, ...], at: int) -> _Dated | None:
 def _histories(plan: PlanCard) -> Iterable[tuple[Rate | Allowance, ...]]:
     yield from plan.rates.values()
     yield from plan.allowances.values()
-
-
-def month_start(at: int) -> int:
-    """00:00 UTC on the first of the calendar month that holds an instant (unix seconds)."""
-    moment = datetime.fromtimestamp(at, UTC)
-    return int(datetime(moment.year, moment.month, 1, tzinfo=UTC).timestamp())
-
-
-def next_month(at: int) -> int:
-    """00:00 UTC on the first of the month after the one that holds an instant."""
-    first = datetime.fromtimestamp(month_start(at), UTC)
-    return month_start(int((first + timedelta(days=32)).timestamp()))
-
-
-def day_text(at: int) -> str:
-    """The UTC day of an instant as YYYY-MM-DD."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
-
-
-def day_seconds(text: str) -> int:
-    """Unix seconds of 00:00 UTC of a day written YYYY-MM-DD.
-
-    Raises:
-        ValueError: the text is no such day.
-    """
-    return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
 
 
 _EDGE = Context(prec=40, rounding=ROUND_HALF_EVEN)

@@ -24,7 +24,7 @@ NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
 
 def report_command(options: argparse.Namespace) -> int:
     """Write the review of a month."""
-    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.domain.calendar import day_seconds
     from exporter.pricing.ratecard import RateCardError
     from exporter.storage.store import StoreError
 
@@ -44,7 +44,7 @@ def report_command(options: argparse.Namespace) -> int:
 
 def _wrong(month: str, formats: list[str]) -> str:
     """What is wrong with what was asked for; empty if nothing is."""
-    from exporter.pricing.domain.rates import day_seconds
+    from exporter.pricing.domain.calendar import day_seconds
 
     try:
         day_seconds(f"{month}-01")
@@ -75,7 +75,7 @@ def _missing(formats: list[str]) -> list[str]:
 def _write(settings: CostTree, month: int, formats: list[str], options: argparse.Namespace) -> int:
     from exporter.documents.cents import cents, money
     from exporter.documents.when import instant, month_name
-    from exporter.pricing.domain.rates import day_text
+    from exporter.pricing.domain.calendar import day_text
     from exporter.report.gather import gather
     from exporter.report.parts import PARTS
     from exporter.report.sources import sources_of

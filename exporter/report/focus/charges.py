@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 from exporter.cost.domain.allocate import Share
 from exporter.cost.domain.weights import Confidence, largest_remainder
-from exporter.pricing.domain.price import GB, MONTH_HOURS, PROJECT_LEVEL, UNATTRIBUTED, CostLine
-from exporter.pricing.domain.rates import Component, Rate, RateCard, next_month
+from exporter.pricing.domain.calendar import next_month
+from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.price import CostLine
+from exporter.pricing.domain.rates import Rate, RateCard
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 
 PLACES = 15
 """Decimals of a quantity: with a price of up to twelve, the cost still fits a 38-digit decimal."""

@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.cost.domain.weights import largest_remainder
-from exporter.pricing.domain.price import MONTHLY, UsageFact, bucket_hours
-from exporter.pricing.domain.rates import DAY, METRIC_COMPONENTS, Component, RateCard
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.rates import RateCard
+from exporter.pricing.domain.usage import MONTHLY, UsageFact, bucket_hours
 from exporter.report.focus.charges import Charge
 
 

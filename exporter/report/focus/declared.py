@@ -9,7 +9,8 @@ from fractions import Fraction
 from exporter.cost.domain.close import USAGE, Booking, InvoiceLine, LineKey, Path
 from exporter.cost.domain.extra import Category
 from exporter.documents.when import zulu
-from exporter.pricing.domain.rates import day_text, decimal_text, next_month
+from exporter.pricing.domain.calendar import day_text, next_month
+from exporter.pricing.domain.rates import decimal_text
 from exporter.report.facts import CORRECTION, WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.charges import PLACES

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from io import StringIO
 
 from exporter.documents.when import zulu
-from exporter.pricing.domain.rates import RateCard, day_text
+from exporter.pricing.domain.calendar import day_text
+from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import charges

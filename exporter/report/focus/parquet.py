@@ -11,7 +11,7 @@ from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
-from exporter.pricing.domain.rates import day_text
+from exporter.pricing.domain.calendar import day_text
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.columns import (
     BILLING_PERIOD_14,

@@ -13,7 +13,9 @@ from decimal import Context, Decimal
 from fractions import Fraction
 
 from exporter.documents.when import zulu
-from exporter.pricing.domain.rates import METRIC_COMPONENTS, Component, RateCard, day_text, decimal_text, to_decimal
+from exporter.pricing.domain.calendar import day_text
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.rates import RateCard, decimal_text, to_decimal
 from exporter.report.facts import WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.billed import Billed

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from collectors.postgres.cluster.statements import STATEMENT_FIELDS
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
 from exporter.sampling.domain.accumulate import Counted, CounterEpoch, Counters, Growth, microseconds
 from exporter.storage.store import Schemas
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.pricing.domain.price import UsageFact, bucket_hours
-from exporter.pricing.domain.rates import HOUR
+from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.usage import UsageFact, bucket_hours
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from exporter.pricing.domain.price import UsageFact
+from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.base import Changes, DurableLedger, checked
 
 BATCH = 10_000

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY
-from exporter.pricing.domain.rates import month_start
+from exporter.pricing.domain.calendar import month_start
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
 
 Rest = Mapping[tuple[int, int], int]
 """(series, day) of a daily or monthly sum -> what it holds beyond the finer buckets; never negative."""

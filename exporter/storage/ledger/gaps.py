@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY
-from exporter.pricing.domain.rates import DAY, month_start
+from exporter.pricing.domain.calendar import DAY, month_start
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
 
 
 class Gap(NamedTuple):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.pricing.domain.price import UsageFact
+from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.base import Changes, Compacted, DurableLedger, Holdings, Ledger, Through, from_rows
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA

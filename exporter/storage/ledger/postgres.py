@@ -14,8 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from exporter.cost.closing.store import CLOSE_POSTGRES
 from exporter.posture.sql import POSTURE_POSTGRES
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.usage import UsageFact
 from exporter.settings.secret import read_secret
 from exporter.storage.ledger import postgres_sql as sql
 from exporter.storage.ledger.base import Changes, checked, newest_ends

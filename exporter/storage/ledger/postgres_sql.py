@@ -5,8 +5,8 @@ A bucket is found by its series first, because here the questions of one metric 
 
 from __future__ import annotations
 
-from exporter.pricing.domain.price import DAILY, HOURLY
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.usage import DAILY, HOURLY
 from exporter.storage.ledger.reading import BRANCH_HOURS, Queries
 from exporter.storage.ledger.views import COST_TABLES, VIEWS
 

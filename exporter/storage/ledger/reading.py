@@ -10,8 +10,8 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
-from exporter.pricing.domain.rates import DAY, HOUR, month_start, next_month
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 from exporter.storage.ledger.base import HOURS_KEPT, Compacted, Holdings, Through
 from exporter.storage.ledger.finest import DaySum, Rest, rests
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger import sqlite_sql as sql
 from exporter.storage.ledger.base import Changes, checked, newest_ends
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, advance

@@ -6,8 +6,8 @@ at midnight, so a month of 1,000 branches is priced from 10^5 rows, not from mil
 
 from __future__ import annotations
 
-from exporter.pricing.domain.price import DAILY, HOURLY
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.usage import DAILY, HOURLY
 from exporter.storage.ledger.cost_counters import COST_SCHEMA
 from exporter.storage.ledger.reading import BRANCH_HOURS, Queries
 

@@ -17,8 +17,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.components import METRIC_COMPONENTS
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 
 FIELDS = ("org_id", "project_id", "branch_id", "start", "granularity", "plan", "metric", "value", "observed_at")
 NEEDED = ("project_id", "start", "granularity", "metric", "value")

@@ -6,8 +6,8 @@ with 20 decimals, rounded together so that every sum is exact. A reader is grant
 
 from __future__ import annotations
 
-from exporter.pricing.domain.price import DAILY, HOURLY, MONTHLY
-from exporter.pricing.domain.rates import DAY
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
 
 COST_TABLES = """
 CREATE TABLE cost_month (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.cost.tags import Tagging
-from exporter.pricing.domain.price import PROJECT_LEVEL
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 from exporter.settings.report import TagRuleSettings
 
 NAMES = {"p1": "shop", "p2": "crm", "b1": "main", "b2": "dev/anna"}

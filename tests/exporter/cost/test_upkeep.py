@@ -13,7 +13,7 @@ from exporter.cost.allocation.weights import RESTORE_DAYS, TenantFacts
 from exporter.cost.upkeep import Upkeep
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.pricing.domain.rates import DAY, HOUR, next_month
+from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.ledger.ledger import SqliteLedger

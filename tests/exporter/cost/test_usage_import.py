@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.usage_import import HOURLY, Span, hours_from, spans, windows
-from exporter.pricing.domain.rates import month_start, next_month
+from exporter.pricing.domain.calendar import month_start, next_month
 
 HOUR, DAY = 3600, 86400
 NOW = 1793491200 + 20 * DAY + 5 * HOUR + 700  # 2026-11-21 05:11:40

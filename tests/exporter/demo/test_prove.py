@@ -12,8 +12,7 @@ import pytest
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.allocation.proof import prove_month
-from exporter.pricing.domain.price import GB
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import GB, Component
 
 
 def test_a_small_year_holds_and_its_ledger_can_be_asked(

@@ -11,8 +11,8 @@ import pytest
 from exporter.app.wiring import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
-from exporter.pricing.domain.price import GB
-from exporter.pricing.domain.rates import DAY, HOUR, METRIC_COMPONENTS, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.components import GB, METRIC_COMPONENTS
 from exporter.sampling.counters import tables
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger

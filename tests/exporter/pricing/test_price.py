@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, CostLine, UsageFact, newest_only, price
-from exporter.pricing.domain.rates import METRIC_COMPONENTS, Component, RateCard, decimal_text
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.price import CostLine, newest_only, price
+from exporter.pricing.domain.rates import RateCard, decimal_text
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
 
 CARD: RateCard = load()

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.pricing.domain.rates import AllowanceScope, Component, day_seconds, decimal_text, month_start, next_month
+from exporter.pricing.domain.calendar import day_seconds, month_start, next_month
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.rates import AllowanceScope, decimal_text
 from exporter.pricing.ratecard import RateCardError, load, parse
 
 CARD = load()

@@ -17,7 +17,7 @@ from exporter.cost.domain.waste.waste import Findings, Waste
 from exporter.cost.domain.weights import Confidence
 from exporter.cost.savings.store import WasteStore
 from exporter.cost.tags import Tagging
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import ReviewSources, gather

@@ -173,7 +173,7 @@ def test_what_cannot_be_done_is_one_clear_line(
 
 def test_an_open_month_says_so(config: Path, opened: tuple[ReviewSources, object], tmp_path: Path) -> None:
 
-    from exporter.pricing.domain.rates import DAY
+    from exporter.pricing.domain.calendar import DAY
     from exporter.report.gather import gather
     from exporter.report.html import html
     from exporter.report.parts import PARTS
@@ -227,7 +227,7 @@ def test_settings_of_the_report_are_checked(tmp_path: Path, capsys: pytest.Captu
 def test_a_shorter_month_is_no_smaller_use(facts: ReviewFacts) -> None:
     """The same on each day: what changed is the calendar, and the mover says so."""
     from exporter.cost.domain.cost_variance import CostVariance, CostVariances, Item
-    from exporter.pricing.domain.rates import Component
+    from exporter.pricing.domain.components import Component
     from exporter.report.changes import branch_movers
 
     assert facts.last is not None

@@ -13,7 +13,7 @@ from collectors.neon.models import Endpoint
 from collectors.postgres.cluster.sizes import SIZE
 from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, Evidence, Holder
 from collectors.wake.policy import EndpointFacts, WakeState
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.sampling.computes import Compute
 from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Part
 from exporter.sampling.tenant_readings import TenantReadings

@@ -11,7 +11,7 @@ import pytest
 from exporter.app.settings import load
 from exporter.cost.closing.declared import extra_lines
 from exporter.cost.domain.extra import Base, Category, Split
-from exporter.pricing.domain.rates import day_seconds
+from exporter.pricing.domain.calendar import day_seconds
 from exporter.settings import SettingsError
 
 

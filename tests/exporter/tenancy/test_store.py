@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import SHARED, UNATTRIBUTED, TenantRule, TenantRules
 from exporter.tenancy.store import SCHEMAS, BranchLife, BranchRef, SchemaSize, SnapshotLife, Tenancy, TenantSample

@@ -15,7 +15,8 @@ from fractions import Fraction
 
 from exporter.cost.domain.outlook.anomaly_steps import Episode, Policy, leaks, steps
 from exporter.cost.domain.outlook.robust import Days, median
-from exporter.pricing.domain.rates import DAY, to_decimal
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.rates import to_decimal
 
 SPIKE, STEP, SLOW_LEAK, STUCK_AWAKE = "spike", "step", "slow_leak", "stuck_awake"
 _LOAD = Fraction(8, 10)

@@ -17,7 +17,7 @@ from fractions import Fraction
 from math import lcm
 
 from exporter.cost.domain.outlook.robust import WEEK, Days, median, quantile, tilt, weekday_medians
-from exporter.pricing.domain.rates import DAY, day_text, month_start, next_month
+from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
 
 FLOW, LEVEL = "flow", "level"
 ENOUGH = 14

@@ -8,8 +8,9 @@ from fractions import Fraction
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.waste.waste import BranchFacts, Policy, Pool, ProjectFacts, Purse, Unknown, Waste
 from exporter.cost.domain.waste.words import call, dollars, instant, neonctl, percent, size, span
-from exporter.pricing.domain.price import GB, PROJECT_LEVEL
-from exporter.pricing.domain.rates import DAY, Component
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 
 STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE, Component.INSTANT_RESTORE)
 

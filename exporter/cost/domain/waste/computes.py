@@ -17,7 +17,7 @@ from exporter.cost.domain.waste.waste import (
     Waste,
 )
 from exporter.cost.domain.waste.words import call, identifier, literal, number, percent, span
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder
 
 MICRO = 10**6

@@ -8,8 +8,8 @@ from fractions import Fraction
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.waste.waste import Policy, Pool, ProjectFacts, Purse, Unknown, Waste
 from exporter.cost.domain.waste.words import dollars, number, percent
-from exporter.pricing.domain.price import PROJECT_LEVEL
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 
 
 def egress_cliff(project: ProjectFacts, policy: Policy, purse: Purse, now: int) -> Iterator[Waste | Unknown]:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.domain.allocate import Confidence
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from exporter.sampling.domain.awake_shares import AwakeHolder
 
 

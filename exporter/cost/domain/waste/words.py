@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 
-from exporter.pricing.domain.rates import DAY, HOUR, to_decimal
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.rates import to_decimal
 
 
 def number(value: Fraction | int, places: int = 1) -> str:

@@ -10,8 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.pricing.domain.price import EXTRA_BRANCHES, HOURLY, UsageFact
-from exporter.pricing.domain.rates import HOUR
+from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.price import EXTRA_BRANCHES
+from exporter.pricing.domain.usage import HOURLY, UsageFact
 
 if TYPE_CHECKING:
     from exporter.cost.domain.whatif.whatif import AwakeSpan, StoredMonth

@@ -13,8 +13,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from exporter.cost.domain.whatif.scenario import Changes, Scenario, seconds_of, spread
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import HOUR
+from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.usage import UsageFact
 
 if TYPE_CHECKING:
     from exporter.cost.domain.whatif.whatif import StoredMonth

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from exporter.cost.domain.whatif.scenario import Change, Changes, Scenario
 from exporter.cost.domain.whatif.steps import Bound, Hours, branch_ttl, history, min_cu, suspend
-from exporter.pricing.domain.price import UsageFact, price
+from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import RateCard
+from exporter.pricing.domain.usage import UsageFact
 
 
 class Exactness(StrEnum):

@@ -20,8 +20,8 @@ from exporter.cost.allocation import metrics as cost_metrics
 from exporter.cost.allocation.costs import Costs, observe
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.pricing.domain.rates import to_decimal
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
 from exporter.storage.store import Store

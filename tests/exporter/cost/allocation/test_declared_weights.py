@@ -9,7 +9,8 @@ import pytest
 
 from exporter.cost.allocation.declared_weights import WeightsFileError, load
 from exporter.cost.domain.weights import declared
-from exporter.pricing.domain.rates import Component, day_seconds
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.components import Component
 
 GOOD = """project,branch,tenant,weight,component,from,to
 shop,*,acme,3,,,

@@ -25,8 +25,8 @@ from exporter.cost.domain.day import Policies
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
 from exporter.cost.domain.weights import DeclaredWeight
 from exporter.demo.postgres import Cluster
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED
-from exporter.pricing.domain.rates import DAY, HOUR
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import SCHEMAS as STATEMENT_ROOMS
 from exporter.sampling.counters.statements import Durable

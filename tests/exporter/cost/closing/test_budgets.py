@@ -22,8 +22,8 @@ from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
 from exporter.cost.domain.budget import Budget, Scope, Source
 from exporter.cost.outlook.daily import daily_costs
 from exporter.cost.tags import Tagging
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.settings.report import TagRuleSettings
 from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore

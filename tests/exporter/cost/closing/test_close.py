@@ -19,8 +19,9 @@ from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
 from exporter.cost.domain.close import Booking
 from exporter.cost.domain.extra import Base, Category, ExtraLine, Split
 from exporter.cost.domain.reconcile import Context, InvoiceRow, reconcile
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import HOUR, Component, day_seconds
+from exporter.pricing.domain.calendar import HOUR, day_seconds
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.cost.closing.invoice import InvoiceError, parse_invoice, read_invoice
 from exporter.cost.domain.reconcile import STORAGE
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 
 
 def test_headers_units_and_amounts_are_taken_as_people_write_them() -> None:

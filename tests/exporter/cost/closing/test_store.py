@@ -22,7 +22,7 @@ from exporter.cost.closing.store import (
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import USAGE, AllocationLine, Booking, InvoiceLine, LineKey, Path
 from exporter.demo.postgres import Cluster
-from exporter.pricing.domain.rates import day_seconds
+from exporter.pricing.domain.calendar import day_seconds
 from exporter.storage.ledger.postgres_link import PostgresConnection
 from exporter.storage.store import Store
 from tests.fix_postgres import PASSWORD

@@ -14,8 +14,8 @@ import pytest
 from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start
+from exporter.pricing.domain.usage import UsageFact
 from exporter.settings.sections import LedgerSettings
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.commands.main import FINDINGS, OK, USAGE, main
-from exporter.pricing.domain.rates import METRIC_COMPONENTS
+from exporter.pricing.domain.components import METRIC_COMPONENTS
 
 HOUR, DAY, GB = 3600, 86400, 10**9
 FIELDS = ("project_id", "branch_id", "start", "granularity", "plan", "metric", "value")

@@ -11,8 +11,11 @@ import pytest
 
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.pricing.check import findings
-from exporter.pricing.domain.price import UsageFact, price
-from exporter.pricing.domain.rates import Component, day_seconds, plan_named
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.price import price
+from exporter.pricing.domain.rates import plan_named
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import RateCardError, load
 
 NOW = day_seconds("2026-11-23")

@@ -23,8 +23,10 @@ from exporter.cost.domain.allocate import (
     split_hour,
     split_hours,
 )
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, CostLine, PricePeriod, UsageFact, price
-from exporter.pricing.domain.rates import Component, month_start
+from exporter.pricing.domain.calendar import month_start
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.price import CostLine, PricePeriod, price
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
 
 CARD = load()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
-from exporter.pricing.domain.rates import DAY, day_seconds
+from exporter.pricing.domain.calendar import DAY, day_seconds
 
 START = day_seconds("2026-01-05")  # a Monday
 CENT = Fraction(1, 100)

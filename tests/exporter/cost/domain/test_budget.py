@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from exporter.cost.domain.budget import Budget, Projection, Spending, state
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 
 NOVEMBER = day_seconds("2026-11-01")
 BUDGET = Budget("all", Fraction(300))

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.domain.cost_variance import variances
-from exporter.pricing.domain.price import PROJECT_LEVEL, CostLine, PricePeriod
-from exporter.pricing.domain.rates import Component, Rate, Source
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.price import CostLine, PricePeriod
+from exporter.pricing.domain.rates import Rate, Source
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 
 SOURCE = Source("a list", "2026-03-20")
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from exporter.cost.domain.allocate import AGENT, IDLE, MICRO, SHARED, Confidence, Use, Weights
 from exporter.cost.domain.day import BranchSpan, DayKey, DayWeights, Policies, SnapshotSpan, split_day
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
-from exporter.pricing.domain.price import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, Component
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 
 DAY_ONE = 20_000 * DAY
 CU, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"

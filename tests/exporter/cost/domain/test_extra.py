@@ -19,8 +19,8 @@ from exporter.cost.domain.extra import (
     extra_invoice_lines,
     extra_shares,
 )
-from exporter.pricing.domain.price import PROJECT_LEVEL
-from exporter.pricing.domain.rates import day_seconds
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 
 MONTH = day_seconds("2026-10-01")
 A, B, C = Path("p1", "b1", "acme"), Path("p1", "b2", "globex"), Path("p2", "b3", "acme")

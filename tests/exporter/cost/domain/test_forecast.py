@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cost.domain.outlook.forecast import Forecast, SeriesForecast, forecast, look, told
-from exporter.pricing.domain.rates import DAY, day_seconds, next_month
+from exporter.pricing.domain.calendar import DAY, day_seconds, next_month
 
 MONTH = day_seconds("2026-06-01")
 END = next_month(MONTH)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cost.domain.kpi import Beside, Counts, Kpi, ratios, unit_costs
-from exporter.pricing.domain.rates import Component
+from exporter.pricing.domain.components import Component
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED, UNATTRIBUTED
 
 

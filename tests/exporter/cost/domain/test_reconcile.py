@@ -9,7 +9,8 @@ import pytest
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import USAGE, AllocationLine, InvoiceLine, LineKey, Path, quantise
 from exporter.cost.domain.reconcile import STORAGE, Cause, Context, InvoiceRow, Variance, reconcile
-from exporter.pricing.domain.rates import UNITS, Component, day_seconds
+from exporter.pricing.domain.calendar import day_seconds
+from exporter.pricing.domain.components import UNITS, Component
 from exporter.pricing.ratecard import load
 
 OCTOBER, NOVEMBER = day_seconds("2026-10-01"), day_seconds("2026-11-01")

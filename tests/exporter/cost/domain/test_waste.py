@@ -26,8 +26,9 @@ from exporter.cost.domain.waste.waste import (
     Transfer,
     Waste,
 )
-from exporter.pricing.domain.price import GB, PROJECT_LEVEL
-from exporter.pricing.domain.rates import DAY, HOUR, Component
+from exporter.pricing.domain.calendar import DAY, HOUR
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.usage import PROJECT_LEVEL
 from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder
 
 NOW = 1_795_000_000

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Exactness, Knobs, StoredMonth, replay
-from exporter.pricing.domain.price import UsageFact, price
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.price import price
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 
 CARD = load()

@@ -11,8 +11,10 @@ import pytest
 from exporter.cost.outlook.daily import Daily, SeriesKey, awake_days, daily_costs
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger
-from exporter.pricing.domain.price import GB, HOURLY, UsageFact, price
-from exporter.pricing.domain.rates import DAY, HOUR, Component, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.price import price
+from exporter.pricing.domain.usage import HOURLY, UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store

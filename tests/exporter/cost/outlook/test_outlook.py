@@ -16,8 +16,8 @@ from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.domain.outlook.anomaly import Anomaly
 from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind
 from exporter.cost.outlook.store import SqliteForecastStore
-from exporter.pricing.domain.price import HOURLY, UsageFact
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.usage import HOURLY, UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger

@@ -32,8 +32,9 @@ from exporter.cost.savings.waste import OTHER, WASTE, WasteSeries
 from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.cost.savings.whatif_facts import lives_of
 from exporter.demo.world import TwinSnapshot
-from exporter.pricing.domain.price import MONTH_HOURS, price
-from exporter.pricing.domain.rates import DAY, HOUR, day_seconds
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.components import MONTH_HOURS
+from exporter.pricing.domain.price import price
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import SqliteLedger, from_rows

@@ -25,8 +25,9 @@ from exporter.cost.domain.close import Path as LeafPath
 from exporter.cost.domain.extra import Base, Category, ExtraLine
 from exporter.cost.domain.weights import Confidence
 from exporter.documents.cents import cents
-from exporter.pricing.domain.price import UsageFact
-from exporter.pricing.domain.rates import HOUR, RateCard
+from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.rates import RateCard
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load as load_card
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.pricing.domain.calendar import month_start, next_month
 from exporter.pricing.domain.price import price
-from exporter.pricing.domain.rates import month_start, next_month
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
 from exporter.storage.ledger.ledger import Changes, DurableLedger, UsageFact

@@ -15,7 +15,7 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.upkeep import Upkeep
 from exporter.demo.postgres import Cluster
-from exporter.pricing.domain.rates import next_month
+from exporter.pricing.domain.calendar import next_month
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import UsageFact
 from exporter.storage.ledger.postgres import PostgresLedger
