@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -26,6 +26,10 @@ class Snapshot(Model):
     def charged_bytes(self) -> int | None:
         """What it is charged for: its increment or its full size; None when Neon has not worked that out yet."""
         return self.diff_size if self.diff_size is not None else self.full_size
+
+
+Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
+"""The snapshots of each project, by its id; None where Neon refuses the list."""
 
 
 class SnapshotPage(Page[Snapshot]):

@@ -119,20 +119,26 @@ class Rounds:
         await self.wiring.drift.look(found)
         await self.wiring.recovery.look(found, control_plane.known.snapshots)
         await self.wiring.posture.look(found)
-        if self._first:
-            self._first = False
-            await asyncio.gather(self._consume(), control_plane.read_operations())
+        first, self._first = self._first, False
+        if first:
+            await self._read_snapshots()
+        await asyncio.gather(
+            self.wiring.cost.on_inventory(found), *([control_plane.read_operations()] if first else [])
+        )
 
     async def _pinned(self) -> None:
         found = self.wiring.control_plane.known.inventory
         if found is not None:
             await self.wiring.visitor.round(found, only_pinned=True)
 
-    async def _consume(self) -> None:
+    async def _read_snapshots(self) -> None:
         control_plane, tenants = self.wiring.control_plane, self.wiring.tenants
         await tenants.read_snapshots(control_plane.known.inventory)
-        control_plane.known.snapshots = tenants.snapshots
-        await control_plane.consume()
+        control_plane.known.snapshots = tenants.snapshots()
+
+    async def _consume(self) -> None:
+        await self._read_snapshots()
+        await self.wiring.cost.consume()
 
     async def _operations(self) -> None:
         await self.wiring.control_plane.read_operations()
@@ -166,7 +172,12 @@ class Rounds:
                 inventory=wiring.control_plane.known.inventory,
                 plans=wiring.visitor.plans,
                 wake_states=wiring.kept.wake_states.all(),
-                notes=(*self._notes.values(), *wiring.posture.notes(), *wiring.control_plane.notes()),
+                notes=(
+                    *self._notes.values(),
+                    *wiring.posture.notes(),
+                    *wiring.control_plane.notes(),
+                    *wiring.cost.notes(),
+                ),
                 next_round=self._schedule.next_due("round"),
                 refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
             )

@@ -21,12 +21,7 @@ from exporter.core import tracing
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
-from exporter.cost.allocation.costs import Costs
-from exporter.cost.allocation.weights import tenant_facts
-from exporter.cost.closing.store import CLOSE_SCHEMA
-from exporter.cost.cost_round import CostRound
-from exporter.cost.outlook.store import OUTLOOK_SCHEMA
-from exporter.cost.workspace import book_of
+from exporter.cost.feature import CostFeature, CostRun
 from exporter.drift.approvals import approvals_of
 from exporter.drift.comparer import Comparer
 from exporter.drift.history_store import HistoryStore
@@ -34,6 +29,8 @@ from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.settings_store import SettingsStore
+from exporter.feature.ports import SnapshotList
+from exporter.feature.services import Services
 from exporter.feature.workspace import neon_client
 from exporter.posture.assemble import assemble
 from exporter.posture.service import PostureService
@@ -65,10 +62,9 @@ SCHEMAS = {
     **DURABLE_ROOMS,
     **TENANCY_ROOMS,
     **AWAKE_ROOMS,
+    **CostFeature.schemas,
     "ledger": LEDGER_SCHEMA,
-    "close": CLOSE_SCHEMA,
     "notebook": NOTEBOOK_SCHEMA,
-    "outlook": OUTLOOK_SCHEMA,
     "drift": DRIFT_SCHEMA,
     "posture": POSTURE_SCHEMA,
 }
@@ -134,6 +130,7 @@ class Wiring:
     posture: PostureService
     kept: AppContext
     recovery: RecoveryService
+    cost: CostRun
 
     async def read_pooler(self, pooler: PoolerSettings) -> None:
         """One reading of one PgBouncer (of every address behind its name)."""
@@ -159,9 +156,16 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     rules = rules_of(settings)
     key_values = KeyValueStore(kept.store)
     client = neon_client(settings, kept.metrics)
-    facts = tenant_facts(settings, kept.durable, kept.tenancy, rules)
-    costs = Costs(kept.ledger, facts, card, plan=settings.cost.plan)
-    control_plane = _control_plane(settings, kept, client, costs, rules)
+    services = _services(kept, client, rules)
+    control_plane = ControlPlanePoller(
+        settings,
+        client=client,
+        state=kept.state,
+        key_values=key_values,
+        metrics=kept.metrics,
+        disk=kept.disk,
+        clock=kept.clock,
+    )
 
     def reach(place: EndpointRef) -> str | None:
         return conninfo(settings.postgres, place)
@@ -187,30 +191,31 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     )
     awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
     tenants = TenantReadings(kept.tenancy, kept.disk, client)
+    services.provide(SnapshotList, tenants)
     visitor.on_evidence = _both(awake.sample, tenants.sample)
     readings.on_sizes, sizes.on_reading, kept.awake.on_parts = tenants.databases, tenants.schemas, tenants.kept
     kept.tenancy.use(rules)
     kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
     recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
-    return Wiring(settings, client, control_plane, visitor, awake, tenants, drift, posture, kept, recovery)
+    cost = CostFeature().start(services, settings)
+    return Wiring(settings, client, control_plane, visitor, awake, tenants, drift, posture, kept, recovery, cost)
 
 
-def _control_plane(
-    settings: Settings, kept: AppContext, client: NeonClient, costs: Costs, rules: TenantRules
-) -> ControlPlanePoller:
-    return ControlPlanePoller(
-        settings,
-        client=client,
-        state=kept.state,
+def _services(kept: AppContext, client: NeonClient, rules: TenantRules) -> Services:
+    return Services(
+        store=kept.store,
+        writer=kept.disk,
         ledger=kept.ledger,
-        costs=costs,
-        money=CostRound(settings, costs, kept.ledger, kept.store, rules),
-        key_values=KeyValueStore(kept.store),
-        metrics=kept.metrics,
-        disk=kept.disk,
         ledger_writer=kept.ledger_writer,
-        closed=lambda month: bool(book_of(kept.ledger, kept.store).of(month)),
+        state=kept.state,
+        pages=kept.details,
+        metrics=kept.metrics,
+        counters=kept.durable,
+        tenancy=kept.tenancy,
+        wake_states=kept.wake_states,
+        client=client,
+        rules=rules,
         clock=kept.clock,
     )
 

@@ -7,14 +7,14 @@ others are shown all the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from collectors.base import Observation
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
-from collectors.neon.snapshots import Snapshot
+from collectors.neon.snapshots import Snapshots
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.outlook.daily import Daily
@@ -31,9 +31,6 @@ from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
-
-Snapshots = Mapping[str, tuple[Snapshot, ...] | None]
-"""By project; None where Neon refuses the list."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from collectors.neon.snapshots import Snapshots
+
 
 class OffsiteCopies(Protocol):
     """Knows how fresh copies outside Neon are. Posture answers, recovery asks."""
 
     def newest_copies(self) -> Mapping[str, float]:
         """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
+        ...
+
+
+class SnapshotList(Protocol):
+    """Knows which snapshots Neon has. Sampling answers; cost, recovery and posture ask."""
+
+    def snapshots(self) -> Snapshots:
+        """The snapshots of each project as last read, by project id; None where Neon refuses the list."""
         ...

@@ -15,7 +15,7 @@ from collectors.metric import Families
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
-from collectors.neon.snapshots import Snapshot, snapshots_of
+from collectors.neon.snapshots import Snapshots, snapshots_of
 from collectors.postgres.cluster.activity import is_monitor
 from collectors.postgres.cluster.sizes import SIZE
 from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
@@ -41,8 +41,7 @@ class TenantReadings:
         self._tenancy = tenancy
         self._disk = disk
         self._client = client
-        self.snapshots: Mapping[str, tuple[Snapshot, ...] | None] = {}
-        """By project, as last read; None where Neon refuses the list."""
+        self._snapshots: Snapshots = {}
         self._snapshots_at = 0.0
 
     async def look(self, inventory: Inventory) -> None:
@@ -60,6 +59,10 @@ class TenantReadings:
             lives.append(BranchLife(branch.id, branch.project_id, *names, bool(branch.parent_id), born, int(now)))
         await self._disk.run(lambda: self._tenancy.look(lives, now))
 
+    def snapshots(self) -> Snapshots:
+        """The snapshots of each project as last read (`exporter.feature.ports.SnapshotList`)."""
+        return self._snapshots
+
     async def read_snapshots(self, inventory: Inventory | None) -> None:
         """Read which snapshots exist, once an hour; what Neon does not tell stays a cost of the project.
 
@@ -75,7 +78,7 @@ class TenantReadings:
         except NeonError as problem:
             _log.info("snapshots: %s", problem.message)
             return
-        self.snapshots = found
+        self._snapshots = found
         lives = [
             SnapshotLife(
                 snapshot.id,

@@ -21,8 +21,8 @@ from exporter.pricing.domain.rates import decimal_text, to_decimal
 
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
+    from collectors.neon.snapshots import Snapshots
     from exporter.cost.domain.waste.waste import Account, Findings, Unknown, Waste
-    from exporter.cost.savings.waste_facts import Snapshots
     from exporter.cost.settings import CostTree
 
 _PENNY = Fraction(1, 100)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from collectors.base import Observation
 from collectors.neon.inventory import Inventory
+from collectors.neon.snapshots import Snapshots
 from exporter.awake.awake import Awake
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.domain.waste.rules import find
@@ -17,7 +18,7 @@ from exporter.cost.savings import kpis
 from exporter.cost.savings.kpis import Figures, Others, WasteAssessment
 from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
-from exporter.cost.savings.waste_facts import MeasuredHours, Snapshots, WasteSources, gather
+from exporter.cost.savings.waste_facts import MeasuredHours, WasteSources, gather
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.key_values import KeyValueStore
 from exporter.storage.store import Store

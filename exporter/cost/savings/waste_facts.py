@@ -7,13 +7,13 @@ allowance is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.neon.snapshots import Snapshot
+from collectors.neon.snapshots import Snapshot, Snapshots
 from exporter.awake.awake import Awake
 from exporter.cost.domain.allocate import AGENT, MICRO
 from exporter.cost.domain.waste.waste import (
@@ -37,7 +37,6 @@ from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import Ledger
 
 MeasuredHours = Callable[[float, float], Iterable[TenantHour]]
-Snapshots = Mapping[str, Sequence[Snapshot] | None]
 """By project id; None or absent: they could not be listed."""
 _LEAST_SPAN = 60
 _STORAGE = ("root_branch_bytes_month", "child_branch_bytes_month")

@@ -1,0 +1,108 @@
+"""Cost as a feature: usage, prices, budgets, closed months, outlook and waste."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from collectors.neon.inventory import Inventory
+from exporter.cost.allocation import costs as allocation
+from exporter.cost.allocation.costs import Costs
+from exporter.cost.allocation.weights import tenant_facts
+from exporter.cost.closing import budget_collector
+from exporter.cost.closing.store import CLOSE_SCHEMA
+from exporter.cost.cost_round import CostRound, InventoryView
+from exporter.cost.outlook import metrics as outlook_metrics
+from exporter.cost.outlook.store import OUTLOOK_SCHEMA
+from exporter.cost.problems import problems_of_cost
+from exporter.cost.savings import kpis, waste
+from exporter.cost.settings import CostTree
+from exporter.cost.upkeep import Upkeep
+from exporter.cost.usage_round import UsageRound
+from exporter.cost.workspace import book_of
+from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
+from exporter.feature.ports import SnapshotList
+from exporter.feature.services import Services
+from exporter.pricing import ratecard
+
+
+class CostRun(FeatureRun):
+    """One generation: reads usage and prices it by its own job, first right after the first inventory."""
+
+    def __init__(self, services: Services, settings: CostTree, costs: Costs) -> None:
+        self._services = services
+        self._pace = settings.intervals.consumption_seconds
+        closed_months = book_of(services.ledger, services.store)
+        money = CostRound(settings, costs, services.ledger, services.store, services.rules)
+        upkeep = Upkeep(
+            services.ledger,
+            costs,
+            keep_hourly_days=settings.ledger.keep_hourly_days,
+            closed=lambda month: bool(closed_months.of(month)),
+        )
+        self._round = UsageRound(services, money, upkeep, pace=self._pace)
+        self._inventory: Inventory | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The round of consumption."""
+        return (Job("consumption", self._pace, self.consume, first_in=self._pace),)
+
+    async def on_inventory(self, inventory: Inventory) -> None:
+        """Remember what there is; the first time, read usage and price it at once."""
+        first, self._inventory = self._inventory is None, inventory
+        if first:
+            await self.consume()
+
+    async def consume(self) -> None:
+        """Run the round with the newest inventory and list of snapshots.
+
+        Raises:
+            StoreError: the ledger or the file cannot be used; its status says so, and the next round tries again.
+        """
+        snapshots = self._services.find(SnapshotList)
+        async with self._one_at_a_time:
+            await self._round.run(InventoryView(self._inventory, snapshots.snapshots() if snapshots else {}))
+
+    def notes(self) -> Iterable[str]:
+        """What of Neon's consumption API is degraded."""
+        return self._round.feeds.notes()
+
+
+class CostFeature(Feature[CostTree]):
+    """Declares what cost brings: its tables, metrics, problems and its run."""
+
+    name = "cost"
+    schemas: ClassVar[Schemas] = {"close": CLOSE_SCHEMA, "outlook": OUTLOOK_SCHEMA}
+    metrics = (
+        MetricGroup(
+            "Cost",
+            "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
+            allocation.METRICS,
+        ),
+        MetricGroup(
+            "Budgets and closed months",
+            "the settings, Neon's spending limit, the ledger and the book of closed months",
+            budget_collector.METRICS,
+        ),
+        MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook_metrics.METRICS),
+        MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),
+        MetricGroup("Key figures", "the shares of the month, the ledger, the inventory", kpis.METRICS),
+    )
+
+    def problems(self, settings: CostTree) -> Iterable[str]:
+        """What is wrong with the sections of cost."""
+        return problems_of_cost(settings.cost)
+
+    def start(self, services: Services, settings: CostTree) -> CostRun:
+        """Begin a generation.
+
+        Raises:
+            RateCardError: the rate card cannot be used.
+            WeightsFileError: the file of declared weights cannot be used.
+        """
+        card = ratecard.load(settings.cost.rate_card)
+        facts = tenant_facts(settings, services.counters, services.tenancy, services.rules)
+        return CostRun(services, settings, Costs(services.ledger, facts, card, plan=settings.cost.plan))

@@ -1,0 +1,131 @@
+"""The round of consumption: usage from Neon into the ledger, priced and shown, the ledger kept in order, gaps filled.
+
+What cannot be read or worked out stays as old as it is, and its status says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from collectors.base import Status
+from collectors.neon.errors import NeonError
+from collectors.neon.inventory import Inventory
+from exporter.core import selfmetrics
+from exporter.core.feeds import Feeds
+from exporter.cost.cost_round import CostRound, InventoryView
+from exporter.cost.upkeep import Upkeep
+from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
+from exporter.cost.workspace import names_of
+from exporter.feature.services import Services
+from exporter.storage.key_values import KeyValueStore
+from exporter.storage.store import StoreError
+
+HOUR = 3600
+GROWING_BUCKETS = 3
+"""The newest hourly buckets still grow: they are read again."""
+
+
+class UsageRound:
+    """Lives on the event loop; the ledger's work is done on the ledger's thread, pricing on another."""
+
+    def __init__(self, services: Services, money: CostRound, upkeep: Upkeep, *, pace: float) -> None:
+        """``pace`` is the interval of the round in seconds."""
+        self._services = services
+        self._money = money
+        self._upkeep = upkeep
+        self._pace = pace
+        self._clock = services.clock
+        self._key_values = KeyValueStore(services.store)
+        self._importer = UsageImporter(services.client, services.ledger, services.ledger_writer)
+        self._backfill = Backfill(self._importer, self._key_values, services.writer)
+        self.feeds = Feeds(services.state, services.clock)
+
+    async def run(self, view: InventoryView) -> None:
+        """Read consumption into the ledger, then price it; then read what was missing of the past.
+
+        Raises:
+            StoreError: the ledger or the file cannot be used; its status says so, and the next round tries again.
+        """
+        inventory = view.inventory
+        if inventory is None or not inventory.org_id:
+            return
+        began = self._clock()
+        now = began + inventory.skew
+        await self._read_limit(inventory.org_id, began)
+        if await self._fed("consumption", lambda: self._read_consumption(inventory, now)):
+            await self._price(view)
+            if await self._fed("backfill", lambda: self._backfill.run(inventory, now)):
+                await self._price(view)
+
+    async def _read_limit(self, org_id: str, now: float) -> None:
+        try:
+            await self._money.read_limit(self._services.client, self._services.writer, org_id, now)
+        except NeonError as problem:
+            self.feeds.note("spending limit", (problem.message,))
+
+    async def _fed(self, feed: str, read: Callable[[], Awaitable[Outcome | None]]) -> bool:
+        """Run one reading into the ledger and report how it went; False when nothing can have changed."""
+        began = self._clock()
+        try:
+            outcome = await read()
+        except NeonError as problem:
+            self.feeds.failed(feed, problem, self._pace)
+            return False
+        except StoreError as problem:
+            self.feeds.put(feed, Status.UNREACHABLE, began, self._pace, str(problem))
+            raise
+        if outcome is None:
+            return False
+        status, notes = outcome
+        self.feeds.note(feed, notes)
+        self.feeds.put(feed, status, began, self._pace, "; ".join(notes))
+        return True
+
+    async def _read_consumption(self, inventory: Inventory, now: float) -> Outcome:
+        """Read what may have grown; of a project that is new here, all that Neon still has by the hour (168 h)."""
+        services, org = self._services, inventory.org_id
+        read_until = await services.writer.run(lambda: self._key_values.read("consumption", org)) or {}
+        through = {project: int(str(at)) for project, at in read_until.items()}
+        await self._backfill.note(inventory, through, now)
+        groups: dict[int, list[str]] = {}
+        for project in sorted(inventory.projects):
+            start = max(hours_from(now), (through.get(project, 0) // HOUR - GROWING_BUCKETS) * HOUR)
+            groups.setdefault(start, []).append(project)
+        status, notes = Status.OK, dict[str, None]()
+        for start, projects in groups.items():
+            outcome, sentences = await self._importer.read(inventory, projects, Span(HOURLY, start, now), now)
+            notes.update(dict.fromkeys(sentences))
+            if outcome not in (Status.OK, Status.TRUNCATED):
+                return outcome, tuple(notes)
+            if outcome is Status.OK:
+                through |= dict.fromkeys(projects, int(now))
+            else:
+                status = Status.TRUNCATED
+        if status is Status.OK:
+            read_through = {org: int(now)}
+            await services.ledger_writer.run(lambda: services.ledger.put((), read_through=read_through))
+            services.metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
+        await services.writer.run(lambda: self._key_values.write("consumption", org, through))
+        return status, tuple(notes)
+
+    async def _price(self, view: InventoryView) -> None:
+        """Work the costs out and show them; then keep the ledger in order.
+
+        Raises:
+            StoreError: the ledger cannot be read or written; the status says so.
+        """
+        began, step = self._clock(), "pricing"
+        try:
+            observations, problems = await self._money.round(view, began)
+            for observation in observations:
+                self._services.state.put(observation, interval=self._pace, forever=True)
+            self.feeds.put(step, Status.OK, began, self._pace)
+            for name, problem in problems.items():
+                self.feeds.put(name, Status.UNREACHABLE, began, self._pace, problem)
+            step = "upkeep"
+            await asyncio.to_thread(lambda: self._upkeep.run(began, names_of(self._services.store)))
+            self.feeds.put(step, Status.OK, began, self._pace)
+        except StoreError as problem:
+            self.feeds.put(step, Status.UNREACHABLE, began, self._pace, str(problem))
+            raise
