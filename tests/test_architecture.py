@@ -56,7 +56,6 @@ KNOWN_UPWARD: Collection[tuple[str, str]] = {
     ("exporter.storage", "exporter.cost"),
     ("exporter.storage", "exporter.posture"),
     ("exporter.storage", "exporter.settings"),
-    ("exporter.sampling", "exporter.cost"),
     ("exporter.cost", "exporter.app"),
     ("exporter.cost", "exporter.awake"),
     ("exporter.cost", "exporter.commands"),

@@ -157,15 +157,7 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     key_values = KeyValueStore(kept.store)
     client = neon_client(settings, kept.metrics)
     services = _services(kept, client, rules)
-    control_plane = ControlPlanePoller(
-        settings,
-        client=client,
-        state=kept.state,
-        key_values=key_values,
-        metrics=kept.metrics,
-        disk=kept.disk,
-        clock=kept.clock,
-    )
+    control_plane = _control_plane(settings, kept, client)
 
     def reach(place: EndpointRef) -> str | None:
         return conninfo(settings.postgres, place)
@@ -216,6 +208,18 @@ def _services(kept: AppContext, client: NeonClient, rules: TenantRules) -> Servi
         wake_states=kept.wake_states,
         client=client,
         rules=rules,
+        clock=kept.clock,
+    )
+
+
+def _control_plane(settings: Settings, kept: AppContext, client: NeonClient) -> ControlPlanePoller:
+    return ControlPlanePoller(
+        settings,
+        client=client,
+        state=kept.state,
+        key_values=KeyValueStore(kept.store),
+        metrics=kept.metrics,
+        disk=kept.disk,
         clock=kept.clock,
     )
 

@@ -45,7 +45,8 @@ def old_twin(make_twin: TwinMaker) -> Twin:
 def settings_of(twin: Twin, folder: Path, **ledger: Any) -> dict[str, Any]:
     return {
         "neon": {"api_url": twin.url, "api_key": twin.key, "consumption_per_minute": 6000},
-        "storage": {"path": str(folder / "neonmeter.db"), **ledger},
+        "storage": {"path": str(folder / "neonmeter.db")},
+        "ledger": ledger,
     }
 
 
