@@ -22,22 +22,22 @@ Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 
 class ExtraLineSettings(Section):
-    """A line of the invoice that no meter shows: support, a credit, a tax. It is declared, and shown as such."""
+    """An invoice line that no meter shows, such as support, a credit or a tax; shown as declared."""
 
-    name: Name = Field(description="What the line is called on the invoice; each name once.")
+    name: Name = Field(description="Name of the line on the invoice; must be unique.")
     category: Literal["Purchase", "Credit", "Tax", "Adjustment"] = Field(
-        description="Purchase, Credit, Tax or Adjustment; a Credit is written positive and is subtracted."
+        description="Purchase, Credit, Tax or Adjustment; a Credit is written as a positive amount and subtracted."
     )
-    amount: Amount | None = Field(None, description="USD a month; either this or percent.")
-    percent: Amount | None = Field(None, description="Percent of what stands before the line; either this or amount.")
-    of: Literal["usage", "all"] = Field("usage", description="What a percentage is of: usage, or all lines before it.")
-    org: str | None = Field(None, description="Organisation id; needed for an amount when there is more than one.")
-    project: str | None = Field(None, description="Project id, when it is the charge of one project.")
-    from_: date = Field(alias="from", description="First day; the month of that day has the line, uncut.")
-    to: date | None = Field(None, description="Last day; none: no end.")
-    monthly: bool = Field(True, description="Every month; no: only in the month of `from`.")
+    amount: Amount | None = Field(None, description="USD a month; give either amount or percent.")
+    percent: Amount | None = Field(None, description="Percent of the preceding lines; give either amount or percent.")
+    of: Literal["usage", "all"] = Field("usage", description="Base of the percentage: usage, or all preceding lines.")
+    org: str | None = Field(None, description="Organisation id; required for an amount if there is more than one.")
+    project: str | None = Field(None, description="Project id, if the line belongs to one project.")
+    from_: date = Field(alias="from", description="First day; the line applies in full from that month on.")
+    to: date | None = Field(None, description="Last day; empty: open.")
+    monthly: bool = Field(True, description="Every month; false: only in the month of `from`.")
     split: Literal["shared", "pro_rata"] = Field(
-        "shared", description="Below the organisation: one shared row, or in proportion to metered cost."
+        "shared", description="Split below the organisation: one shared row, or in proportion to metered cost."
     )
 
     @model_validator(mode="after")
@@ -55,16 +55,16 @@ class ExtraLineSettings(Section):
 class BudgetSettings(Section):
     """A budget for each calendar month (UTC), of metered list cost."""
 
-    name: Name = Field(description="What it is called; each name once.")
+    name: Name = Field(description="Name of the budget; must be unique.")
     amount: Annotated[Amount, Field(gt=0)] = Field(description="USD a month.")
     scope: Literal["org", "project", "branch", "tenant", "tag"] = Field(
-        "org", description="What `match` is a name of: org, project, branch, tenant, or a tag of report.tags."
+        "org", description="What `match` refers to: org, project, branch, tenant, or a tag of report.tags."
     )
     match: str = Field(
-        "*", min_length=1, description="Id, name or glob; a branch may be project/branch, a tag is team=payments."
+        "*", min_length=1, description="Id, name or glob; a branch may be written project/branch, a tag key=value."
     )
     alerts: list[Annotated[float, Field(gt=0, le=10)]] = Field(
-        [0.5, 0.8, 1.0], description="Shares of the budget at which `neonmeter budget` says so."
+        [0.5, 0.8, 1.0], description="Fractions of the budget that `neonmeter budget` reports when reached."
     )
 
     @model_validator(mode="after")
@@ -94,36 +94,36 @@ class CostSettings(PriceSettings):
     """Prices."""
 
     rounding: Literal["half_up", "half_even"] = Field(
-        "half_up", description="How an invoice line is rounded to the cent when a month is closed."
+        "half_up", description="Rounding of invoice lines to the cent when a month is closed."
     )
     idle: Literal["separate", "proportional", "even", "fixed", "wake"] = Field(
         "separate",
-        description="Who pays for awake time in which no tenant worked: separate (nobody: the row __idle__), "
-        "proportional (to busy time), even, fixed (by weights_file), wake (who kept the compute awake).",
+        description="Allocation of awake time in which no tenant worked: separate (the row __idle__), "
+        "proportional (to busy time), even, fixed (by weights_file), wake (to who kept the compute awake).",
     )
     shared: Literal["separate", "proportional", "even", "fixed"] = Field(
         "separate",
-        description="Who pays for what belongs to all: separate (the row __shared__), proportional (to direct cost), "
-        "even, fixed (by weights_file).",
+        description="Allocation of shared cost: separate (the row __shared__), proportional (to direct cost), even, "
+        "fixed (by weights_file).",
     )
     weights_file: Path | None = Field(
         None, description="CSV of declared weights (project,branch,tenant,weight[,component][,from][,to])."
     )
     sizes_stale_days: int = Field(
-        7, ge=1, description="A size that was read longer ago than this makes the split of storage an estimate."
+        7, ge=1, description="After this many days without a new size, the split of storage is called an estimate."
     )
-    extra_lines: ExtraLines = Field([], description="Lines of the invoice that no meter shows; in the order of it.")
+    extra_lines: ExtraLines = Field([], description="Invoice lines that no meter shows, in the order of the invoice.")
 
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class AnomalySettings(Section):
-    """Floors of docs/forecast.md: all of them must be passed before a cost is called unusual."""
+    """Thresholds of anomalies (docs/forecast.md); a cost is an anomaly when it passes all of them."""
 
-    usd: Usd = Field(1, description="It must have cost so much more than usual so far.")
-    usd_per_day: Usd = Field(0.1, description="A day must cost so much more than usual to count at all.")
-    days: int = Field(2, ge=1, le=14, description="It must last so many days, unless one day is far above all others.")
+    usd: Usd = Field(1, description="Minimum USD above the usual cost in total.")
+    usd_per_day: Usd = Field(0.1, description="Minimum USD above the usual cost for a day to count.")
+    days: int = Field(2, ge=1, le=14, description="Minimum number of days, unless one day is far above all others.")
     spreads: float = Field(4, ge=2, le=20, description="Robust standard deviations above the median of the weekday.")
 
     def policy(self) -> AnomalyPolicy:
@@ -143,15 +143,21 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 class WasteSettings(Section):
     """Thresholds of the rules of docs/waste.md."""
 
-    window_days: float = Field(7, gt=0, le=31, description="Days of usage that dollars a month are projected from.")
-    idle_days: Days = Field(7, description="A branch that nobody used for so many days is idle.")
-    branch_ttl_days: Days = Field(7, description="A child branch older than this should have expired.")
-    diverged_ratio: Ratio = Field(0.8, description="A child with so much of its size of its own shares too little.")
-    busy_ratio: Ratio = Field(0.05, description="A compute busy below this part of its awake time is near idle.")
-    always_awake_ratio: Ratio = Field(0.95, description="Awake this part of the time means never suspended.")
-    snapshot_days: Days = Field(30, description="A snapshot older than this is past the policy.")
-    history_days: Days = Field(7, description="History windows longer than this are past the policy.")
-    egress_ratio: Ratio = Field(0.8, description="Warn when a month will use so much of its transfer allowance.")
+    window_days: float = Field(7, gt=0, le=31, description="Days of usage from which monthly dollars are projected.")
+    idle_days: Days = Field(7, description="A branch unused for this many days is idle.")
+    branch_ttl_days: Days = Field(7, description="Maximum age of a child branch, in days.")
+    diverged_ratio: Ratio = Field(
+        0.8, description="A child branch whose own data reaches this fraction of its size has diverged."
+    )
+    busy_ratio: Ratio = Field(
+        0.05, description="A compute busy for less than this fraction of its awake time is nearly idle."
+    )
+    always_awake_ratio: Ratio = Field(
+        0.95, description="A compute awake for this fraction of the time counts as never suspended."
+    )
+    snapshot_days: Days = Field(30, description="Maximum age of a snapshot, in days.")
+    history_days: Days = Field(7, description="Maximum length of the history window, in days.")
+    egress_ratio: Ratio = Field(0.8, description="Fraction of the transfer allowance at which a forecast warns.")
 
     def policy(self, api_url: str) -> WastePolicy:
         """For the rules."""

@@ -1,4 +1,4 @@
-"""The section of drift: what each branch is measured by, what is meant to differ, and where git holds the rest."""
+"""The section of drift: baselines, intended differences, and migrations in git."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _baseline(text: str) -> str:
 
 
 class BaselineSettings(Section):
-    """What the branches that match are compared with; the first that matches wins."""
+    """The baseline of the branches that match; the first match wins."""
 
     project: str = Field("*", description="Glob over project id or name.")
     branch: str = Field("*", description="Glob over branch id or name.")
@@ -34,7 +34,7 @@ class BaselineSettings(Section):
 
 
 class TemplateSettings(Section):
-    """The schema that every tenant's schema should be like; without one it is what most of them are like."""
+    """The schema that every tenant schema should equal; without one, the most common schema is the template."""
 
     project: str = Field("*", description="Glob over project id or name.")
     database: str = Field("*", description="Glob over the database name.")
@@ -42,13 +42,15 @@ class TemplateSettings(Section):
 
 
 class IgnoreSettings(Section):
-    """A difference that is meant, until a day."""
+    """An intended difference, optionally until a date."""
 
     kind: str = Field("*", description="Glob over the kind of object: table, column, index, grant, ...")
-    schema_: str = Field("*", alias="schema", description="Glob over the schema; @ is a tenant's own.")
-    identity: str = Field("*", description="Glob over the object, as orders.note for a column of a table.")
-    reason: str = Field(min_length=3, description="Why it may differ.")
-    expires: date | None = Field(None, description="The day (UTC) from which it counts again; empty: never.")
+    schema_: str = Field("*", alias="schema", description="Glob over the schema; @ stands for the tenant's own.")
+    identity: str = Field("*", description="Glob over the object, such as orders.note for a column.")
+    reason: str = Field(min_length=3, description="Reason for the difference.")
+    expires: date | None = Field(
+        None, description="Date (UTC) from which the difference is reported again; empty: never."
+    )
 
     @property
     def expires_at(self) -> float | None:
@@ -57,7 +59,7 @@ class IgnoreSettings(Section):
 
 
 class ManifestSettings(Section):
-    """Where git holds the migrations of a database, to tell what is pending."""
+    """Migrations of a database in git, to find pending ones."""
 
     project: str = Field("*", description="Glob over project id or name.")
     database: str = Field("*", description="Glob over the database name.")
@@ -66,23 +68,21 @@ class ManifestSettings(Section):
 
 
 class DriftSettings(Section):
-    """Schemas, migrations and settings that are not what they should be."""
+    """Detection of schemas, migrations and settings that differ from their baseline."""
 
     enabled: bool = Field(True, description="false: read no fingerprint and no migration history.")
     baselines: list[BaselineSettings] = Field(
-        [], description="First match wins; otherwise a branch is measured by its parent, a default branch by what was "
-                        "approved."
+        [], description="The first match wins; by default a branch is compared with its parent, and a default branch "
+                        "with its approval."
     )  # fmt: skip
-    templates: list[TemplateSettings] = Field([], description="First match wins.")
-    ignore: list[IgnoreSettings] = Field([], description="Differences that are meant.")
+    templates: list[TemplateSettings] = Field([], description="The first match wins.")
+    ignore: list[IgnoreSettings] = Field([], description="Intended differences.")
     manifests: list[ManifestSettings] = Field([], description="Migrations in git.")
-    column_order: bool = Field(
-        False, description="true: the order of a table's columns counts, as a kind of its own (order)."
-    )
+    column_order: bool = Field(False, description="true: report a different order of columns (kind order).")
     approvals: Path | None = Field(
-        None, description="Folder of what was approved (`neonmeter drift approve`); empty: beside the ledger."
+        None, description="Folder of approvals (`neonmeter drift approve`); empty: beside storage.path."
     )
-    desired: Path | None = Field(None, description="YAML file of what settings should be: see docs/drift.md.")
+    desired: Path | None = Field(None, description="YAML file with the desired server settings; see docs/drift.md.")
 
 
 class DriftTree(CoreSettings):

@@ -1,4 +1,4 @@
-"""The section of security posture: what is wanted, what is allowed, and where keys, copies and handshakes are read."""
+"""The section of security posture: allowed exceptions, limits, and where keys, copies and handshakes are read."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _domain(text: str) -> str:
 
 
 class ProfileSettings(Section):
-    """What the branches that match hold; the first that matches wins."""
+    """The profile of the branches that match; the first match wins."""
 
     project: str = Field("*", description="Glob over project id or name.")
     branch: str = Field("*", description="Glob over branch id or name.")
@@ -69,10 +69,10 @@ class ProfileSettings(Section):
 
 
 class AllowSettings(Section):
-    """What is meant to be there. Names are globs."""
+    """Allowed exceptions. Names are globs."""
 
     privileged_roles: list[str] = Field(
-        list(_USUAL.privileged_roles), description="Roles that may have attributes, predefined roles, neon_superuser."
+        list(_USUAL.privileged_roles), description="Roles that may have attributes, predefined roles or neon_superuser."
     )
     migration_roles: list[str] = Field(
         list(_USUAL.migration_roles), description="Roles that may own objects in a tenant's schema."
@@ -81,75 +81,101 @@ class AllowSettings(Section):
     extensions: list[str] = Field(list(_USUAL.extensions), description="Extensions that may be installed.")
     regions: list[str] = Field(
         list(_USUAL.regions),
-        description="Neon regions where data may lie, each by its id: no prefix tells. The EU ones by default "
-        "(aws-eu-central-1, azure-gwc); aws-eu-west-2 is London, and not in the EU.",
+        description="Allowed Neon regions, by id. Default: those in the EU (aws-eu-central-1, azure-gwc); "
+        "aws-eu-west-2 is London and outside the EU.",
     )
     storage_regions: list[str] = Field(
-        list(_USUAL.storage_regions), description="Regions where buckets, keys and key stores may lie."
+        list(_USUAL.storage_regions), description="Allowed regions of buckets, keys and key stores."
     )
     email_domains: list[Annotated[str, AfterValidator(_domain)]] = Field(
-        [], description="Domains that projects may be shared to; empty: not judged."
+        [], description="Domains that projects may be shared with; empty: not checked."
     )
     key_addresses: list[Annotated[str, AfterValidator(_network)]] = Field(
-        [], description="CIDR ranges from where API keys may be used; empty: not judged."
+        [], description="CIDR ranges from which API keys may be used; empty: not checked."
     )
-    jwks_urls: list[str] = Field([], description="Key sets that may sign in (globs over their address).")
+    jwks_urls: list[str] = Field([], description="Globs over the addresses of trusted JWKS key sets.")
 
 
 class LimitSettings(Section):
-    """How old is too old, and how much is too much."""
+    """Maximum ages and amounts."""
 
-    api_key_days: Days = Field(_USUAL.key_age_days, description="An API key should be rotated by then.")
-    api_key_unused_days: Days = Field(_USUAL.key_unused_days, description="An API key not used for so long.")
-    password_days: Days = Field(_USUAL.password_age_days, description="A role's password should be changed by then.")
-    role_expires_days: Days = Field(_USUAL.role_expires_days, description="Warn so long before a password expires.")
-    role_unused_days: Days = Field(_USUAL.role_unused_days, description="A role not seen for so long.")
-    branch_idle_days: Days = Field(_USUAL.branch_idle_days, description="A non-production branch without an end.")
-    transit_key_days: Days = Field(_USUAL.transit_key_age_days, description="A tenant's key should be rotated by then.")
-    transit_versions: int = Field(_USUAL.transit_versions, ge=0, description="Versions back that may still decrypt.")
-    certificate_days: Days = Field(_USUAL.certificate_days, description="A certificate should live so long yet.")
-    ip_prefix: int = Field(_USUAL.ip_widest, ge=1, le=32, description="The widest range of an IPv4 allow entry.")
-    replica_lag_seconds: int = Field(_USUAL.replica_lag_seconds, ge=1, description="Lag of a replica.")
+    api_key_days: Days = Field(_USUAL.key_age_days, description="Maximum age of an API key, in days.")
+    api_key_unused_days: Days = Field(
+        _USUAL.key_unused_days, description="An API key is reported as unused after this many days."
+    )
+    password_days: Days = Field(_USUAL.password_age_days, description="Maximum age of a role's password, in days.")
+    role_expires_days: Days = Field(
+        _USUAL.role_expires_days, description="Days before its expiry at which a password is reported."
+    )
+    role_unused_days: Days = Field(
+        _USUAL.role_unused_days, description="A role is reported as unused after this many days."
+    )
+    branch_idle_days: Days = Field(
+        _USUAL.branch_idle_days, description="Maximum idle days of a non-production branch without an expiry."
+    )
+    transit_key_days: Days = Field(
+        _USUAL.transit_key_age_days, description="Maximum age of a tenant's encryption key, in days."
+    )
+    transit_versions: int = Field(
+        _USUAL.transit_versions, ge=0, description="Maximum number of older key versions that may still decrypt."
+    )
+    certificate_days: Days = Field(
+        _USUAL.certificate_days, description="Minimum remaining validity of a certificate, in days."
+    )
+    ip_prefix: int = Field(
+        _USUAL.ip_widest, ge=1, le=32, description="Minimum prefix length of an IPv4 allow-list entry."
+    )
+    replica_lag_seconds: int = Field(
+        _USUAL.replica_lag_seconds, ge=1, description="Maximum lag of a replica, in seconds."
+    )
     server_minors: dict[int, int] = Field(
         dict(_USUAL.server_minors),
-        description="Oldest patched minor by PostgreSQL major; what is not there is at its end.",
+        description="Oldest patched minor version by PostgreSQL major; a major that is not listed is out of support.",
     )
     pgbouncer: str = Field(
-        _USUAL.pgbouncer_least, pattern=r"^\d+\.\d+\.\d+$", description="Oldest patched PgBouncer; a distribution that "
-        "patches an older one is told by its own number."
+        _USUAL.pgbouncer_least, pattern=r"^\d+\.\d+\.\d+$", description="Oldest patched PgBouncer; distributions "
+        "that backport fixes are known by their own numbers."
     )  # fmt: skip
 
 
 class TargetSettings(Section):
-    """What there must be to recover from; RTO and RPO are in ``recovery.targets``."""
+    """Minimum recovery provisions; RTO and RPO are in ``recovery.targets``."""
 
-    history_seconds: int = Field(_USUAL.history_seconds, gt=0, description="Least restore window of production.")
-    snapshot_hours: Hours = Field(_USUAL.snapshot_age_seconds / 3600, description="Oldest newest snapshot.")
-    snapshot_keep_days: Days = Field(_USUAL.snapshot_keep_seconds / 86400, description="A snapshot must live so long.")
-    drill_days: Days = Field(_USUAL.drill_age_days, description="A restore must have been drilled since.")
+    history_seconds: int = Field(
+        _USUAL.history_seconds, gt=0, description="Minimum restore window of production branches, in seconds."
+    )
+    snapshot_hours: Hours = Field(
+        _USUAL.snapshot_age_seconds / 3600, description="Maximum age of the newest snapshot, in hours."
+    )
+    snapshot_keep_days: Days = Field(
+        _USUAL.snapshot_keep_seconds / 86400, description="Minimum retention of a snapshot, in days."
+    )
+    drill_days: Days = Field(
+        _USUAL.drill_age_days, description="Maximum age of the last successful restore drill, in days."
+    )
 
 
 class VaultSettings(Section):
-    """A Vault or OpenBao; a token with the policy of docs/posture.md reads no secret."""
+    """A Vault or OpenBao server; a token with the policy of docs/posture.md cannot read secrets."""
 
-    name: str = Field("vault", pattern=r"^[A-Za-z0-9_.-]+$", description="What you call it.")
-    address: str = Field(description="As https://vault.example.com:8200.")
+    name: str = Field("vault", pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the key store.")
+    address: str = Field(description="Address such as https://vault.example.com:8200.")
     token: SecretStr | None = Field(
         None,
-        description="The token itself; better by file. Without any way to log in: BAO_TOKEN or VAULT_TOKEN.",
+        description="The token itself; prefer a file. Without any login: BAO_TOKEN or VAULT_TOKEN.",
     )
-    token_file: Path | None = Field(None, description="A file with the token, read again at every look.")
-    approle: str | None = Field(None, description="Role id of an AppRole to log in by; with secret_id_file.")
-    secret_id_file: Path | None = Field(None, description="A file with the secret id of the AppRole.")
-    kubernetes: str | None = Field(None, description="Role to log in as by the service account of the pod.")
-    ca_file: Path | None = Field(None, description="The authority that signed its certificate; empty: the system's.")
-    namespace: str | None = Field(None, description="Namespace, where it has them.")
+    token_file: Path | None = Field(None, description="File with the token, read again every time.")
+    approle: str | None = Field(None, description="Role id for an AppRole login; needs secret_id_file.")
+    secret_id_file: Path | None = Field(None, description="File with the secret id of the AppRole.")
+    kubernetes: str | None = Field(None, description="Role for a login with the pod's Kubernetes service account.")
+    ca_file: Path | None = Field(None, description="CA file that verifies its certificate; empty: the system's.")
+    namespace: str | None = Field(None, description="Vault namespace, if any.")
     transit: str | None = Field("transit", description="Mount of the transit engine; null: none.")
     database: str | None = Field("database", description="Mount of the database engine; null: none.")
     key: Annotated[str, AfterValidator(_key_pattern)] = Field(
-        _USUAL.transit_key, description="What a tenant's key is called."
+        _USUAL.transit_key, description="Name pattern of a tenant's key."
     )
-    region: str = Field("", description="Where it runs, as eu-central-1; empty: not judged.")
+    region: str = Field("", description="Region of the server, such as eu-central-1; empty: not checked.")
 
     @model_validator(mode="after")
     def _address_is_one(self) -> Self:
@@ -164,27 +190,29 @@ class VaultSettings(Section):
 
 
 class BucketSettings(Section):
-    """A bucket with off-site copies; credentials come as AWS tools find them."""
+    """A bucket with off-site copies; credentials come from the usual AWS sources."""
 
     bucket: str = Field(description="Name of the bucket.")
-    prefix: str = Field("", description="Only what is under it.")
-    project: str = Field("", description="Id or name of the project whose copies these are; empty: of all.")
-    region: str | None = Field(None, description="Region to ask in; empty: as AWS tools find it.")
-    endpoint_url: str | None = Field(None, description="Another S3 than Amazon's.")
-    max_age_hours: Hours = Field(_USUAL.offsite_age_seconds / 3600, description="The newest copy may be so old.")
-    kms_key: str = Field("", description="The KMS key (ARN or id) that must have encrypted it; empty: any.")
+    prefix: str = Field("", description="Only objects under this prefix.")
+    project: str = Field("", description="Id or name of the project that is copied here; empty: all.")
+    region: str | None = Field(None, description="Region of the bucket; empty: from the usual AWS sources.")
+    endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible service other than AWS.")
+    max_age_hours: Hours = Field(
+        _USUAL.offsite_age_seconds / 3600, description="Maximum age of the newest copy, in hours."
+    )
+    kms_key: str = Field("", description="KMS key (ARN or id) that the copies must be encrypted with; empty: any.")
 
 
 class WaiverSettings(Section):
-    """A failure that somebody answers for, until a day."""
+    """An accepted failure, until a date."""
 
-    control: Annotated[str, AfterValidator(_control)] = Field(description="Id of the control, as P10.")
+    control: Annotated[str, AfterValidator(_control)] = Field(description="Id of the control, such as P10.")
     object_: str = Field(
         alias="object", min_length=1, description="Glob over project/branch/database/object, by ids or names."
     )
-    reason: str = Field(min_length=3, description="Why it may be so.")
-    approver: str = Field(min_length=2, description="Who answers for it.")
-    expires: date = Field(description="The day (UTC) from which it fails again.")
+    reason: str = Field(min_length=3, description="Reason for accepting it.")
+    approver: str = Field(min_length=2, description="Who accepted it.")
+    expires: date = Field(description="Date (UTC) from which it fails again.")
 
     @property
     def expires_at(self) -> float:
@@ -193,44 +221,52 @@ class WaiverSettings(Section):
 
 
 class PaceSettings(Section):
-    """How often the sources beside the databases are read."""
+    """How often each source is read."""
 
-    sql_seconds: float = Field(3600, ge=60, description="Least time between two scans of a database (on a visit).")
-    api_seconds: float = Field(4 * 3600, ge=60, description="Neon API: roles, keys, members, masking.")
-    vault_seconds: float = Field(900, ge=10, description="Vault or OpenBao.")
-    s3_seconds: float = Field(3600, ge=60, description="Buckets.")
-    pooler_seconds: float = Field(3600, ge=10, description="SHOW CONFIG and VERSION of the PgBouncers.")
-    tls_seconds: float = Field(6 * 3600, ge=60, description="TLS handshakes.")
+    sql_seconds: float = Field(
+        3600, ge=60, description="Minimum seconds between two scans of a database (during visits)."
+    )
+    api_seconds: float = Field(
+        4 * 3600,
+        ge=60,
+        description="Seconds between two readings of roles, keys, members and masking from the Neon API.",
+    )
+    vault_seconds: float = Field(900, ge=10, description="Seconds between two readings of Vault or OpenBao.")
+    s3_seconds: float = Field(3600, ge=60, description="Seconds between two readings of buckets.")
+    pooler_seconds: float = Field(
+        3600, ge=10, description="Seconds between two readings of SHOW CONFIG and VERSION of PgBouncers."
+    )
+    tls_seconds: float = Field(6 * 3600, ge=60, description="Seconds between two TLS handshakes.")
 
 
 class PostureSettings(Section):
     """Security posture and compliance: docs/posture.md."""
 
-    enabled: bool = Field(True, description="false: read nothing for it and judge nothing.")
+    enabled: bool = Field(True, description="false: read and evaluate nothing.")
     profiles: list[ProfileSettings] = Field(
-        [], description="First match wins; otherwise default and protected branches are production."
+        [], description="The first match wins; by default, default and protected branches are production."
     )
-    tenants: list[str] = Field(
-        [], description="Every tenant that there should be; empty: those whose schema, role or key is found."
-    )
+    tenants: list[str] = Field([], description="Expected tenants; empty: those whose schema, role or key is found.")
     tenant_columns: list[str] = Field(
-        list(_USUAL.tenant_columns), description="Columns that say whose a row is: such a table needs row security."
+        list(_USUAL.tenant_columns),
+        description="Columns that identify the tenant of a row; a table with one needs row security.",
     )
     encrypted_columns: list[str] = Field([], description="schema.table.column globs that must be encrypted.")
     classified_columns: Annotated[str, AfterValidator(_pattern)] = Field(
-        _USUAL.classified_columns, description="Regular expression over names of columns with personal data."
+        _USUAL.classified_columns, description="Regular expression over column names that hold personal data."
     )
-    allow: AllowSettings = Field(AllowSettings(), description="What is meant to be there.")
-    limits: LimitSettings = Field(LimitSettings(), description="Ages and amounts.")
+    allow: AllowSettings = Field(AllowSettings(), description="Allowed exceptions.")
+    limits: LimitSettings = Field(LimitSettings(), description="Maximum ages and amounts.")
     targets: TargetSettings = Field(TargetSettings(), description="Recovery targets.")
     vaults: list[VaultSettings] = Field([], description="Key stores.")
     s3: list[BucketSettings] = Field([], description="Off-site copies.")
-    tls: list[Annotated[str, AfterValidator(_host)]] = Field([], description="HOST:PORT to shake hands with.")
-    waivers: list[WaiverSettings] = Field([], description="Failures that somebody answers for.")
+    tls: list[Annotated[str, AfterValidator(_host)]] = Field([], description="HOST:PORT of TLS servers to check.")
+    waivers: list[WaiverSettings] = Field([], description="Accepted failures.")
     catalogue: Path | None = Field(
-        None, description="Folder with a controls.yaml or frameworks/*.yaml of your own; file by file over ours."
+        None,
+        description="Folder with your own controls.yaml or frameworks/*.yaml; each file replaces the built-in one.",
     )
-    pace: PaceSettings = Field(PaceSettings(), description="How often.")
+    pace: PaceSettings = Field(PaceSettings(), description="How often each source is read.")
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -1,4 +1,4 @@
-"""The section of recovery: what is promised (RTO, RPO), and what a drill needs to prove it. See docs/recovery.md."""
+"""The section of recovery: RTO and RPO targets, and what a drill needs to verify them. See docs/recovery.md."""
 
 from __future__ import annotations
 
@@ -19,52 +19,59 @@ class _Somewhere(Section):
 
 
 class RecoveryTarget(_Somewhere):
-    """What is promised for the projects and branches that match."""
+    """Recovery targets of the projects and branches that match."""
 
-    rto_seconds: Seconds = Field(description="Longest time from the decision to restored data that was checked.")
-    rpo_seconds: Seconds = Field(description="Most time whose writes may be lost.")
+    rto_seconds: Seconds = Field(
+        description="Recovery time objective: seconds from the decision to restored, verified data."
+    )
+    rpo_seconds: Seconds = Field(description="Recovery point objective: seconds of writes that may be lost.")
 
 
 class Sentinel(_Somewhere):
     """A table that must have rows on a restored branch."""
 
     database: str = Field("*", description="Glob over the database name.")
-    table: Table = Field(description="schema.table")
-    min_rows: int = Field(1, ge=0, description="Fewer rows than that fail the drill.")
+    table: Table = Field(description="Table as schema.table.")
+    min_rows: int = Field(1, ge=0, description="Minimum number of rows; fewer fail the drill.")
 
 
 class Heartbeat(_Somewhere):
-    """A timestamp column that is always written: its newest value tells how much a restore would lose."""
+    """A timestamp column that is written continuously: its newest value shows how much a restore would lose."""
 
     database: str = Field("*", description="Glob over the database name.")
-    table: Table = Field(description="schema.table")
-    column: Column = Field(description="A timestamptz that is set when a row is written; better with an index.")
+    table: Table = Field(description="Table as schema.table.")
+    column: Column = Field(description="A timestamptz set when a row is written, preferably indexed.")
 
 
 class Marker(Secret, _Somewhere):
-    """A table into which a drill writes a row before and a row after the instant that it goes back to."""
+    """A table in which a drill writes one row before and one after the instant it restores to."""
 
-    dsn: str = Field(description="Template such as postgresql://drill@{host}/app: a role that may INSERT there.")
+    dsn: str = Field(
+        description="Template such as postgresql://drill@{host}/app, with a role that may INSERT into the table."
+    )
     table: Table = Field("neonmeter_drill", description="Table (id text, at timestamptz); see docs/recovery.md.")
 
 
 class RecoverySettings(Secret):
-    """RTO and RPO that are promised, and the drills that measure them."""
+    """Recovery targets, and the drills that measure them."""
 
-    enabled: bool = Field(True, description="false: tell nothing of restore windows, snapshots and drills.")
-    targets: list[RecoveryTarget] = Field([], description="First match wins.")
+    enabled: bool = Field(True, description="false: no series about restore windows, snapshots and drills.")
+    targets: list[RecoveryTarget] = Field([], description="The first match wins.")
     write_key: SecretStr | None = Field(
-        None, description="API key of the drills alone, never the agent's; better NEONMETER_DRILL_KEY or a file."
+        None, description="API key used only by drills, never by the agent; prefer NEONMETER_DRILL_KEY or a file."
     )
-    write_key_file: Path | None = Field(None, description="A file with it, read when a drill starts.")
+    write_key_file: Path | None = Field(None, description="File with that key, read when a drill starts.")
     dsn: str | None = Field(
-        None, description="Template to read a restored branch, as postgresql://drill@{host}/app; empty: postgres.dsn."
+        None,
+        description="Template to read a restored branch, such as postgresql://drill@{host}/app; empty: postgres.dsn.",
     )
-    sentinels: list[Sentinel] = Field([], description="All that match are counted.")
-    heartbeats: list[Heartbeat] = Field([], description="All that match are read; the newest one counts.")
-    markers: list[Marker] = Field([], description="First match wins. A marker wakes the branch: a drill writes to it.")
-    drills: Path | None = Field(None, description="File of the drills' ledger; empty: beside storage.path.")
+    sentinels: list[Sentinel] = Field([], description="Every match is checked.")
+    heartbeats: list[Heartbeat] = Field([], description="Every match is read; the newest value counts.")
+    markers: list[Marker] = Field(
+        [], description="The first match wins. A marker wakes the branch, because the drill writes to it."
+    )
+    drills: Path | None = Field(None, description="File that records drills; empty: beside storage.path.")
     signing_key: SecretStr | None = Field(
-        None, description="Signs the entries of the drills' ledger (HMAC-SHA256); without one they are only chained."
+        None, description="Signs the recorded drills (HMAC-SHA256); without it they are only chained by digest."
     )
-    signing_key_file: Path | None = Field(None, description="A file with it.")
+    signing_key_file: Path | None = Field(None, description="File with the signing key.")

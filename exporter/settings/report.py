@@ -1,4 +1,4 @@
-"""The section of the monthly review: whose it is, and which tags a project or branch carries in it."""
+"""The section of the monthly review: the names in its header, and the tags of projects and branches."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from exporter.settings.section import Section
 
 
 class TagRuleSettings(Section):
-    """Tags for what matches; for each key the first rule that gives it wins."""
+    """Tags of the projects and branches that match; for each key the first rule that sets it wins."""
 
     project: str = Field("*", description="Glob over project id or name.")
-    branch: str = Field("*", description="Glob over branch id or name; rows without a branch match only *.")
-    tags: dict[str, str] = Field(description="Such as team, env, cost_center; any other key goes to FOCUS too.")
+    branch: str = Field("*", description="Glob over branch id or name; cost without a branch matches only *.")
+    tags: dict[str, str] = Field(
+        description="Keys such as team, env, cost_center; other keys are exported to FOCUS as well."
+    )
 
     @field_validator("tags")
     @classmethod
@@ -27,11 +29,12 @@ class TagRuleSettings(Section):
 class ReportSettings(Section):
     """The monthly review and its FOCUS files."""
 
-    company: str = Field("", description="Shown in the head of the review.")
-    provider: str = Field("Neon", description="Who provides the service: FOCUS ServiceProviderName.")
-    publisher: str = Field("Neon", description="Who made the service: PublisherName of FOCUS 1.2.")
-    invoice_issuer: str = Field("Neon", description="Who sends the invoice: FOCUS InvoiceIssuerName.")
+    company: str = Field("", description="Company name in the header of the review.")
+    provider: str = Field("Neon", description="Provider of the service: FOCUS ServiceProviderName.")
+    publisher: str = Field("Neon", description="Publisher of the service: PublisherName of FOCUS 1.2.")
+    invoice_issuer: str = Field("Neon", description="Issuer of the invoice: FOCUS InvoiceIssuerName.")
     required_tags: list[Annotated[str, Field(min_length=1)]] = Field(
-        ["team", "env", "cost_center"], description="Tags that all cost should carry: tag compliance counts these."
+        ["team", "env", "cost_center"],
+        description="Tags that all cost should have; tag compliance is measured by these.",
     )
-    tags: list[TagRuleSettings] = Field([], description="Which tags a project or branch carries.")
+    tags: list[TagRuleSettings] = Field([], description="Tags of projects and branches.")
