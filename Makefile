@@ -16,7 +16,7 @@ DRAWING_PACKAGES := chromium=chromium fonts-dejavu-core=fc-list
 BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
 
 .PHONY: demo test test-all bench bench-wake bench-finops bench-forecast bench-drift bench-posture bench-kill \
-  dashboards alerts lint docs lock clean
+  dashboards alerts lint docs lock clean packages
 
 demo: $(VENV)/.demo
 	@.ci/packages pgbouncer=pgbouncer
@@ -25,6 +25,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test tests/npm/node_modules
 	@$(MAKE) --no-print-directory lint
 	$(PYTEST) -m "not deep" $(ARGS)
+
+# The Debian packages that the tests need, where the tests themselves do not run as root: sudo make packages
+packages:
+	@.ci/packages $(TEST_PACKAGES)
 
 # Everything, on every Python that is here; PostgreSQL 14-18.
 test-all: $(VENV)/.test tests/npm/node_modules lint
