@@ -137,6 +137,7 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/posture/domain/agent.py",
     "exporter/posture/problems.py",
     "exporter/posture/report/words.py",
+    "exporter/pricing/domain/components.py",
     "exporter/recovery/commands/menu_recovery.py",
     "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",
