@@ -1,16 +1,17 @@
 """What every collector shares: targets, statuses, observations, and the shape of a collector that reads SQL.
 
 A SQL collector never opens a connection. It names its queries for the server at hand and maps their rows to series;
-``collectors.postgres.session`` runs what is due, for all collectors, in one guarded visit. So a collector is SQL plus a
-pure function, and adding one needs no knowledge of deadlines, wake rules or serving.
+``collectors.postgres.session`` runs all that are due in one guarded visit. So a collector is SQL plus a pure function,
+and adding one needs no knowledge of deadlines, wake rules or serving.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import ClassVar, Self
 
 from collectors.metric import Families, Labels, Metric, Scope
 
@@ -48,9 +49,10 @@ class Target:
 
     @property
     def key(self) -> str:
-        """A stable, unique name for maps and logs: ``endpoint:ep-abc``, ``branch:project-1/br-abc``.
+        """A stable, unique key for maps and logs: ``endpoint:ep-abc``, ``branch:project-1/br-abc``.
 
-        Ids of endpoints are unique; branches are told with their project, since a project's own rows stand among them.
+        Endpoint ids are unique by themselves. A branch is named with its project, because the figures of a project as
+        a whole are shown at scope BRANCH too, with an empty branch id.
         """
         parts = self.labels if self.scope is Scope.BRANCH else self.labels[-1:]
         return f"{self.scope.name.lower()}:{'/'.join(parts)}"
@@ -61,7 +63,7 @@ class Observation:
     """The outcome of one collector at one target.
 
     ``at`` is the wall-clock time of the attempt in unix seconds, ``seconds`` its duration, ``error`` one line for a
-    person (never a DSN). A failed observation carries no families; the state keeps the last good ones for a while.
+    person (never a DSN). A failed observation usually has no families; the state holds the last good ones for a while.
     """
 
     collector: str
@@ -76,7 +78,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a probe of one server found. Columns are probed because an extension may lag its server's version."""
+    """Version and columns of one server. Columns are probed, because an extension may be older than its server."""
 
     version_num: int
     """``server_version_num``: 150018, 180006."""
@@ -121,38 +123,68 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a collector made of its results: series ready to serve, and typed facts for the pure computations."""
+    """What a collector made of its results: series ready to serve, and facts for whoever subscribed to their type.
+
+    ``statistics_since`` is when the source of its counters was last reset (unix seconds), where that is not the reset
+    of the server's statistics (``Epoch.statistics_since``).
+    """
 
     families: Families
     rows: int
     facts: object | None = None
+    statistics_since: float | None = None
 
 
-class SqlCollector(Protocol):
-    """The shape of a collector that reads one Postgres server through a visit."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the settings decide about the collectors at one compute.
 
-    @property
-    def name(self) -> str:
-        """The name in the settings, in the metrics and in the documentation."""
+    ``expected_slots`` are names of replication slots that its branch must have, ``top`` is the number of series for
+    each kind of session, ``wanted_settings`` are server settings to read beside the usual ones.
+    """
 
-    @property
-    def interval(self) -> float:
-        """Seconds between two readings, unless the settings say otherwise."""
+    expected_slots: tuple[str, ...] = ()
+    top: int = 20
+    wanted_settings: tuple[str, ...] = ()
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What it fills."""
 
-    @property
-    def probes(self) -> tuple[str, ...]:
-        """Relations (in pg_catalog or an extension's schema) whose columns it wants probed."""
+class SqlCollector(ABC):
+    """Reads one Postgres server, or one of its databases, in a session that somebody else opens.
 
+    What others need to know of a collector stands in its class, so that no table elsewhere names it.
+    """
+
+    name: ClassVar[str]
+    """Its name in the settings, in the metrics of the agent and in logs."""
+    title: ClassVar[str] = ""
+    """Heading of its metrics in the documentation; empty when it has none."""
+    source: ClassVar[str] = ""
+    """Views and functions that it reads, for the documentation."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """The metrics that it fills."""
+    interval: ClassVar[float] = 60.0
+    """Seconds between two readings, unless the settings say otherwise."""
+    probes: ClassVar[tuple[str, ...]] = ()
+    """Relations (of pg_catalog or of an extension) whose columns decide about its queries."""
+    needs_pg_monitor: ClassVar[bool] = False
+    """Without pg_monitor it would see only a part, and take that for the whole: then it is not read."""
+    loses_on_suspend: ClassVar[bool] = False
+    """Its source is lost when the compute suspends: read at every visit, because each may be the last before that."""
+
+    @classmethod
+    def build(cls, options: Options) -> Self:
+        """The collector for one compute; overridden by those that have options."""
+        del options
+        return cls()
+
+    @abstractmethod
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """The statements for this server. Empty means: unsupported here."""
+        """The statements for this server; empty when it has nothing that this collector can read."""
 
+    @abstractmethod
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
-        """Map the rows to series. A query that failed is absent from ``results``; what can be told without it is told.
+        """Map rows to series and facts. ``results`` is by name of the query; one that failed is absent.
 
         Raises:
-            NoDataError: there is nothing to tell, and that is no failure.
+            NoDataError: there is nothing to show, and that is no failure.
         """

@@ -108,7 +108,6 @@ KNOWN_SMALL: Collection[str] = {
     "collectors/neon/ratelimit.py",
     "collectors/neon/spending_limit.py",
     "collectors/postgres/database/tenant_names.py",
-    "exporter/app/catalog.py",
     "exporter/app/log.py",
     "exporter/app/preflight.py",
     "exporter/app/reference.py",

@@ -1,42 +1,34 @@
-"""The worked example of CONTRIBUTING.md is executed as it stands there: SQL, collector, registry line, test."""
+"""The worked examples of CONTRIBUTING.md are followed to the letter on a copy of the sources, and work there."""
 
 from __future__ import annotations
 
-import re
-import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from collectors.base import SqlCollector
-from collectors.metric import catalogue
-from collectors.postgres import query
-from exporter.app.catalog import CATALOG
-from exporter.demo.postgres import Cluster
-from tests.collectors.reading import read
-
-BLOCK = re.compile(r"```(sql|python)\n(.*?)```", re.DOTALL)
+from tests.worked_example import follow, run
 
 
-@pytest.fixture
-def example() -> Iterator[types.ModuleType]:
-    """A module made of the python blocks, with the SQL block in its place among the files."""
-    blocks = BLOCK.findall((Path(__file__).parent.parent / "CONTRIBUTING.md").read_text())
-    languages = [language for language, _ in blocks]
-    assert languages == ["sql", "python", "python", "python"], "the example has four steps"
-    query._files()["prepared"] = {0: blocks[0][1]}
-    module = types.ModuleType("example")
-    module.__dict__.update(Cluster=Cluster, read=read)
-    for _, code in blocks[1:]:
-        exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
-    yield module
-    del query._files()["prepared"]
-    query.load.cache_clear()
+@pytest.fixture(scope="module")
+def with_collector(open_state_dir: Path) -> Path:
+    """A copy of the sources with the collector of the example, and the pages that `make docs` writes."""
+    root = follow("collector", open_state_dir / "collector")
+    run(root, "-m", "exporter.app.reference")
+    return root
 
 
-async def test_the_four_steps_work(example: types.ModuleType, postgres: Cluster) -> None:
-    collector: SqlCollector = example.ALL["prepared"](None)
-    assert set(query.header("prepared")) == {"view", "cost", "privilege"}
-    assert catalogue(CATALOG.values(), collector.metrics), "its metrics fit into the catalogue"
-    await example.test_prepared(postgres)
+def test_a_collector_is_documented(with_collector: Path) -> None:
+    page, readme = (with_collector / "docs" / "metrics.md").read_text(), (with_collector / "README.md").read_text()
+    assert "## Prepared transactions\n\nSource: pg_prepared_xacts.\n" in page
+    assert page.count("| `pg_prepared_transactions") == 2
+    assert "| Prepared transactions | pg_prepared_xacts | 2 |" in readme
+    listed = run(with_collector, "-m", "exporter", "metrics", "--format", "json")
+    assert '"pg_prepared_transactions_oldest_age_seconds"' in listed
+
+
+def test_a_collector_passes_its_own_test_and_those_of_all_collectors(with_collector: Path) -> None:
+    tests = ["tests/collectors/postgres/test_prepared.py", "tests/collectors/postgres/test_query.py"]
+    tests += ["tests/collectors/test_registry.py", "tests/test_docs.py"]
+    told = run(with_collector, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", *tests)
+    assert "passed" in told
+    assert "skipped" not in told, told

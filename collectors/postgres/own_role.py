@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
-from collectors.metric import Families, Metric
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector
+from collectors.metric import Families
 from collectors.postgres import query
 
 NAME = "own_role"
@@ -32,14 +32,11 @@ class OwnRole:
     excess: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnRoleCollector:
-    """Reads it."""
+class OwnRoleCollector(SqlCollector):
+    """Reads which roles ours is a member of, and what they may do."""
 
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = ()
-    probes: tuple[str, ...] = ()
+    name = NAME
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """One question."""

@@ -1,45 +1,150 @@
-"""The whole catalogue: every metric of every room, joined explicitly, so that nothing is declared twice."""
+"""The catalogue of every metric, and what is generated from it: docs/metrics.md and the README's table of sources.
+
+Nothing is listed twice: a SQL collector's title, source and metrics stand in its class, those of a feature in its
+`exporter.feature.feature.Feature.metrics`.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from collectors.base import SqlCollector
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from collectors.pgbouncer import console as pgbouncer
-from collectors.postgres.database import migrations, schemas
-from collectors.registry import ALL, SQL_METRICS
+from collectors.postgres.database.migrations import MigrationsCollector
+from collectors.postgres.database.schemas import SchemasCollector
+from collectors.registry import COLLECTORS
 from exporter.awake import metrics as awake_metrics
 from exporter.core import selfmetrics
 from exporter.cost.allocation import costs
-from exporter.cost.closing import budget_collector as ledger_writer
+from exporter.cost.closing import budget_collector
 from exporter.cost.outlook import metrics as outlook_metrics
 from exporter.cost.savings import kpis, waste
 from exporter.drift import metrics as drift_metrics
+from exporter.feature.feature import MetricGroup
 from exporter.posture import metrics as posture_metrics
 from exporter.recovery import metrics as recovery_metrics
 from exporter.sampling import readings
-from exporter.sampling.counters import statements as durable
+from exporter.sampling.counters import statements as counters
 
-GROUPS: tuple[tuple[str, tuple[Metric, ...]], ...] = (
-    ("Neon inventory", inventory.METRICS),
-    ("Neon operations", operations.METRICS),
-    ("Cost", costs.METRICS),
-    ("Budgets and closed months", ledger_writer.METRICS),
-    ("Outlook", outlook_metrics.METRICS),
-    ("Waste", waste.METRICS),
-    ("Key figures", kpis.METRICS),
-    ("Visits", readings.METRICS),
-    ("Who keeps a compute awake", awake_metrics.METRICS),
-    *((name.capitalize(), metrics) for name, metrics in zip(ALL, SQL_METRICS, strict=True)),
-    ("Schemas", schemas.METRICS),
-    ("Migrations", migrations.METRICS),
-    ("Drift", drift_metrics.METRICS),
-    ("Posture", posture_metrics.METRICS),
-    ("Recovery", recovery_metrics.METRICS),
-    ("Statements, coverage", durable.METRICS),
-    ("PgBouncer", pgbouncer.METRICS),
-    ("The agent itself", selfmetrics.METRICS),
+
+def _of_collectors(collectors: Iterable[type[SqlCollector]]) -> Iterable[MetricGroup]:
+    return (MetricGroup(collector.title, collector.source, collector.metrics) for collector in collectors)
+
+
+_COST: Final = (
+    MetricGroup(
+        "Cost",
+        "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
+        costs.METRICS,
+    ),
+    MetricGroup(
+        "Budgets and closed months",
+        "the settings, Neon's spending limit, the ledger and the book of closed months",
+        budget_collector.METRICS,
+    ),
+    MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook_metrics.METRICS),
+    MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),
+    MetricGroup("Key figures", "the shares of the month, the ledger, the inventory", kpis.METRICS),
 )
-"""Metrics by heading, in the order of the documentation."""
+_AWAKE: Final = (
+    MetricGroup(
+        "Who keeps a compute awake",
+        "Neon API: endpoints (how long); the evidence of our visits (who)",
+        awake_metrics.METRICS,
+    ),
+)
+_DRIFT: Final = (
+    *_of_collectors([MigrationsCollector]),
+    MetricGroup(
+        "Drift",
+        "the system catalogues of the user databases (rule R9), against parent, branch, git or approval",
+        drift_metrics.METRICS,
+    ),
+)
+_POSTURE: Final = (
+    MetricGroup(
+        "Posture",
+        "the controls of docs/posture.md, over catalogues, Neon's API, key stores, buckets and handshakes",
+        posture_metrics.METRICS,
+    ),
+)
+_RECOVERY: Final = (
+    MetricGroup(
+        "Recovery",
+        "Neon API: projects, branches, snapshots; the drills' ledger (`neonmeter drill`); the settings",
+        recovery_metrics.METRICS,
+    ),
+)
 
-CATALOG = catalogue(*(metrics for _, metrics in GROUPS))
+GROUPS: Final[tuple[MetricGroup, ...]] = (
+    MetricGroup("Neon inventory", "Neon API: projects, branches, endpoints", inventory.METRICS),
+    MetricGroup("Neon operations", "Neon API: operations (start and suspend)", operations.METRICS),
+    *_COST,
+    MetricGroup("Visits", "our own visits", readings.METRICS),
+    *_AWAKE,
+    *_of_collectors([*COLLECTORS, SchemasCollector]),
+    *_DRIFT,
+    *_POSTURE,
+    *_RECOVERY,
+    MetricGroup("Statements, coverage", "pg_stat_statements", counters.METRICS),
+    MetricGroup("PgBouncer", "SHOW STATS, POOLS, DATABASES, LISTS, CONFIG, VERSION", pgbouncer.METRICS),
+    MetricGroup("The agent itself", "this program", selfmetrics.METRICS),
+)
+"""All metrics by heading, in the order of the documentation."""
+
+CATALOG: Final = catalogue(*(group.metrics for group in GROUPS))
 """Every metric by name."""
+
+
+def as_markdown() -> str:
+    """docs/metrics.md: a table of metrics under each heading."""
+    lines = [
+        "# Metrics",
+        "",
+        f"Generated from the catalogue by `make docs`: {len(CATALOG)} families. A name's prefix tells its source:",
+        "`pg_` Postgres, `pgbouncer_` a self-run PgBouncer, `neon_` Neon's control plane and what we compute,",
+        "`neonmeter_` this program. *Durable* counters are our own monotone totals: they go on where Neon forgets.",
+        "*Most* bounds the series per target; what is over it is counted in `neonmeter_series_truncated`.",
+    ]
+    for group in GROUPS:
+        lines += ["", f"## {group.title}", "", f"Source: {group.source}.", ""]
+        lines += ["| metric | kind | labels | most | meaning |", "|---|---|---|---|---|"]
+        lines += [_row(metric) for metric in group.metrics]
+    return "\n".join(lines) + "\n"
+
+
+def _row(metric: Metric) -> str:
+    kind = f"durable {metric.kind.value}" if metric.durable else metric.kind.value
+    labels = ", ".join(f"`{label}`" for label in metric.all_labels) or "-"
+    return f"| `{metric.name}` | {kind} | {labels} | {metric.max_series} | {metric.help} |"
+
+
+def as_json() -> str:
+    """The catalogue as data, for `neonmeter metrics --format json`."""
+    plain = [
+        {
+            "name": metric.name,
+            "kind": metric.kind.value,
+            "unit": metric.unit.value,
+            "scope": metric.scope.name.lower(),
+            "labels": list(metric.all_labels),
+            "help": metric.help,
+            "stability": metric.stability,
+            "worse": metric.worse,
+            "max_series": metric.max_series,
+            "durable": metric.durable,
+        }
+        for metric in CATALOG.values()
+    ]
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def sources_table() -> str:
+    """The README's table: what is read from where, and the number of metric families for it."""
+    lines = ["| what | read from | families |", "|---|---|---|"]
+    lines += [f"| {group.title} | {group.source} | {len(group.metrics)} |" for group in GROUPS]
+    return "\n".join(lines) + "\n"

@@ -79,7 +79,7 @@ def inventory(options: argparse.Namespace, settings: Settings) -> int:
 
 def metrics(options: argparse.Namespace, settings: None) -> int:
     """Every metric that there is, with its meaning."""
-    from exporter.app.metric_docs import as_json, as_markdown
+    from exporter.app.catalog import as_json, as_markdown
 
     del settings
     print(as_json() if options.format == "json" else as_markdown(), end="")

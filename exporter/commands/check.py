@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from psycopg.conninfo import conninfo_to_dict
 
-from collectors.base import Status
+from collectors.base import Options, Status
 from collectors.errors import FINDINGS, OK, UPSTREAM
 from collectors.neon import consumption
 from collectors.neon.client import NeonClient
@@ -24,7 +24,7 @@ from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
 from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
-from collectors.registry import ALL, Options
+from collectors.registry import ALL
 from exporter.app.settings import Settings
 from exporter.documents.terminal import counted, table
 from exporter.feature.workspace import neon_client
@@ -178,7 +178,7 @@ async def _compute(settings: Settings, compute: Compute, *, sql: bool) -> list[C
         return [CheckLine(what, LEFT_OUT, f"asleep ({state}): not connected, so it is not woken; try when it is awake")]
     if not sql:
         return [CheckLine(what, LEFT_OUT, "awake; not tried (--no-sql)")]
-    collectors = [*(build(Options()) for build in ALL.values()), _OWN_ROLE]
+    collectors = [*(collector.build(Options()) for collector in ALL.values()), _OWN_ROLE]
     made = await visit(where, collectors, endpoint_id=compute.endpoint.id)
     return [_visit_line(what, conninfo_to_dict(where), made), *_own_role(compute, made)]
 

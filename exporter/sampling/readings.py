@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from collectors.base import Epoch, NoDataError, Observation, Reading, SqlCollector, Status, Target
+from collectors.base import Epoch, NoDataError, Observation, Options, Reading, SqlCollector, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres.cluster.settings import SettingsFacts
 from collectors.postgres.cluster.statements import StatementSample
 from collectors.postgres.session import Visit
-from collectors.registry import ALL, Options
+from collectors.registry import ALL
 from collectors.wake.policy import WakeState
 from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
@@ -73,7 +73,7 @@ class Readings:
 
     def _interval(self, name: str) -> float:
         chosen = self._settings.collectors.get(name)
-        return (chosen.interval_seconds if chosen else None) or ALL[name](Options()).interval
+        return (chosen.interval_seconds if chosen else None) or ALL[name].interval
 
     def due(self, compute: Compute, now: float) -> list[SqlCollector]:
         """The collectors that are to read now: visits are rare, so what is past half of its interval rides along.
@@ -83,14 +83,14 @@ class Readings:
         """
         options = Options(self._slots(compute.place), self._settings.top_statements, self.wanted_settings)
         due = []
-        for name, build in ALL.items():
+        for name, collector in ALL.items():
             chosen = self._settings.collectors.get(name)
             entry = self._state.get(name, compute.target)
             recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
             same_life = self._lives.get((name, compute.target.key)) == compute.facts.started_at
             last_chance = name == "statements" and compute.facts.suspend_after is not None
             if not (recent and same_life and not last_chance) and (chosen is None or chosen.enabled):
-                due.append(build(options))
+                due.append(collector.build(options))
         return due
 
     def _slots(self, place: EndpointRef) -> tuple[str, ...]:
@@ -191,10 +191,9 @@ class Readings:
                 self._state.restore(old, interval=self._intervals[name])
 
     def _stored(self, compute: Compute) -> dict[str, Families]:
-        options = Options()
         found = {
-            name: self._durable.stored_counters(compute.target.key, build(options).metrics)
-            for name, build in ALL.items()
+            name: self._durable.stored_counters(compute.target.key, collector.metrics)
+            for name, collector in ALL.items()
         }  # fmt: skip
         for metric, series in self._durable.families(compute.endpoint.id).items():
             found["statements"].put(metric, series)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from collectors.base import Options
 from collectors.metric import Kind, catalogue
 from collectors.postgres.cluster.replication import EXPECTED
 from collectors.postgres.session import visit
-from collectors.registry import ALL, SQL_METRICS, Options
+from collectors.registry import ALL, COLLECTORS
 from exporter.demo.postgres import Cluster, give_to_server
 from tests.collectors.reading import admin, visited
 from tests.fix_postgres import cluster
@@ -21,12 +22,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_each_collector_is_known_by_its_name() -> None:
-    for name, make in ALL.items():
-        collector = make(Options(expected_slots=("cdc",), top=3))
-        assert collector.name == name
-        assert collector.metrics in SQL_METRICS
-        assert collector.interval >= 15
-    assert len(catalogue(*SQL_METRICS)) == sum(len(group) for group in SQL_METRICS)
+    for name, collector in ALL.items():
+        built = collector.build(Options(expected_slots=("cdc",), top=3))
+        assert built.name == name
+        assert built.title
+        assert built.source
+        assert built.metrics
+        assert built.interval >= 15
+    assert len(ALL) == len(COLLECTORS)
+    groups = [collector.metrics for collector in COLLECTORS]
+    assert len(catalogue(*groups)) == sum(map(len, groups))
 
 
 def test_importing_collectors_is_cheap() -> None:
@@ -36,10 +41,12 @@ def test_importing_collectors_is_cheap() -> None:
 
 
 async def test_all_in_one_visit(postgres: Cluster) -> None:
-    made = await visited(postgres, *(make(Options(("cdc",))) for make in ALL.values()))
+    made = await visited(postgres, *(collector.build(Options(("cdc",))) for collector in COLLECTORS))
     assert not made.failures
     assert made.epoch is not None
-    readings = {name: make(Options(("cdc",))).read(made.results[name], made.epoch) for name, make in ALL.items()}
+    readings = {
+        name: collector.build(Options(("cdc",))).read(made.results[name], made.epoch) for name, collector in ALL.items()
+    }
     assert all(len(reading.families) for reading in readings.values())
     assert readings["replication"].families.get(EXPECTED) == {("cdc",): 0}
 
@@ -49,14 +56,16 @@ async def test_one_locked_view_costs_one_collector(postgres: Cluster) -> None:
     with admin(postgres) as locker:
         locker.execute("BEGIN")
         locker.execute("LOCK TABLE pg_stat_statements_info IN ACCESS EXCLUSIVE MODE")
-        made = await visit(postgres.conninfo("postgres", "monitor"), [make(Options()) for make in ALL.values()])
+        made = await visit(
+            postgres.conninfo("postgres", "monitor"), [collector.build(Options()) for collector in COLLECTORS]
+        )
         locker.execute("ROLLBACK")
     assert set(made.failures) == {("statements", "info")}
     assert made.epoch is not None
-    for name, make in ALL.items():
-        reading = make(Options()).read(made.results[name], made.epoch)
+    for name, collector in ALL.items():
+        reading = collector.build(Options()).read(made.results[name], made.epoch)
         assert reading.families.items() or name == "statements"
-    statements = ALL["statements"](Options()).read(made.results["statements"], made.epoch)
+    statements = ALL["statements"].build(Options()).read(made.results["statements"], made.epoch)
     assert statements.facts is None, "without the reset time nothing can be counted"
 
 
@@ -74,13 +83,13 @@ async def test_a_read_replica_answers_everything() -> None:
             with admin(replica) as connection:
                 row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
                 assert row == (True,)
-            made = await visited(replica, *(make(Options()) for make in ALL.values()))
+            made = await visited(replica, *(collector.build(Options()) for collector in COLLECTORS))
         finally:
             replica.stop("immediate")
     assert not made.failures
     assert made.epoch is not None
-    for name, make in ALL.items():
-        assert len(make(Options()).read(made.results[name], made.epoch).families), name
+    for name, collector in ALL.items():
+        assert len(collector.build(Options()).read(made.results[name], made.epoch).families), name
 
 
 def test_the_names_are_lint_clean() -> None:
@@ -88,7 +97,7 @@ def test_the_names_are_lint_clean() -> None:
     if promtool is None:
         pytest.skip("promtool is not installed (Debian's prometheus has it)")
     lines: list[str] = []
-    for metric in catalogue(*SQL_METRICS).values():
+    for metric in catalogue(*(collector.metrics for collector in COLLECTORS)).values():
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         labels = ",".join(f'{label}="x"' for label in metric.all_labels)
         lines.append(f"{metric.name}{{{labels}}} 1")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.base import Epoch, NoDataError, Options, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -136,15 +136,22 @@ class ActivityFacts:
 
 
 @dataclass(slots=True)
-class ActivityCollector:
+class ActivityCollector(SqlCollector):
     """Reads sessions, locks and subscriptions; ``top`` bounds how many users and applications get their own series."""
 
     top: int = 20
     own_name: str = OWN_NAME
-    name: str = "activity"
-    interval: float = 60.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+
+    name = "activity"
+    title = "Activity"
+    source = "pg_stat_activity, pg_locks, pg_stat_replication, pg_stat_subscription"
+    metrics = METRICS
+    needs_pg_monitor = True
+
+    @classmethod
+    def build(cls, options: Options) -> Self:
+        """With the number of series from the settings."""
+        return cls(options.top)
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Sessions grouped on the server, lock waits, and subscription workers of all databases."""

@@ -7,10 +7,9 @@ Source: pg_database, pg_stat_database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -125,14 +124,13 @@ _CONNECTION_TABLE: Final = (
 METRICS: Final = tuple(line.metric for line in (*_DATABASE_TABLE, *_CONNECTION_TABLE))
 
 
-@dataclass(slots=True)
-class DatabasesCollector:
+class DatabasesCollector(SqlCollector):
     """Reads all databases of the server without entering them."""
 
-    name: str = "databases"
-    interval: float = 60.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+    name = "databases"
+    title = "Databases"
+    source = "pg_stat_database, pg_database"
+    metrics = METRICS
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Counters and connections apart."""

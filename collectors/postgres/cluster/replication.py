@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.base import Epoch, NoDataError, Options, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -190,14 +190,20 @@ class ReplicationFacts:
 
 
 @dataclass(slots=True)
-class ReplicationCollector:
+class ReplicationCollector(SqlCollector):
     """Reads slots and walsenders; ``expected_slots`` are names whose absence must be seen."""
 
     expected_slots: tuple[str, ...] = ()
-    name: str = "replication"
-    interval: float = 60.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+
+    name = "replication"
+    title = "Replication"
+    source = "pg_replication_slots, pg_stat_replication, pg_stat_replication_slots"
+    metrics = METRICS
+
+    @classmethod
+    def build(cls, options: Options) -> Self:
+        """With the slots that the branch must have."""
+        return cls(options.expected_slots)
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """The same four statements for every version: newer columns are read through to_jsonb."""

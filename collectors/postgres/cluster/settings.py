@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.base import Epoch, NoDataError, Options, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit, Value
 from collectors.postgres import query
 
@@ -89,14 +89,21 @@ class SettingsFacts:
 
 
 @dataclass(slots=True)
-class SettingsCollector:
-    """Reads the listed settings and what was changed; of ``wanted`` names, also what was not."""
+class SettingsCollector(SqlCollector):
+    """Reads the listed settings and those that were changed; those of ``wanted`` also when they were not."""
 
     wanted: tuple[str, ...] = ()
-    name: str = "settings"
-    interval: float = 900.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+
+    name = "settings"
+    title = "Settings"
+    source = "pg_settings"
+    metrics = METRICS
+    interval = 900.0
+
+    @classmethod
+    def build(cls, options: Options) -> Self:
+        """With the settings that somebody compares with a desired state."""
+        return cls(options.wanted_settings)
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """The settings (a listed one that a version lacks has no row), and the roles."""

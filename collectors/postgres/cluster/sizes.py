@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 from collectors.postgres.cluster.databases import MAX_DATABASES
@@ -24,13 +24,20 @@ _TABLE = (query.Column("size", SIZE),)
 
 
 @dataclass(frozen=True, slots=True)
-class SizesCollector:
+class DatabaseSizes:
+    """Size of each database in bytes, by name; one whose size our role may not ask for is absent."""
+
+    sizes: Mapping[str, int]
+
+
+class SizesCollector(SqlCollector):
     """Reads the sizes from database `postgres`, without entering any other."""
 
-    name: str = "sizes"
-    interval: float = 900.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+    name = "sizes"
+    title = "Sizes"
+    source = "pg_database_size(), rarely: it is the dearest question"
+    metrics = METRICS
+    interval = 900.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """One row a database whose size our role may ask for."""
@@ -48,4 +55,5 @@ class SizesCollector:
         families = Families()
         for row in query.records(results["sizes"]):
             query.fill(families, _TABLE, (row["datname"],), row)
-        return Reading(families, len(results["sizes"].rows))
+        sizes = {labels[0]: int(size) for labels, size in families.get(SIZE).items()}
+        return Reading(families, len(results["sizes"].rows), DatabaseSizes(sizes))

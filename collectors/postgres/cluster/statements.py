@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import add
 from typing import Final, NamedTuple, cast
 
-from collectors.base import Epoch, Query, Reading, Result, Server
+from collectors.base import Epoch, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -215,14 +215,16 @@ _RawRow = tuple[int, int, str | None, float | None, int, int, int, int, int, int
 _EXEC_US: Final = 5
 
 
-@dataclass(slots=True)
-class StatementsCollector:
-    """Reads all of pg_stat_statements; `exporter.sampling.counters.statements` gets the facts and makes the series."""
+class StatementsCollector(SqlCollector):
+    """Reads all of pg_stat_statements; its facts become series in `exporter.sampling.counters.statements`."""
 
-    name: str = "statements"
-    interval: float = 60.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ("pg_stat_statements", "pg_stat_statements_info")
+    name = "statements"
+    title = "Statements"
+    source = "pg_stat_statements, pg_stat_statements_info"
+    metrics = METRICS
+    probes = ("pg_stat_statements", "pg_stat_statements_info")
+    needs_pg_monitor = True
+    loses_on_suspend = True
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Rows, names and the reset time. The columns decide, not the server: the extension may lag behind it."""
@@ -239,11 +241,12 @@ class StatementsCollector:
         """Sum and name the rows. Without the reset time or the names there are no facts: a guess would count twice."""
         families = Families()
         info = next(query.records(results.get("info")), None)
+        since = float(info["stats_reset"] or 0) if info is not None else None
         if info is not None:
             query.fill(families, _INFO, (), info)
         raw = cast("list[_RawRow]", results["rows"].rows) if "rows" in results else []
         if info is None or "rows" not in results or "names" not in results:
-            return Reading(families, len(raw))
+            return Reading(families, len(raw), statistics_since=since)
         families.set(TRACKED, (), len(raw))
         names = cast("list[tuple[str, int, str]]", results["names"].rows)
         users = {oid: name for kind, oid, name in names if kind == "user"}
@@ -256,8 +259,8 @@ class StatementsCollector:
             StatementRow._make((users[row[0]], databases[row[1]], row[2], row[3], row[4:], row[0], row[1]))
             for row in merge_rows(kept)
         ])  # fmt: skip
-        sample = StatementSample(epoch, float(info["stats_reset"] or 0), int(info["dealloc"]), rows, len(raw))
-        return Reading(families, len(raw), sample)
+        sample = StatementSample(epoch, since or 0.0, int(info["dealloc"]), rows, len(raw))
+        return Reading(families, len(raw), sample, since)
 
 
 _INFO = (

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
-from collectors.metric import Families, Metric
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector
+from collectors.metric import Families
 from collectors.postgres import query
 
 NAME = "fingerprint"
@@ -148,7 +148,7 @@ class BusyError(NoDataError):
 
 
 @dataclass(frozen=True, slots=True)
-class FingerprintCollector:
+class FingerprintCollector(SqlCollector):
     """Reads one user database. ``known`` are the digests by schema, ``own`` the role of each tenant's schema.
 
     ``column_order`` makes the order of each table's columns an object of its own.
@@ -158,10 +158,9 @@ class FingerprintCollector:
     known: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict)
     column_order: bool = False
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = ()
-    probes: tuple[str, ...] = ()
+
+    name = NAME
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """The settings that the scan reads, then the scan: with an empty search_path every name is qualified."""

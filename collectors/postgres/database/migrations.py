@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, Status
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector, Status
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -143,14 +143,16 @@ class MigrationFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class MigrationsCollector:
+class MigrationsCollector(SqlCollector):
     """Reads one user database (rule R9: it rides along)."""
 
     datname: str
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+
+    name = NAME
+    title = "Migrations"
+    source = "the history tables of thirteen tools in the user databases, pg_locks (rule R9)"
+    metrics = METRICS
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Two blocks that find and read, two statements that hand over, and the advisory locks."""

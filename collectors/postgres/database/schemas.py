@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collectors.base import Epoch, Query, Reading, Result, Server
+from collectors.base import Epoch, Query, Reading, Result, Server, SqlCollector
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 
@@ -42,14 +42,11 @@ class SchemaFacts:
     schemas: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class UserDatabaseNames:
+class UserDatabaseNames(SqlCollector):
     """Lists the databases that a visit could enter; runs in database `postgres`."""
 
-    name: str = "user_databases"
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = ()
-    probes: tuple[str, ...] = ()
+    name = "user_databases"
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """One list, oldest database first."""
@@ -63,14 +60,16 @@ class UserDatabaseNames:
 
 
 @dataclass(frozen=True, slots=True)
-class SchemasCollector:
+class SchemasCollector(SqlCollector):
     """Reads one user database."""
 
     datname: str
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = METRICS
-    probes: tuple[str, ...] = ()
+
+    name = NAME
+    title = "Schemas"
+    source = "pg_class, pg_namespace of the user databases, rarely (rule R9)"
+    metrics = METRICS
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Sizes and roles."""

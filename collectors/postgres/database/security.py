@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, Status
-from collectors.metric import Families, Metric
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector, Status
+from collectors.metric import Families
 from collectors.postgres import query
 
 NAME = "security"
@@ -139,7 +139,7 @@ class SecurityFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SecurityCollector:
+class SecurityCollector(SqlCollector):
     """Scans one user database. ``tenants`` None: not known yet, so nothing is said of tenants."""
 
     datname: str
@@ -147,10 +147,9 @@ class SecurityCollector:
     wanted: SecurityScope = SecurityScope()
     cluster: bool = True
     """Also read what is the same in every database of the server: roles, settings, slots."""
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = ()
-    probes: tuple[str, ...] = ()
+
+    name = NAME
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """What the scan is told, then its parts; the parts say when they were not told."""

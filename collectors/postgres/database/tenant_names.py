@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server
-from collectors.metric import Families, Metric
+from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector
+from collectors.metric import Families
 from collectors.postgres import query
 
 NAME = "tenant_names"
@@ -29,14 +29,11 @@ class TenantNames:
     roles: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TenantNamesCollector:
+class TenantNamesCollector(SqlCollector):
     """Reads the names."""
 
-    name: str = NAME
-    interval: float = 3600.0
-    metrics: tuple[Metric, ...] = ()
-    probes: tuple[str, ...] = ()
+    name = NAME
+    interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
         """Two lists."""

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Result, Server
+from collectors.base import Options, Result, Server
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
 from collectors.postgres.database.fingerprint import FingerprintCollector
 from collectors.postgres.database.migrations import MigrationsCollector
 from collectors.postgres.database.schemas import SchemasCollector, UserDatabaseNames
 from collectors.postgres.database.security import SecurityCollector
-from collectors.registry import ALL, Options
+from collectors.registry import ALL
 
 EVERY = [(name, major) for name in query.names() for major in query.versions(name)]
 OLD = {
@@ -39,7 +39,7 @@ def test_only_the_statement_is_sent(name: str, major: int) -> None:
 
 
 def test_every_file_belongs_to_a_collector() -> None:
-    collectors = [make(Options()) for make in ALL.values()]
+    collectors = [collector.build(Options()) for collector in ALL.values()]
     posture = SecurityCollector("app")
     riding = (SchemasCollector("app"), FingerprintCollector("app"), MigrationsCollector("app"), posture)
     used = {
