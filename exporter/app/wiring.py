@@ -24,11 +24,10 @@ from exporter.core.state import State
 from exporter.cost.feature import CostFeature, CostRun
 from exporter.drift.approvals import approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.history_store import HistoryStore
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
-from exporter.drift.settings_store import SettingsStore
+from exporter.drift.store import SettingsStore
 from exporter.feature.ports import SnapshotList
 from exporter.feature.services import Services
 from exporter.feature.workspace import neon_client
@@ -49,9 +48,9 @@ from exporter.sampling.user_databases import UserDatabases
 from exporter.sampling.visits import OnEvidence, Visitor, WakeStates, policy_of
 from exporter.settings import PoolerSettings
 from exporter.settings.dsn import EndpointRef, conninfo, pooler_conninfo
-from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
 from exporter.storage.store import Store
+from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.rules import rules_of
@@ -64,7 +63,7 @@ SCHEMAS = {
     **AWAKE_ROOMS,
     **CostFeature.schemas,
     "ledger": LEDGER_SCHEMA,
-    "notebook": NOTEBOOK_SCHEMA,
+    "notebook": KEY_VALUE_SCHEMA,
     "drift": DRIFT_SCHEMA,
     "posture": POSTURE_SCHEMA,
 }

@@ -1,4 +1,4 @@
-"""The tables behind who keeps computes awake: a page per compute, totals by keeper, and the last day by the hour.
+"""The tables behind what keeps computes awake: a page per compute, totals by holder, and the last day by the hour.
 
 `exporter.awake.awake` decides; this is every statement of SQL. Amounts are integer microseconds, hours unix seconds.
 """
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
 from exporter.sampling.domain.awake_shares import AwakeHolder, AwakeState
+from exporter.storage.tables import Table
 
 AWAKE_SCHEMA: Final = (
     """
@@ -29,12 +30,7 @@ AWAKE_SCHEMA: Final = (
     ) STRICT, WITHOUT ROWID;
     """,
 )
-"""The room ``awake`` of the store. Each entry is one released migration."""
-
-_ADD_TOTAL: Final = """INSERT INTO awake_total VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET amount = amount + excluded.amount"""
-_ADD_HOUR: Final = """INSERT INTO awake_hour VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET amount = amount + excluded.amount"""
+"""The part ``awake`` of the store. Each entry is one released migration."""
 
 Totals = dict[AwakeHolder, int]
 Hours = dict[int, Totals]
@@ -73,39 +69,50 @@ class Page:
         return json.dumps(asdict(self), sort_keys=True)
 
 
+_HOLDER: Final = ("reason", "role", "application", "slot")
+_PAGES: Final[Table[str, Page]] = Table(
+    "awake_page", ("endpoint_id",), ("page",), lambda page: (page.as_json(),), lambda _, text: Page.from_json(text), str
+)
+_TOTALS: Final[Table[tuple[str, AwakeHolder], int]] = Table(
+    "awake_total", ("endpoint_id", *_HOLDER), ("amount",), lambda amount: (amount,), lambda _, amount: amount,
+    lambda endpoint_id, *holder: (endpoint_id, AwakeHolder(*holder)),
+)  # fmt: skip
+_HOURS: Final[Table[tuple[int, str, AwakeHolder], int]] = Table(
+    "awake_hour", ("hour", "endpoint_id", *_HOLDER), ("amount",), lambda amount: (amount,), lambda _, amount: amount,
+    lambda hour, endpoint_id, *holder: (hour, endpoint_id, AwakeHolder(*holder)),
+)  # fmt: skip
+_LOOK: Final[Table[int, int]] = Table("awake_look", ("id",), ("at",), lambda at: (at,), lambda _, at: at, int)
+
+
 def load(cursor: sqlite3.Cursor) -> tuple[dict[str, Page], dict[str, Totals], dict[str, Hours]]:
     """Pages, totals and hours by endpoint id."""
-    pages = {
-        endpoint: Page.from_json(text) for endpoint, text in cursor.execute("SELECT endpoint_id, page FROM awake_page")
-    }
     totals: dict[str, Totals] = {}
-    for endpoint, *names, amount in cursor.execute("SELECT * FROM awake_total"):
-        totals.setdefault(endpoint, {})[AwakeHolder(*names)] = amount
+    for (endpoint_id, holder), amount in _TOTALS.items(cursor):
+        totals.setdefault(endpoint_id, {})[holder] = amount
     hours: dict[str, Hours] = {}
-    for hour, endpoint, *names, amount in cursor.execute("SELECT * FROM awake_hour"):
-        hours.setdefault(endpoint, {}).setdefault(hour, {})[AwakeHolder(*names)] = amount
-    return pages, totals, hours
+    for (hour, endpoint_id, holder), amount in _HOURS.items(cursor):
+        hours.setdefault(endpoint_id, {}).setdefault(hour, {})[holder] = amount
+    return _PAGES.all(cursor), totals, hours
 
 
 def save(cursor: sqlite3.Cursor, page: Page, parts: Iterable[tuple[int, AwakeHolder, int]]) -> None:
-    """Write a page and add parts (hour, keeper, amount) to totals and hours."""
+    """Write a page and add parts (hour, holder, microseconds) to totals and hours."""
     rows = list(parts)
-    cursor.execute("INSERT OR REPLACE INTO awake_page VALUES (?, ?)", (page.endpoint_id, page.as_json()))
-    cursor.executemany(_ADD_TOTAL, [(page.endpoint_id, *holder, amount) for _, holder, amount in rows])
-    cursor.executemany(_ADD_HOUR, [(hour, page.endpoint_id, *holder, amount) for hour, holder, amount in rows])
+    _PAGES.put(cursor, [(page.endpoint_id, page)])
+    _TOTALS.increase(cursor, [((page.endpoint_id, holder), amount) for _, holder, amount in rows])
+    _HOURS.increase(cursor, [((hour, page.endpoint_id, holder), amount) for hour, holder, amount in rows])
 
 
 def looked_at(cursor: sqlite3.Cursor) -> int:
     """When the control plane was last looked at, microseconds; 0 never."""
-    row = cursor.execute("SELECT at FROM awake_look").fetchone()
-    return int(row[0]) if row else 0
+    return _LOOK.get(cursor, 1) or 0
 
 
 def save_look(cursor: sqlite3.Cursor, at: int) -> None:
-    """Remember when it was looked at."""
-    cursor.execute("INSERT OR REPLACE INTO awake_look VALUES (1, ?)", (at,))
+    """Remember when it was looked at, in microseconds."""
+    _LOOK.put(cursor, [(1, at)])
 
 
 def forget_hours(cursor: sqlite3.Cursor, before: int) -> None:
     """Drop hours older than ``before`` (unix seconds); the totals stay."""
-    cursor.execute("DELETE FROM awake_hour WHERE hour < ?", (before,))
+    _HOURS.prune(cursor, "hour", before)

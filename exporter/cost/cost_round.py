@@ -19,16 +19,16 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import Outlook
-from exporter.cost.outlook.store import SqliteForecastStore
+from exporter.cost.outlook.store import ForecastStore
 from exporter.cost.savings.kpis import Others
 from exporter.cost.savings.savings import Savings
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of
 from exporter.pricing.domain.calendar import month_start
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
 
@@ -53,7 +53,7 @@ class CostRound:
         self._now = 0.0
         self._costs = costs
         self._ledger_writer = BudgetCollector(settings, costs, book_of(ledger, store), key_values, daily=daily)
-        self._forecasts = SqliteForecastStore(store)
+        self._forecasts = ForecastStore(store)
         self._outlook = Outlook(
             ledger,
             costs.card,

@@ -16,8 +16,8 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start, next_month
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger, from_rows
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 DAILY_WINDOW_SECONDS = 60 * DAY

@@ -18,8 +18,8 @@ from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
 from exporter.cost.workspace import names_of
 from exporter.feature.services import Services
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.store import StoreError
+from exporter.storage.tables import KeyValueStore
 
 HOUR = 3600
 GROWING_BUCKETS = 3

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
-from exporter.cost.closing.store import CloseStore, postgres_book, sqlite_book
+from exporter.cost.closing.store import CloseStore, postgres_closes, sqlite_closes
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger, open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Schemas, Store
+from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
@@ -75,8 +75,8 @@ def costs_of(settings: CostTree, store: Store, rules: TenantRules, *, write: boo
 def book_of(ledger: Ledger, store: Store) -> CloseStore:
     """The book of closed months: beside the usage, so that replicas share it too."""
     if isinstance(ledger, PostgresLedger):
-        return postgres_book(ledger.link.write, ledger.link.read)
-    return sqlite_book(store)
+        return postgres_closes(ledger.link.write, ledger.link.read)
+    return sqlite_closes(store)
 
 
 def names_of(store: Store) -> dict[str, str]:

@@ -12,9 +12,9 @@ from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 from exporter.sampling.counters import tables
 from exporter.sampling.counters.tables import StatementScope
 from exporter.sampling.domain.accumulate import CounterEpoch
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 
 if TYPE_CHECKING:
     from exporter.sampling.domain.accumulate import Counters

@@ -12,9 +12,9 @@ from collectors.postgres.database.migrations import History, majority
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
 from exporter.drift.domain.migrations import Manifest, MigrationState, behind, divergence, standing
-from exporter.drift.history_store import StoredHistories
 from exporter.drift.manifests import ManifestError
 from exporter.drift.settings import DriftSettings
+from exporter.drift.store import StoredHistories
 from exporter.sampling.computes import DatabaseRef
 from exporter.settings.dsn import matches
 

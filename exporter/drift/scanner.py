@@ -14,7 +14,7 @@ from collectors.postgres.database import fingerprint, migrations
 from collectors.postgres.database.fingerprint import FingerprintCollector, FingerprintDelta
 from collectors.postgres.database.migrations import MigrationFacts, MigrationsCollector, families_of
 from exporter.core.state import State
-from exporter.drift.history_store import HistoryStore, StoredHistories, onto
+from exporter.drift.store import HistoryStore, StoredHistories, onto
 from exporter.sampling.computes import Compute, DatabaseRef, database_ref
 from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.storage.writer import WriterThread
@@ -76,7 +76,7 @@ class DriftScanner:
         """What is known of all databases."""
         if self.held is None:
             self.histories = await self._disk.run(self._book.all)
-            self.held = await self._disk.run(self._fingerprints.held)
+            self.held = await self._disk.run(self._fingerprints.summaries)
             self.moved.update(self.held)
         return self.held
 

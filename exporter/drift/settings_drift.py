@@ -15,7 +15,7 @@ from exporter.drift.desired import Desired, DesiredError, platform_of
 from exporter.drift.domain.desired import DesiredValue, SettingsDrift, against, between
 from exporter.drift.names import BranchKey
 from exporter.drift.settings import DriftSettings
-from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
+from exporter.drift.store import ComputeIds, SettingsStore, StoredSettings
 from exporter.sampling.computes import Compute, DatabaseRef
 from exporter.sampling.domain.schema_comparison import IgnoreRule
 from exporter.sampling.fingerprint_store import FingerprintSummary

@@ -11,10 +11,9 @@ from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.cost.workspace import names_of
 from exporter.drift.approvals import Approval, Approvals, approvals_of
 from exporter.drift.comparer import Comparer
-from exporter.drift.history_store import HistoryStore, StoredHistories
 from exporter.drift.names import BranchKey, of_store
 from exporter.drift.settings_drift import SettingsEvaluator
-from exporter.drift.settings_store import ComputeIds, SettingsStore, StoredSettings
+from exporter.drift.store import ComputeIds, HistoryStore, SettingsStore, StoredHistories, StoredSettings
 from exporter.sampling.computes import DatabaseRef
 from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.storage.store import Schemas, Store
@@ -59,7 +58,7 @@ def open_workspace(settings: DriftTree, schemas: Schemas, rules: TenantRules) ->
     store = Store.open(settings.storage.path, schemas, read_only=True)
     try:
         fingerprints, approvals = FingerprintStore(store), approvals_of(settings)
-        held = fingerprints.held()
+        held = fingerprints.summaries()
         yield DriftWorkspace(
             comparer=Comparer(settings.drift, fingerprints, approvals, rules),
             approvals=approvals,

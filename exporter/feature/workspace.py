@@ -13,16 +13,16 @@ from exporter.core.selfmetrics import SelfMetrics
 from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings
-from exporter.storage.key_values import NOTEBOOK_SCHEMA
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA
 from exporter.storage.store import Schemas, Store
+from exporter.storage.tables import KEY_VALUE_SCHEMA
 from exporter.tenancy.store import SCHEMAS as TENANCY_SCHEMAS
 
 SHARED_SCHEMAS: Final[Schemas] = {
     **COUNTER_SCHEMAS,
     **TENANCY_SCHEMAS,
     "ledger": LEDGER_SCHEMA,
-    "notebook": NOTEBOOK_SCHEMA,
+    "notebook": KEY_VALUE_SCHEMA,
 }
 """The tables that more than one feature reads."""
 

@@ -155,7 +155,7 @@ class PostureService:
             for key, evaluated in failures.items()
             if evaluated.open
         }
-        await self._disk.run(lambda: self._book.keep_day(evaluation.at, today))
+        await self._disk.run(lambda: self._book.save_day(evaluation.at, today))
 
     def _show(self, evaluation: PostureEvaluation) -> None:
         now, shown = evaluation.at, set[tuple[str, Target]]()

@@ -1,18 +1,18 @@
-"""What is kept of posture on the disk: facts by source, since when each failure is there, and the state of each day.
+"""Posture on the disk: facts by source, since when each failure is there, and the state of each day.
 
-A branch that sleeps is judged by what was read when it was awake; the age of every fact is shown.
+A branch that sleeps is evaluated by what was read when it was awake; the age of every fact is shown.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from exporter.posture.codec import CodecError, decode, encode
 from exporter.storage.store import Store
+from exporter.storage.tables import Table, packed, unpacked
 
 POSTURE_SCHEMA: tuple[str, ...] = (
     """
@@ -24,7 +24,7 @@ POSTURE_SCHEMA: tuple[str, ...] = (
     CREATE TABLE posture_day (day INTEGER PRIMARY KEY, taken_at REAL NOT NULL, body BLOB NOT NULL) STRICT;
     """,
 )
-"""The room ``posture`` of the store."""
+"""The part ``posture`` of the store."""
 DAY = 86400
 KEEP_DAYS = 400
 Fact = TypeVar("Fact")
@@ -61,69 +61,67 @@ class DayState:
     failures: Mapping[str, tuple[str, str, str]]
 
 
+_FACTS: Final[Table[FactKey, StoredFact]] = Table(
+    "posture_fact", ("source", "key"), ("taken_at", "body"), lambda fact: (fact.taken_at, _packed(fact.plain)),
+    lambda _, taken_at, body: StoredFact(taken_at, json.loads(unpacked(body))), FactKey,
+)  # fmt: skip
+_SINCE: Final[Table[str, float]] = Table(
+    "posture_since", ("cache_key",), ("since",), lambda since: (since,), lambda _, since: since, str
+)
+_DAYS: Final[Table[int, DayState]] = Table(
+    "posture_day", ("day",), ("taken_at", "body"), lambda state: (state.taken_at, _packed(state.failures)),
+    lambda _, taken_at, body: DayState(taken_at, _failures(json.loads(unpacked(body)))), int,
+)  # fmt: skip
+
+
 class PostureStore:
-    """The room. Every call works on the disk."""
+    """The part ``posture`` of the store. Every call works on the disk, and raises `StoreError` when that cannot be."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def facts(self) -> dict[FactKey, StoredFact]:
         """Everything."""
-        with self._store.snapshot() as cursor:
-            rows = cursor.execute("SELECT source, key, taken_at, body FROM posture_fact").fetchall()
-        return {FactKey(row[0], row[1]): StoredFact(row[2], _unpacked(row[3])) for row in rows}
+        return _FACTS.all(self._store)
 
     def write(self, facts: Mapping[FactKey, tuple[float, object]]) -> dict[FactKey, StoredFact]:
-        """Replace some facts, given with when they were read; answers them as they are kept."""
-        made = {key: StoredFact(at, encode(fact)) for key, (at, fact) in facts.items()}
-        with self._store.transaction() as cursor:
-            cursor.executemany(
-                "INSERT OR REPLACE INTO posture_fact VALUES (?, ?, ?, ?)",
-                [(*key, kept.taken_at, _packed(kept.plain)) for key, kept in made.items()],
-            )
-        return made
+        """Replace some facts, given with when they were read; answers them as they are stored."""
+        stored = {key: StoredFact(at, encode(fact)) for key, (at, fact) in facts.items()}
+        _FACTS.put(self._store, stored.items())
+        return stored
 
     def forget(self, keys: Iterable[FactKey]) -> None:
         """Drop facts of what is no more."""
-        with self._store.transaction() as cursor:
-            cursor.executemany("DELETE FROM posture_fact WHERE (source, key) = (?, ?)", list(keys))
+        _FACTS.delete(self._store, keys)
 
     def since(self) -> dict[str, float]:
         """When each open failure was first seen, by cache key."""
-        with self._store.snapshot() as cursor:
-            return dict(cursor.execute("SELECT cache_key, since FROM posture_since").fetchall())
+        return _SINCE.all(self._store)
 
     def mark(self, new: Mapping[str, float], gone: Iterable[str]) -> None:
         """Remember failures that began, forget those that ended."""
         with self._store.transaction() as cursor:
-            cursor.executemany("DELETE FROM posture_since WHERE cache_key = ?", [(name,) for name in gone])
-            cursor.executemany("INSERT OR REPLACE INTO posture_since VALUES (?, ?)", sorted(new.items()))
+            _SINCE.delete(cursor, gone)
+            _SINCE.put(cursor, sorted(new.items()))
 
-    def keep_day(self, now: float, failures: Mapping[str, tuple[str, str, str]]) -> None:
-        """Write how it stands today: the last look of a day stays."""
+    def save_day(self, now: float, failures: Mapping[str, tuple[str, str, str]]) -> None:
+        """Write the state of today: the last evaluation of a day stays."""
         day = int(now) // DAY * DAY
         with self._store.transaction() as cursor:
-            plain = {key: list(row) for key, row in sorted(failures.items())}
-            cursor.execute("INSERT OR REPLACE INTO posture_day VALUES (?, ?, ?)", (day, now, _packed(plain)))
-            cursor.execute("DELETE FROM posture_day WHERE day < ?", (day - KEEP_DAYS * DAY,))
+            _DAYS.put(cursor, [(day, DayState(now, dict(sorted(failures.items()))))])
+            _DAYS.prune(cursor, "day", day - KEEP_DAYS * DAY)
 
     def day_before(self, at: float) -> DayState | None:
         """The last state of the days before the one of ``at``; None when there is none."""
         with self._store.snapshot() as cursor:
-            row = cursor.execute(
-                "SELECT taken_at, body FROM posture_day WHERE day < ? ORDER BY day DESC LIMIT 1",
-                (int(at) // DAY * DAY,),
-            ).fetchone()
-        if row is None:
-            return None
-        plain = _unpacked(row[1])
-        return DayState(row[0], {key: (rows[0], rows[1], rows[2]) for key, rows in dict(plain).items()})
+            query = "SELECT max(day) FROM posture_day WHERE day < ?"
+            (day,) = cursor.execute(query, (int(at) // DAY * DAY,)).fetchone()
+            return None if day is None else _DAYS.get(cursor, day)
 
 
 def _packed(plain: object) -> bytes:
-    return zlib.compress(json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(), 6)
+    return packed(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
 
 
-def _unpacked(body: bytes) -> dict[str, list[str]]:
-    made: dict[str, list[str]] = json.loads(zlib.decompress(body))
-    return made
+def _failures(plain: Mapping[str, list[str]]) -> dict[str, tuple[str, str, str]]:
+    return {key: (row[0], row[1], row[2]) for key, row in plain.items()}

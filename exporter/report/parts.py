@@ -21,7 +21,7 @@ from exporter.cost.domain.outlook.anomaly import Anomaly, Policy
 from exporter.cost.domain.outlook.forecast import Forecast
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import HISTORY, Outlook, tenants_behind
-from exporter.cost.outlook.store import SqliteForecastStore, StoredForecast
+from exporter.cost.outlook.store import ForecastStore, StoredForecast
 from exporter.cost.savings.store import WasteStore
 from exporter.pricing.domain.calendar import DAY, HOUR, day_text
 from exporter.pricing.domain.components import GB, Component
@@ -38,7 +38,7 @@ from exporter.report.facts import (
     WasteRow,
 )
 from exporter.report.gather import Part, ReviewSources
-from exporter.storage.key_values import KeyValueStore
+from exporter.storage.tables import KeyValueStore
 
 _ZERO = Fraction()
 _EXPLAINED = 10
@@ -74,7 +74,7 @@ def _kept(sources: ReviewSources, month: Month) -> list[StoredForecast]:
     """What the agent wrote down when the month began."""
     if sources.store is None:
         return []
-    kept = SqliteForecastStore(sources.store).first(month.start)
+    kept = ForecastStore(sources.store).first(month.start)
     orgs = sorted({leaf.org_id for leaf in month.leaves})
     # What was first told days into the month was no forecast of day 1.
     late = any(org not in kept or kept[org].through > month.start + DAY for org in orgs)

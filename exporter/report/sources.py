@@ -15,10 +15,10 @@ from exporter.pricing import ratecard
 from exporter.report.focus.rows import Party
 from exporter.report.gather import ReviewSources
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
 

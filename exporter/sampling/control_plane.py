@@ -20,7 +20,7 @@ from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
 from exporter.core.state import State
 from exporter.settings import CoreSettings
-from exporter.storage.key_values import KeyValueStore
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 

@@ -1,17 +1,18 @@
 """The last fingerprint of every database, on the disk: a branch that sleeps is compared by what it was when awake.
 
-Bodies are large (5 MB for 10,000 tables, a tenth of it compressed), so only their digests are kept in memory.
+Bodies are large (5 MB for 10,000 tables, a tenth of it compressed), so only their digests stay in memory.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from collectors.postgres.database.fingerprint import Fingerprint
 from exporter.sampling.computes import DatabaseRef
 from exporter.storage.store import Store
+from exporter.storage.tables import Table, packed, unpacked
 
 DRIFT_SCHEMA: tuple[str, ...] = (
     """
@@ -36,87 +37,88 @@ DRIFT_SCHEMA: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     """,
 )
-"""The room ``drift`` of the store."""
+"""The part ``drift`` of the store. Each entry is one released migration."""
 
 
 @dataclass(frozen=True, slots=True)
 class FingerprintSummary:
-    """What is kept in memory of a fingerprint."""
+    """What stays in memory of a fingerprint."""
 
     pg_major: int
     digest: str
     taken_at: float
     digests: Mapping[str, str]
-    """By schema: what the server is told that we know (``Fingerprint.digests``)."""
+    """By schema: what we know, as the server is told (``Fingerprint.digests``)."""
     extensions: Mapping[str, str]
     """Version by name."""
 
 
+_FINGERPRINTS: Final[Table[DatabaseRef, Fingerprint]] = Table(
+    "drift_print",
+    ("project_id", "branch_id", "datname"),
+    ("pg_major", "digest", "taken_at", "body"),
+    lambda found: (found.pg_major, _digests(found), found.taken_at, packed(found.to_json())),
+    lambda _, pg_major, digests, taken_at, body: Fingerprint.from_json(unpacked(body), taken_at=taken_at),  # noqa: ARG005
+    DatabaseRef,
+)
+_SINCE: Final[Table[DatabaseRef, tuple[str, float]]] = Table(
+    "drift_since",
+    ("project_id", "branch_id", "datname"),
+    ("baseline", "since"),
+    lambda drift: drift,
+    lambda _, baseline, since: (baseline, since),
+    DatabaseRef,
+)
+
+
 class FingerprintStore:
-    """Fingerprints, and since when there is drift, in the agent's store (room ``drift``)."""
+    """Fingerprints, and since when there is drift. Every call works on the disk.
+
+    Raises:
+        StoreError: from every method: the disk is full or the file damaged; then nothing has changed.
+    """
 
     def __init__(self, store: Store) -> None:
+        """Use a store that was opened with ``DRIFT_SCHEMA``."""
         self._store = store
 
-    def held(self) -> dict[DatabaseRef, FingerprintSummary]:
-        """Everything that is known, without bodies' objects. Reads every body once: for the start."""
-        with self._store.snapshot() as cursor:
-            rows = cursor.execute("SELECT project_id, branch_id, datname, taken_at, body FROM drift_print").fetchall()
-        return {DatabaseRef(*row[:3]): held_of(_unpacked(row[4], row[3])) for row in rows}
+    def summaries(self) -> dict[DatabaseRef, FingerprintSummary]:
+        """Everything that is known, without the objects. Reads every body once: for the start."""
+        return {key: summary_of(found) for key, found in _FINGERPRINTS.items(self._store)}
 
     def read(self, key: DatabaseRef) -> Fingerprint | None:
-        """The last fingerprint of one database.
+        """The last fingerprint of one database."""
+        return _FINGERPRINTS.get(self._store, key)
 
-        Raises:
-            StoreError: the file is damaged.
-        """
-        with self._store.snapshot() as cursor:
-            query = "SELECT body, taken_at FROM drift_print WHERE (project_id, branch_id, datname) = (?, ?, ?)"
-            row = cursor.execute(query, key).fetchone()
-        return None if row is None else _unpacked(*row)
+    def of_branch(self, project_id: str, branch_id: str) -> dict[str, Fingerprint]:
+        """The last fingerprints of the databases of one branch, by database name."""
+        found = _FINGERPRINTS.all(self._store, project_id, branch_id)
+        return {key.datname: fingerprint for key, fingerprint in found.items()}
 
     def write(self, key: DatabaseRef, found: Fingerprint) -> FingerprintSummary:
         """Replace the last fingerprint; of an unchanged one only the time is written."""
         with self._store.transaction() as cursor:
-            query = "SELECT digest FROM drift_print WHERE (project_id, branch_id, datname) = (?, ?, ?)"
-            before = cursor.execute(query, key).fetchone()
-            mark = found.digest + found.relative
-            if before is not None and before[0] == mark:
-                cursor.execute(
-                    "UPDATE drift_print SET taken_at = ? WHERE (project_id, branch_id, datname) = (?, ?, ?)",
-                    (found.taken_at, *key),
-                )
-            else:
-                cursor.execute(
-                    "INSERT OR REPLACE INTO drift_print VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (*key, found.pg_major, mark, found.taken_at, _packed(found)),
-                )
-        return held_of(found)
-
-    def forget(self, branches: frozenset[tuple[str, str]]) -> None:
-        """Drop everything of branches that are no more: only the given (project, branch) stay."""
-        with self._store.transaction() as cursor:
-            for table in ("drift_print", "drift_since", "drift_history", "drift_settings"):
-                rows = cursor.execute(f"SELECT DISTINCT project_id, branch_id FROM {table}").fetchall()
-                gone = [row for row in rows if tuple(row) not in branches]
-                cursor.executemany(f"DELETE FROM {table} WHERE (project_id, branch_id) = (?, ?)", gone)
+            statement = (
+                "UPDATE drift_print SET taken_at = ? WHERE (project_id, branch_id, datname, digest) = (?, ?, ?, ?)"
+            )
+            if not cursor.execute(statement, (found.taken_at, *key, _digests(found))).rowcount:
+                _FINGERPRINTS.put(cursor, [(key, found)])
+        return summary_of(found)
 
     def since(self) -> dict[DatabaseRef, tuple[str, float]]:
-        """Against which baseline, and since when, each database has drifted."""
-        with self._store.snapshot() as cursor:
-            rows = cursor.execute("SELECT project_id, branch_id, datname, baseline, since FROM drift_since").fetchall()
-        return {DatabaseRef(*row[:3]): (row[3], row[4]) for row in rows}
+        """Against which baseline, and since when (unix seconds), each database has drifted."""
+        return _SINCE.all(self._store)
 
     def mark(self, key: DatabaseRef, baseline: str, since: float | None) -> None:
         """Remember since when it has drifted; None: it has not."""
-        with self._store.transaction() as cursor:
-            cursor.execute("DELETE FROM drift_since WHERE (project_id, branch_id, datname) = (?, ?, ?)", key)
-            if since is not None:
-                cursor.execute("INSERT INTO drift_since VALUES (?, ?, ?, ?, ?)", (*key, baseline, since))
+        if since is None:
+            _SINCE.delete(self._store, [key])
+        else:
+            _SINCE.put(self._store, [(key, (baseline, since))])
 
 
-def held_of(found: Fingerprint) -> FingerprintSummary:
-    """What memory keeps of it."""
+def summary_of(found: Fingerprint) -> FingerprintSummary:
+    """What stays in memory of it."""
     extensions = {
         key.identity: row.definition.partition(" in ")[0]
         for key, row in found.objects.items()
@@ -125,9 +127,5 @@ def held_of(found: Fingerprint) -> FingerprintSummary:
     return FingerprintSummary(found.pg_major, found.digest, found.taken_at, found.digests(), extensions)
 
 
-def _packed(found: Fingerprint) -> bytes:
-    return zlib.compress(found.to_json().encode(), 6)
-
-
-def _unpacked(body: bytes, taken_at: float) -> Fingerprint:
-    return Fingerprint.from_json(zlib.decompress(body).decode(), taken_at=taken_at)
+def _digests(found: Fingerprint) -> str:
+    return found.digest + found.relative

@@ -15,7 +15,7 @@ from collectors.postgres.database.schemas import NAME, SchemaFacts, SchemasColle
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import KeyValueStore
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 INTERVAL = 3600.0

@@ -24,9 +24,9 @@ from exporter.pricing import ratecard
 from exporter.pricing.domain.rates import to_decimal
 from exporter.sampling.domain.awake_shares import MICRO, UNCOVERED, AwakeHolder, total, usd_per_day
 from exporter.settings import CoreSettings
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import open_ledger
 from exporter.storage.store import Store, StoreError
+from exporter.storage.tables import KeyValueStore
 
 DAY = 24 * 3600 * MICRO
 PENDING = AwakeHolder("pending")

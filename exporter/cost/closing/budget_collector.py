@@ -22,7 +22,7 @@ from exporter.cost.domain.budget import Budget, Projection
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
-from exporter.storage.key_values import KeyValueStore
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from exporter.cost.domain.budget import Scope as BudgetScope
 from exporter.cost.domain.close import USAGE
 from exporter.cost.settings import BudgetSettings
 from exporter.pricing.domain.rates import to_decimal
-from exporter.storage.key_values import KeyValueStore
+from exporter.storage.tables import KeyValueStore
 
 COLLECTOR = "budget"
 PAGE = "spending_limit"

@@ -48,7 +48,7 @@ def _opened(settings: CostTree) -> Iterator[tuple[CostWorkspace, tuple[Budget, .
     from exporter.cost.closing.budgets import budgets_of, limits_of
     from exporter.cost.tags import Tagging
     from exporter.cost.workspace import open_workspace
-    from exporter.storage.key_values import KeyValueStore
+    from exporter.storage.tables import KeyValueStore
     from exporter.tenancy.rules import rules_of
 
     with open_workspace(settings, SCHEMAS, rules_of(settings)) as workspace:

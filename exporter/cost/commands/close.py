@@ -213,7 +213,7 @@ class _Month:
             variances = reconcile(month.lines, rows, context)
             kept = variance_dict(variances, notes, origin=Path(self.options.invoice).name, at=int(self.now))
             if not drafted and not self.options.dry_run:
-                self.closer.book.keep_statement(month.month, kept)
+                self.closer.book.save_statement(month.month, kept)
             month = replace(month, statement=kept)
             text = "\n" + reconciliation(variances, notes)
             code = OK if compared(variances) else FINDINGS

@@ -61,7 +61,7 @@ def _month(text: str) -> float:
 def _look(settings: CostTree, month: int) -> tuple[MonthOutlook | None, dict[str, StoredForecast], dict[str, str]]:
     from exporter.app.wiring import SCHEMAS
     from exporter.cost.outlook.outlook import Outlook
-    from exporter.cost.outlook.store import SqliteForecastStore
+    from exporter.cost.outlook.store import ForecastStore
     from exporter.cost.workspace import open_workspace
     from exporter.pricing.domain.calendar import month_start
     from exporter.tenancy.rules import rules_of
@@ -71,7 +71,7 @@ def _look(settings: CostTree, month: int) -> tuple[MonthOutlook | None, dict[str
         through = outlook.through()
         if not through:
             return None, {}, workspace.names
-        first = SqliteForecastStore(workspace.store).first(month_start(month))
+        first = ForecastStore(workspace.store).first(month_start(month))
         return outlook.month(month, through), first, workspace.names
 
 

@@ -181,7 +181,7 @@ class Outlook:
                 return observations
         month = self.month(int(now), through)
         if self._book is not None:
-            self._book.keep(month.month, _scopes(month), made_at=int(now), through=through)
+            self._book.add(month.month, _scopes(month), made_at=int(now), through=through)
         self.unusual = self.anomalies(through)
         observations = self._told(month, self.unusual, now)
         self._held = (state, int(now), observations)

@@ -1,14 +1,15 @@
-"""Forecasts as they were made: the first of each month is kept, so that a review can hold it against the outcome."""
+"""Forecasts as they were made: the first of each month stays, so that a review can compare it with the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Final
 
 from exporter.cost.domain.outlook.forecast import Forecast
 from exporter.storage.store import Store
+from exporter.storage.tables import Table
 
 OUTLOOK_SCHEMA: tuple[str, ...] = (
     """
@@ -19,7 +20,7 @@ OUTLOOK_SCHEMA: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     """,
 )
-"""The room ``outlook`` of the store. Each entry is one released migration."""
+"""The part ``outlook`` of the store. Each entry is one released migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +38,47 @@ class StoredForecast:
     confidence: str
 
 
-class ForecastStore(Protocol):
-    """Keeps the first forecast of each month and scope."""
+_FORECASTS: Final[Table[tuple[int, str], StoredForecast]] = Table(
+    "outlook_forecast",
+    ("month", "scope"),
+    ("made_at", "through", "p10", "p50", "p90", "confidence"),
+    lambda made: (made.made_at, made.through, str(made.p10), str(made.p50), str(made.p90), made.confidence),
+    lambda key, made_at, through, p10, p50, p90, confidence: StoredForecast(
+        key[0], key[1], made_at, through, Fraction(p10), Fraction(p50), Fraction(p90), confidence
+    ),
+    lambda month, scope: (month, scope),
+)
 
-    def keep(self, month: int, made: Mapping[str, Forecast], *, made_at: int, through: int) -> None:
-        """Write down forecasts by scope; a scope that has one of this month keeps it."""
-        ...
 
-    def first(self, month: int) -> dict[str, StoredForecast]:
-        """The first forecasts of a month (its first instant) by scope."""
-        ...
-
-
-class SqliteForecastStore:
-    """The book in the agent's store (room ``outlook``)."""
+class ForecastStore:
+    """The first forecast of each month and scope, in the agent's store (part ``outlook``)."""
 
     def __init__(self, store: Store) -> None:
-        """Use a store that was opened with the room ``outlook``."""
+        """Use a store that was opened with the part ``outlook``."""
         self._store = store
 
-    def keep(self, month: int, made: Mapping[str, Forecast], *, made_at: int, through: int) -> None:
-        """See :meth:`ForecastBook.keep`.
+    def add(self, month: int, made: Mapping[str, Forecast], *, made_at: int, through: int) -> None:
+        """Write down forecasts by scope; a scope that has one of this month keeps that.
 
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        rows = [
+        _FORECASTS.add(
+            self._store,
             (
-                month,
-                scope,
-                made_at,
-                through,
-                str(forecast.p10),
-                str(forecast.p50),
-                str(forecast.p90),
-                forecast.confidence,
-            )
-            for scope, forecast in made.items()
-        ]
-        if not rows:
-            return
-        with self._store.transaction() as cursor:
-            cursor.executemany("INSERT OR IGNORE INTO outlook_forecast VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                ((month, scope), StoredForecast(month, scope, made_at, through, *_amounts(forecast)))
+                for scope, forecast in made.items()
+            ),
+        )
 
     def first(self, month: int) -> dict[str, StoredForecast]:
-        """See :meth:`ForecastBook.first`.
+        """The first forecasts of a month (its first instant) by scope.
 
         Raises:
             StoreError: the file is damaged.
         """
-        query = "SELECT scope, made_at, through, p10, p50, p90, confidence FROM outlook_forecast WHERE month = ?"
-        with self._store.snapshot() as cursor:
-            rows = cursor.execute(query, (month,)).fetchall()
-        return {
-            scope: StoredForecast(
-                month, scope, made_at, through, Fraction(p10), Fraction(p50), Fraction(p90), confidence
-            )
-            for scope, made_at, through, p10, p50, p90, confidence in rows
-        }
+        return {forecast.scope: forecast for forecast in _FORECASTS.all(self._store, month).values()}
+
+
+def _amounts(forecast: Forecast) -> tuple[Fraction, Fraction, Fraction, str]:
+    return forecast.p10, forecast.p50, forecast.p90, forecast.confidence

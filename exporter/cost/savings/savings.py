@@ -20,8 +20,8 @@ from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
 from exporter.cost.savings.waste_facts import MeasuredHours, WasteSources, gather
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import TenantRules
 
 if TYPE_CHECKING:
@@ -90,6 +90,6 @@ class Savings:
             StoreError: the ledger's file cannot be read, or the notebook not be written.
         """
         judged = self.judge(inventory, snapshots, now)
-        self._kept.keep(judged.findings, now)
+        self._kept.save(judged.findings, now)
         figures = self.figures(judged, now)
         return [*self._series.observe(judged.findings, now), *kpis.observe(figures, judged, now)]

@@ -172,9 +172,7 @@ def _kept(settings: CoreSettings, source: Source) -> dict[str, Fingerprint]:
     try:
         store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
         try:
-            fingerprints = FingerprintStore(store)
-            mine = [key for key in fingerprints.held() if key[:2] == (source.project_id, source.branch_id)]
-            return {key.datname: found for key in mine if (found := fingerprints.read(key)) is not None}
+            return FingerprintStore(store).of_branch(source.project_id, source.branch_id)
         finally:
             store.close()
     except StoreError as problem:

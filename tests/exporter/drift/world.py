@@ -21,12 +21,11 @@ from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.drift.approvals import Approvals
 from exporter.drift.comparer import Comparer
-from exporter.drift.history_store import HistoryStore
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings import DriftSettings
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
-from exporter.drift.settings_store import SettingsStore
+from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.sampling.computes import Compute, DatabaseRef, computes
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.serving.snapshot import SnapshotBuilder

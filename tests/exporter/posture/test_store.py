@@ -93,8 +93,8 @@ def test_the_state_of_the_day_before_is_found(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "n.db", {"posture": POSTURE_SCHEMA})
     book = PostureStore(store)
     assert book.day_before(10 * DAY) is None
-    book.keep_day(7 * DAY + 5, {"a": ("P01", "p1", "e")})
-    book.keep_day(7 * DAY + 9, {"b": ("P02", "p2", "f")})
+    book.save_day(7 * DAY + 5, {"a": ("P01", "p1", "e")})
+    book.save_day(7 * DAY + 9, {"b": ("P02", "p2", "f")})
     found = book.day_before(10 * DAY)
     assert found is not None
     assert found.taken_at == 7 * DAY + 9

@@ -8,9 +8,9 @@ from pathlib import Path
 from exporter.app.wiring import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 
 MONTHS = 3
 """March to May 2026: the price of compute falls, snapshots begin to cost, an organisation changes its plan."""

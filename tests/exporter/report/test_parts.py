@@ -24,9 +24,9 @@ from exporter.report.gather import ReviewSources, gather
 from exporter.report.html import html
 from exporter.report.parts import add_anomalies, add_reconciliation, add_waste
 from exporter.report.review import review_of
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 
 MARCH = day_seconds("2026-03-01")
 
@@ -55,7 +55,7 @@ def test_waste_is_what_the_agent_last_kept_of_the_month(store: Store, facts: Rev
     small = replace(found, usd_per_month=Fraction(1, 3), branch_id="c")
     empty = replace(found, usd_per_month=Fraction())
     for day, these in ((3, (found, found)), (5, (small, found, empty))):
-        book.keep(Findings(these, (), Fraction(100)), facts.this.start + day * DAY)
+        book.save(Findings(these, (), Fraction(100)), facts.this.start + day * DAY)
     added = add_waste(sources, costs_on(sources), facts)
     assert [row.usd_per_month for row in added.waste] == [Fraction("12.34"), Fraction(1, 3)]
     assert added.waste_cost == 100

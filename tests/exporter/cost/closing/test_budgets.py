@@ -18,7 +18,7 @@ from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.closing.budget_spending import Scoping, projections
 from exporter.cost.closing.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
 from exporter.cost.closing.close import Closer
-from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
+from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_closes
 from exporter.cost.domain.budget import Budget, Scope, Source
 from exporter.cost.outlook.daily import daily_costs
 from exporter.cost.tags import Tagging
@@ -26,9 +26,9 @@ from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.settings.report import TagRuleSettings
-from exporter.storage.key_values import NOTEBOOK_SCHEMA, KeyValueStore
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
+from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.storage.writer import WriterThread
 from tests.fix_twin import Twin
 
@@ -58,7 +58,7 @@ def busy(start: int, end: int) -> Iterator[Hour]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    schemas = {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": NOTEBOOK_SCHEMA}
+    schemas = {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA, "notebook": KEY_VALUE_SCHEMA}
     opened = Store.open(tmp_path / "neonmeter.db", schemas)
     yield opened
     opened.close()
@@ -160,7 +160,7 @@ def test_settings_and_neon_are_budgets_alike(store: Store) -> None:
 
 
 def test_closed_months_are_held_against_the_budget(store: Store, costs: Costs) -> None:
-    book = sqlite_book(store)
+    book = sqlite_closes(store)
     assert closed_months([Budget("x", Fraction(40))], book, SCOPING) == {}
     Closer(book, costs).close(OCTOBER, NOW)
     found = closed_months([Budget("x", Fraction(40), Scope.PROJECT, "shop")], book, SCOPING)
@@ -171,13 +171,13 @@ def test_closed_months_are_held_against_the_budget(store: Store, costs: Costs) -
 
 def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> None:
     settings = Settings(budgets=[{"name": "all", "amount": 20}])  # type: ignore[list-item]
-    ledger_writer = BudgetCollector(settings, costs, sqlite_book(store), KeyValueStore(store))
+    ledger_writer = BudgetCollector(settings, costs, sqlite_closes(store), KeyValueStore(store))
     (seen,) = ledger_writer.observe(NOW)
     assert {metric for metric, _ in seen.families.items()} == set(module.METRICS)
     assert seen.families.get(module.BUDGET) == {("all",): Decimal(20)}
     assert seen.families.get(module.INFO) == {("all", "org", "settings"): 1}
     assert set(seen.families.get(module.BURN)) == {("all", "6h"), ("all", "24h"), ("all", "3d")}
-    gone = BudgetCollector(Settings(), costs, sqlite_book(store), KeyValueStore(store))
+    gone = BudgetCollector(Settings(), costs, sqlite_closes(store), KeyValueStore(store))
     gone._shown = {(seen.collector, seen.target)}
     (last,) = gone.observe(NOW)
     assert (last.collector, last.target, len(last.families)) == (seen.collector, seen.target, 0)
@@ -185,7 +185,7 @@ def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> No
 
 
 async def test_neons_limit_is_read_once_an_hour_and_remembered(store: Store, costs: Costs, twin_api: Twin) -> None:
-    ledger_writer, disk = BudgetCollector(Settings(), costs, sqlite_book(store), KeyValueStore(store)), WriterThread()
+    ledger_writer, disk = BudgetCollector(Settings(), costs, sqlite_closes(store), KeyValueStore(store)), WriterThread()
     try:
         async with NeonClient(twin_api.url, lambda: twin_api.key) as client:
             for _ in range(3):

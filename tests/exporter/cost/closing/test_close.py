@@ -15,7 +15,7 @@ from collectors.metric import Metric
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import reconciliation
 from exporter.cost.closing.close import AlreadyBookedError, Closer, NotReadyError, closed
-from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
+from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_closes
 from exporter.cost.domain.close import Booking
 from exporter.cost.domain.extra import Base, Category, ExtraLine, Split
 from exporter.cost.domain.reconcile import Context, InvoiceRow, reconcile
@@ -55,7 +55,7 @@ def seeded(store: Store, *, through: int = NOVEMBER + HOUR) -> SqliteLedger:
 
 
 def closer(store: Store, ledger: SqliteLedger, extra: tuple[ExtraLine, ...] = ()) -> Closer:
-    return Closer(sqlite_book(store), Costs(ledger, lambda start, end: (), CARD), extra=extra)
+    return Closer(sqlite_closes(store), Costs(ledger, lambda start, end: (), CARD), extra=extra)
 
 
 def told(problem: pytest.ExceptionInfo[NotReadyError]) -> str:
@@ -227,7 +227,7 @@ def test_the_books_are_series(store: Store) -> None:
         InvoiceRow(3, "HIPAA", (), Fraction(7), org_id="org-1"),
     ]
     variances = reconcile(booking.lines, rows, Context(OCTOBER, CARD, booking.through))
-    ledger_writer.book.keep_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
+    ledger_writer.book.save_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
     value = series(reconciliation.observe(ledger_writer.book, NOW))
     assert value(reconciliation.VARIANCE, ("org-1", "compute")) == Fraction("0.38")
     assert value(reconciliation.VARIANCE, ("org-1", "extra")) == 7

@@ -16,8 +16,8 @@ from exporter.cost.closing.store import (
     CLOSE_SCHEMA,
     AlreadyBookedError,
     CloseStore,
-    postgres_book,
-    sqlite_book,
+    postgres_closes,
+    sqlite_closes,
 )
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import USAGE, AllocationLine, Booking, InvoiceLine, LineKey, Path
@@ -50,7 +50,7 @@ FIX = replace(CLOSE, sequence=1, booked_in=NOVEMBER, lines=(replace(LINE, cents=
 @pytest.fixture
 def sqlite(tmp_path: File) -> Iterator[CloseStore]:
     store = Store.open(tmp_path / "neonmeter.db", {"close": CLOSE_SCHEMA})
-    yield sqlite_book(store)
+    yield sqlite_closes(store)
     store.close()
 
 
@@ -66,7 +66,7 @@ def postgres(postgres18: Cluster) -> Iterator[CloseStore]:
         "dbname": "postgres",
     }
     link = PostgresConnection(lambda: parameters, {"close": CLOSE_POSTGRES})
-    yield postgres_book(link.write, link.read)
+    yield postgres_closes(link.write, link.read)
     link.close()
 
 
@@ -98,8 +98,8 @@ def test_a_number_is_booked_once_and_the_same_again_is_no_second(book: CloseStor
 
 def test_a_statement_is_replaced_and_changes_no_row(book: CloseStore) -> None:
     book.add(CLOSE)
-    book.keep_statement(OCTOBER, {"variance": "1.00"})
-    book.keep_statement(OCTOBER, {"variance": "0.00", "lines": []})
+    book.save_statement(OCTOBER, {"variance": "1.00"})
+    book.save_statement(OCTOBER, {"variance": "0.00", "lines": []})
     assert book.statement(OCTOBER) == {"variance": "0.00", "lines": []}
     assert book.of(OCTOBER) == (CLOSE,)
 

@@ -17,10 +17,10 @@ from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start
 from exporter.pricing.domain.usage import UsageFact
 from exporter.settings.sections import LedgerSettings
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 from tests.fix_postgres import PASSWORD
 
 SEPTEMBER, OCTOBER = day_seconds("2025-09-01"), day_seconds("2025-10-01")

@@ -15,13 +15,13 @@ from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.domain.outlook.anomaly import Anomaly
 from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind
-from exporter.cost.outlook.store import SqliteForecastStore
+from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.key_values import KeyValueStore
 from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
 
 CARD = load()
 START = day_seconds("2026-08-03")
@@ -74,7 +74,7 @@ def values(observations: list[Observation], key: str) -> dict[str, dict[tuple[st
 
 
 def test_series_of_the_month_and_its_first_forecast(store: Store) -> None:
-    book = SqliteForecastStore(store)
+    book = ForecastStore(store)
     outlook = Outlook(SqliteLedger(store), CARD, book=book)
     observations = outlook.observe(NOW)
     assert {observation.status for observation in observations} == {Status.OK}
@@ -93,10 +93,10 @@ def test_series_of_the_month_and_its_first_forecast(store: Store) -> None:
 
 
 def test_the_first_forecast_of_a_month_stays(store: Store) -> None:
-    book = SqliteForecastStore(store)
+    book = ForecastStore(store)
     month = Outlook(SqliteLedger(store), CARD).month(OCTOBER, THROUGH - 3 * DAY)
-    book.keep(1, month.orgs, made_at=5, through=4)
-    book.keep(1, month.orgs, made_at=9, through=8)
+    book.add(1, month.orgs, made_at=5, through=4)
+    book.add(1, month.orgs, made_at=9, through=8)
     assert {forecast.made_at for forecast in book.first(1).values()} == {5}
     assert book.first(2) == {}
 

@@ -19,7 +19,7 @@ import pytest
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.close import Closer
-from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_book
+from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_closes
 from exporter.cost.domain.close import AllocationLine, Booking, InvoiceLine, LineKey
 from exporter.cost.domain.close import Path as LeafPath
 from exporter.cost.domain.extra import Base, Category, ExtraLine
@@ -78,7 +78,7 @@ def _schemas() -> dict[str, tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def closed_facts(closed_store: Store, opened: tuple[ReviewSources, Party]) -> ReviewFacts:
     """April closed, then its usage corrected; May closed with declared lines: the correction shows in May."""
-    made, ledger, book = year(), SqliteLedger(closed_store), sqlite_book(closed_store)
+    made, ledger, book = year(), SqliteLedger(closed_store), sqlite_closes(closed_store)
     _, april, may = made.months
     costs = Costs(ledger, opened[0].weights, opened[0].card)
     after = made.end + 8 * HOUR
