@@ -45,7 +45,7 @@ from exporter.sampling.scanner import DatabaseScanner
 from exporter.sampling.schema_sizes import SchemaSizes
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
-from exporter.sampling.visits import OnEvidence, Visitor, WakeStates, policy_of
+from exporter.sampling.visits import WAKE_SCHEMA, OnEvidence, Visitor, WakeStates, policy_of
 from exporter.settings import PoolerSettings
 from exporter.settings.dsn import EndpointRef, conninfo, pooler_conninfo
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
@@ -58,6 +58,7 @@ from exporter.tenancy.store import SCHEMAS as TENANCY_ROOMS
 from exporter.tenancy.store import Tenancy
 
 SCHEMAS = {
+    "wake": WAKE_SCHEMA,
     **DURABLE_ROOMS,
     **TENANCY_ROOMS,
     **AWAKE_ROOMS,

@@ -11,6 +11,7 @@ from collectors.neon.client import NeonClient
 from exporter.core import selfmetrics, tracing
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
+from exporter.sampling.visits import WAKE_SCHEMA
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA
@@ -19,6 +20,7 @@ from exporter.storage.tables import KEY_VALUE_SCHEMA
 from exporter.tenancy.store import SCHEMAS as TENANCY_SCHEMAS
 
 SHARED_SCHEMAS: Final[Schemas] = {
+    "wake": WAKE_SCHEMA,
     **COUNTER_SCHEMAS,
     **TENANCY_SCHEMAS,
     "ledger": LEDGER_SCHEMA,

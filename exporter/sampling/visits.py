@@ -7,10 +7,12 @@ anything. A crash at any point leaves a state in which we stay away rather than 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from collectors.base import Server, Status
 from collectors.neon.inventory import Inventory
@@ -26,6 +28,7 @@ from exporter.settings import SamplingSettings
 from exporter.settings.dsn import DsnError, EndpointRef
 from exporter.settings.secret import SecretError
 from exporter.storage.store import Store
+from exporter.storage.tables import Table
 from exporter.storage.writer import WriterThread
 
 _log = logging.getLogger("neonmeter.visits")
@@ -59,13 +62,24 @@ class _Known:
     """What the last visit failed with."""
 
 
+WAKE_SCHEMA: Final[tuple[str, ...]] = (
+    "CREATE TABLE wake_state (endpoint_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID",
+)
+"""The part ``wake`` of the store. Each entry is one released migration."""
+WAKE_STATES: Final[Table[str, Mapping[str, object]]] = Table(
+    "wake_state", ("endpoint_id",), ("state",), lambda state: (json.dumps(dict(state), sort_keys=True),),
+    lambda _, state: json.loads(state), str,
+)  # fmt: skip
+"""Wake states as JSON (`WakeState.as_dict`), by endpoint id."""
+
+
 class WakeStates:
     """The wake states, in memory and on the disk."""
 
     def __init__(self, store: Store, disk: WriterThread) -> None:
         self._store = store
         self._disk = disk
-        self._states = {key: WakeState.from_dict(value) for key, value in store.load_wake().items()}
+        self._states = {key: WakeState.from_dict(value) for key, value in WAKE_STATES.items(store)}
 
     def get(self, endpoint_id: str) -> WakeState | None:
         """The state of one compute; None before its first sight."""
@@ -79,7 +93,7 @@ class WakeStates:
         """Keep a state; it is on the disk when this returns."""
         if self._states.get(state.endpoint_id) != state:
             self._states[state.endpoint_id] = state
-            await self._disk.run(lambda: self._store.save_wake(state.endpoint_id, state.as_dict()))
+            await self._disk.run(lambda: WAKE_STATES.put(self._store, [(state.endpoint_id, state.as_dict())]))
 
 
 def policy_of(settings: SamplingSettings) -> WakePolicy:

@@ -1,14 +1,13 @@
 """The agent's one file on disk: SQLite, because a total that was exported must still be there after a kill -9.
 
 Every commit is flushed to the disk before it returns (WAL with ``synchronous=FULL``), one process writes, and any
-number may read. What is stored belongs to the rooms: each brings its own tables as numbered migrations, so that the
+number may read. What is stored has its parts: each brings its own tables as numbered migrations, so that the
 ledger and the counters share a file, a lock and a backup, and nothing else.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 import threading
@@ -20,16 +19,13 @@ from typing import Final, Self
 from collectors.errors import UsageError
 
 Schemas = Mapping[str, Sequence[str]]
-"""Room name -> its migrations in order; each is one or more SQL statements and is never edited once released."""
+"""Name of a part -> its migrations in order; each is one or more SQL statements and is never edited once released."""
 
 _APPLICATION_ID: Final = 0x4E6D7472
 _CACHE_KIB: Final = 512
 """Cache a connection: SQLite's usual 2 MB would be a good part of our memory, and the kernel caches the file too."""
 _BUSY_MS: Final = 5000
 _WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
-_OWN_ROOMS: Final[Schemas] = {
-    "wake": ["CREATE TABLE wake_state (endpoint_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID"],
-}
 _ADVICE: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged: stop neonmeter, keep a copy, then restore a backup or run `.recover`",
     sqlite3.SQLITE_NOTADB: "this is not a SQLite database: point storage.path at another file, or move this one away",
@@ -112,7 +108,6 @@ class Store:
 
     @classmethod
     def _open(cls, path: Path, schemas: Schemas, *, read_only: bool = False, beside: bool = False) -> Self:
-        wanted = {**_OWN_ROOMS, **schemas}
         guard = -1 if read_only or beside else _guard(path)
         connections: list[sqlite3.Connection] = []
         try:
@@ -120,9 +115,9 @@ class Store:
                 if not read_only:
                     connections.append(_connect(path, "rw"))
                     if not beside:
-                        _migrate(path, connections[0], wanted)
+                        _migrate(path, connections[0], schemas)
                 connections.append(_connect(path, "ro"))
-                _check(path, connections[-1], wanted)
+                _check(path, connections[-1], schemas)
         except BaseException:
             for connection in connections:
                 connection.close()
@@ -172,27 +167,6 @@ class Store:
             finally:
                 if self._reader.in_transaction:
                     self._reader.execute("ROLLBACK")
-
-    def load_wake(self) -> dict[str, dict[str, object]]:
-        """The saved wake state of every endpoint, by endpoint id.
-
-        Raises:
-            StoreError: the file is damaged.
-        """
-        with self.snapshot() as cursor:
-            return {endpoint: json.loads(state) for endpoint, state in cursor.execute("SELECT * FROM wake_state")}
-
-    def save_wake(self, endpoint_id: str, state: Mapping[str, object]) -> None:
-        """Save the wake state of one endpoint; it is on the disk when this returns.
-
-        Raises:
-            StoreError: the file is damaged or the disk is full.
-        """
-        with self.transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO wake_state VALUES (?, ?) ON CONFLICT (endpoint_id) DO UPDATE SET state = excluded.state",
-                (endpoint_id, json.dumps(dict(state), sort_keys=True)),
-            )
 
     def close(self) -> None:
         """Close the file and let another agent open it. May be called twice."""

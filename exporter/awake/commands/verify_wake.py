@@ -23,7 +23,7 @@ from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings,
 from exporter.documents.terminal import table
 from exporter.feature.workspace import neon_client
 from exporter.sampling.computes import Compute, computes
-from exporter.sampling.visits import policy_of
+from exporter.sampling.visits import WAKE_STATES, policy_of
 from exporter.settings import CoreSettings
 from exporter.settings.dsn import DsnError, conninfo
 from exporter.settings.secret import SecretError
@@ -124,7 +124,7 @@ def _agent_visited(settings: CoreSettings, endpoint_id: str) -> float:
     except StoreError:
         return 0.0
     try:
-        seen = store.load_wake().get(endpoint_id, {}).get("last_visit")
+        seen = (WAKE_STATES.get(store, endpoint_id) or {}).get("last_visit")
         return float(seen) if isinstance(seen, int | float) else 0.0
     finally:
         store.close()

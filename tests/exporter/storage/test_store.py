@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from exporter.sampling.visits import WAKE_SCHEMA, WAKE_STATES
 from exporter.storage.store import Store, StoreError
+from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 
 ONE = {"notes": ["CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT, WITHOUT ROWID"]}
 TWO = {"notes": [*ONE["notes"], "ALTER TABLE note ADD COLUMN kind TEXT; CREATE TABLE kind (name TEXT) STRICT"]}
@@ -142,7 +144,9 @@ def test_a_second_agent_is_refused_and_a_reader_is_not(path: Path) -> None:
 def test_a_killed_agent_leaves_no_lock_behind(path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from exporter.storage.store import Store\n"
-        "store = Store.open(Path(sys.argv[1]), {}); store.save_wake('ep', {'own_end': 1.5})\n"
+        "from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore\n"
+        "store = Store.open(Path(sys.argv[1]), {'notebook': KEY_VALUE_SCHEMA})\n"
+        "KeyValueStore(store).write('wake', 'ep', {'own_end': 1.5})\n"
         "print('ready', flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE) as agent:
@@ -151,19 +155,19 @@ def test_a_killed_agent_leaves_no_lock_behind(path: Path) -> None:
         with pytest.raises(StoreError, match=f"process {agent.pid}"):
             Store.open(path, {})
         agent.send_signal(signal.SIGKILL)
-    store = Store.open(path, {})
-    assert store.load_wake() == {"ep": {"own_end": 1.5}}
+    store = Store.open(path, {"notebook": KEY_VALUE_SCHEMA})
+    assert KeyValueStore(store).read("wake", "ep") == {"own_end": 1.5}
     store.close()
 
 
 def test_wake_states_are_kept_by_endpoint(path: Path) -> None:
-    store = Store.open(path, {})
-    assert store.load_wake() == {}
-    store.save_wake("ep-a", {"own_end": 1795410590.619285, "pinned_by": None})
-    store.save_wake("ep-b", {"own_end": 2.0})
-    store.save_wake("ep-a", {"own_end": 1795410591.25, "pinned_by": "walsender"})
+    store = Store.open(path, {"wake": WAKE_SCHEMA})
+    assert WAKE_STATES.all(store) == {}
+    WAKE_STATES.put(store, [("ep-a", {"own_end": 1795410590.619285, "pinned_by": None})])
+    WAKE_STATES.put(store, [("ep-b", {"own_end": 2.0})])
+    WAKE_STATES.put(store, [("ep-a", {"own_end": 1795410591.25, "pinned_by": "walsender"})])
     expected = {"ep-a": {"own_end": 1795410591.25, "pinned_by": "walsender"}, "ep-b": {"own_end": 2.0}}
-    assert store.load_wake() == expected
+    assert WAKE_STATES.all(store) == expected
     store.close()
 
 
@@ -288,12 +292,15 @@ def test_a_disk_that_refuses_a_write(path: Path) -> None:
     script = (
         "import sys, resource, signal; from pathlib import Path; from exporter.storage.store import Store, StoreError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "store = Store.open(Path(sys.argv[1]), {}); store.save_wake('a', {})\n"
+        "from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore\n"
+        "store = Store.open(Path(sys.argv[1]), {'notebook': KEY_VALUE_SCHEMA}); values = KeyValueStore(store)\n"
+        "values.write('wake', 'a', {})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))\n"
-        "try: store.save_wake('b', {'x': 'y' * 1_000_000})\n"
+        "try: values.write('wake', 'b', {'x': 'y' * 1_000_000})\n"
         "except StoreError as problem: print(problem)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
-        "store.save_wake('c', {}); print(sorted(store.load_wake())); store.close()\n"
+        "values.write('wake', 'c', {}); print([key for key in 'abc' if values.read('wake', key) is not None])\n"
+        "store.close()\n"
     )
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     seen = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
