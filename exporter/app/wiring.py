@@ -27,7 +27,7 @@ from exporter.drift.comparer import Comparer
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
-from exporter.drift.store import SettingsStore
+from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.feature.ports import SnapshotList
 from exporter.feature.services import Services
 from exporter.feature.workspace import neon_client
