@@ -17,7 +17,7 @@ from collectors.base import Target
 from collectors.errors import UsageError
 from collectors.metric import Families, Kind, Metric, Series, Unit
 from exporter.core import tracing
-from exporter.serving.render import as_float, within
+from exporter.serving.render import as_float, limit_series
 from exporter.version import __version__
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def requests(source: Iterable[tuple[Target, Families]], now: int) -> Iterator[tu
     points = 0
     for target, families in source:
         for metric, series in families.items():
-            items = list(within(metric, series).items())
+            items = list(limit_series(metric, series).items())
             while items:
                 room = POINTS_PER_REQUEST - points
                 part, items = items[:room], items[room:]

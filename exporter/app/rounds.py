@@ -112,7 +112,7 @@ class Rounds:
         found = await control_plane.look()
         if found is None:
             return
-        self._publisher.seen_inventory = True
+        self._publisher.has_inventory = True
         await self.wiring.tenants.look(found)
         await self.wiring.awake.look(found)
         await self.wiring.visitor.round(found)

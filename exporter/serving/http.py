@@ -1,8 +1,9 @@
-"""The HTTP server: hands out bytes that were made before anybody asked, and pages for a person.
+"""The HTTP/1.1 server: connections, deadlines, limits and the parsing of request heads.
 
-One thread a connection, bounded; blocking sockets with the deadlines in the kernel: the send of a whole snapshot gives
-up the GIL once instead of at every full buffer, which is what keeps scrapes quick while collecting. Sockets and
-deadlines are here; what is answered on which path is in ``exporter.serving.routes``.
+One thread per connection, bounded in number. Sockets block and their timeouts are the kernel's (SO_RCVTIMEO,
+SO_SNDTIMEO), so sending a whole snapshot is one system call that releases the GIL once, not once per full socket
+buffer: this keeps scrapes fast while collectors run. Paths and their responses are in ``exporter.serving.routes``.
+``python -m tests.bench serving-libraries`` compares it with other servers; docs/architecture.md has the figures.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from operator import itemgetter
 
 from exporter.version import __version__
 
 HEAD_LIMIT = 16_384
-"""Bytes of request line and headers; a longer head is refused."""
+"""Maximum size of request line and headers in bytes; a longer head gets a 431."""
 BODY_LIMIT = 65_536
-"""Bytes of a request body that are read and thrown away; no route of ours takes one."""
+"""Maximum size of a request body in bytes. Bodies are read and discarded: no route uses one."""
 _IOV_MAX = min(1024, os.sysconf("SC_IOV_MAX")) if hasattr(os, "sysconf") else 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One parsed request. Header names are lower case; a repeated header is joined by commas."""
+    """A parsed request. Header names are lower case; the values of a repeated header are joined by commas."""
 
     method: str
     path: str
@@ -40,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer: the body as chunks that are sent as they are."""
+    """A response; the body is sent chunk by chunk without being copied, and ``length`` is their total size in bytes."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -49,59 +51,63 @@ class Response:
 
 
 class BadRequestError(Exception):
-    """The client sent something that is no HTTP/1.x request we take; carries the status to answer."""
+    """The request is malformed or not supported; ``status`` is the HTTP status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
-        """``message`` is one line for the answer."""
+        """``message`` is the body of the response, one line."""
         super().__init__(message)
         self.status = status
 
 
 def text_response(status: int, text: str, *headers: tuple[str, str]) -> Response:
-    """A one-line plain answer."""
+    """A plain text response, with exactly one newline at its end."""
     body = (text.rstrip("\n") + "\n").encode("utf-8", "replace")
     return Response(status, (("Content-Type", "text/plain; charset=utf-8"), *headers), (body,), len(body))
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Deadlines in seconds and bounds of the server."""
+    """Limits of the server; times in seconds."""
 
     connections: int = 64
+    """Open connections. One more closes the connection whose client has kept the server waiting longest."""
     idle: float = 120.0
-    """Keep-alive: how long a connection may say nothing. Longer than any sensible scrape interval."""
+    """Keep-alive timeout. Longer than any sensible scrape interval."""
     head: float = 10.0
-    """From the first byte of a request to its last."""
+    """From the first byte of a request to the end of its head, and again for its body."""
     answer: float = 30.0
-    """For sending one answer; a slower client is cut off."""
+    """For sending one response."""
 
 
 class _Connection:
-    """One client, from accept to close, on its own thread."""
+    """One client connection, served by a thread of its own."""
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self.socket = sock
         self.limits = limits
         self.buffer = b""
         self.waiting_since: float | None = time.monotonic()
-        """When the wait for the next request began; None while one is answered."""
+        """Since when it is the client's turn, to send a request or to read the response; None while we make one.
+
+        Set before a response is sent and not again after it, so that clients can know the order: who got an earlier
+        response has been waited for longer.
+        """
 
     def close(self) -> None:
-        """End it, from any thread; the blocked one wakes up."""
+        """Shut the connection down; safe from any thread, and wakes the one that serves it."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
-    def _deadline(self, which: int, seconds: float) -> None:
-        whole, part = divmod(max(seconds, 0.001), 1)
-        self.socket.setsockopt(socket.SOL_SOCKET, which, struct.pack("ll", int(whole), int(part * 1e6)))
+    def _set_timeout(self, option: int, seconds: float) -> None:
+        whole, fraction = divmod(max(seconds, 0.001), 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(whole), int(fraction * 1e6)))
 
     def read_head(self) -> bytes | None:
-        """The head of the next request without its blank line; None when the client is gone or says nothing.
+        """The head of the next request without its blank line; None when the client left or stayed idle.
 
         Raises:
-            BadRequestError: the head is too long or comes too slowly.
+            BadRequestError: the head is too long or too slow.
         """
-        self.waiting_since = time.monotonic()
         began: float | None = None
         while (end := self.buffer.find(b"\r\n\r\n")) < 0:
             if len(self.buffer) > HEAD_LIMIT:
@@ -116,11 +122,10 @@ class _Connection:
                     raise BadRequestError(408, "the request head took too long")
                 return None
         head, self.buffer = self.buffer[:end], self.buffer[end + 4 :]
-        self.waiting_since = None
         return head
 
     def _receive(self, seconds: float) -> bool:
-        self._deadline(socket.SO_RCVTIMEO, seconds)
+        self._set_timeout(socket.SO_RCVTIMEO, seconds)
         try:
             received = self.socket.recv(65_536)
         except BlockingIOError:
@@ -129,7 +134,7 @@ class _Connection:
         return bool(received)
 
     def skip_body(self, length: int) -> bool:
-        """Throw away a request body; False when it did not come."""
+        """Discard a request body of ``length`` bytes; False when it did not arrive in time."""
         deadline = time.monotonic() + self.limits.head
         while len(self.buffer) < length:
             if not self._receive(deadline - time.monotonic()):
@@ -138,27 +143,24 @@ class _Connection:
         return True
 
     def send(self, chunks: tuple[bytes, ...]) -> None:
-        """Send everything within the deadline for an answer.
+        """Send all chunks within ``limits.answer`` seconds.
 
         Raises:
-            OSError: the client is gone or too slow.
+            OSError: the client left or reads too slowly.
         """
         deadline = time.monotonic() + self.limits.answer
-        self._deadline(socket.SO_SNDTIMEO, self.limits.answer)
         for start in range(0, len(chunks), _IOV_MAX):
             batch: list[bytes | memoryview] = list(chunks[start : start + _IOV_MAX])
-            left = sum(map(len, batch))
-            while left:
-                sent = self.socket.sendmsg(batch)
-                left -= sent
-                if left:
-                    if time.monotonic() >= deadline:
-                        raise TimeoutError("the client reads too slowly")
-                    batch = _unsent(batch, sent)
+            while batch:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("the client reads too slowly")
+                self._set_timeout(socket.SO_SNDTIMEO, left)
+                batch = _unsent(batch, self.socket.sendmsg(batch))
 
 
 def _unsent(batch: list[bytes | memoryview], sent: int) -> list[bytes | memoryview]:
-    """What is left of a batch after its first ``sent`` bytes."""
+    """The rest of a batch after its first ``sent`` bytes."""
     for index, chunk in enumerate(batch):
         if sent < len(chunk):
             return [memoryview(chunk)[sent:], *batch[index + 1 :]]
@@ -167,10 +169,10 @@ def _unsent(batch: list[bytes | memoryview], sent: int) -> list[bytes | memoryvi
 
 
 def parse_head(head: bytes) -> tuple[Request, int, bool]:
-    """A request, the length of its body, and whether the connection may live on.
+    """Parse a request head: the request, the length of its body in bytes, and whether to keep the connection.
 
     Raises:
-        BadRequestError: malformed, or something we do not take (a chunked body, HTTP/2).
+        BadRequestError: it is malformed or not supported (a chunked body, HTTP/2).
     """
     first, *lines = head.decode("latin-1").lstrip("\r\n").split("\r\n")
     parts = first.split(" ")
@@ -184,23 +186,23 @@ def parse_head(head: bytes) -> tuple[Request, int, bool]:
         name, value = name.lower(), value.strip()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     if "transfer-encoding" in headers:
-        raise BadRequestError(501, "chunked bodies are not taken")
+        raise BadRequestError(501, "chunked bodies are not supported")
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         raise BadRequestError(400, "malformed Content-Length")
     if len(length) > 9 or int(length) > BODY_LIMIT:
         raise BadRequestError(413, "the request body is too large")
     target = parts[1]
-    if target.lower().startswith("http://"):  # what a client sends that takes us for a proxy
+    if target.lower().startswith("http://"):  # absolute form, as sent to a proxy
         target = "/" + target[7:].partition("/")[2]
     path, _, query = target.partition("?")
-    wishes = {wish.strip().lower() for wish in headers.get("connection", "").split(",")}
-    keep = "close" not in wishes if parts[2] != "HTTP/1.0" else "keep-alive" in wishes
+    options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+    keep = "close" not in options if parts[2] != "HTTP/1.0" else "keep-alive" in options
     return Request(parts[0], path, query, headers), int(length), keep
 
 
 def response_head(response: Response, *, keep: bool) -> bytes:
-    """Status line and headers with the blank line."""
+    """Status line and headers, with the blank line that ends them."""
     phrase = HTTPStatus(response.status).phrase
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
@@ -214,10 +216,10 @@ def response_head(response: Response, *, keep: bool) -> bytes:
 
 
 class HttpServer:
-    """Listens, and answers with what ``answer`` makes of each request.
+    """Accepts connections and answers each request with the response that ``answer`` returns.
 
-    ``answer`` runs on the connection's thread and must be quick; an exception in it becomes a 500 and goes to
-    ``on_error``.
+    ``answer`` runs on the connection's thread and should be fast. An exception that it raises goes to ``on_error``, and
+    the client gets a 500.
     """
 
     def __init__(
@@ -227,9 +229,9 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 0,
         limits: Limits | None = None,
-        on_error: Callable[[Exception], None] = lambda _problem: None,
+        on_error: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
-        """Bind at once, so that a port that is taken is told at start.
+        """Bind the address, so that a port in use is an error at start; port 0 takes a free one.
 
         Raises:
             OSError: the address cannot be bound.
@@ -241,7 +243,7 @@ class HttpServer:
         self._listener = socket.create_server((host, port), family=family, backlog=256)
         self._listener.setblocking(False)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._wake, self._woken = socket.socketpair()
+        self._stop_writer, self._stop_reader = socket.socketpair()
         self._lock = threading.Lock()
         self._connections: set[_Connection] = set()
         self._stopping = False
@@ -249,38 +251,38 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address as a URL."""
         host, port = self.address
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting connections."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to listen and end every connection; returns when the listener is gone."""
+        """Stop accepting and shut every connection down, also in the middle of a response; the port is free then."""
         self._stopping = True
-        self._wake.send(b"x")
+        self._stop_writer.send(b"x")
         if self._thread.is_alive():
             self._thread.join(5)
         self._listener.close()
         with self._lock:
-            open_now = list(self._connections)
-        for connection in open_now:
+            connections = list(self._connections)
+        for connection in connections:
             connection.close()
-        self._wake.close()
-        self._woken.close()
+        self._stop_writer.close()
+        self._stop_reader.close()
 
     @property
     def connections(self) -> int:
-        """How many clients are connected."""
+        """Number of open connections."""
         with self._lock:
             return len(self._connections)
 
     def _accept_all(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._woken, selectors.EVENT_READ)
+            selector.register(self._stop_reader, selectors.EVENT_READ)
             while not self._stopping:
                 selector.select()
                 if self._stopping:
@@ -289,26 +291,32 @@ class HttpServer:
                     sock, _peer = self._listener.accept()
                 except BlockingIOError:
                     continue
-                except OSError:  # no file descriptor left, or the client gave up: neither may end the server
+                except OSError:  # no file descriptor left, or the client has gone: neither may stop the server
                     time.sleep(0.05)
                     continue
                 self._admit(sock)
 
     def _admit(self, sock: socket.socket) -> None:
-        """Start a thread for a client; over the bound the connection that idles longest makes room, or we decline."""
+        """Start a thread for a new client.
+
+        At the limit, the connection whose client has kept the server waiting longest is closed, be it idle, slow to
+        send its request or slow to read its response: slow clients then displace each other, and a scrape, done in
+        milliseconds, always finds a place. When every response is still being made, the new client gets a 503.
+        """
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock, self._limits)
         with self._lock:
             full = len(self._connections) >= self._limits.connections
-            idle = [known for known in self._connections if known.waiting_since is not None] if full else []
-            if full and idle:
-                oldest = min(idle, key=lambda known: known.waiting_since or 0.0)
-                self._connections.discard(oldest)
-                oldest.close()
-            if not full or idle:
+            waiting = [(since, entry) for entry in self._connections if (since := entry.waiting_since) is not None]
+            admitted = bool(waiting) or not full
+            if full and waiting:
+                _, slowest = min(waiting, key=itemgetter(0))
+                self._connections.discard(slowest)
+                slowest.close()
+            if admitted:
                 self._connections.add(connection)
-        if full and not idle:
+        if not admitted:
             busy = text_response(503, "too many connections are being answered; raise http.max_connections")
             with contextlib.suppress(OSError), sock:
                 sock.setblocking(False)
@@ -316,11 +324,11 @@ class HttpServer:
             return
         try:
             threading.Thread(target=self._serve, args=(connection,), name="http-client", daemon=True).start()
-        except RuntimeError as problem:  # the system gives us no thread now; it may the next time
+        except RuntimeError as error:  # the system has no thread for us now; it may have one for the next client
             with self._lock:
                 self._connections.discard(connection)
             sock.close()
-            self._on_error(problem)
+            self._on_error(error)
 
     def _serve(self, connection: _Connection) -> None:
         try:
@@ -332,7 +340,11 @@ class HttpServer:
                 self._connections.discard(connection)
 
     def _serve_one(self, connection: _Connection) -> bool:
-        """Answer one request; False when the connection ends."""
+        """Answer one request; False when the connection is to be closed.
+
+        Raises:
+            OSError: the client left or reads too slowly.
+        """
         keep, body = False, True
         try:
             head = connection.read_head()
@@ -344,14 +356,19 @@ class HttpServer:
                     connection.send((b"HTTP/1.1 100 Continue\r\n\r\n",))
                 if not connection.skip_body(length):
                     return False
+        except BadRequestError as error:
+            keep, response = False, text_response(error.status, str(error))
+        else:
             body = request.method != "HEAD"
-            response = self._answer(request)
-        except BadRequestError as problem:
-            keep, response = False, text_response(problem.status, str(problem))
-        except OSError:
-            raise
-        except Exception as problem:
-            self._on_error(problem)
-            response = text_response(500, "an error of ours; the log has it")
+            connection.waiting_since = None
+            response = self._respond(request)
+        connection.waiting_since = time.monotonic()
         connection.send((response_head(response, keep=keep), *(response.chunks if body else ())))
         return keep
+
+    def _respond(self, request: Request) -> Response:
+        try:
+            return self._answer(request)
+        except Exception as error:
+            self._on_error(error)
+            return text_response(500, "internal error; see the log of neonmeter")

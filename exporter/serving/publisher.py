@@ -1,7 +1,7 @@
-"""From the state to what is served: one snapshot and one overview at a time, swapped as one reference.
+"""From the state to what is served: one snapshot and one overview per generation, replaced as one reference.
 
-Only `publish` makes anything visible, so whoever looks sees one consistent generation. Everything that pages show is
-laid out here, on the event loop, and never while somebody waits for it.
+Only `publish` makes anything visible, so every reader gets one consistent generation. The rows of pages are built here,
+on the event loop, not during a request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from exporter.settings import CoreSettings
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
 LEDGER_FIGURES = frozenset({costs.COLLECTOR, awake.COLLECTOR, WAKE})
-"""Told per branch or compute, but worked out at once: as fresh as the feed ``pricing`` and the visits are."""
+"""Collectors with targets per branch or compute that are computed all at once: as fresh as the feed ``pricing`` and
+the visits, so they have no freshness series of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Published:
 
 
 class Publisher:
-    """Makes generations, and is what the HTTP server sees of the program (`exporter.serving.routes.View`)."""
+    """Builds generations and implements `exporter.serving.routes.View` for the HTTP server."""
 
     def __init__(
         self,
@@ -61,26 +62,26 @@ class Publisher:
         self._last = 0.0
         self._config = ""
         self.draining = False
-        self.seen_inventory = False
+        self.has_inventory = False
         self.on_reload: Callable[[], tuple[bool, str]] = lambda: (False, "not running yet")
         builder.put("agent", AGENT, metrics.families())
         self._now = Published(builder.publish(clock()), Overview(0, 0.0, 0), ())
 
     def use(self, settings: CoreSettings) -> None:
-        """Show these settings on /config, masked."""
+        """Show these settings on /config, with secrets masked."""
         self._config = yaml.safe_dump(settings.masked(), sort_keys=False)
 
     def beat(self, lag: float) -> None:
-        """The event loop turned; ``lag`` is how late, in seconds."""
+        """Record a turn of the event loop that was ``lag`` seconds late."""
         self._beat = self._clock()
         self._lag = max(self._lag, lag)
 
     def due(self, interval: float) -> bool:
-        """Whether there is something new to publish, or the last generation is ``interval`` seconds old."""
+        """Whether the state changed, or the last generation is at least ``interval`` seconds old."""
         return self._state.changed or self._clock() - self._last >= interval
 
     def publish(self, sources: OverviewSources) -> None:
-        """Make the next generation and swap it in."""
+        """Build the next generation and make it the current one."""
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)
         self._put_health()
@@ -111,7 +112,7 @@ class Publisher:
         metrics.replace(selfmetrics.TARGETS, states)
 
     def _put_health(self) -> None:
-        """The freshness series of each target of which something was attempted since the last time."""
+        """Update the freshness series of each target that was attempted since the last generation."""
         by_target: dict[str, tuple[Target, list[CollectorHealth]]] = {}
         marks: dict[str, tuple[object, ...]] = {}
         for collector, target, entry in self._state.entries():
@@ -130,7 +131,7 @@ class Publisher:
         self._health = marks
 
     def families(self) -> Sequence[tuple[Target, Families]]:
-        """What is published, target by target, for OTLP: the generation's own, so that its thread sees nothing move."""
+        """The families of the current generation by target, for OTLP's thread: immutable, unlike the state."""
         return self._now.families
 
     def snapshot(self) -> Snapshot:
@@ -159,9 +160,9 @@ class Publisher:
         return age < HEARTBEAT_LIMIT_SECONDS, f"the collecting loop turned {age:.1f} s ago"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the first inventory was read and published, and we are not stopping."""
+        """Whether the first inventory was read and no shutdown has begun."""
         if self.draining:
             return False, "stopping"
-        if not self.seen_inventory:
+        if not self.has_inventory:
             return False, "waiting for the first inventory from Neon"
         return True, "ready"

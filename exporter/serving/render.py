@@ -1,10 +1,10 @@
-"""Series to Prometheus text 0.0.4: the sample lines of one target, from label text that was escaped once.
+"""Rendering of one target's series in the Prometheus text format 0.0.4, with label text that is escaped once.
 
-Values change at every reading, labels hardly ever. So for each (target, metric) one format string with all label text
-in it is kept, and a render is a single C-level ``%`` over the values: about a tenth of what building each line costs.
-The kept string is replaced as soon as the set of series changes and dropped with the target.
+Values change at every reading, labels rarely. So a format string with all the label text is cached per target and
+metric, and rendering is a single ``%`` over the values: about a tenth of the cost of building each line. The format
+string is replaced when the set of series changes and dropped with the target.
 
-This is also the only place where money becomes a float.
+This is the only place where money becomes a float.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from collectors.base import Target
 from collectors.metric import Families, Labels, Metric, Series, Value
 
 _LARGEST = 10**308
-"""Go's parser refuses a page with a number beyond the float range; ours becomes an infinity there."""
+"""Go's parser rejects an exposition with a number beyond the float range; such values become infinities."""
 
 _PLAIN_NUMBERS = (frozenset({int}), frozenset({float}), frozenset({int, float}))
 
 
-def within(metric: Metric, series: Series) -> Series:
-    """At most ``max_series`` of them. Sorted, so that the same survive in whatever order the rows came: no churn."""
+def limit_series(metric: Metric, series: Series) -> Series:
+    """The first ``max_series`` series by label values: sorted, so that the order of rows causes no churn."""
     if len(series) <= metric.max_series:
         return series
     return {labels: series[labels] for labels in sorted(series)[: metric.max_series]}
 
 
 def escape_label(text: str) -> str:
-    """Escape a label value: backslash, quote and newline; everything else stands for itself."""
+    """Escape backslash, quote and newline in a label value; nothing else is special in the format."""
     if "\\" in text:
         text = text.replace("\\", "\\\\")
     if '"' in text:
@@ -42,7 +42,7 @@ def escape_label(text: str) -> str:
 
 
 def escape_help(text: str) -> str:
-    """Escape a HELP text: only backslash and newline have a meaning there."""
+    """Escape backslash and newline in a HELP text; nothing else is special there."""
     return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
@@ -52,7 +52,7 @@ def header(metric: Metric) -> bytes:
 
 
 def number(value: Value) -> str:
-    """One value as the format wants it: shortest text that reads back as the same float; NaN, +Inf, -Inf."""
+    """A value in the format's notation: the shortest text that parses to the same float, or NaN, +Inf, -Inf."""
     kind = type(value)
     if kind is int and -_LARGEST < value < _LARGEST:
         return str(value)
@@ -67,7 +67,7 @@ def number(value: Value) -> str:
 
 
 def as_float(value: Value) -> float:
-    """The nearest float. A signalling NaN has none and is a NaN; what is too large is an infinity, not an error."""
+    """The nearest float; NaN for a signalling NaN, an infinity for what is beyond the float range. Never raises."""
     if isinstance(value, Decimal) and value.is_snan():
         return float("nan")
     try:
@@ -77,7 +77,7 @@ def as_float(value: Value) -> float:
 
 
 class Fragment(NamedTuple):
-    """The sample lines of one target in one family. ``cut`` counts the series left out for ``max_series``."""
+    """The sample lines of one target in one family; ``cut`` counts the series omitted because of ``max_series``."""
 
     lines: bytes
     series: int
@@ -85,42 +85,47 @@ class Fragment(NamedTuple):
 
 
 class Renderer:
-    """Renders one target again and again; keeps the escaped label text between two renders."""
+    """Renders one target repeatedly and caches its escaped label text in between."""
 
-    __slots__ = ("_kept", "_target")
+    __slots__ = ("_target", "_templates")
 
     def __init__(self, target: Target) -> None:
-        """``target`` gives the scope labels that stand before the metric's own."""
+        """``target`` gives the scope labels, which precede the metric's own."""
         self._target = target
-        self._kept: dict[Metric, tuple[tuple[Labels, ...], str]] = {}
+        self._templates: dict[Metric, tuple[tuple[Labels, ...], str]] = {}
 
     @property
     def target(self) -> Target:
-        """What is rendered here."""
+        """The target that is rendered."""
         return self._target
 
     def render(self, families: Families) -> dict[Metric, Fragment]:
-        """The sample lines by metric; a metric without series is absent, and its kept label text is let go."""
+        """The fragment of each metric that has series; the cached label text of the others is dropped.
+
+        Raises:
+            ValueError: a series has not as many label values as its metric has labels.
+        """
         rendered: dict[Metric, Fragment] = {}
         for metric, series in families.items():
             if series:
                 rendered[metric] = self._family(metric, series)
-        if len(self._kept) > len(rendered):
-            self._kept = {metric: kept for metric, kept in self._kept.items() if metric in rendered}
+        if len(self._templates) > len(rendered):
+            self._templates = {metric: entry for metric, entry in self._templates.items() if metric in rendered}
         return rendered
 
     def _family(self, metric: Metric, series: Series) -> Fragment:
         cut = len(series)
-        series = within(metric, series)
+        series = limit_series(metric, series)
         cut -= len(series)
         keys = tuple(series)
-        kept = self._kept.get(metric)
-        template = kept[1] if kept is not None and kept[0] == keys else self._template(metric, keys)
-        # The new keys replace the equal old ones, so that the label tuples of the last reading can be freed.
-        self._kept[metric] = (keys, template)
+        cached_keys, template = self._templates.get(metric, ((), ""))
+        if cached_keys != keys:
+            template = self._template(metric, keys)
+        # Also when they are equal: the label tuples of the previous reading can then be freed.
+        self._templates[metric] = (keys, template)
         values: Iterable[Value] = series.values()
         if set(map(type, values)) not in _PLAIN_NUMBERS or not _all_finite(values):
-            # Only the placeholders stand before a newline: one in a label is escaped.
+            # " %r\\n" is always a placeholder: a newline in a label value is escaped.
             text = template.replace(" %r\n", " %s\n") % tuple(map(number, values))
         else:
             text = template % tuple(values)
@@ -148,8 +153,5 @@ def _all_finite(values: Iterable[Value]) -> bool:
 
 
 def render(target: Target, families: Families) -> dict[Metric, bytes]:
-    """The sample lines of one target by metric, once and without anything kept: for the check command and tests.
-
-    A family over its ``max_series`` is cut as :class:`Renderer` cuts it.
-    """
+    """The sample lines of one target by metric, without a cache: for the check command and tests."""
     return {metric: fragment.lines for metric, fragment in Renderer(target).render(families).items()}

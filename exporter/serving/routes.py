@@ -1,6 +1,6 @@
-"""What is answered on which path. Nothing here computes: it picks bytes of the snapshot, or lays out a ready page.
+"""Paths and their responses. Nothing is collected or computed here: /metrics sends the bytes of the current snapshot.
 
-``/metrics`` answers always, also while collecting is stuck, before the first publish and while draining.
+``/metrics`` always answers, also while collecting hangs, before the first publish and during shutdown.
 """
 
 from __future__ import annotations
@@ -34,43 +34,43 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?\Z")
 
 
 class View(Protocol):
-    """What the server may see of the program: finished things only. Every method is called on a client's thread."""
+    """What the routes read of the agent: finished results only. Methods are called on the threads of connections."""
 
     def snapshot(self) -> Snapshot:
-        """The current generation."""
+        """The current snapshot."""
 
     def health(self) -> tuple[bool, str]:
-        """Whether the loop's heartbeat is fresh, and one line about it."""
+        """Whether the event loop's heartbeat is fresh, and one line that says so."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether first inventory and first publish are done and we are not draining, and one line about it."""
+        """Whether the first inventory is published and no shutdown has begun, and one line that says so."""
 
     def targets(self) -> Sequence[TargetRow]:
-        """Every target with its state."""
+        """All targets with their state."""
 
     def config_text(self) -> str:
-        """The effective settings as YAML, secrets masked."""
+        """The effective settings as YAML, with secrets masked."""
 
     def reload(self) -> tuple[bool, str]:
-        """Read the settings again: swapped whole, or the old ones kept and the reason told."""
+        """Read the settings again. False and the reason when they are invalid: the old ones then stay in effect."""
 
     def overview(self) -> Overview:
-        """What the index page shows."""
+        """The content of the index page."""
 
 
-def takes_members(accept_encoding: str) -> bool:
-    """Whether a client may get our gzip stream of many members: only one that offers gzip and nothing else.
+def accepts_members(accept_encoding: str) -> bool:
+    """Whether a client may get the gzip stream of many members: only if its Accept-Encoding is gzip and nothing else.
 
-    A gzip stream may consist of members (RFC 1952), and Go's reader, which Prometheus, VictoriaMetrics and the
-    OpenTelemetry collector use, reads them all; so does gunzip. Browsers, curl and httpx stop after the first member
-    *without an error* and would show the first family as if it were all. What tells the two apart is the offer: Go's
-    scrapers ask for exactly ``gzip``; browsers, curl --compressed, httpx and requests ask for ``gzip, deflate, ...``.
-    The latter get the plain text, which on loopback is quicker anyway.
+    A gzip stream may consist of several members (RFC 1952), and Go's reader, which Prometheus, VictoriaMetrics and the
+    OpenTelemetry collector use, reads all of them; so does gunzip. Browsers, curl and httpx stop after the first member
+    *without an error* and would show the first family as if it were everything. The header tells them apart: Go's
+    scrapers send exactly ``gzip``; browsers, curl --compressed, httpx and requests send ``gzip, deflate, ...``. The
+    latter get plain text, which on loopback is faster anyway.
     """
-    offers = [offer.strip().lower() for offer in accept_encoding.split(",") if offer.strip()]
-    if len(offers) != 1:
+    codings = [coding.strip().lower() for coding in accept_encoding.split(",") if coding.strip()]
+    if len(codings) != 1:
         return False
-    coding, _, weight = offers[0].partition(";")
+    coding, _, weight = codings[0].partition(";")
     return coding.strip() == "gzip" and not re.fullmatch(r"q=0(\.0*)?", weight.replace(" ", ""))
 
 
@@ -86,7 +86,7 @@ class Routes:
         details: ApiPages | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``loopback``: we listen on loopback only, so a reload under any other host name is DNS rebinding."""
+        """``loopback``: the server listens on loopback only, so a reload under another host name is DNS rebinding."""
         self._view = view
         self._metrics = metrics
         self._loopback = loopback
@@ -94,15 +94,15 @@ class Routes:
         self._clock = clock
         self._get: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._scrape,
-            "/healthz": lambda _request: _verdict(self._view.health()),
-            "/readyz": lambda _request: _verdict(self._view.ready()),
+            "/healthz": lambda _request: _probe(*self._view.health()),
+            "/readyz": lambda _request: _probe(*self._view.ready()),
             "/targets": self._targets,
             "/config": lambda _request: text_response(200, self._view.config_text(), ("Cache-Control", "no-store")),
             "/": lambda _request: _page(render_index(self._view.overview(), self._clock())),
         }
 
     def answer(self, request: Request) -> Response:
-        """The response to one request."""
+        """The response to a request, of any method and path."""
         if request.path == "/-/reload":
             if request.method != "POST":
                 return text_response(405, "reload is a POST", ("Allow", "POST"))
@@ -113,25 +113,25 @@ class Routes:
         if handler is None and (request.path + "/").startswith(runbooks.PREFIX + "/"):
             handler = _runbook
         if handler is None:
-            known = "/ /metrics /targets /config /healthz /readyz /api/v1/ /runbooks/"
-            return text_response(404, f"not found; there is {known}")
+            paths = "/ /metrics /targets /config /healthz /readyz /api/v1/ /runbooks/"
+            return text_response(404, f"not found; there is {paths}")
         if request.method not in ("GET", "HEAD"):
             return text_response(405, "only GET and HEAD here", ("Allow", "GET, HEAD"))
         return handler(request)
 
     def _scrape(self, request: Request) -> Response:
         snapshot = self._view.snapshot()
-        packed = takes_members(request.headers.get("accept-encoding", ""))
-        encoding = "gzip" if packed else "identity"
+        members = accepts_members(request.headers.get("accept-encoding", ""))
+        encoding = "gzip" if members else "identity"
         headers = [
             ("Content-Type", METRICS_TYPE),
             ("Vary", "Accept-Encoding"),
             ("ETag", f'"{snapshot.generation}-{int(snapshot.published_at)}-{encoding}"'),
             ("X-Neonmeter-Generation", str(snapshot.generation)),
         ]
-        if packed:
+        if members:
             headers.append(("Content-Encoding", "gzip"))
-        chunks, length = (snapshot.gzip, snapshot.gzip_length) if packed else (snapshot.plain, snapshot.plain_length)
+        chunks, length = (snapshot.gzip, snapshot.gzip_length) if members else (snapshot.plain, snapshot.plain_length)
         if self._metrics is not None and request.method == "GET":
             self._metrics.inc(SCRAPES, (encoding,))
             self._metrics.inc(SCRAPE_BYTES, (encoding,), length)
@@ -163,11 +163,12 @@ class Routes:
 
 
 def refuse_reload(request: Request, *, loopback: bool) -> str:
-    """Why a browser may not have this reload; empty when it may go on.
+    """The reason to refuse a reload as a cross-site request; empty to accept it.
 
-    A page anywhere can make its visitor's browser POST to our address, and browsers then send ``Origin`` (or at least
-    ``Sec-Fetch-Site``). Programs like curl send neither. So: no sign of a browser, or our own page; and on loopback the
-    ``Host`` must be a name of loopback, or somebody's DNS answers 127.0.0.1 for a name of theirs.
+    Any web page can make its visitor's browser POST to this address, and browsers then send ``Origin`` (or at least
+    ``Sec-Fetch-Site``); programs like curl send neither. So a request is accepted without these headers or from our own
+    origin. On loopback ``Host`` must also be a loopback name, against DNS rebinding: a foreign name that resolves to
+    127.0.0.1.
     """
     host = request.headers.get("host", "").lower()
     if loopback and host and not _LOOPBACK.match(host):
@@ -180,9 +181,8 @@ def refuse_reload(request: Request, *, loopback: bool) -> str:
     return ""
 
 
-def _verdict(verdict: tuple[bool, str]) -> Response:
-    well, text = verdict
-    return text_response(200 if well else 503, text, ("Cache-Control", "no-store"))
+def _probe(passed: bool, text: str) -> Response:
+    return text_response(200 if passed else 503, text, ("Cache-Control", "no-store"))
 
 
 def _runbook(request: Request) -> Response:

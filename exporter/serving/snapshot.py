@@ -1,9 +1,9 @@
-"""The snapshot: one immutable generation of the whole exposition, rendered and compressed before anybody asks.
+"""The snapshot: one immutable generation of the whole exposition, rendered and compressed before it is requested.
 
-The format wants all lines of a family together, under one HELP and one TYPE, whichever target they come from. So each
-family is a row of pages, each page holds the lines of a few targets in stable slots, and a target that changed re-joins
-and re-compresses its own pages only. A page is one gzip member; members may be concatenated (RFC 1952, section 2.2), so
-publishing is the building of a tuple of references: its cost follows what changed, not what there is.
+The format requires all lines of a family to stand together, under one HELP and one TYPE, whatever targets they come
+from. So a family is a list of pages, and a page holds the lines of a few targets in fixed slots; a changed target joins
+and compresses only its own pages again. Each page is one gzip member, and members may be concatenated (RFC 1952,
+section 2.2), so publishing builds a tuple of references: its cost grows with what changed, not with the total.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from collectors.metric import Families, Metric
 from exporter.serving.render import Fragment, Renderer, header
 
 SLOTS = 8
-"""Targets on one page. Fewer make a change cheaper, more make the compressed text smaller."""
+"""Targets per page. Fewer make a change cheaper, more make the compressed text smaller."""
 
 _GROUP = 16
-"""Compressed pages in one chunk. A page shrinks to some hundred bytes, and a send takes 1,024 chunks at most: each
-further send waits for the GIL once more while the program collects."""
+"""Compressed pages per chunk. A compressed page has some hundred bytes, a send takes at most 1,024 chunks, and each
+further send has to wait for the GIL while collectors run."""
 
 _GZIP = 31
 """zlib's window bits for a gzip header and trailer around 32 KB of window."""
 
 
 def _gzip(text: bytes) -> bytes:
-    """One gzip member, level 1: a quarter of level 6's time for a tenth more bytes. Releases the GIL."""
+    """One gzip member at level 1: a quarter of level 6's time for 10 % more bytes. Releases the GIL."""
     return zlib.compress(text, 1, _GZIP)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One generation, ready to send. ``plain`` and ``gzip`` are chunks in order; nobody ever joins them.
+    """One generation, ready to send. ``plain`` and ``gzip`` are chunks in order, sent without being joined.
 
-    ``gzip`` is a stream of many members: only clients that read past the first one may get it (see ``http.py``).
+    ``gzip`` is a stream of many members, only for clients that read past the first (`routes.accepts_members`).
     """
 
     generation: int
     published_at: float
-    """Unix seconds; 0 when nothing was published yet."""
+    """Unix seconds; 0 before the first publish."""
     series: int
     plain: tuple[bytes, ...]
     plain_length: int
@@ -52,11 +52,11 @@ class Snapshot:
 
 
 EMPTY = Snapshot(0, 0.0, 0, (), 0, (_gzip(b""),), len(_gzip(b"")))
-"""What there is before the first publish."""
+"""The snapshot before the first publish."""
 
 
 class _Joined:
-    """A few pieces as one chunk; the lengths say where each begins, so that no piece is kept a second time."""
+    """A fixed number of pieces joined to one chunk; only lengths are stored beside it, not the pieces."""
 
     __slots__ = ("_lengths", "chunk")
 
@@ -65,7 +65,7 @@ class _Joined:
         self._lengths = [0] * pieces
 
     def replace(self, index: int, piece: bytes) -> bool:
-        """Put one piece; False when it was there already."""
+        """Replace the piece at ``index``; False when it is equal to the present one."""
         start = sum(self._lengths[:index])
         end = start + self._lengths[index]
         if self.chunk[start:end] == piece:
@@ -76,7 +76,7 @@ class _Joined:
 
 
 class _Family:
-    """The pages of one metric. A target keeps its slot while it lives; a freed slot is the first to be taken again."""
+    """The pages of one metric. A target keeps its slot until it is dropped; the lowest free slot is reused first."""
 
     __slots__ = ("_changed", "_free", "_groups", "_header", "_pages", "_slots", "chunks", "length", "metric", "packed",
                  "packed_length")  # fmt: skip
@@ -95,7 +95,7 @@ class _Family:
         self.packed_length = 0
 
     def put(self, key: Hashable, lines: bytes) -> bool:
-        """Replace the lines of one target; says whether anything changed."""
+        """Replace the lines of one target; False when they are the same as before."""
         slot = self._slots.get(key)
         if slot is None:
             if not self._free:
@@ -124,16 +124,16 @@ class _Family:
 
     @property
     def empty(self) -> bool:
-        """Whether no target is left."""
+        """Whether no target has lines here."""
         return not self._slots
 
     def publish(self) -> None:
-        """Compress what changed and renew its chunks; those of a page that emptied stay, without bytes."""
+        """Compress the changed pages and replace their chunks; an emptied page stays as an empty chunk."""
         for number in self._changed:
             text = self._pages[number].chunk
             self.length += len(text) - len(self.chunks[number + 1])
             self.chunks[number + 1] = text
-            if number == 0:  # one member less, and the text that repeats the most is next to the header
+            if number == 0:  # in the first page's member: one member less, and better compression
                 text = self._header + text
             group = self._groups[number // _GROUP]
             group.replace(number % _GROUP, _gzip(text) if text else b"")
@@ -143,55 +143,55 @@ class _Family:
 
 
 @dataclass(slots=True)
-class _Target:
+class _Source:
     renderer: Renderer
     families: dict[Metric, int] = field(default_factory=dict)
-    """Series by metric, as last put."""
+    """Number of series by metric."""
     cut: dict[Metric, int] = field(default_factory=dict)
 
 
 class SnapshotBuilder:
-    """Collects what targets have to say and publishes it as snapshots.
+    """Takes the families of sources and publishes them as snapshots.
 
-    ``key`` names a source: one collector at one target. Two sources may fill one family, but not the same series of it.
-    Safe to use from several threads; :meth:`publish` after a large change takes a while and may run in one of its own.
+    ``key`` identifies a source: one collector at one target. Sources may share a family, but not a series. Thread-safe;
+    :meth:`publish` after a large change takes long enough to deserve a worker thread.
     """
 
     def __init__(self) -> None:
         """Start empty, at generation 0."""
         self._lock = threading.Lock()
         self._families: dict[str, _Family] = {}
-        self._targets: dict[Hashable, _Target] = {}
+        self._sources: dict[Hashable, _Source] = {}
         self._order: list[_Family] | None = None
         self._series = 0
         self._generation = 0
         self._cut: dict[str, int] = {}
 
     def put(self, key: Hashable, target: Target, families: Families) -> int:
-        """Replace everything that one source says. Nothing is visible before :meth:`publish`.
+        """Replace all families of one source, visible from the next :meth:`publish` on.
 
         Returns:
-            How many series were cut for the ``max_series`` of their metric; :meth:`truncated` has them by name.
+            The number of series cut because of the ``max_series`` of their metric, as in :meth:`truncated`.
 
         Raises:
-            ValueError: another metric of the same name is served already, or label values do not fit the names.
+            ValueError: another metric of the same name is served, or a series has too few or too many label values.
         """
         with self._lock:
-            known = self._targets.get(key)
-            renderer = known.renderer if known and known.renderer.target == target else Renderer(target)
+            source = self._sources.get(key)
+            renderer = source.renderer if source and source.renderer.target == target else Renderer(target)
             fragments = renderer.render(families)
             for metric in fragments:
                 family = self._families.get(metric.name)
                 if family is not None and family.metric is not metric:
                     raise ValueError(f"metric {metric.name} is served already from another declaration")
-            if known is None:
-                known = self._targets[key] = _Target(renderer)
-            known.renderer = renderer
-            return self._replace(key, known, fragments)
+            if source is None:
+                source = self._sources[key] = _Source(renderer)
+            source.renderer = renderer
+            return self._replace(key, source, fragments)
 
-    def _replace(self, key: Hashable, known: _Target, fragments: dict[Metric, Fragment]) -> int:
-        for metric in [metric for metric in known.families if metric not in fragments]:
-            self._forget(key, known, metric)
+    def _replace(self, key: Hashable, source: _Source, fragments: dict[Metric, Fragment]) -> int:
+        for metric in [metric for metric in source.families if metric not in fragments]:
+            self._forget(key, source, metric)
         cut = 0
         for metric, fragment in fragments.items():
             family = self._families.get(metric.name)
@@ -199,48 +199,48 @@ class SnapshotBuilder:
                 family = self._families[metric.name] = _Family(metric)
                 self._order = None
             family.put(key, fragment.lines)
-            self._series += fragment.series - known.families.get(metric, 0)
-            known.families[metric] = fragment.series
-            self._count_cut(known, metric, fragment.cut)
+            self._series += fragment.series - source.families.get(metric, 0)
+            source.families[metric] = fragment.series
+            self._count_cut(source, metric, fragment.cut)
             cut += fragment.cut
         return cut
 
-    def _count_cut(self, known: _Target, metric: Metric, cut: int) -> None:
-        before = known.cut.pop(metric, 0)
+    def _count_cut(self, source: _Source, metric: Metric, cut: int) -> None:
+        before = source.cut.pop(metric, 0)
         if cut:
-            known.cut[metric] = cut
+            source.cut[metric] = cut
         if cut != before:
             self._cut[metric.name] = self._cut.get(metric.name, 0) + cut - before
 
-    def _forget(self, key: Hashable, known: _Target, metric: Metric) -> None:
+    def _forget(self, key: Hashable, source: _Source, metric: Metric) -> None:
         family = self._families[metric.name]
         family.drop(key)
         if family.empty:
             del self._families[metric.name]
             self._order = None
-        self._series -= known.families.pop(metric)
-        self._count_cut(known, metric, 0)
+        self._series -= source.families.pop(metric)
+        self._count_cut(source, metric, 0)
 
     def drop(self, key: Hashable) -> None:
-        """Take back everything that one source said; an unknown key is no error."""
+        """Remove all families of one source; an unknown key is ignored."""
         with self._lock:
-            known = self._targets.pop(key, None)
-            if known is not None:
-                for metric in list(known.families):
-                    self._forget(key, known, metric)
+            source = self._sources.pop(key, None)
+            if source is not None:
+                for metric in list(source.families):
+                    self._forget(key, source, metric)
 
     def keys(self) -> frozenset[Hashable]:
-        """The sources that there are."""
+        """The keys of all sources."""
         with self._lock:
-            return frozenset(self._targets)
+            return frozenset(self._sources)
 
     def truncated(self) -> Mapping[str, int]:
-        """Series cut for ``max_series``, by metric name; a name stays at 0 after its family fits again."""
+        """The number of series cut because of ``max_series``, by metric name; back at 0 once the family fits again."""
         with self._lock:
             return dict(self._cut)
 
     def publish(self, now: float) -> Snapshot:
-        """Make the next generation. ``now`` in unix seconds."""
+        """Build the next generation; ``now`` in unix seconds."""
         with self._lock:
             if self._order is None:
                 self._order = [self._families[name] for name in sorted(self._families)]

@@ -12,7 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from tests.bench import agent, drift, finops, forecast, kill, month, postgres_exporter, posture, serving, sleep, wake
+from tests.bench import (
+    agent,
+    drift,
+    finops,
+    forecast,
+    kill,
+    month,
+    postgres_exporter,
+    posture,
+    serving,
+    serving_libraries,
+    sleep,
+    wake,
+)
 from tests.bench.measure import load
 
 COMPARED = {"nginx": "nginx-light", "prometheus-postgres-exporter": "prometheus-postgres-exporter"}
@@ -54,6 +67,7 @@ OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {
     "forecast": forecast.main,
     "finops": finops.main,
     "kill": kill.main,
+    "serving-libraries": serving_libraries.main,
 }
 """Run alone: ``python -m tests.bench wake --help``."""
 

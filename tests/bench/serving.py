@@ -27,11 +27,12 @@ from pathlib import Path
 from collectors.base import Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.demo.postgres import free_port
-from exporter.serving.http import HttpServer
+from exporter.serving.http import Limits
 from exporter.serving.page import Overview
 from exporter.serving.render import Renderer
 from exporter.serving.routes import Routes
 from exporter.serving.snapshot import Snapshot, SnapshotBuilder
+from tests.bench import http_servers
 from tests.bench.measure import Verdict, print_verdicts
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
@@ -96,14 +97,14 @@ class _Bench:
         self.current = self.builder.publish(time.time())
 
 
-def serve(targets: int) -> None:
+def serve(targets: int, server_name: str, limits: Limits) -> None:
     """The child: serves, and collects as stdin says: ``rest``, ``pace`` (each target every 15 s), ``flat`` (no pause).
 
     Collecting is what the program does in Python for it: series made, rendered, compressed, published, ten times a
-    second.
+    second. ``stop`` stops the server and answers with the seconds that took.
     """
     view = _Bench(targets)
-    server = HttpServer(Routes(view).answer)
+    server = http_servers.CANDIDATES[server_name](Routes(view).answer, limits)
     server.start()
     mode = ["rest"]
 
@@ -120,30 +121,37 @@ def serve(targets: int) -> None:
     thread = threading.Thread(target=collect, daemon=True)
     thread.start()
     print(json.dumps({"port": server.address[1]}), flush=True)
+    stopped = False
     for line in sys.stdin:
         mode[0] = line.strip()
-        print("{}", flush=True)
+        began = time.perf_counter()
+        if mode[0] == "stop":
+            server.stop()
+            stopped = True
+        print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)
     mode[0] = "stop"
     thread.join()
-    server.stop()
+    if not stopped:
+        server.stop()
 
 
 @contextlib.contextmanager
-def child(*arguments: str) -> Iterator[tuple[dict[str, float], Callable[[str], None]]]:
-    """One of this module's children: what it said first, and how to tell it something."""
+def child(*arguments: str) -> Iterator[tuple[dict[str, float], Callable[[str], dict[str, float]]]]:
+    """One of this module's children: what it said first, and how to tell it something; it answers."""
     command = [sys.executable, "-m", "tests.bench.serving", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
 
-    def tell(word: str) -> None:
+    def tell(word: str) -> dict[str, float]:
         stdin.write(word + "\n")
         stdin.flush()
-        stdout.readline()
+        answer: dict[str, float] = json.loads(stdout.readline())
+        return answer
 
     try:
-        yield json.loads(stdout.readline()), tell
+        yield {**json.loads(stdout.readline()), "pid": process.pid}, tell
     finally:
         stdin.close()
         try:
@@ -179,7 +187,7 @@ class Client:
 
 NGINX = """
 daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log; {user}
-events {{ worker_connections 64; }}
+events {{ worker_connections 2048; }}
 http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4;
   scgi_temp_path {root}/t5; default_type text/plain;
@@ -233,10 +241,10 @@ class Times:
         return cls(statistics.median(seconds) * 1e3, sorted(seconds)[int(len(seconds) * 0.99)] * 1e3)
 
 
-def compare_with_nginx(targets: int, requests: int) -> list[Verdict]:
+def compare_with_nginx(targets: int, requests: int, server: str = "ours") -> list[Verdict]:
     """Print our times beside nginx's, at rest and while collecting."""
     verdicts = []
-    with child("--serve", str(targets)) as (said, tell), nginx(int(said["port"])) as ports:
+    with child("--serve", str(targets), "--server", server) as (said, tell), nginx(int(said["port"])) as ports:
         if ports is None:
             print("nginx is not installed: no comparison (apt-get install nginx-light)")
         heads = ("", "ours ms", "p99", "nginx ms", "p99", "ratio", "p99 ratio")
@@ -344,10 +352,10 @@ def compare_memory() -> None:
             print(f"RSS at {targets * SERIES:>7,} series            {said['rss']:9.1f} MB")
 
 
-def run(requests: int = 300, targets: int = 1000) -> None:
+def run(requests: int = 300, targets: int = 1000, server: str = "ours") -> None:
     """Print all of it."""
-    print(f"Serving {targets * SERIES:,} series of {targets:,} targets, {requests} requests a line")
-    verdicts = [*compare_with_nginx(targets, requests), compare_publishes(targets)]
+    print(f"Serving {targets * SERIES:,} series of {targets:,} targets, {requests} requests a line, server: {server}")
+    verdicts = [*compare_with_nginx(targets, requests, server), compare_publishes(targets)]
     compare_memory()
     print_verdicts(verdicts)
 
@@ -357,15 +365,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Benchmarks of serving, as ratios.")
     parser.add_argument("--requests", type=int, default=300, help="per line of the comparison with nginx")
     parser.add_argument("--targets", type=int, default=1000, help=f"of {SERIES} series each")
+    parser.add_argument(
+        "--server", choices=http_servers.CANDIDATES, default="ours", help="the server behind the routes"
+    )
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--limits", type=json.loads, default={}, help=argparse.SUPPRESS)
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
-        serve(arguments.serve)
+        serve(arguments.serve, arguments.server, Limits(**arguments.limits))
     elif arguments.memory is not None:
         memory(arguments.memory)
     else:
-        run(arguments.requests, arguments.targets)
+        run(arguments.requests, arguments.targets, arguments.server)
 
 
 if __name__ == "__main__":

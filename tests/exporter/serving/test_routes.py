@@ -14,7 +14,7 @@ import pytest
 
 from exporter.core.selfmetrics import AGENT, SCRAPES, SelfMetrics
 from exporter.serving.http import Request
-from exporter.serving.routes import refuse_reload, takes_members
+from exporter.serving.routes import accepts_members, refuse_reload
 from tests.exporter.serving.served import TestView, endpoint, families, overview, plain, serving
 from tests.fix_prometheus import PrometheusFactory
 
@@ -39,7 +39,7 @@ def filled(targets: int = 30, series: int = 10) -> TestView:
     ],
 )  # fmt: skip
 def test_only_who_offers_gzip_alone_gets_members(offer: str, taken: bool) -> None:
-    assert takes_members(offer) is taken
+    assert accepts_members(offer) is taken
 
 
 def test_metrics_plain_and_packed() -> None:
