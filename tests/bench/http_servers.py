@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any, Protocol
 
 from exporter.demo.postgres import free_port
@@ -154,7 +155,7 @@ class Uvicorn:
         # limit_concurrency counts idle connections too and answers every request beyond with 503, so it is left off.
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=self.protocol(limits),
             loop=self.loop,
             lifespan="off",
             log_config=None,
@@ -163,11 +164,14 @@ class Uvicorn:
             timeout_keep_alive=int(limits.idle),
             timeout_graceful_shutdown=1,
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it logs a traceback per request that is cut
         self._server = uvicorn.Server(config)
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def protocol(self, _limits: Limits) -> Any:
+        return "httptools"
 
     def start(self) -> None:
         self._thread.start()
@@ -182,6 +186,92 @@ class UvicornUvloop(Uvicorn):
 
     needs = ("uvicorn", "httptools", "uvloop")
     loop = "uvloop"
+
+
+class UvicornLimits(UvicornUvloop):
+    """The same with the limits that it lacks, in a subclass of its protocol, which is no documented interface."""
+
+    def protocol(self, limits: Limits) -> Any:
+        return limited_protocol(limits)
+
+
+def limited_protocol(limits: Limits) -> Any:  # noqa: C901 - the class stands inside: its base may not be installed
+    """uvicorn's protocol with a bound on connections and on heads, and deadlines for idling, heads and answers."""
+    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+    waiting: dict[Any, float | None] = {}
+
+    class Limited(HttpToolsProtocol):  # type: ignore[misc]
+        head_bytes = 0
+        timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            idle = [(since, connection) for connection, since in waiting.items() if since is not None]
+            if len(waiting) >= limits.connections:
+                if not idle:
+                    return self.refuse(503, "too many connections are being answered")
+                oldest = min(idle, key=itemgetter(0))[1]
+                del waiting[oldest]
+                oldest.transport.abort()
+            waiting[self] = self.loop.time()
+            return self.limit(limits.idle)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            waiting.pop(self, None)
+            self.limit(None)
+            super().connection_lost(exc)
+
+        def limit(self, seconds: float | None, status: int = 0) -> None:
+            if self.timer is not None:
+                self.timer.cancel()
+            self.timer = None if seconds is None else self.loop.call_later(seconds, self.expire, status)
+
+        def expire(self, status: int) -> None:
+            if status:
+                self.refuse(status, "the request head took too long")
+            else:
+                self.transport.abort()
+
+        def refuse(self, status: int, text: str) -> None:
+            head = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(text)
+            self.transport.write(STATUS_LINE[status] + head + text.encode())
+            self.transport.close()
+
+        def data_received(self, data: bytes) -> None:
+            if not self.head_bytes:
+                self.limit(limits.head, 408)
+            self.head_bytes += len(data)
+            super().data_received(data)
+            if self.head_bytes > http.HEAD_LIMIT:
+                self.refuse(431, "the request head is too long")
+
+        def on_headers_complete(self) -> None:
+            self.head_bytes = 0
+            if self in waiting:
+                waiting[self] = None
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self.head_bytes = 0
+            super().on_body(body)
+
+        def on_response_complete(self) -> None:
+            if self in waiting:
+                waiting[self] = self.loop.time()
+            if not self.flow.write_paused:
+                self.limit(limits.idle)
+            super().on_response_complete()
+
+        def pause_writing(self) -> None:
+            self.limit(limits.answer)
+            super().pause_writing()
+
+        def resume_writing(self) -> None:
+            self.limit(limits.idle)
+            super().resume_writing()
+
+    return Limited
 
 
 class Granian:
@@ -215,7 +305,7 @@ class Granian:
             interface=Interfaces.RSGI,
             http=HTTPModes.http1,
             websockets=False,
-            backlog=1024,
+            backlog=1024,  # bounds what it serves at once, too
             log_enabled=False,
             http1_settings=HTTP1Settings(
                 header_read_timeout=int(limits.head * 1000), max_buffer_size=max(8192, http.HEAD_LIMIT)
@@ -254,6 +344,7 @@ CANDIDATES: dict[str, type[Any]] = {
     "cheroot, our send": CherootOwnSend,
     "uvicorn": Uvicorn,
     "uvicorn, uvloop": UvicornUvloop,
+    "uvicorn, limits": UvicornLimits,
     "granian": Granian,
 }
 
@@ -264,12 +355,21 @@ def missing(name: str) -> list[str]:
 
 
 def lines_around(name: str) -> int:
-    """Lines of our own code that a candidate takes, without blank ones: its adapter, or all of ours."""
+    """Lines of our own code that a candidate takes, without blank ones: its adapter, or all of ours.
+
+    Without what is needed in any case: the request, the response, the limits.
+    """
     candidate = CANDIDATES[name]
+    common = sum(map(_lines, (http.Request, http.Response, http.Limits, http.text_response)))
     if candidate is Ours:
-        sources = [inspect.getsource(http)]
-    else:
-        sources = [inspect.getsource(part) for part in candidate.__mro__ if part.__module__ == __name__]
-        if candidate is CherootOwnSend:
-            sources += [inspect.getsource(http._Connection.send), inspect.getsource(http._unsent)]
-    return sum(bool(line.strip()) for source in sources for line in source.splitlines())
+        return _lines(http) - common
+    parts: list[Any] = [part for part in candidate.__mro__ if part.__module__ == __name__]
+    if candidate is CherootOwnSend:
+        parts += [http._Connection.send, http._unsent]
+    if candidate is UvicornLimits:
+        parts.append(limited_protocol)
+    return sum(map(_lines, parts))
+
+
+def _lines(part: Any) -> int:
+    return sum(bool(line.strip()) for line in inspect.getsource(part).splitlines())

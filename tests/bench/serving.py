@@ -175,14 +175,19 @@ class Client:
         self.socket.sendall(self.request)
         head = b""
         while b"\r\n\r\n" not in head:
-            got = self.socket.recv_into(self.buffer)
-            head += self.buffer[:got]
+            head += self.buffer[: self._receive(len(self.buffer))]
         head, _, rest = head.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), head
         left = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]) - len(rest)
         while left:
-            left -= self.socket.recv_into(self.buffer, min(left, len(self.buffer)))
+            left -= self._receive(min(left, len(self.buffer)))
         return time.perf_counter() - began
+
+    def _receive(self, size: int) -> int:
+        count = self.socket.recv_into(self.buffer, size)
+        if not count:
+            raise ConnectionResetError("the server ended the connection")
+        return count
 
 
 NGINX = """

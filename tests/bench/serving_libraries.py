@@ -18,7 +18,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,7 @@ class SlowResult:
 
     median: float
     p99: float
+    worst: float
     """Milliseconds; a scrape that failed counts as its time-out."""
     failed: int
     scrapes: int
@@ -223,7 +224,7 @@ def beside_slow_clients(port: int, pid: int | None, count: int, seconds: float) 
         process.wait(10)
         process.stdout.close()
     median, p99 = statistics.median(times) * 1e3, _p99(times) * 1e3
-    return SlowResult(median, p99, failed, len(times), fds, threads, memory - before, 0.0)
+    return SlowResult(median, p99, max(times) * 1e3, failed, len(times), fds, threads, memory - before, 0.0)
 
 
 def measure_slow_clients(names: list[str], count: int, seconds: float) -> dict[str, SlowResult]:
@@ -242,14 +243,46 @@ def measure_slow_clients(names: list[str], count: int, seconds: float) -> dict[s
                 reader.turn()
             time.sleep(0.5)
             stop = tell("stop")["seconds"]
-            results[name] = SlowResult(
-                result.median, result.p99, result.failed, result.scrapes, result.fds, result.threads,
-                result.megabytes, stop,
-            )  # fmt: skip
+            results[name] = replace(result, stop_seconds=stop)
     return results
 
 
 # ---- all of it
+
+
+def print_speed(names: list[str], times: dict[tuple[str, str, str], Times]) -> None:
+    """One row a candidate: median and 99th percentile as ratios to nginx's."""
+    cells = [(mode, form) for mode in MODES for form in FORMS]
+    heads = ["median, p99 x nginx", *(f"{form} {MODES[mode]}" for mode, form in cells), "p99 ms plain, gzip"]
+    rows = []
+    for name in names:
+        figures = [times[name, mode, form] for mode, form in cells]
+        ratios = [f"{figure.ratio():.2f}, p99 {figure.tail_ratio():.2f}" for figure in figures]
+        rows.append((name, *ratios, ", ".join(f"{figure.tail():.1f}" for figure in figures[-len(FORMS) :])))
+    print(table(heads, rows), flush=True)
+
+
+def print_slow_clients(results: dict[str, SlowResult]) -> None:
+    """One row a candidate; what a process spent is not measured of nginx."""
+    heads = ["server", "median ms", "p99 ms", "worst", "failed", "fds", "threads", "MB more", "stop s", "our lines"]
+    rows = []
+    for name, result in results.items():
+        times = [f"{result.median:.1f}", f"{result.p99:.1f}", f"{result.worst:.0f}"]
+        spent = [result.fds, result.threads, f"{result.megabytes:.0f}", f"{result.stop_seconds:.2f}"]
+        own = [*map(str, spent), str(lines_around(name))] if name in CANDIDATES else ["-"] * (len(spent) + 1)
+        rows.append((name, *times, f"{result.failed} of {result.scrapes}", *own))
+    print(table(heads, rows), flush=True)
+
+
+def print_hostile(names: list[str]) -> None:
+    """One row a check: the status, or what became of the connection."""
+    done = {}
+    for name in names:
+        with contextlib.ExitStack() as stack:
+            port, _pid, _tell = start(stack, name, SLOW_TARGETS, **LIMITS)
+            done[name] = check_hostile(port)
+    rows = [(check, *(done[name][check] for name in names)) for check in done[names[0]]]
+    print(table(["hostile", *names], rows), flush=True)
 
 
 def run(rounds: int, requests: int, targets: int, clients: int, seconds: float) -> None:
@@ -261,43 +294,13 @@ def run(rounds: int, requests: int, targets: int, clients: int, seconds: float) 
         else:
             names.append(name)
     print(f"Speed: {targets * SERIES:,} series, {rounds} rounds of {requests} requests a cell", flush=True)
-    times = measure_speed(names, targets, rounds, requests)
-    print(f"Slow clients: {clients}, half send and half read slowly, for {seconds:g} s a candidate", flush=True)
-    slow = measure_slow_clients(names, clients, seconds)
-    if times:
-        heads = [
-            "server",
-            *(f"{form} {title}" for title in MODES.values() for form in FORMS),
-            "p99 ms plain, gzip",
-            "our lines",
-        ]
-        rows = []
-        for name in names:
-            ratios = [
-                f"{times[name, mode, form].ratio():.2f} x, p99 {times[name, mode, form].tail_ratio():.2f} x"
-                for mode in MODES
-                for form in FORMS
-            ]
-            tails = ", ".join(f"{times[name, 'pace', form].tail():.1f}" for form in FORMS)
-            rows.append((name, *ratios, tails, str(lines_around(name))))
-        print("\nMedian and 99th percentile beside nginx's")
-        print(table(heads, rows), end="")
-    print(f"\nNormal gzip scrapes beside {clients} slow clients")
-    heads = ["server", "median ms", "p99 ms", "failed", "fds", "threads", "MB more", "stop s"]
-    print(table(heads, [
-        (name, f"{one.median:.1f}", f"{one.p99:.1f}", f"{one.failed} of {one.scrapes}", str(one.fds or "-"),
-         str(one.threads or "-"), f"{one.megabytes:.0f}" if one.threads else "-",
-         f"{one.stop_seconds:.2f}" if one.threads else "-")
-        for name, one in slow.items()
-    ]), end="", flush=True)  # fmt: skip
-    done = {}
-    for name in names:
-        with contextlib.ExitStack() as stack:
-            port, _pid, _tell = start(stack, name, SLOW_TARGETS, **LIMITS)
-            done[name] = check_hostile(port)
-    print("\nHostile requests: the status, or what became of the connection")
-    checks = list(done[names[0]])
-    print(table(["check", *names], [(check, *(done[name][check] for name in names)) for check in checks]), end="")
+    if times := measure_speed(names, targets, rounds, requests):
+        print_speed(names, times)
+    print(
+        f"Scrapes beside {clients} slow clients, half of them senders and half readers, {seconds:g} s each", flush=True
+    )
+    print_slow_clients(measure_slow_clients(names, clients, seconds))
+    print_hostile(names)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
