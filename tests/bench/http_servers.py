@@ -192,86 +192,87 @@ class UvicornLimits(UvicornUvloop):
     """The same with the limits that it lacks, in a subclass of its protocol, which is no documented interface."""
 
     def protocol(self, limits: Limits) -> Any:
-        return limited_protocol(limits)
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+        return type("Limited", (LimitsAround, HttpToolsProtocol), {"limits": limits, "waiting": {}})
 
 
-def limited_protocol(limits: Limits) -> Any:  # noqa: C901 - the class stands inside: its base may not be installed
-    """uvicorn's protocol with a bound on connections and on heads, and deadlines for idling, heads and answers."""
-    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+class LimitsAround:
+    """What uvicorn's protocol lacks: a bound on connections and on heads; deadlines for idling, heads and answers."""
 
-    waiting: dict[Any, float | None] = {}
+    limits: Limits
+    waiting: dict[Any, float | None]
+    """Connections, and since when it is the client's turn; shared by all."""
+    head_bytes = 0
+    timer: asyncio.TimerHandle | None = None
 
-    class Limited(HttpToolsProtocol):  # type: ignore[misc]
-        head_bytes = 0
-        timer: asyncio.TimerHandle | None = None
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        idle = [(since, connection) for connection, since in self.waiting.items() if since is not None]
+        if len(self.waiting) >= self.limits.connections:
+            if not idle:
+                return self.refuse(503, "too many connections are being answered")
+            oldest = min(idle, key=itemgetter(0))[1]
+            del self.waiting[oldest]
+            oldest.transport.abort()
+        self.waiting[self] = self.loop.time()
+        return self.limit(self.limits.idle)
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            idle = [(since, connection) for connection, since in waiting.items() if since is not None]
-            if len(waiting) >= limits.connections:
-                if not idle:
-                    return self.refuse(503, "too many connections are being answered")
-                oldest = min(idle, key=itemgetter(0))[1]
-                del waiting[oldest]
-                oldest.transport.abort()
-            waiting[self] = self.loop.time()
-            return self.limit(limits.idle)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.waiting.pop(self, None)
+        self.limit(None)
+        super().connection_lost(exc)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            waiting.pop(self, None)
-            self.limit(None)
-            super().connection_lost(exc)
+    def limit(self, seconds: float | None, status: int = 0) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self.expire, status)
 
-        def limit(self, seconds: float | None, status: int = 0) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
-            self.timer = None if seconds is None else self.loop.call_later(seconds, self.expire, status)
+    def expire(self, status: int) -> None:
+        if status:
+            self.refuse(status, "the request head took too long")
+        else:
+            self.transport.abort()
 
-        def expire(self, status: int) -> None:
-            if status:
-                self.refuse(status, "the request head took too long")
-            else:
-                self.transport.abort()
+    def refuse(self, status: int, text: str) -> None:
+        head = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(text)
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode()) + head + text.encode()
+        )
+        self.transport.close()
 
-        def refuse(self, status: int, text: str) -> None:
-            head = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(text)
-            self.transport.write(STATUS_LINE[status] + head + text.encode())
-            self.transport.close()
+    def data_received(self, data: bytes) -> None:
+        if not self.head_bytes:
+            self.limit(self.limits.head, 408)
+        self.head_bytes += len(data)
+        super().data_received(data)
+        if self.head_bytes > http.HEAD_LIMIT:
+            self.refuse(431, "the request head is too long")
 
-        def data_received(self, data: bytes) -> None:
-            if not self.head_bytes:
-                self.limit(limits.head, 408)
-            self.head_bytes += len(data)
-            super().data_received(data)
-            if self.head_bytes > http.HEAD_LIMIT:
-                self.refuse(431, "the request head is too long")
+    def on_headers_complete(self) -> None:
+        self.head_bytes = 0
+        if self in self.waiting:
+            self.waiting[self] = None
+        super().on_headers_complete()
 
-        def on_headers_complete(self) -> None:
-            self.head_bytes = 0
-            if self in waiting:
-                waiting[self] = None
-            super().on_headers_complete()
+    def on_body(self, body: bytes) -> None:
+        self.head_bytes = 0
+        super().on_body(body)
 
-        def on_body(self, body: bytes) -> None:
-            self.head_bytes = 0
-            super().on_body(body)
+    def on_response_complete(self) -> None:
+        if self in self.waiting:
+            self.waiting[self] = self.loop.time()
+        if not self.flow.write_paused:
+            self.limit(self.limits.idle)
+        super().on_response_complete()
 
-        def on_response_complete(self) -> None:
-            if self in waiting:
-                waiting[self] = self.loop.time()
-            if not self.flow.write_paused:
-                self.limit(limits.idle)
-            super().on_response_complete()
+    def pause_writing(self) -> None:
+        self.limit(self.limits.answer)
+        super().pause_writing()
 
-        def pause_writing(self) -> None:
-            self.limit(limits.answer)
-            super().pause_writing()
-
-        def resume_writing(self) -> None:
-            self.limit(limits.idle)
-            super().resume_writing()
-
-    return Limited
+    def resume_writing(self) -> None:
+        self.limit(self.limits.idle)
+        super().resume_writing()
 
 
 class Granian:
@@ -367,7 +368,7 @@ def lines_around(name: str) -> int:
     if candidate is CherootOwnSend:
         parts += [http._Connection.send, http._unsent]
     if candidate is UvicornLimits:
-        parts.append(limited_protocol)
+        parts.append(LimitsAround)
     return sum(map(_lines, parts))
 
 
