@@ -1,4 +1,4 @@
-"""Tables of the review: exact inside, rounded where they are shown, and the same rows in every file.
+"""Tables: exact inside, rounded where they are shown, and the same rows in every file.
 
 A table knows what its columns are (dollars, shares, counts), not how they look. ``shown`` rounds each column of dollars
 together with its total, so that what a reader adds up is what stands below.
@@ -13,7 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.documents.cents import cents_of_rows, money, percent, usd
+from exporter.documents.text import cents_of_rows, money, percent, usd
 from exporter.pricing.domain.rates import decimal_text
 
 Cell = str | int | Fraction | None
@@ -35,6 +35,17 @@ class Kind(StrEnum):
     NUMBER = "number"
     """A quantity with up to two decimals."""
     COUNT = "count"
+    LEVEL = "level"
+    """``good``, ``warn`` or ``bad``."""
+    DAY = "day"
+    """A date as text."""
+    CODE = "code"
+    """A command or a setting."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its cells are numbers, or empty."""
+        return self not in (Kind.TEXT, Kind.LEVEL, Kind.DAY, Kind.CODE)
 
 
 class Column(NamedTuple):
@@ -59,14 +70,14 @@ class Table:
     cents: tuple[tuple[Cell, ...], ...] | None = None
     """The rows as they are shown, where they were rounded together with another table; totals are then their sums."""
     tail: int = 0
-    """So many last rows are always shown."""
+    """The number of last rows that stand apart: always shown, and muted."""
 
     def at(self, key: str) -> int:
         """Position of a column."""
         return next(i for i, column in enumerate(self.columns) if column.key == key)
 
     def limited(self, most: int) -> Table:
-        """The first rows, and one for all the others; the tail and the total stay."""
+        """The ``most`` first rows, and one that sums up all the others; the tail and the total stay."""
         end = len(self.rows) - self.tail
         if end <= most + 1 or self.cents:
             return self
@@ -75,7 +86,7 @@ class Table:
         for i, column in enumerate(self.columns):
             numbers = [row[i] for row in rest if isinstance(row[i], (int, Fraction))]
             summed = column.kind in (Kind.USD, Kind.SHARE, Kind.COUNT) and len(numbers) > 0
-            last.append(sum(numbers) if summed else "" if column.kind is Kind.TEXT else None)  # type: ignore[arg-type]
+            last.append(sum(numbers) if summed else None if column.kind.numeric else "")  # type: ignore[arg-type]
         last[0] = f"{len(rest)} more"
         return replace(self, rows=(*self.rows[:most], tuple(last), *self.rows[end:]))
 
@@ -125,11 +136,10 @@ def cell_text(kind: Kind, cell: Cell) -> str:
     """A cell for a person; dollars and changes come as whole cents."""
     if cell is None:
         return DASH
-    return cell if isinstance(cell, str) else _TEXTS[kind](cell)
+    return cell if isinstance(cell, str) else _TEXTS.get(kind, str)(cell)
 
 
 _TEXTS: Mapping[Kind, Callable[[int | Fraction], str]] = {
-    Kind.TEXT: str,
     Kind.USD: lambda cell: money(int(cell)),
     Kind.CHANGE: lambda cell: money(int(cell), sign=True),
     Kind.PRICE: lambda cell: "$" + _unit_price(Fraction(cell)),
@@ -165,7 +175,7 @@ def exact_rows(table: Table) -> list[list[str]]:
         for column, cell in zip(table.columns, row, strict=True):
             if column.kind is Kind.CHANGE:
                 known = [row[table.at(key)] for key in column.of]
-                later, earlier = (Fraction(name) if isinstance(name, (int, Fraction)) else None for name in known)
+                later, earlier = (Fraction(value) if isinstance(value, (int, Fraction)) else None for value in known)
                 change = (later or Fraction()) - (earlier or Fraction())
                 cells.append("" if later is None and earlier is None else decimal_text(change))
             else:
@@ -189,7 +199,7 @@ def total_row(columns: Sequence[Column], rows: Sequence[tuple[Cell, ...]], name:
         elif column.kind is Kind.COUNT:
             total.append(int(sum(numbers)))
         else:
-            total.append("" if column.kind is Kind.TEXT else None)
+            total.append(None if column.kind.numeric else "")
     total[0] = name
     return tuple(total)
 

@@ -11,8 +11,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from exporter.cost.domain.close import USAGE
-from exporter.documents.cents import cents_of_rows
 from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
+from exporter.documents.text import cents_of_rows
 from exporter.report.facts import NOT_TENANTS, AllocationRow, ReviewFacts, tenant_name
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.domain.cost_variance import EFFECTS, CostVariance
-from exporter.documents.cents import cents, cents_of_rows, money, percent
 from exporter.documents.tables import Cell, Column, Kind, Table, shown, total_row
-from exporter.documents.when import month_name
+from exporter.documents.text import cents, cents_of_rows, money, month_name, percent
 from exporter.pricing.domain.calendar import DAY
 from exporter.report.facts import ReviewFacts
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from exporter.cost.domain.kpi import Counts
 from exporter.cost.domain.kpi import unit_costs as compute_units
-from exporter.documents.cents import percent
 from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
+from exporter.documents.text import percent
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.components import Component
 from exporter.report.changes import PLAIN
@@ -101,8 +101,8 @@ def anomalies(facts: ReviewFacts) -> Table | None:
     if not facts.anomalies:
         return None
     columns = (
-        Column("from", "From"),
-        Column("to", "To"),
+        Column("from", "From", Kind.DAY),
+        Column("to", "To", Kind.DAY),
         Column("project", "Project"),
         Column("branch", "Branch"),
         Column("what", "What"),
@@ -136,7 +136,7 @@ def waste(facts: ReviewFacts) -> Table | None:
         Column("usd", "A month", Kind.USD),
         Column("evidence", "Why"),
         Column("action", "What ends it"),
-        Column("command", "Command or setting"),
+        Column("command", "Command or setting", Kind.CODE),
         Column("confidence", "Confidence"),
     )
     rows: list[tuple[Cell, ...]] = [
@@ -199,7 +199,7 @@ def reconciliation(facts: ReviewFacts) -> Table | None:
 
 def quality(facts: ReviewFacts) -> Table:
     """What the data is worth."""
-    columns = (Column("level", "State"), Column("what", "What"), Column("action", "What to do"))
+    columns = (Column("level", "State", Kind.LEVEL), Column("what", "What"), Column("action", "What to do"))
     return Table("quality", "Data quality", columns, tuple((row.level, row.what, row.action) for row in facts.findings))
 
 

@@ -1,6 +1,6 @@
 """What the monthly review says, as frozen facts: exact amounts, no layout. Every file of it is made from these.
 
-Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.documents.cents``).
+Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.documents.text``).
 A part that there is no ground for (no budget, no forecast yet) is empty, and then no page has a section for it.
 """
 

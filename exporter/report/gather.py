@@ -5,89 +5,28 @@ Nothing here reads the clock. A review is as of its ledger's data-through, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
-from exporter.cost.allocation.weights import WeightSource
 from exporter.cost.closing.close import ClosedMonth, closed
-from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.close import USAGE, Booking, Path
 from exporter.cost.domain.cost_variance import variances
-from exporter.cost.domain.day import DayWeights
-from exporter.cost.domain.extra import ExtraLine, Leaves, extra_shares
-from exporter.cost.domain.use import TenantHour
-from exporter.cost.tags import Tagging
+from exporter.cost.domain.extra import Leaves, extra_shares
 from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import CORRECTION, AllocationRow, Month, ReviewFacts, TrendMonth, Use
 from exporter.report.quality import findings
+from exporter.report.sources import Counting, ReviewSources
 from exporter.storage.ledger.ledger import Ledger
-from exporter.storage.store import Store
-from exporter.tenancy.domain.rules import AGENT
-
-if TYPE_CHECKING:
-    from exporter.cost.settings import CostTree
 
 TREND_MONTHS = 12
 Calls = Mapping[tuple[int, str, str], int]
 """Statements by (month, project, branch)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReviewSources:
-    """What a review is made from."""
-
-    ledger: Ledger
-    weights: WeightSource
-    card: RateCard
-    names: Mapping[str, str]
-    tagging: Tagging
-    book: CloseStore | None = None
-    extra: Sequence[ExtraLine] = ()
-    plan: str | None = None
-    company: str = ""
-    required_tags: Sequence[str] = ()
-    settings: CostTree | None = None
-    store: Store | None = None
-    """Of the agent, for parts that need more than the ledger; None where there is none."""
-
-
-class Counting:
-    """Passes the weights of an allocation on and counts statements on the way, so that a month is read only once."""
-
-    def __init__(self, weights: WeightSource) -> None:
-        """Stand before a source."""
-        self.weights = weights
-        self.policies = weights.policies
-        self.calls: dict[tuple[int, str, str], int] = {}
-
-    def forget(self, before: int) -> None:
-        """Nothing: a review only reads."""
-
-    def tenant_hours(self, start: int, end: int) -> Iterator[TenantHour]:
-        """As the source answers them, counted."""
-        month = month_start(start)
-        for row in self.weights.tenant_hours(start, end):
-            calls = getattr(row, "calls", 0)
-            if calls and row.tenant != AGENT:
-                key = (month, row.project_id, row.branch_id)
-                self.calls[key] = self.calls.get(key, 0) + calls
-            yield row
-
-    def day(self, day: int) -> DayWeights:
-        """As the source answers it."""
-        return self.weights.day(day)
-
-    def owner(self, project_id: str, branch_id: str) -> str | None:
-        """As the source answers it."""
-        return self.weights.owner(project_id, branch_id)
-
-
-Part = Callable[["ReviewSources", Costs, ReviewFacts], ReviewFacts]
+Part = Callable[[ReviewSources, Costs, ReviewFacts], ReviewFacts]
 """Adds what it knows to the facts, as ``dataclasses.replace`` does."""
 
 

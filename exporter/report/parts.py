@@ -37,7 +37,8 @@ from exporter.report.facts import (
     ReviewFacts,
     WasteRow,
 )
-from exporter.report.gather import Part, ReviewSources
+from exporter.report.gather import Part
+from exporter.report.sources import ReviewSources
 from exporter.storage.tables import KeyValueStore
 
 _ZERO = Fraction()

@@ -7,8 +7,7 @@ from fractions import Fraction
 
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.tags import Tagging
-from exporter.documents.cents import percent
-from exporter.documents.when import instant
+from exporter.documents.text import instant, percent
 from exporter.pricing.domain.calendar import DAY, day_text
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UNATTRIBUTED

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from exporter.cost.domain.close import USAGE
-from exporter.documents.cents import cents, money, percent
 from exporter.documents.tables import Table
-from exporter.documents.when import instant, month_name
+from exporter.documents.text import cents, instant, money, month_name, percent
 from exporter.report import breakdown, changes, details
 from exporter.report.changes import CostChange
 from exporter.report.facts import NOT_TENANTS, ReviewFacts

@@ -2,25 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from exporter.app.wiring import SCHEMAS
-from exporter.cost.allocation.weights import tenant_facts
+from exporter.cost.allocation.weights import WeightSource, tenant_facts
 from exporter.cost.closing.declared import extra_lines
+from exporter.cost.closing.store import CLOSE_SCHEMA, CloseStore
+from exporter.cost.domain.day import DayWeights
+from exporter.cost.domain.extra import ExtraLine
+from exporter.cost.domain.use import TenantHour
+from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of, names_of
+from exporter.feature.workspace import open_store
 from exporter.pricing import ratecard
+from exporter.pricing.domain.calendar import month_start
+from exporter.pricing.domain.rates import RateCard
 from exporter.report.focus.rows import Party
-from exporter.report.gather import ReviewSources
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import open_ledger
+from exporter.storage.ledger.ledger import Ledger, open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
+from exporter.tenancy.domain.rules import AGENT
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
+
+SCHEMAS = {"close": CLOSE_SCHEMA, "outlook": OUTLOOK_SCHEMA}
+"""What a review reads of the store beside the shared tables."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReviewSources:
+    """What a review is made from."""
+
+    ledger: Ledger
+    weights: WeightSource
+    card: RateCard
+    names: Mapping[str, str]
+    tagging: Tagging
+    book: CloseStore | None = None
+    extra: Sequence[ExtraLine] = ()
+    plan: str | None = None
+    company: str = ""
+    required_tags: Sequence[str] = ()
+    settings: CostTree | None = None
+    store: Store | None = None
+    """Of the agent, for parts that need more than the ledger; None where there is none."""
+
+
+class Counting:
+    """Passes the weights of an allocation on and counts statements on the way, so that a month is read only once."""
+
+    def __init__(self, weights: WeightSource) -> None:
+        """Stand before a source."""
+        self.weights = weights
+        self.policies = weights.policies
+        self.calls: dict[tuple[int, str, str], int] = {}
+
+    def forget(self, before: int) -> None:
+        """Nothing: a review only reads."""
+
+    def tenant_hours(self, start: int, end: int) -> Iterator[TenantHour]:
+        """As the source answers them, counted."""
+        month = month_start(start)
+        for row in self.weights.tenant_hours(start, end):
+            calls = getattr(row, "calls", 0)
+            if calls and row.tenant != AGENT:
+                key = (month, row.project_id, row.branch_id)
+                self.calls[key] = self.calls.get(key, 0) + calls
+            yield row
+
+    def day(self, day: int) -> DayWeights:
+        """As the source answers it."""
+        return self.weights.day(day)
+
+    def owner(self, project_id: str, branch_id: str) -> str | None:
+        """As the source answers it."""
+        return self.weights.owner(project_id, branch_id)
 
 
 @contextmanager
@@ -33,8 +94,7 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
         StoreError: the ledger cannot be read.
     """
     with ExitStack() as opened:
-        store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
-        opened.callback(store.close)
+        store = opened.enter_context(open_store(settings, SCHEMAS))
         rules = rules_of(settings)
         durable = Durable(store, rules, settings.sampling.top_statements)
         ledger = open_ledger(settings, store, read_only=True)

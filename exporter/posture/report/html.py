@@ -6,28 +6,38 @@ It reads on a screen in light and dark, and prints on A4. What fails and what ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 
+from exporter.documents.html import render
+from exporter.documents.text import instant
+from exporter.posture.catalogue import Control
 from exporter.posture.domain.finding import Severity
-from exporter.posture.pages import instant
 from exporter.posture.registry import ACCOUNT
-from exporter.posture.report.report import ControlRow, Report, Row
-from exporter.posture.report.words import ADVICE, TONES, WORDS, days_ago, source_words
+from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, Row, days_ago, source_words
 from exporter.version import __version__
 
 MOST_ROWS = 12
 """Objects of one control on the page; the files beside it have all."""
 MOST_TENANTS = 40
 RESIDENCY = "P35"
+_TONES = {
+    "fail": "bad",
+    "waived": "warn",
+    "error": "warn",
+    "unknown": "calm",
+    "manual": "calm",
+    "pass": "good",
+    "not_applicable": "none",
+}
+"""The colour of a status."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """One control with what was found."""
+class _ControlSection:
+    """One control with its first rows; ``more`` counts the objects that are left out."""
 
-    row: ControlRow
+    control: Control
     severity: str
-    shown: tuple[Row, ...]
+    rows: tuple[Row, ...]
     more: int
     clauses: str
     expired: bool
@@ -35,34 +45,24 @@ class _Block:
 
 def html(report: Report) -> str:
     """The whole file."""
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - of the extra neonmeter[report]
-    from markupsafe import Markup  # noqa: PLC0415
-
-    house = files("exporter.report").joinpath("templates/review.css").read_text("utf-8")
-    templates = files("exporter.posture.report").joinpath("templates")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    environment.filters |= {"instant": instant, "percent": _percent}
-    return environment.from_string(
-        templates.joinpath("posture.html.j2").read_text("utf-8")
-    ).render(
-        css=Markup(house + templates.joinpath("posture.css").read_text("utf-8")),  # noqa: S704 - our own files
+    return render(
+        "exporter.posture.report:posture.html.j2",
         report=report,
         lead=_lead(report),
         tiles=_tiles(report),
-        fails=[_block(report, control_row, "fail") for control_row in _by_severity(report, "fail")],
-        waived=report.rows("waived"),
-        expired=[entry for entry in report.rows("fail") if entry.expired],
-        unknown=[_block(report, control_row, "error", "unknown") for control_row in _unknown(report)],
-        manual=[control for control in report.controls if control.status == "manual"],
-        holds=[control for control in report.controls if control.status == "pass"],
+        fails=[_section(report, control, "fail") for control in _by_severity(report, "fail")],
+        unknown=[_section(report, control, "error", "unknown") for control in _unknown(report)],
+        manual=[row.control for row in report.controls if row.status == "manual"],
+        holds=[row.control for row in report.controls if row.status == "pass"],
         tenants=report.tenants[:MOST_TENANTS],
         more_tenants=max(0, len(report.tenants) - MOST_TENANTS),
-        severities=[entry.value for entry in Severity if entry is not Severity.INFO],
+        severities=[severity.value for severity in Severity if severity is not Severity.INFO],
         account=ACCOUNT,
         ages=[(source_words(name), instant(at), days_ago(report.at - at)) for name, at in report.ages.items()],
         words=WORDS,
-        tones=TONES,
+        tones=_TONES,
         advice=ADVICE,
+        percent=_percent,
         version=__version__,
     )
 
@@ -73,7 +73,7 @@ def _percent(ratio: object) -> str:
 
 def _by_severity(report: Report, status: str) -> list[ControlRow]:
     found = [control for control in report.controls if control.status == status]
-    return sorted(found, key=lambda entry: (_worst(entry, status), entry.control.id))
+    return sorted(found, key=lambda row: (_worst(row, status), row.control.id))
 
 
 def _worst(control: ControlRow, *statuses: str) -> int:
@@ -84,7 +84,7 @@ def _unknown(report: Report) -> list[ControlRow]:
     return [control for control in report.controls if any(row.status in ("error", "unknown") for row in control.rows)]
 
 
-def _block(report: Report, control: ControlRow, *statuses: str) -> _Block:
+def _section(report: Report, control: ControlRow, *statuses: str) -> _ControlSection:
     rows = sorted(
         (row for row in control.rows if row.status in statuses),
         key=lambda row: (not row.expired, Severity(row.severity).rank, row.object),
@@ -93,8 +93,8 @@ def _block(report: Report, control: ControlRow, *statuses: str) -> _Block:
     clauses = " · ".join(
         f"{chosen[name]} {', '.join(found)}" for name, found in control.clauses.items() if name in chosen
     )  # fmt: skip
-    return _Block(
-        control,
+    return _ControlSection(
+        control.control,
         rows[0].severity if rows else control.control.severity.value,
         tuple(rows[:MOST_ROWS]),
         sum(row.count for row in rows[MOST_ROWS:]),

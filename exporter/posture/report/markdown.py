@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.posture.pages import cell, instant, summary
-from exporter.posture.report.report import ControlRow, Report, Row
-from exporter.posture.report.words import ADVICE, WORDS, days_ago, source_words
+from exporter.documents.text import instant
+from exporter.posture.pages import cell, summary
+from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, Row, days_ago, source_words
 
 ROWS = 200
 
@@ -127,7 +127,7 @@ def _holds(report: Report) -> Iterator[str]:
     if found:
         yield "## What holds"
         yield ""
-        yield from (f"- {entry.control.id} {entry.control.title} ({entry.counts['pass']})" for entry in found)
+        yield from (f"- {row.control.id} {row.control.title} ({row.counts['pass']})" for row in found)
         yield ""
 
 

@@ -39,7 +39,7 @@ def _finding(report: Report, control: ControlRow, row: Row) -> dict[str, Any]:
     severity_id, severity = _SEVERITY[row.severity]
     status_id, status = _STATUS.get(row.status, (1, "New"))
     product = {"name": "neonmeter", "vendor_name": "neonmeter", "version": __version__}
-    told: dict[str, Any] = {
+    finding: dict[str, Any] = {
         **_CLASS,
         "time": round(report.at * 1000),
         "severity_id": severity_id,
@@ -55,8 +55,8 @@ def _finding(report: Report, control: ControlRow, row: Row) -> dict[str, Any]:
     }
     if row.waiver is not None:
         over = ", expired" if row.expired else ""
-        told["comment"] = f"waiver of {row.waiver.approver} until {row.waiver.expires}{over}: {row.waiver.reason}"
-    return told
+        finding["comment"] = f"waiver of {row.waiver.approver} until {row.waiver.expires}{over}: {row.waiver.reason}"
+    return finding
 
 
 def _info(report: Report, control: ControlRow, row: Row) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _compliance(control: ControlRow, row: Row) -> dict[str, Any]:
     status_id, status = _COMPLIANCE[row.status]
     return {
         "control": row.control,
-        "requirements": [f"{name} {claus}" for name, clauses in control.clauses.items() for claus in clauses],
+        "requirements": [f"{name} {clause}" for name, clauses in control.clauses.items() for clause in clauses],
         "standards": sorted(control.clauses),
         "status_id": status_id,
         "status": status,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from exporter.documents.formats import csv_text
 from exporter.posture.pages import remedy_dict, score_dict, waiver_dict
 from exporter.posture.report.report import ControlRow, Report, Row
 from exporter.version import __version__
@@ -65,12 +64,12 @@ def _control(row: ControlRow) -> dict[str, Any]:
         "counts": {status: count for status, count in row.counts.items() if count},
         "clauses": {name: list(clauses) for name, clauses in row.clauses.items()},
         "remedy": remedy_dict(control),
-        "findings": [_finding(entry) for entry in row.rows],
+        "findings": [_finding(finding) for finding in row.rows],
     }
 
 
 def _finding(row: Row) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    finding: dict[str, Any] = {
         "status": row.status,
         "severity": row.severity,
         "object": row.object,
@@ -82,8 +81,8 @@ def _finding(row: Row) -> dict[str, Any]:
         "since": row.since,
     }
     if row.waiver is not None:
-        told["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
-    return told
+        finding["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
+    return finding
 
 
 def before_of(plain: Mapping[str, Any]) -> tuple[float, dict[str, tuple[str, str, str]]]:
@@ -96,9 +95,9 @@ def before_of(plain: Mapping[str, Any]) -> tuple[float, dict[str, tuple[str, str
         raise ValueError("is no posture report of this version")
     found: dict[str, tuple[str, str, str]] = {}
     for control in plain["controls"]:
-        for entry in control["findings"]:
-            if entry["status"] == "fail":
-                found[entry["cache_key"]] = (control["id"], entry["object"], entry["evidence"])
+        for finding in control["findings"]:
+            if finding["status"] == "fail":
+                found[finding["cache_key"]] = (control["id"], finding["object"], finding["evidence"])
     return float(plain["as_of"]), found
 
 
@@ -110,18 +109,17 @@ _COLUMNS = (
 
 def as_csv(report: Report) -> str:
     """One row for each finding; controls that hold have one each, so that a reader sees that they were judged."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(_COLUMNS)
+    return csv_text(_COLUMNS, _rows(report), line_end="\r\n")
+
+
+def _rows(report: Report) -> Iterator[list[object]]:
     for control in report.controls:
-        clauses = " ".join(f"{name}:{entry}" for name, found in control.clauses.items() for entry in found)
+        clauses = " ".join(f"{name}:{clause}" for name, found in control.clauses.items() for clause in found)
         for row in control.rows:
-            writer.writerow([_safe(cell) for cell in _cells(row, control, clauses)])
+            yield _cells(row, control, clauses)
         if not control.rows:
-            ends = ["", "", control.counts[control.status], "", "", "", "", "", "", "", clauses]
             named = [control.control.id, control.control.title, control.status, control.control.severity.value, "", ""]
-            writer.writerow([_safe(entry) for entry in [*named, *ends]])
-    return out.getvalue()
+            yield [*named, "", "", control.counts[control.status], "", "", "", "", "", "", "", clauses]
 
 
 def _cells(row: Row, control: ControlRow, clauses: str) -> list[object]:
@@ -132,8 +130,3 @@ def _cells(row: Row, control: ControlRow, clauses: str) -> list[object]:
         waiver.approver if waiver else "", waiver.reason if waiver else "", waiver.expires if waiver else "",
         ("yes" if row.expired else "no") if waiver else "", clauses,
     ]  # fmt: skip
-
-
-def _safe(value: object) -> object:
-    """A text that a spreadsheet would run as a formula is kept a text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -16,6 +16,31 @@ from exporter.posture.waivers import EvaluatedFinding, Waiver, WaiverState
 
 STATUSES = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
 """What decides a control or a clause, the worst first."""
+WORDS = {
+    "fail": "fails",
+    "waived": "waived",
+    "error": "not readable",
+    "unknown": "not known",
+    "manual": "for a person",
+    "pass": "holds",
+    "not_applicable": "not applicable",
+}
+"""A status as every format says it."""
+ADVICE = "It shows what these controls found; it is evidence for an audit, no legal advice and no certificate."
+_SOURCES = {
+    "inventory": "Neon API: projects, branches, computes",
+    "organization": "Neon API: keys and members",
+    "project": "Neon API: permissions and key sets",
+    "snapshots": "Neon API: snapshots",
+    "branch": "Neon API: roles, schedules, masks",
+    "database": "databases (the oldest that is judged by)",
+    "server": "roles and settings of servers (the oldest)",
+    "vault": "key stores",
+    "s3": "off-site copies",
+    "tls": "TLS handshakes",
+    "pooler": "PgBouncer",
+    "drill": "restore drills",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +100,7 @@ class FrameworkRow:
 
     def count(self, *statuses: str) -> int:
         """Clauses that stand so."""
-        return sum(claus.status in statuses for claus in self.clauses)
+        return sum(clause.status in statuses for clause in self.clauses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +174,7 @@ def report_of(
         tenants=tuple(_tenants(evaluation, judged, waived)),
         controls=controls,
         frameworks=tuple(_framework(catalogue.frameworks[name], by_id) for name in chosen),
-        waivers=tuple(entry for entry in evaluation.verdict.waivers if entry[0].control in wanted),
+        waivers=tuple(waiver for waiver in evaluation.verdict.waivers if waiver[0].control in wanted),
         changes=_changes(judged, evaluation, catalogue, before),
         ages=dict(sorted(evaluation.gathered.ages.items())),
         notes=notes,
@@ -274,7 +299,7 @@ def _tenants(
                     counts.get(evaluated.finding.severity.value, 0) + evaluated.finding.count
                 )
         found.append((evaluation.gathered.names.get(project, project), tenant, score, counts))
-    return iter(sorted(found, key=lambda entry: (-entry[2].failed_weight, entry[0], entry[1])))
+    return iter(sorted(found, key=lambda row: (-row[2].failed_weight, row[0], row[1])))
 
 
 def _changes(
@@ -297,9 +322,21 @@ def _changes(
     new = [evaluated for key, evaluated in now.items() if key not in was]
     # What cannot be looked at now is not resolved.
     resolved = sorted(
-        told
-        for key, told in was.items()
-        if key not in spoken and told[0] in controls and told[0] not in silent
+        failure
+        for key, failure in was.items()
+        if key not in spoken and failure[0] in controls and failure[0] not in silent
     )  # fmt: skip
     rows = (row_of(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control)) for evaluated in new)
     return Changes(since, tuple(rows), tuple(resolved))
+
+
+def source_words(source: str) -> str:
+    """What a source of facts is called."""
+    return _SOURCES.get(source, source)
+
+
+def days_ago(seconds: float) -> str:
+    """An age in seconds as ``5 min ago``, ``3 h ago``, ``4 d ago``."""
+    if seconds < 5400:
+        return f"{max(0, round(seconds / 60))} min ago"
+    return f"{round(seconds / 3600)} h ago" if seconds < 2 * 86400 else f"{round(seconds / 86400)} d ago"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.documents.terminal import counted, table
+from exporter.documents.text import instant
 from exporter.posture.domain.finding import Severity
-from exporter.posture.report.report import ControlRow, Report, Row
-from exporter.posture.report.words import WORDS
+from exporter.posture.report.report import WORDS, ControlRow, Report, Row
 
 _SHOWN = 25
 _EVIDENCE = 110
@@ -91,8 +91,6 @@ def _waived(report: Report) -> Iterator[str]:
 
 
 def _changes(report: Report) -> Iterator[str]:
-    from exporter.posture.pages import instant  # noqa: PLC0415
-
     changes = report.changes
     if changes.since is None:
         return

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from exporter.cost.settings import CostTree
     from exporter.report.facts import ReviewFacts
     from exporter.report.focus.rows import Party
-    from exporter.report.gather import ReviewSources
     from exporter.report.review import Review
+    from exporter.report.sources import ReviewSources
 
 FORMATS = ("html", "xlsx", "csv", "md", "focus", "parquet")
 NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
@@ -73,8 +73,7 @@ def _missing(formats: list[str]) -> list[str]:
 
 
 def _write(settings: CostTree, month: int, formats: list[str], options: argparse.Namespace) -> int:
-    from exporter.documents.cents import cents, money
-    from exporter.documents.when import instant, month_name
+    from exporter.documents.text import cents, instant, money, month_name
     from exporter.pricing.domain.calendar import day_text
     from exporter.report.gather import gather
     from exporter.report.parts import PARTS
@@ -120,7 +119,7 @@ def _focus_files(
     if "focus" in formats:
         made |= {name: text.encode() for name, text in focus_files(facts, focus, party, versions).items()}
     if "parquet" in formats:
-        from exporter.report.focus.parquet import parquet_files
+        from exporter.report.focus.files import parquet_files
 
         made |= parquet_files(facts, focus, party, versions)
     return made
@@ -132,15 +131,15 @@ def _review_files(review: Review, formats: list[str], month: str) -> Iterator[tu
 
         yield f"review-{month}.html", html(review).encode()
     if "xlsx" in formats:
-        from exporter.report.workbook import workbook
+        from exporter.report.files import workbook
 
         yield f"review-{month}.xlsx", workbook(review)
     if "md" in formats:
-        from exporter.report.markdown import markdown
+        from exporter.report.files import markdown
 
         yield f"review-{month}.md", markdown(review).encode()
     if "csv" in formats:
-        from exporter.report.csvs import csv_files
+        from exporter.report.files import csv_files
 
         for name, text in csv_files(review):
             yield f"review-{month}-csv/{name}", text.encode()

@@ -8,13 +8,13 @@ from fractions import Fraction
 
 from exporter.cost.domain.close import USAGE, Booking, InvoiceLine, LineKey, Path
 from exporter.cost.domain.extra import Category
-from exporter.documents.when import zulu
+from exporter.documents.formats import json_text
+from exporter.documents.text import zulu
 from exporter.pricing.domain.calendar import day_text, next_month
 from exporter.pricing.domain.rates import decimal_text
 from exporter.report.facts import CORRECTION, WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.charges import PLACES
-from exporter.report.focus.json_text import json_text
 from exporter.report.focus.rows import Party, Row, common
 
 _FREQUENCIES = {Category.PURCHASE: "Recurring", Category.TAX: "Recurring"}

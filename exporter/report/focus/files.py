@@ -1,24 +1,32 @@
-"""The FOCUS files of a month: Cost and Usage in 1.4 and 1.2, and the Billing Period of 1.4."""
+"""The FOCUS files of a month, as CSV and Parquet: Cost and Usage in 1.4 and 1.2, and the Billing Period of 1.4."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
-from exporter.documents.when import zulu
+from exporter.documents.formats import records_csv, records_parquet
+from exporter.documents.text import zulu
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import charges
-from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, COST_AND_USAGE_14, as_12
+from exporter.report.focus.columns import (
+    BILLING_PERIOD_14,
+    COST_AND_USAGE_12,
+    COST_AND_USAGE_14,
+    DECIMALS,
+    INSTANTS,
+    as_12,
+)
 from exporter.report.focus.days import Weights, by_day
 from exporter.report.focus.declared import correction_rows, declared_rows, missing_rows
 from exporter.report.focus.rows import Party, Row, Rows
 
 VERSIONS = ("1.4", "1.2")
+SCALE = 27
+"""Decimals of an amount in Parquet: 15 of a quantity and 12 of a price; eleven digits are left for whole dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +70,31 @@ def period(facts: ReviewFacts, party: Party) -> Row:
 
 
 def focus_files(facts: ReviewFacts, focus: Focus, party: Party, versions: Sequence[str] = VERSIONS) -> dict[str, str]:
-    """Name and text of each file."""
+    """Name and text of each CSV file; a null is an empty cell."""
+    return {
+        f"{name}.csv": records_csv(columns, records)
+        for name, columns, records in _data_sets(facts, focus, party, versions)
+    }
+
+
+def parquet_files(
+    facts: ReviewFacts, focus: Focus, party: Party, versions: Sequence[str] = VERSIONS
+) -> dict[str, bytes]:
+    """Name and content of each Parquet file, for DuckDB, Trino, Spark or ClickHouse."""
+    return {
+        f"{name}.parquet": records_parquet(columns, records, decimals=DECIMALS, instants=INSTANTS, scale=SCALE)
+        for name, columns, records in _data_sets(facts, focus, party, versions)
+    }
+
+
+def _data_sets(
+    facts: ReviewFacts, focus: Focus, party: Party, versions: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str], Iterable[Row]]]:
+    """Name, columns and records of each file."""
     month = day_text(facts.this.start)[:7]
-    made = {}
     if "1.4" in versions:
-        made[f"focus-1.4-cost-and-usage-{month}.csv"] = csv_text(COST_AND_USAGE_14, focus.rows)
-        made[f"focus-1.4-billing-period-{month}.csv"] = csv_text(BILLING_PERIOD_14, [focus.period])
+        yield f"focus-1.4-cost-and-usage-{month}", COST_AND_USAGE_14, focus.rows
+        yield f"focus-1.4-billing-period-{month}", BILLING_PERIOD_14, [focus.period]
     if "1.2" in versions:
         rows = (as_12(row, party.publisher) for row in focus.rows)
-        made[f"focus-1.2-cost-and-usage-{month}.csv"] = csv_text(COST_AND_USAGE_12, rows)
-    return made
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """CSV with Unix line ends; a null is an empty cell."""
-    held = StringIO()
-    writer = csv.DictWriter(held, columns, lineterminator="\n", extrasaction="raise")
-    writer.writeheader()
-    writer.writerows(rows)
-    return held.getvalue()
+        yield f"focus-1.2-cost-and-usage-{month}", COST_AND_USAGE_12, rows

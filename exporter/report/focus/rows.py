@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 
-from exporter.documents.when import zulu
+from exporter.documents.formats import json_text
+from exporter.documents.text import zulu
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 from exporter.pricing.domain.rates import RateCard, decimal_text, to_decimal
@@ -20,7 +21,6 @@ from exporter.report.facts import WORDS, ReviewFacts
 from exporter.report.focus import columns
 from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import PLACES, RATIO_PLACES, Charge, Part
-from exporter.report.focus.json_text import json_text
 
 Row = dict[str, str]
 UNITS: Mapping[Component, str] = {

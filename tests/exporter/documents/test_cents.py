@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.documents.cents import cents, cents_of_rows, money, percent
 from exporter.documents.tables import Column, Kind, Table, exact_rows, shown, total_row
+from exporter.documents.text import cents, cents_of_rows, money, percent
 
 AMOUNTS = st.lists(st.fractions(min_value=-1000, max_value=1000, max_denominator=10**6), max_size=30)
 

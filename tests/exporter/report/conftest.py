@@ -10,9 +10,9 @@ import pytest
 from exporter.app.settings import load
 from exporter.report.facts import ReviewFacts
 from exporter.report.focus.rows import Party
-from exporter.report.gather import ReviewSources, gather
+from exporter.report.gather import gather
 from exporter.report.parts import PARTS
-from exporter.report.sources import sources_of
+from exporter.report.sources import ReviewSources, sources_of
 from tests.exporter.report.seeded import seed, year
 
 

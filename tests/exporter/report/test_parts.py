@@ -20,10 +20,11 @@ from exporter.cost.tags import Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.ratecard import load
 from exporter.report.facts import ReviewFacts
-from exporter.report.gather import ReviewSources, gather
+from exporter.report.gather import gather
 from exporter.report.html import html
 from exporter.report.parts import add_anomalies, add_reconciliation, add_waste
 from exporter.report.review import review_of
+from exporter.report.sources import ReviewSources
 from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
@@ -103,9 +104,7 @@ def test_names_that_somebody_chose_can_be_anything(store: Store) -> None:
     from types import SimpleNamespace
     from zipfile import ZipFile
 
-    from exporter.report.csvs import csv_files
-    from exporter.report.markdown import markdown
-    from exporter.report.workbook import workbook
+    from exporter.report.files import csv_files, markdown, workbook
 
     ledger = SqliteLedger(store)
     ledger.put([UsageFact("o", "p", "b", MARCH, "hourly", "scale_v3", "compute_unit_seconds", 3600)],

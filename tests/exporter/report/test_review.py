@@ -16,11 +16,11 @@ import pytest
 
 from exporter.commands.main import main
 from exporter.cost.allocation.rows import CostReport
-from exporter.documents.cents import cents, money
 from exporter.documents.tables import Kind, shown
+from exporter.documents.text import cents, money
 from exporter.report.facts import ReviewFacts
-from exporter.report.gather import ReviewSources
 from exporter.report.review import Review, review_of
+from exporter.report.sources import ReviewSources
 from tests.exporter.report.seeded import write_settings
 
 MONTH = "2026-05"

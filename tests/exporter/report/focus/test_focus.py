@@ -24,7 +24,7 @@ from exporter.cost.domain.close import AllocationLine, Booking, InvoiceLine, Lin
 from exporter.cost.domain.close import Path as LeafPath
 from exporter.cost.domain.extra import Base, Category, ExtraLine
 from exporter.cost.domain.weights import Confidence
-from exporter.documents.cents import cents
+from exporter.documents.text import cents
 from exporter.pricing.domain.calendar import HOUR
 from exporter.pricing.domain.rates import RateCard
 from exporter.pricing.domain.usage import UsageFact
@@ -34,7 +34,8 @@ from exporter.report.focus.columns import BILLING_PERIOD_14, COST_AND_USAGE_12, 
 from exporter.report.focus.days import daily_usage
 from exporter.report.focus.files import Focus, focus_files, focus_of
 from exporter.report.focus.rows import Party
-from exporter.report.gather import ReviewSources, gather
+from exporter.report.gather import gather
+from exporter.report.sources import ReviewSources
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.store import Store
 from tests.exporter.report.seeded import year
@@ -281,7 +282,7 @@ def test_parquet_holds_the_same_figures(
     made: Focus, facts: ReviewFacts, opened: tuple[ReviewSources, Party], tmp_path: Path
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    from exporter.report.focus.parquet import parquet_files
+    from exporter.report.focus.files import parquet_files
 
     files = parquet_files(facts, made, opened[1])
     assert files == parquet_files(facts, made, opened[1])

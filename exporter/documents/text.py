@@ -1,12 +1,20 @@
-"""Money as a person reads it: to the cent, and the cents of the rows sum to those of the total."""
+"""Figures as a person reads them: money to the cent, shares, months and instants; the same whatever the locale.
+
+Amounts that are shown in rows are rounded together, so that the cents of the rows sum to those of the total.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 
 HALF = Fraction(1, 2)
+MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 
 
 def cents(amount: Fraction) -> int:
@@ -58,3 +66,25 @@ def percent(ratio: Fraction | None, *, sign: bool = False) -> str:
         return "< 0.1 %" if ratio > 0 else "> -0.1 %"
     text = f"{Decimal(tenths).scaleb(-1):,.1f} %"
     return f"+{text}" if sign and tenths > 0 else text
+
+
+def month_name(at: float) -> str:
+    """``October 2026``, of an instant in unix seconds, by UTC."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{MONTHS[moment.month - 1]} {moment.year}"
+
+
+def month_short(at: float) -> str:
+    """``Oct 2026``: for a chart's axis."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{MONTHS[moment.month - 1][:3]} {moment.year}"
+
+
+def instant(at: float) -> str:
+    """``2026-10-31 17:00 UTC``; ``at`` in unix seconds."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def zulu(at: float) -> str:
+    """``2026-10-31T17:00:00Z``, as FOCUS wants it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
