@@ -17,12 +17,9 @@ from collectors.pgbouncer import console as pgbouncer
 from collectors.postgres.database.migrations import MigrationsCollector
 from collectors.postgres.database.schemas import SchemasCollector
 from collectors.registry import COLLECTORS
-from exporter.awake import metrics as awake_metrics
+from exporter.awake.feature import AwakeFeature
 from exporter.core import selfmetrics
-from exporter.cost.allocation import costs
-from exporter.cost.closing import budget_collector
-from exporter.cost.outlook import metrics as outlook_metrics
-from exporter.cost.savings import kpis, waste
+from exporter.cost.feature import CostFeature
 from exporter.drift import metrics as drift_metrics
 from exporter.feature.feature import MetricGroup
 from exporter.posture import metrics as posture_metrics
@@ -35,28 +32,6 @@ def _of_collectors(collectors: Iterable[type[SqlCollector]]) -> Iterable[MetricG
     return (MetricGroup(collector.title, collector.source, collector.metrics) for collector in collectors)
 
 
-_COST: Final = (
-    MetricGroup(
-        "Cost",
-        "Neon API: consumption v2, the dated rate card, statements for the tenants' shares",
-        costs.METRICS,
-    ),
-    MetricGroup(
-        "Budgets and closed months",
-        "the settings, Neon's spending limit, the ledger and the book of closed months",
-        budget_collector.METRICS,
-    ),
-    MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook_metrics.METRICS),
-    MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),
-    MetricGroup("Key figures", "the shares of the month, the ledger, the inventory", kpis.METRICS),
-)
-_AWAKE: Final = (
-    MetricGroup(
-        "Who keeps a compute awake",
-        "Neon API: endpoints (how long); the evidence of our visits (who)",
-        awake_metrics.METRICS,
-    ),
-)
 _DRIFT: Final = (
     *_of_collectors([MigrationsCollector]),
     MetricGroup(
@@ -83,9 +58,9 @@ _RECOVERY: Final = (
 GROUPS: Final[tuple[MetricGroup, ...]] = (
     MetricGroup("Neon inventory", "Neon API: projects, branches, endpoints", inventory.METRICS),
     MetricGroup("Neon operations", "Neon API: operations (start and suspend)", operations.METRICS),
-    *_COST,
+    *CostFeature.metrics,
     MetricGroup("Visits", "our own visits", readings.METRICS),
-    *_AWAKE,
+    *AwakeFeature.metrics,
     *_of_collectors([*COLLECTORS, SchemasCollector]),
     *_DRIFT,
     *_POSTURE,

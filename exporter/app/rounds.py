@@ -114,7 +114,7 @@ class Rounds:
             return
         self._publisher.has_inventory = True
         await self.wiring.tenants.look(found)
-        await self.wiring.awake.look(found)
+        await self.wiring.awake.before_visits(found)
         await self.wiring.visitor.round(found)
         await self.wiring.drift.look(found)
         await self.wiring.recovery.look(found, control_plane.known.snapshots)

@@ -14,9 +14,7 @@ from collectors.neon.client import NeonClient
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
 from exporter.app.settings import Settings
-from exporter.awake.awake import SCHEMAS as AWAKE_ROOMS
-from exporter.awake.awake import Awake
-from exporter.awake.rounds import AwakeRounds
+from exporter.awake.feature import AwakeFeature, AwakeRun
 from exporter.core import tracing
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
@@ -34,7 +32,6 @@ from exporter.feature.workspace import neon_client
 from exporter.posture.assemble import assemble
 from exporter.posture.service import PostureService
 from exporter.posture.store import POSTURE_SCHEMA
-from exporter.pricing import ratecard
 from exporter.recovery.service import RecoveryService
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
@@ -61,7 +58,7 @@ SCHEMAS = {
     "wake": WAKE_SCHEMA,
     **DURABLE_ROOMS,
     **TENANCY_ROOMS,
-    **AWAKE_ROOMS,
+    **AwakeFeature.schemas,
     **CostFeature.schemas,
     "ledger": LEDGER_SCHEMA,
     "notebook": KEY_VALUE_SCHEMA,
@@ -85,7 +82,7 @@ class AppContext:
     ledger_writer: WriterThread
     """Where the ledger's work is done: a database that is away holds up nobody else's."""
     wake_states: WakeStates
-    awake: Awake
+    awake: AwakeFeature
     details: ApiPages
     clock: Callable[[], float] = time.time
 
@@ -102,7 +99,7 @@ class AppContext:
         disk = WriterThread()
         rules = rules_of(settings)
         durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
-        wake_states, awake = WakeStates(store, disk), Awake(store)
+        wake_states, awake = WakeStates(store, disk), AwakeFeature()
         ledger = open_ledger(settings, store)
         ledger_writer = disk if settings.ledger.url is None else WriterThread()
         details = details or ApiPages()
@@ -124,7 +121,7 @@ class Wiring:
     client: NeonClient
     control_plane: ControlPlanePoller
     visitor: Visitor
-    awake: AwakeRounds
+    awake: AwakeRun
     tenants: TenantReadings
     drift: DriftService
     posture: PostureService
@@ -152,7 +149,6 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
         RateCardError: the rate card cannot be used.
         TenantRulesError: a tenant rule cannot work.
     """
-    card = ratecard.load(settings.cost.rate_card)
     rules = rules_of(settings)
     key_values = KeyValueStore(kept.store)
     client = neon_client(settings, kept.metrics)
@@ -181,13 +177,12 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
         metrics=kept.metrics,
         clock=kept.clock,
     )
-    awake = AwakeRounds(kept.awake, kept.state, kept.disk, kept.wake_states, kept.metrics, clock=kept.clock)
+    awake = kept.awake.start(services, settings)
     tenants = TenantReadings(kept.tenancy, kept.disk, client)
     services.provide(SnapshotList, tenants)
-    visitor.on_evidence = _both(awake.sample, tenants.sample)
-    readings.on_sizes, sizes.on_reading, kept.awake.on_parts = tenants.databases, tenants.schemas, tenants.kept
+    visitor.on_evidence = _both(awake.on_evidence, tenants.sample)
+    readings.on_sizes, sizes.on_reading = tenants.databases, tenants.schemas
     kept.tenancy.use(rules)
-    kept.awake.use(card, kept.ledger, settings.cost.plan)
     kept.durable.use(rules, settings.sampling.top_statements)
     recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
     cost = CostFeature().start(services, settings)

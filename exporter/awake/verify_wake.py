@@ -1,4 +1,4 @@
-"""How long a compute stays awake after its last use, without us and with us, measured at the control plane.
+"""How long a compute stays awake after its last use, without us and with us: measured at the control plane, and told.
 
 It never wakes the compute: it waits until somebody else has used it, and a session of ours is opened only when the
 wake policy allows one, as by a running agent. Times are unix seconds of the API's clock.
@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from collectors.base import Status
+from collectors.errors import NeonmeterError
 from collectors.neon.client import NeonClient
 from collectors.neon.models import Endpoint, EndpointPage
+from collectors.postgres.evidence import APPLICATION_NAME
 from collectors.postgres.session import Visit
 from collectors.wake.policy import (
     EndpointFacts,
@@ -24,13 +26,14 @@ from collectors.wake.policy import (
     bound_seconds,
     decide,
 )
+from exporter.documents.terminal import table
 from exporter.sampling.computes import Compute
 
 SLACK = 2.0
 """Clocks are read in whole seconds, and Neon's monitor looks twice a second."""
 
 
-class GoneError(Exception):
+class GoneError(NeonmeterError):
     """The compute is not there any more."""
 
 
@@ -235,3 +238,58 @@ class Watch:
         elif made.woke_it:
             self.measured.failed = "the visit woke the compute: it was suspended between the look and the connect"
         return ended
+
+
+def holds(measured: Measured) -> bool:
+    """Whether both were measured and the bound held."""
+    difference = measured.difference
+    return difference is not None and not measured.failed and difference <= measured.bound + SLACK
+
+
+def report(measured: Measured) -> str:
+    """What was measured, the bound, and what this cannot know."""
+    rows = [("without us", *_row(measured.without)), ("with us", *_row(measured.with_us))]
+    lines = [table(("", "awake after the last use", "our visits"), rows)]
+    difference = measured.difference
+    if measured.failed:
+        lines.append(f"Not measured: {measured.failed}.\n")
+    elif difference is None:
+        lines.append(f"Not measured: {_why_not(measured)}\n")
+    else:
+        verdict = "holds" if holds(measured) else "DOES NOT HOLD"
+        lines.append(f"Added by watching: {difference:+.1f} s; the bound is {measured.bound:g} s: it {verdict}.\n")
+    return "".join([*lines, _follow(measured), _unknown()])
+
+
+def _row(found: Transition | None) -> tuple[str, str]:
+    return ("-", "-") if found is None else (f"{found.seconds:.1f} s", str(found.visits))
+
+
+def _why_not(measured: Measured) -> str:
+    if measured.without is None:
+        return "no suspend was seen that nobody of us preceded: use the compute once, then leave it alone."
+    if measured.refused and not measured.visits:
+        rules = ", ".join(f"{rule} {count}x" for rule, count in sorted(measured.refused.items()))
+        return f"the rules allowed no visit ({rules}), so nothing was added."
+    return "no suspend was seen after a visit: use the compute a second time, then leave it alone."
+
+
+def _follow(measured: Measured) -> str:
+    follow = measured.follow
+    if not follow.moves:
+        return (
+            f"last_active did not move in {follow.looks} looks at the awake compute: nobody used it again, or it\n"
+            "moves only at the suspend; then only starts are sampled (or set sampling.evidence: database).\n"
+        )
+    newest = min(follow.shown_after)
+    return (f"last_active moved {follow.moves} x in {follow.looks} looks at the awake compute; "
+            f"a new value was {max(0.0, newest):.0f} s old at best when it showed.\n")  # fmt: skip
+
+
+def _unknown() -> str:
+    return (
+        "What this cannot know: two suspends are two samples, and Neon's own delay differs between them. Neon's\n"
+        "monitor looks twice a second, so a short visit is seen by chance: near 0 is usual, the bound is the worst\n"
+        f"case. What other programs do (a monitor, another {APPLICATION_NAME} elsewhere) counts as use by others.\n"
+        "last_active may lag: then the last use was later, and the time after it shorter, than shown.\n"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.awake.commands import menu_awake
+from exporter.awake import commands as awake
 from exporter.commands import agent
 from exporter.core.command_line import Commands
 from exporter.cost.commands import menu_close, menu_finops, menu_outlook, menu_price, menu_waste
@@ -16,7 +16,7 @@ from exporter.report.commands import menu_report
 def add_all(commands: Commands) -> None:
     """Declare them."""
     agent.add_run(commands)
-    menu_awake.add(commands)
+    awake.add_commands(commands)
     demo.add(commands)
     agent.add_health(commands)
     for room in (menu_finops, menu_outlook, menu_close, menu_price):

@@ -64,7 +64,8 @@ def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], 
     from exporter.app.wiring import SCHEMAS
     from exporter.cost.allocation.explain import OwnUse
     from exporter.cost.allocation.rows import CostReport
-    from exporter.cost.workspace import costs_of, names_of
+    from exporter.cost.workspace import costs_of
+    from exporter.feature.workspace import names_of
     from exporter.sampling.visits import WAKE_STATES
     from exporter.storage.store import Store
     from exporter.tenancy.rules import rules_of

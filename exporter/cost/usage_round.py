@@ -16,8 +16,8 @@ from exporter.core.feeds import Feeds
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
-from exporter.cost.workspace import names_of
 from exporter.feature.services import Services
+from exporter.feature.workspace import names_of
 from exporter.storage.store import StoreError
 from exporter.storage.tables import KeyValueStore
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.store import CloseStore, postgres_closes, sqlite_closes
+from exporter.feature.workspace import names_of
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.ledger.ledger import Ledger, open_ledger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.store import Schemas, Store
-from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
@@ -77,13 +77,3 @@ def book_of(ledger: Ledger, store: Store) -> CloseStore:
     if isinstance(ledger, PostgresLedger):
         return postgres_closes(ledger.link.write, ledger.link.read)
     return sqlite_closes(store)
-
-
-def names_of(store: Store) -> dict[str, str]:
-    """Names of projects and branches by id, as the inventory last had them.
-
-    Raises:
-        StoreError: the file is damaged.
-    """
-    names = KeyValueStore(store).read("names", "all") or {}
-    return {key: str(name) for key, name in names.items()}

@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from decimal import Decimal
 
 _NUMBER = re.compile(r"[-+$<~]*[\d,.]+( ?[%a-zA-Z/]{0,6})?\Z")
 
@@ -46,6 +47,15 @@ def counted(number: int, name: str) -> str:
     """1 branch, 2 branches, 3 computes, 4 months."""
     plural = name + ("es" if name.endswith(("ch", "sh")) else "s")
     return f"{number} {name if number == 1 else plural}"
+
+
+def dollars(amount: Decimal) -> str:
+    """Dollars with as many decimals as are needed to see anything."""
+    if amount == 0:
+        return "$0"
+    return (
+        f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.6f}" if abs(amount) >= Decimal("1e-6") else "<$0.000001"
+    )
 
 
 def seconds(value: float | None) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from collectors.postgres.database.fingerprint import Fingerprint
-from exporter.cost.workspace import names_of
 from exporter.drift.approvals import Approval, Approvals, approvals_of
 from exporter.drift.comparer import Comparer
 from exporter.drift.names import BranchKey, of_store
 from exporter.drift.settings_drift import SettingsEvaluator
 from exporter.drift.store import ComputeIds, HistoryStore, SettingsStore, StoredHistories, StoredSettings
+from exporter.feature.workspace import names_of
 from exporter.sampling.computes import DatabaseRef
 from exporter.sampling.fingerprint_store import FingerprintStore, FingerprintSummary
 from exporter.storage.store import Schemas, Store

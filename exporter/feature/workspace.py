@@ -10,19 +10,21 @@ from typing import Final
 from collectors.neon.client import NeonClient
 from exporter.core import selfmetrics, tracing
 from exporter.core.selfmetrics import SelfMetrics
+from exporter.sampling.awake_store import SCHEMAS as AWAKE_SCHEMAS
 from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
 from exporter.sampling.visits import WAKE_SCHEMA
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA
-from exporter.storage.store import Schemas, Store
-from exporter.storage.tables import KEY_VALUE_SCHEMA
+from exporter.storage.store import Schemas, Store, StoreError
+from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.tenancy.store import SCHEMAS as TENANCY_SCHEMAS
 
 SHARED_SCHEMAS: Final[Schemas] = {
     "wake": WAKE_SCHEMA,
     **COUNTER_SCHEMAS,
     **TENANCY_SCHEMAS,
+    **AWAKE_SCHEMAS,
     "ledger": LEDGER_SCHEMA,
     "notebook": KEY_VALUE_SCHEMA,
 }
@@ -36,8 +38,10 @@ def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: boo
     ``write``: to add rows that no agent writes.
 
     Raises:
-        StoreError: it cannot be used.
+        StoreError: it cannot be used, or no agent has made it yet.
     """
+    if not settings.storage.path.exists():
+        raise StoreError(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
     schemas = {**SHARED_SCHEMAS, **(own or {})}
     path = settings.storage.path
     store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
@@ -45,6 +49,16 @@ def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: boo
         yield store
     finally:
         store.close()
+
+
+def names_of(store: Store) -> dict[str, str]:
+    """Names of organisations, projects and branches by id, as the inventory last had them.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    names = KeyValueStore(store).read("names", "all") or {}
+    return {key: str(name) for key, name in names.items()}
 
 
 def neon_client(settings: CoreSettings, metrics: SelfMetrics | None = None) -> NeonClient:

@@ -15,8 +15,8 @@ from exporter.cost.domain.use import TenantHour
 from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
-from exporter.cost.workspace import book_of, names_of
-from exporter.feature.workspace import open_store
+from exporter.cost.workspace import book_of
+from exporter.feature.workspace import names_of, open_store
 from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import month_start
 from exporter.pricing.domain.rates import RateCard

@@ -7,8 +7,7 @@ Lives on the event loop; everything is written on the disk's thread.
 from __future__ import annotations
 
 import logging
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from collectors.base import Reading
 from collectors.metric import Families
@@ -20,13 +19,11 @@ from collectors.postgres.cluster.activity import is_monitor
 from collectors.postgres.cluster.sizes import SIZE
 from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
 from collectors.postgres.database.schemas import UNKNOWN, SchemaFacts
-from collectors.postgres.evidence import APPLICATION_NAME, CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
+from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
 from collectors.wake.policy import WakeState
 from exporter.sampling.computes import Compute
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Part
 from exporter.storage.writer import WriterThread
-from exporter.tenancy.domain.rules import AGENT, UNATTRIBUTED
-from exporter.tenancy.domain.rules import IDLE as IDLE_TENANT
+from exporter.tenancy.domain.rules import UNATTRIBUTED
 from exporter.tenancy.store import BranchLife, BranchRef, SchemaSize, SnapshotLife, Tenancy
 
 SNAPSHOTS_PACE = 3600.0
@@ -144,19 +141,6 @@ class TenantReadings:
             if known == UNATTRIBUTED != tenant:
                 found[tenant] = found.get(tenant, 0) + holder.count
         return found
-
-    def kept(self, cursor: sqlite3.Cursor, branch: tuple[str, str], parts: Sequence[Part]) -> None:
-        """Take in who kept a compute awake (`exporter.awake.awake.OnParts`); on the disk's thread."""
-        rows = [(part.hour, self._keeper(branch, part.holder), part.amount) for part in parts]
-        self._tenancy.add_kept(cursor, branch, rows)
-
-    def _keeper(self, branch: tuple[str, str], keeper: AwakeHolder) -> str:
-        """``__idle__`` when it was nobody, or nobody that was seen."""
-        if keeper in (NOBODY, UNCOVERED):
-            return IDLE_TENANT
-        if keeper.application == APPLICATION_NAME:
-            return AGENT
-        return self._tenancy.tenant_of_session(self._tenancy.branch_ref(*branch), keeper.user, keeper.application)
 
 
 def _spot(compute: Compute) -> BranchRef:

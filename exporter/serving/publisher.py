@@ -14,7 +14,7 @@ import yaml
 
 from collectors.base import Target
 from collectors.metric import Families
-from exporter.awake import awake
+from exporter.awake import series as awake
 from exporter.core import selfmetrics
 from exporter.core.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
 from exporter.core.state import State

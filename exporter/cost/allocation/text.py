@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from exporter.cost.allocation.rows import CostReport, CostRow
 from exporter.cost.domain.allocate import Confidence
+from exporter.documents.terminal import dollars as money
 from exporter.documents.terminal import table
 
 MEANING = {
@@ -19,15 +20,6 @@ MEANING = {
 }
 Names = Mapping[str, str]
 """Id -> name, for projects and branches."""
-
-
-def money(amount: Decimal) -> str:
-    """Dollars with as many decimals as are needed to see anything."""
-    if amount == 0:
-        return "$0"
-    return (
-        f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.6f}" if abs(amount) >= Decimal("1e-6") else "<$0.000001"
-    )
 
 
 def summary(report: CostReport, names: Names) -> str:

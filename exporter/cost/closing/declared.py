@@ -8,10 +8,10 @@ from datetime import date
 from fractions import Fraction
 
 from exporter.cost.allocation.costs import MonthCosts
-from exporter.cost.allocation.text import money
 from exporter.cost.domain.close import LineKey, Path
 from exporter.cost.domain.extra import Base, Category, ExtraLine, ExtraShare, Leaves, Split, extra_shares
 from exporter.cost.settings import ExtraLineSettings
+from exporter.documents.terminal import dollars as money
 from exporter.documents.terminal import table
 from exporter.pricing.domain.calendar import day_seconds
 from exporter.pricing.domain.rates import decimal_text, to_decimal

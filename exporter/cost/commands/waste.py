@@ -14,9 +14,9 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from exporter.commands.main import OK, UPSTREAM, USAGE, load_settings, refuse
-from exporter.cost.allocation.text import money
 from exporter.cost.domain.waste.words import span
 from exporter.documents.terminal import counted, table
+from exporter.documents.terminal import dollars as money
 from exporter.pricing.domain.rates import decimal_text, to_decimal
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from collectors.base import Observation
 from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshots
-from exporter.awake.awake import Awake
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.domain.waste.rules import find
 from exporter.cost.savings import kpis
@@ -19,6 +18,7 @@ from exporter.cost.savings.kpis import Figures, Others, WasteAssessment
 from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
 from exporter.cost.savings.waste_facts import MeasuredHours, WasteSources, gather
+from exporter.sampling.awake_store import read_windows
 from exporter.sampling.counters.statements import Durable
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
@@ -43,7 +43,7 @@ def sources_of(settings: CostTree, store: Store, costs: Costs, rules: TenantRule
         costs.ledger,
         costs.card,
         measured_hours(settings, store, rules),
-        Awake(store),
+        read_windows(store),
         settings.cost.plan,
         round(settings.waste.window_days * 86400),
     )

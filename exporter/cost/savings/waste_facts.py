@@ -14,7 +14,6 @@ from fractions import Fraction
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint, Project
 from collectors.neon.snapshots import Snapshot, Snapshots
-from exporter.awake.awake import Awake
 from exporter.cost.domain.allocate import AGENT, MICRO
 from exporter.cost.domain.waste.waste import (
     Account,
@@ -33,11 +32,12 @@ from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MONTH_HOUR
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import AllowanceScope, RateCard
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UsageFact
+from exporter.sampling.awake_store import AwakeWindow
 from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import Ledger
 
 MeasuredHours = Callable[[float, float], Iterable[TenantHour]]
-"""By project id; None or absent: they could not be listed."""
+"""Answers what visits measured in the hours from one instant to another (unix seconds)."""
 _LEAST_SPAN = 60
 _STORAGE = ("root_branch_bytes_month", "child_branch_bytes_month")
 _NEVER = float("inf")
@@ -45,12 +45,13 @@ _NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class WasteSources:
-    """Where the facts come from. ``awake`` must be used by one thread only."""
+    """Where the facts come from."""
 
     ledger: Ledger
     card: RateCard
     tenant_hours: MeasuredHours
-    awake: Awake
+    awake: Mapping[str, AwakeWindow]
+    """The last day of each compute, by endpoint id."""
     plan: str | None = None
     window: int = 7 * DAY
 
@@ -253,12 +254,12 @@ class _Gathering:
         )
 
     def _computer(self, endpoint: Endpoint) -> ComputeFacts:
-        awake = self._sources.awake
-        window = awake.window(endpoint.id) if endpoint.id in awake.pages else None
+        windows = self._sources.awake
+        window = windows.get(endpoint.id)
         own = [compute.id for compute in self._computes[endpoint.branch_id]]
         share: Fraction | None = Fraction(1)
         if len(own) > 1:
-            times = [awake.window(name).awake if name in awake.pages else None for name in own]
+            times = [windows[name].awake if name in windows else None for name in own]
             total = sum(time or 0 for time in times)
             known = total and window is not None and None not in times
             share = Fraction(window.awake, total) if known and window is not None else None
@@ -274,7 +275,7 @@ class _Gathering:
             share,
             window.awake if window else None,
             window.length if window else 0,
-            dict(window.kept) if window else {},
+            dict(window.by_holder) if window else {},
             measured.calls.get(endpoint.id) if measured else None,
         )
 

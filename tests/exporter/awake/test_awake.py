@@ -1,4 +1,4 @@
-"""The awake books on a real file: nothing goes back after a restart, names are bounded, money follows the ledger."""
+"""Awake time on a real file: nothing goes back after a restart, names are bounded, money follows the ledger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from collectors.metric import Metric, Scope
 from collectors.neon.models import Endpoint
 from collectors.wake.policy import EndpointFacts
 from exporter.app.wiring import SCHEMAS
-from exporter.awake.awake import AUTOSCALING_MIN, LEDGER, Awake, metrics
+from exporter.awake import series
+from exporter.awake.accounts import Awake
+from exporter.awake.series import AUTOSCALING_MIN, LEDGER
 from exporter.commands.main import main
 from exporter.pricing.ratecard import load
 from exporter.sampling.computes import Compute
@@ -78,10 +80,10 @@ def test_a_life_is_shared_out_and_kept(store: Store) -> None:
     visit(awake, T0 + 80, APP, SHELL)
     look(awake, compute(T0 + 100))
     for entry in (awake, Awake(store)):
-        assert value(entry, metrics.AWAKE) == 100
-        assert value(entry, metrics.UNCOVERED) == 20
-        assert value(entry, metrics.KEPT, *APP[:3]) == 30
-        assert value(entry, metrics.KEPT, *SHELL[:3]) == 30
+        assert value(entry, series.AWAKE) == 100
+        assert value(entry, series.UNCOVERED) == 20
+        assert value(entry, series.KEPT, *APP[:3]) == 30
+        assert value(entry, series.KEPT, *SHELL[:3]) == 30
 
 
 def test_only_what_changed_is_told_again(store: Store) -> None:
@@ -101,13 +103,13 @@ def test_dollars_a_day_sum_to_the_awake_share_of_the_day(store: Store) -> None:
     visit(awake, T0 + 600, APP)
     visit(awake, T0 + 1200, APP)
     look(awake, compute(T0 + HOUR, suspended=T0 + 1200, active=False))
-    per_day = awake.families("ep-1", T0).get(metrics.KEPT_USD)
+    per_day = awake.families("ep-1", T0).get(series.KEPT_USD)
     whole = float(RATE) * 24 / 4
     # 20 minutes awake in two hours, half of them covered.
     assert {key[0]: float(cost) for key, cost in per_day.items()} == pytest.approx(
         {"client_active": whole / 12, "uncovered": whole / 12}
     )
-    assert value(awake, metrics.CU, AUTOSCALING_MIN) == 0.25
+    assert value(awake, series.CU, AUTOSCALING_MIN) == 0.25
 
 
 def test_the_window_is_a_day(store: Store) -> None:
@@ -119,7 +121,7 @@ def test_the_window_is_a_day(store: Store) -> None:
         visit(awake, T0 + hour * HOUR + 360, APP)
     window = awake.window("ep-1")
     assert window.length == window.awake == (23 * HOUR + 360) * 10**6
-    assert window.kept[APP] == sum(
+    assert window.by_holder[APP] == sum(
         amount for hour, parts in awake._hours["ep-1"].items() for holder, amount in parts.items()
         if holder == APP and hour >= T0 + 16 * HOUR
     )  # fmt: skip
@@ -134,7 +136,7 @@ def test_names_are_bounded_and_never_go_back(store: Store) -> None:
     before: dict[tuple[str, ...], float] = {}
     for turn in range(30):
         visit(awake, T0 + 10 + turn * 10, AwakeHolder("client_active", "acme", f"psql-{turn}"))
-        now = {key: float(number) for key, number in awake.families("ep-1", T0).get(metrics.KEPT).items()}
+        now = {key: float(number) for key, number in awake.families("ep-1", T0).get(series.KEPT).items()}
         assert all(now[key] >= number for key, number in before.items())
         before = now
     assert len(before) == 5
@@ -149,8 +151,8 @@ def test_a_compute_that_is_gone_is_closed(store: Store) -> None:
     look(awake, compute(T0 + 60), compute(T0 + 60, name="ep-2"))
     look(awake, compute(T0 + 120, name="ep-2"))
     look(awake, compute(T0 + 180, name="ep-2"))
-    assert value(awake, metrics.AWAKE) == 60
-    assert value(awake, metrics.UNCOVERED) == 60
+    assert value(awake, series.AWAKE) == 60
+    assert value(awake, series.UNCOVERED) == 60
 
 
 def test_a_visit_of_another_life_says_nothing(store: Store) -> None:
@@ -167,7 +169,7 @@ def test_a_project_that_neon_could_not_tell_says_nothing(store: Store) -> None:
     awake.look([Compute(unknown.endpoint, unknown.place, unknown.target,
                         EndpointFacts("ep-1", "unknown", "", False, None, T0, 300, 2.0, T0 + 60))],
                "launch", lambda _: 0.0, T0 + 60)  # fmt: skip
-    assert value(awake, metrics.AWAKE) == 0
+    assert value(awake, series.AWAKE) == 0
 
 
 def metered(store: Store, hours: int, cu_seconds: int, plan: str = "launch_v3") -> None:
@@ -183,11 +185,11 @@ def test_the_ledger_says_how_large_it_was(store: Store) -> None:
     for minute in range(0, 241, 5):
         look(awake, compute(T0 + minute * 60))
         visit(awake, T0 + minute * 60, APP)
-    assert not awake.families("ep-1", T0).get(metrics.KEPT_USD), "before anything was metered the plan is not known"
+    assert not awake.families("ep-1", T0).get(series.KEPT_USD), "before anything was metered the plan is not known"
     metered(store, 3, 1800)
     look(awake, compute(T0 + 4 * HOUR + 300))
-    assert value(awake, metrics.CU, LEDGER) == 0.5
-    daily = value(awake, metrics.KEPT_USD, *APP[:3], now=T0)
+    assert value(awake, series.CU, LEDGER) == 0.5
+    daily = value(awake, series.KEPT_USD, *APP[:3], now=T0)
     assert daily == pytest.approx(float(RATE) * 24 / 2 * (4 - 1 / 12) / (4 + 1 / 12))
 
 
@@ -202,7 +204,7 @@ def test_what_we_added_is_priced_once_at_the_rate_in_force(store: Store) -> None
     assert awake.added_usd() == wanted
     look(awake, compute(T0 + 180), added=72.0)
     assert awake.added_usd() == wanted + Fraction(36, 3600) * Fraction(1, 4) * Fraction(222, 1000)
-    assert value(awake, metrics.ADDED_USD) == float(awake.added_usd())
+    assert value(awake, series.ADDED_USD) == float(awake.added_usd())
 
 
 def test_without_a_price_there_are_no_dollars(store: Store) -> None:
@@ -210,8 +212,8 @@ def test_without_a_price_there_are_no_dollars(store: Store) -> None:
     look(awake, compute(T0), added=36.0)
     visit(awake, T0 + 10, APP)
     found = awake.families("ep-1", T0)
-    assert not found.get(metrics.KEPT_USD)
-    assert not found.get(metrics.ADDED_USD)
+    assert not found.get(series.KEPT_USD)
+    assert not found.get(series.ADDED_USD)
     assert awake.added_usd() == 0
 
 

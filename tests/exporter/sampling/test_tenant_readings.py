@@ -1,4 +1,4 @@
-"""What readings tell about tenants: sessions by application, keepers, branches, snapshots, sizes."""
+"""What readings tell about tenants: sessions by application, branches, snapshots, sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, Evidence, Holder
 from collectors.wake.policy import EndpointFacts, WakeState
 from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.sampling.computes import Compute
-from exporter.sampling.domain.awake_shares import NOBODY, UNCOVERED, AwakeHolder, Part
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
@@ -75,23 +74,6 @@ async def test_sessions_count_when_their_application_alone_tells_and_they_did_so
         TenantSample(hour, "p1", "b1", "acme", 2, 0),
         TenantSample(hour, "p1", "b1", "birch", 3, 0),
     ]
-
-
-async def test_who_kept_a_compute_awake_is_a_tenant_or_nobody(store: Store, disk: WriterThread) -> None:
-    tenancy = Tenancy(store, RULES)
-    readings = TenantReadings(tenancy, disk)
-    keepers = {
-        AwakeHolder("client_active", "acme_app", "psql"): 5,
-        AwakeHolder("client_active", "svc", "web-acme"): 7,
-        AwakeHolder("other_monitor", "", "neonmeter"): 11,
-        AwakeHolder("walsender", "repl", "", "slot"): 13,
-        NOBODY: 17,
-        UNCOVERED: 19,
-    }
-    with store.transaction() as cursor:
-        readings.kept(cursor, ("p1", "b1"), [Part(HOUR, keeper, amount) for keeper, amount in keepers.items()])
-    found = {sample.tenant: sample.kept_us for sample in tenancy.samples(0, NOW)}
-    assert found == {"acme": 12, "__agent__": 11, "__unattributed__": 13, "__idle__": 36}
 
 
 async def test_sizes_of_databases_are_taken_as_they_were_read(store: Store, disk: WriterThread) -> None:

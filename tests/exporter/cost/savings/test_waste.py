@@ -21,7 +21,6 @@ from collectors.neon.models import Endpoint
 from collectors.neon.operations import WakeEvent
 from collectors.neon.snapshots import snapshots_of
 from exporter.app.wiring import SCHEMAS
-from exporter.awake.awake import Awake
 from exporter.commands.main import main
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.rules import find
@@ -36,6 +35,7 @@ from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.components import MONTH_HOURS
 from exporter.pricing.domain.price import price
 from exporter.pricing.ratecard import load
+from exporter.sampling.awake_store import read_windows
 from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import SqliteLedger, from_rows
 from exporter.storage.store import Store
@@ -66,7 +66,7 @@ class Scene:
             SqliteLedger(self.store),
             CARD,
             lambda start, end: [row for row in self.measured if start <= row.hour < end],
-            Awake(self.store),
+            read_windows(self.store),
         )
         account = gather(sources, self.inventory, asyncio.run(look()), now)
         return account, find(account, Policy())

@@ -1,13 +1,25 @@
-"""The metrics of who keeps a compute awake, and what that and our own visits cost. ``awake.awake`` fills them."""
+"""Who keeps a compute awake, and what that and our own visits cost, as series."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
-from collectors.metric import Kind, Metric, Scope, Unit
+from collectors.metric import Families, Kind, Metric, Scope, Unit
+from exporter.pricing.domain.rates import to_decimal
+from exporter.sampling.awake_store import AwakeRecord, AwakeWindow
+from exporter.sampling.domain.awake_shares import MICRO, AwakeHolder, total, usd_per_day
+from exporter.sampling.domain.awake_shares import UNCOVERED as UNCOVERED_HOLDER
+from exporter.storage.ledger.cost_counters import PICO
+
+COLLECTOR: Final = "awake"
+LEDGER, AUTOSCALING_MIN = "ledger", "autoscaling_min"
+"""Where the compute units that awake time is priced with are from."""
 
 TOP: Final = 40
-"""Keepers with a name of their own at one compute: those seen first. The rest is ``other`` of its reason."""
+"""Holders with a name of their own at one compute: those seen first. The rest is ``other`` of its reason."""
 _MOST: Final = TOP + 12
 _WHO: Final = ("reason", "user", "application_name")
 
@@ -44,3 +56,29 @@ ADDED_USD = Metric(
 )  # fmt: skip
 
 METRICS: Final = (AWAKE, KEPT, UNCOVERED, KEPT_USD, CU, ADDED_USD)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """CU while awake with where that is from, and USD per CU-hour; None where the plan has no price."""
+
+    cu: Fraction
+    source: str
+    rate: Fraction | None
+
+
+def families(record: AwakeRecord, totals: Mapping[AwakeHolder, int], window: AwakeWindow, price: Price) -> Families:
+    """The series of one compute: its awake time since first sight by holder, and what the last day cost."""
+    found = Families()
+    found.set(AWAKE, (), total(totals, record.state) / MICRO)
+    found.set(UNCOVERED, (), totals.get(UNCOVERED_HOLDER, 0) / MICRO)
+    for holder, amount in totals.items():
+        if holder != UNCOVERED_HOLDER:
+            found.add(KEPT, holder[:3], amount / MICRO)
+    found.set(CU, (price.source,), float(price.cu))
+    if price.rate is not None:
+        for holder, amount in window.by_holder.items():
+            cost = usd_per_day(amount, window.length, price.cu, price.rate)
+            found.add(KEPT_USD, holder[:3], to_decimal(cost))
+        found.set(ADDED_USD, (), to_decimal(Fraction(record.added_pico, PICO)))
+    return found
