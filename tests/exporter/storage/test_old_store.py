@@ -19,7 +19,6 @@ from collectors.postgres.database.fingerprint import ObjectKey
 from collectors.postgres.database.migrations import Lock, Migration
 from collectors.postgres.database.tenant_names import TenantNames
 from exporter.app.wiring import SCHEMAS
-from exporter.awake import tables as awake
 from exporter.cost.closing.store import sqlite_closes
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import AllocationLine, InvoiceLine, LineKey
@@ -28,6 +27,7 @@ from exporter.cost.outlook.store import ForecastStore, StoredForecast
 from exporter.cost.savings.store import StoredWaste, WasteStore
 from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.posture.store import DAY, DayState, FactKey, PostureStore
+from exporter.sampling import awake_store
 from exporter.sampling.computes import DatabaseRef
 from exporter.sampling.domain.awake_shares import AwakeHolder, AwakeState
 from exporter.sampling.fingerprint_store import FingerprintStore
@@ -138,19 +138,17 @@ def test_money(store: Store) -> None:
 
 
 def test_awake_time(store: Store) -> None:
-    with store.snapshot() as cursor:
-        pages, totals, hours = awake.load(cursor)
-        assert awake.looked_at(cursor) == 1795410609000000
-    page = awake.Page(
+    records, totals, hours, looked_at = awake_store.load(store)
+    assert looked_at == 1795410609000000
+    record = awake_store.AwakeRecord(
         "ep-a", "p1", "br1", AwakeState(5, 6, True, True, 9, 8), plan="launch", least_cu="0.25", most_cu="2",
         suspend_after=300.0, added=4, added_pico=12,
     )  # fmt: skip
     holder = AwakeHolder("session", "app", "web")
-    assert pages == {"ep-a": page}
+    assert records == {"ep-a": record}
     assert totals == {"ep-a": {holder: 1500}}
     assert hours == {"ep-a": {1795406400: {holder: 1000}, 1795410000: {holder: 500}}}
     with store.transaction() as cursor:
-        awake.save(cursor, page, [(1795410000, holder, 7), (1795410000, holder, 1)])
-        awake.forget_hours(cursor, 1795410000)
-    with store.snapshot() as cursor:
-        assert awake.load(cursor)[1:] == ({"ep-a": {holder: 1508}}, {"ep-a": {1795410000: {holder: 508}}})
+        awake_store.save(cursor, record, [(1795410000, holder, 7), (1795410000, holder, 1)])
+        awake_store.forget_hours(cursor, 1795410000)
+    assert awake_store.load(store)[1:3] == ({"ep-a": {holder: 1508}}, {"ep-a": {1795410000: {holder: 508}}})
