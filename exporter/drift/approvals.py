@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.drift.settings import DriftTree
 from exporter.sampling.computes import DatabaseRef
 

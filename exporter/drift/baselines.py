@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors.neon.models import Branch, Project
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals
 from exporter.drift.settings import DriftSettings
 from exporter.sampling.computes import DatabaseRef

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.postgres.cluster.settings import Setting, canonical
+from collectors.postgres.domain.settings import Setting, canonical
 from exporter.drift.domain.desired import ENDPOINT, PROJECT, DesiredValue
 from exporter.settings.dsn import matches
 

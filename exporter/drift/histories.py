@@ -8,7 +8,7 @@ from typing import Protocol
 from collectors.base import Status
 from collectors.metric import Families
 from collectors.neon.models import Project
-from collectors.postgres.database.migrations import History, majority
+from collectors.postgres.domain.migrations import History, majority
 from exporter.drift import manifests, metrics
 from exporter.drift.baselines import Baseline
 from exporter.drift.domain.migrations import Manifest, MigrationState, behind, divergence, standing

@@ -11,8 +11,10 @@ from functools import partial
 from collectors.base import Observation, Reading, SqlCollector, Status
 from collectors.metric import merged
 from collectors.postgres.database import fingerprint, migrations
-from collectors.postgres.database.fingerprint import FingerprintCollector, FingerprintDelta
-from collectors.postgres.database.migrations import MigrationFacts, MigrationsCollector, families_of
+from collectors.postgres.database.fingerprint import FingerprintCollector
+from collectors.postgres.database.migrations import MigrationsCollector, families_of
+from collectors.postgres.domain.fingerprint import FingerprintDelta
+from collectors.postgres.domain.migrations import MigrationFacts
 from exporter.core.state import State
 from exporter.drift.store import HistoryStore, StoredHistories, onto
 from exporter.sampling.computes import Compute, DatabaseRef, database_ref

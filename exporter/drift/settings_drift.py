@@ -8,7 +8,7 @@ from dataclasses import replace
 from collectors.metric import Families
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from collectors.postgres.cluster.settings import SettingsFacts
+from collectors.postgres.domain.settings import SettingsFacts
 from exporter.drift import metrics
 from exporter.drift.comparer import BranchContext, rules_of_settings
 from exporter.drift.desired import Desired, DesiredError, platform_of
@@ -41,7 +41,7 @@ class SettingsCache:
         """Take one reading in; on the disk only when something is new."""
         ids = (compute.place.project_id, compute.place.branch_id, compute.endpoint.id)
         before = self.all().get(ids)
-        if before is None or (before.settings, before.roles) != (facts.settings, facts.roles):
+        if before is None or before.facts != facts:
             # A new mapping: whoever looks at the old one meanwhile sees a whole one.
             self._known = {**self.all(), ids: self._book.write(ids, facts, at)}
 
@@ -96,10 +96,12 @@ class SettingsEvaluator:
             wanted = self._wanted(place, mine)
             if wanted is not None:
                 platform = platform_of(place.project, endpoints.get(ids))
-                sides["desired"] = self._kept(against(wanted, mine, platform, extensions.get(ids)), now)
+                sides["desired"] = self._kept(
+                    against(wanted, mine.facts if mine else None, platform, extensions.get(ids)), now
+                )
             parent = servers.get((ids[0], place.branch.parent_id)) if place.branch.parent_id else None
             if mine is not None and parent is not None:
-                sides["parent"] = self._kept(between(parent, mine), now)
+                sides["parent"] = self._kept(between(parent.facts, mine.facts), now)
             if sides:
                 found[ids] = sides
         return found
@@ -108,7 +110,7 @@ class SettingsEvaluator:
         if self.desired is None:
             return None
         try:
-            wanted = self.desired.of(place.project, place.branch, mine.settings if mine else {})
+            wanted = self.desired.of(place.project, place.branch, mine.facts.settings if mine else {})
         except DesiredError as problem:
             self.problem = str(problem)
             return None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.drift.names import NoSuchBranchError, resolve
 from exporter.drift.workspace import DriftWorkspace
 from exporter.sampling.fingerprint_scan import scan

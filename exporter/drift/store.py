@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from collectors.base import Status
-from collectors.postgres.cluster.settings import Setting, SettingsFacts
-from collectors.postgres.database.migrations import History, Lock, Migration, MigrationFacts
+from collectors.postgres.domain.migrations import History, Lock, Migration, MigrationFacts
+from collectors.postgres.domain.settings import Setting, SettingsFacts
 from exporter.sampling.computes import DatabaseRef
 from exporter.storage.store import Store
 from exporter.storage.tables import Table
@@ -59,8 +59,7 @@ ComputeIds = tuple[str, str, str]
 class StoredSettings:
     """The settings and roles of one compute as last read, ``taken_at`` in unix seconds."""
 
-    settings: Mapping[str, Setting]
-    roles: Mapping[str, str] | None
+    facts: SettingsFacts
     taken_at: float
 
 
@@ -91,12 +90,12 @@ def _histories(datname: str, taken_at: float, body: Mapping[str, Any]) -> Stored
 
 
 def _settings_json(stored: StoredSettings) -> str:
-    return json.dumps({"settings": stored.settings, "roles": stored.roles}, ensure_ascii=False)
+    return json.dumps({"settings": stored.facts.settings, "roles": stored.facts.roles}, ensure_ascii=False)
 
 
 def _settings(taken_at: float, body: Mapping[str, Any]) -> StoredSettings:
     settings = {name: Setting(*row) for name, row in body["settings"].items()}
-    return StoredSettings(settings, body["roles"], taken_at)
+    return StoredSettings(SettingsFacts(settings, body["roles"]), taken_at)
 
 
 _HISTORIES: Final[Table[DatabaseRef, StoredHistories]] = Table(
@@ -158,6 +157,6 @@ class SettingsStore:
 
     def write(self, ids: ComputeIds, facts: SettingsFacts, taken_at: float) -> StoredSettings:
         """Replace what is known of one compute, read at ``taken_at`` (unix seconds); answers it as stored."""
-        stored = StoredSettings(facts.settings, facts.roles, taken_at)
+        stored = StoredSettings(facts, taken_at)
         _SETTINGS.put(self._store, [(ids, stored)])
         return stored

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.drift.approvals import Approval, Approvals, approvals_of
 from exporter.drift.comparer import Comparer
 from exporter.drift.names import BranchKey, of_store

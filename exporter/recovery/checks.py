@@ -18,7 +18,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collectors.base import Epoch, NoDataError, Result, Server
-from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector, FingerprintDelta
+from collectors.postgres.database.fingerprint import FingerprintCollector
+from collectors.postgres.domain.fingerprint import Fingerprint, FingerprintDelta
 from exporter.recovery.journal import Check
 from exporter.sampling.domain.schema_comparison import compare
 from exporter.settings.recovery import Heartbeat, Sentinel

@@ -19,7 +19,7 @@ from psycopg.conninfo import make_conninfo
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.models import Endpoint
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.recovery import checks
 from exporter.recovery.drill_names import copy_name
 from exporter.recovery.journal import ABORTED, BEGAN, ENDED, FAILED, OK, Check, Drill, DrillJournal, JournalError

@@ -8,7 +8,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from collectors.base import NoDataError, Status
-from collectors.postgres.database.fingerprint import BusyError, Fingerprint, FingerprintCollector, FingerprintDelta
+from collectors.postgres.database.fingerprint import BusyError, FingerprintCollector
+from collectors.postgres.domain.fingerprint import Fingerprint, FingerprintDelta
 from collectors.postgres.session import Deadlines, Visit, visit
 
 DEADLINES = Deadlines(connect=10, session=120, statement=60, lock=0.3)

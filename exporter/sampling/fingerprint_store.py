@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.sampling.computes import DatabaseRef
 from exporter.storage.store import Store
 from exporter.storage.tables import Table, packed, unpacked

@@ -9,8 +9,8 @@ from functools import partial
 
 from collectors.base import Epoch, NoDataError, Observation, Options, Reading, SqlCollector, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
-from collectors.postgres.cluster.settings import SettingsFacts
 from collectors.postgres.cluster.statements import StatementSample
+from collectors.postgres.domain.settings import SettingsFacts
 from collectors.postgres.session import Visit
 from collectors.registry import ALL
 from collectors.wake.policy import WakeState

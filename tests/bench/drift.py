@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import psycopg
 
 from collectors.base import Epoch, Result, Server
-from collectors.postgres.database.fingerprint import Fingerprint, FingerprintCollector
+from collectors.postgres.database.fingerprint import FingerprintCollector
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.demo.postgres import Cluster
 from exporter.documents.terminal import table
 from exporter.sampling.domain.schema_comparison import compare_tenants

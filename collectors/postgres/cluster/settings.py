@@ -6,16 +6,15 @@ Source: pg_settings.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Final, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Final, Self
 
 from collectors.base import Epoch, NoDataError, Options, Query, Reading, Result, Server, SqlCollector
-from collectors.metric import Families, Kind, Metric, Scope, Unit, Value
+from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
+from collectors.postgres.domain.settings import Setting, SettingsFacts, base_value
 
 INFO_NAMES: Final = ("server_version", "wal_level", "password_encryption", "synchronous_commit", "ssl")
 """The settings that are words; each is a label of pg_settings_info."""
@@ -52,40 +51,7 @@ FINGERPRINT = Metric(
 
 MOST_ROLES: Final = 500
 _NAME = re.compile(r"[a-z_][a-z0-9_.]*\Z")
-_ON: Final = ("on", "true", "yes", "1")
-_OFF: Final = ("off", "false", "no", "0")
 METRICS: Final = (VALUE, INFO, PENDING, CHANGED, FINGERPRINT)
-
-_UNIT = re.compile(r"(?P<times>\d*)(?P<unit>B|kB|MB|GB|TB|us|ms|s|min|h|d)\Z")
-_FACTOR: Final = {
-    "B": Fraction(1), "kB": Fraction(1024), "MB": Fraction(1024**2), "GB": Fraction(1024**3), "TB": Fraction(1024**4),
-    "us": Fraction(1, 1_000_000), "ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "h": Fraction(3600),
-    "d": Fraction(86400),
-}  # fmt: skip
-
-
-class Setting(NamedTuple):
-    """One setting: its value only where it is listed, else the MD5 of it; both as PostgreSQL keeps it, in ``unit``."""
-
-    value: str | None
-    digest: str
-    unit: str | None
-    vartype: str
-    changed: bool
-    """It differs from the built-in default."""
-
-
-@dataclass(frozen=True, slots=True)
-class SettingsFacts:
-    """All settings that differ from the built-in default, as MD5 hashes of their values, and their fingerprint.
-
-    ``settings`` has these, and the listed and wanted ones; ``roles`` what each role may, None where they are too many.
-    """
-
-    changed: Mapping[str, str]
-    fingerprint: str
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    roles: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -134,14 +100,13 @@ class SettingsCollector(SqlCollector):
                 families.set(VALUE, (row["name"],), value)
         families.set(INFO, tuple(words.values()), 1)
         families.set(PENDING, (), sum(1 for row in rows if row["pending_restart"]))
-        changed = {row["name"]: row["hash"] or "" for row in rows if row["changed"] and not IDENTITY.match(row["name"])}
         known = {
             row["name"]: Setting(row["value"], row["hash"] or "", row["unit"], row["vartype"], bool(row["changed"]))
             for row in rows
             if not IDENTITY.match(row["name"])
         }
-        facts = SettingsFacts(changed, fingerprint(changed), known, _roles(results.get("roles")))
-        families.set(CHANGED, (), len(changed))
+        facts = SettingsFacts(known, _roles(results.get("roles")))
+        families.set(CHANGED, (), len(facts.changed))
         # 52 bits: as much of the hash as a float carries exactly.
         families.set(FINGERPRINT, (), int(facts.fingerprint[:13], 16))
         return Reading(families, len(rows), facts)
@@ -150,48 +115,3 @@ class SettingsCollector(SqlCollector):
 def _roles(result: Result | None) -> dict[str, str] | None:
     found = {row["role"]: row["attributes"] for row in query.records(result)} if result is not None else {}
     return found if 0 < len(found) <= MOST_ROLES else None
-
-
-def canonical(wanted: object, unit: str | None, vartype: str) -> str:
-    """A value as somebody writes it (8MB, 500ms, true), as PostgreSQL keeps it in ``unit``.
-
-    Raises:
-        ValueError: it is not of that kind.
-    """
-    text = str(wanted).strip()
-    if vartype == "bool":
-        word = text.lower()
-        if word not in (*_ON, *_OFF):
-            raise ValueError(f"{text!r} is neither on nor off")
-        return "on" if word in _ON else "off"
-    if vartype not in ("integer", "real"):
-        return text
-    match = re.fullmatch(r"(?P<number>-?[0-9.]+)\s*(?P<unit>B|kB|MB|GB|TB|us|ms|s|min|h|d)?", text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a number with a unit")
-    number = Fraction(match["number"])
-    own = _UNIT.match(unit or "")
-    if match["unit"] and own:
-        number *= _FACTOR[match["unit"]] / (int(own["times"] or 1) * _FACTOR[own["unit"]])
-    return str(int(number)) if number.denominator == 1 else f"{float(number):g}"
-
-
-def base_value(value: str | None, unit: str | None, vartype: str) -> Value | None:
-    """A setting's value in bytes, seconds or plain; None when it is unknown or a word."""
-    if value is None:
-        return None
-    if vartype == "bool":
-        return int(value == "on")
-    if vartype not in ("integer", "real"):
-        return None
-    number = Fraction(value)
-    match = _UNIT.match(unit or "")
-    if match and number >= 0:
-        number *= int(match["times"] or 1) * _FACTOR[match["unit"]]
-    return int(number) if number.denominator == 1 else float(number)
-
-
-def fingerprint(changed: Mapping[str, str]) -> str:
-    """A hash of names and value hashes that does not depend on their order; 64 hex digits."""
-    lines = "".join(f"{name}={changed[name]}\n" for name in sorted(changed))
-    return hashlib.sha256(lines.encode()).hexdigest()

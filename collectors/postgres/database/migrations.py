@@ -12,18 +12,17 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector, Status
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from collectors.postgres import query
+from collectors.postgres.domain.migrations import History, Lock, Migration, MigrationFacts, majority
 
 NAME = "migrations"
 SCHEMAS_SHOWN = 20
 """Schemas of one tool and database with series of their own, unless their history deviates from the others'."""
 MAJORITY = "__majority__"
-RUNNING_SECONDS = 600.0
-"""A migration that began this long ago and neither finished nor logged an error counts as failed."""
 _RAILS_SALT = 2053462845
 _ADVISORY = {75474063: "sqitch", 72707369: "prisma"}
 """Keys of session locks that do not depend on the database's name."""
@@ -85,63 +84,6 @@ METRICS = (
 )  # fmt: skip
 
 
-class Migration(NamedTuple):
-    """One migration as its tool tells it."""
-
-    id: str
-    """Name or version; Liquibase: file::id::author, Sqitch: project:change, Django: app.name."""
-    checksum: str | None
-    state: str
-    """``applied``, ``failed``, ``running`` or ``skipped``."""
-    at: float | None
-    """When, in unix seconds; None where the tool keeps no time."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """One history table. ``migrations`` are in the order in which they were applied."""
-
-    tool: str
-    schema: str
-    table: str
-    migrations: tuple[Migration, ...] = ()
-    digest: str = ""
-    """Equal digests: the same migrations in the same states."""
-    rolled_back: int = 0
-    status: Status = Status.OK
-
-    def count(self, state: str) -> int:
-        """Migrations in a state."""
-        return sum(migration.state == state for migration in self.migrations)
-
-    def failed(self, server_clock: float) -> int:
-        """Those that failed, and those that began too long ago to be still running."""
-        stuck = sum(
-            migration.state == "running" and server_clock - (migration.at or 0.0) > RUNNING_SECONDS
-            for migration in self.migrations
-        )
-        return self.count("failed") + stuck
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A tool's lock that is held: for how long at most (None: unknown) and by whom, as far as it can be told."""
-
-    tool: str
-    schema: str
-    seconds: float | None
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationFacts:
-    """All histories and held locks of one database."""
-
-    datname: str
-    histories: tuple[History, ...]
-    locks: tuple[Lock, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class MigrationsCollector(SqlCollector):
     """Reads one user database (rule R9: it rides along)."""
@@ -192,16 +134,6 @@ def families_of(
     for (tool, schema), count in (vanished or {}).items():
         families.add(ROLLED_BACK, (facts.datname, tool, schema), count)
     return families
-
-
-def majority(histories: Iterable[History]) -> str:
-    """The digest that most readable histories share; of equally common ones the one with more migrations."""
-    counts: dict[str, tuple[int, int, str]] = {}
-    for history in histories:
-        if history.status is Status.OK:
-            held = counts.get(history.digest, (0, len(history.migrations), history.digest))
-            counts[history.digest] = (held[0] + 1, *held[1:])
-    return max(counts.values(), default=(0, 0, ""))[2]
 
 
 def _fill(families: Families, datname: str, tool: str, histories: list[History], clock: float) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
 
 if TYPE_CHECKING:
-    from collectors.postgres.database.fingerprint import Fingerprint
+    from collectors.postgres.domain.fingerprint import Fingerprint
     from exporter.drift.workspace import DriftWorkspace
     from exporter.sampling.domain.schema_comparison import Drift, IgnoreRule
 

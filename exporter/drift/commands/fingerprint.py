@@ -12,7 +12,7 @@ from exporter.commands.main import OK, UPSTREAM, USAGE, load_settings, refuse
 from exporter.documents.terminal import counted
 
 if TYPE_CHECKING:
-    from collectors.postgres.database.fingerprint import Fingerprint
+    from collectors.postgres.domain.fingerprint import Fingerprint
 
 
 def fingerprint_command(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
-"""Settings that are not what they should be: of a server against another's, and of a branch against a file. Pure.
+"""Differences of settings: of one server from another, and of a branch from the desired state. Pure.
 
-Values of settings that nobody listed are known by their MD5 alone, so they are compared, and never shown.
+Values of settings that are not on the list are known by their MD5 alone, so they are compared, and never shown.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from collectors.postgres.domain.settings import Setting, SettingsFacts
 from exporter.sampling.domain.schema_comparison import ADDED, CHANGED, REMOVED, Change
 
 GUC, ROLE, ENDPOINT, PROJECT, EXTENSION = "guc", "role", "endpoint", "project", "extension"
@@ -24,31 +24,9 @@ _SIZED = re.compile(
 """Settings that Neon works out from a compute's size, or that name a place: they differ without anybody's doing."""
 
 
-class Setting(Protocol):
-    """One setting of a server (see ``collectors.postgres.cluster.settings.Setting``)."""
-
-    @property
-    def value(self) -> str | None: ...  # noqa: D102 - the names say it
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-    @property
-    def unit(self) -> str | None: ...  # noqa: D102
-    @property
-    def changed(self) -> bool: ...  # noqa: D102
-
-
-class Server(Protocol):
-    """What is known of one server (see ``collectors.postgres.cluster.settings.SettingsFacts``)."""
-
-    @property
-    def settings(self) -> Mapping[str, Setting]: ...  # noqa: D102
-    @property
-    def roles(self) -> Mapping[str, str] | None: ...  # noqa: D102
-
-
 @dataclass(frozen=True, slots=True)
 class DesiredValue:
-    """What one branch should be. Values of settings as PostgreSQL keeps them, everything else as text."""
+    """The desired state of one branch. Values of settings in PostgreSQL's own units, everything else as text."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     platform: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -60,14 +38,14 @@ class DesiredValue:
 
 @dataclass(frozen=True, slots=True)
 class SettingsDrift:
-    """The outcome. ``unverified`` names what is wanted and could not be looked at."""
+    """The outcome. ``unverified`` names the wanted settings that have not been read."""
 
     changes: tuple[Change, ...] = ()
     unverified: tuple[str, ...] = ()
 
 
-def between(baseline: Server, current: Server) -> SettingsDrift:
-    """What one server has otherwise than another: settings that were changed on either, and roles."""
+def between(baseline: SettingsFacts, current: SettingsFacts) -> SettingsDrift:
+    """Differences of ``current`` from ``baseline``: in settings that were changed on either, and in roles."""
     found: list[Change] = []
     for name in sorted(baseline.settings.keys() | current.settings.keys()):
         was, now = baseline.settings.get(name), current.settings.get(name)
@@ -85,11 +63,11 @@ def between(baseline: Server, current: Server) -> SettingsDrift:
 
 def against(
     wanted: DesiredValue,
-    server: Server | None,
+    server: SettingsFacts | None,
     platform: Mapping[tuple[str, str], str],
     extensions: Mapping[str, str] | None,
 ) -> SettingsDrift:
-    """What one branch has otherwise than it should; only what is wanted is looked at."""
+    """Differences of one branch from its desired state; only what that names is compared."""
     found: list[Change] = []
     unknown: list[str] = []
     for name, text in sorted(wanted.settings.items()):

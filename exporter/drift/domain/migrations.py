@@ -1,26 +1,16 @@
 """Migrations compared: with what git holds, with another branch, and of tenants among each other. Pure.
 
-A migration is told by its id; a checksum that differs under the same id is a finding of its own, where the tool keeps
-one that the files can be brought to. What a tool cannot know is not made up: a history without an order has no
-out-of-order.
+A migration is identified by its id; a checksum that differs under the same id is a finding of its own, where the tool
+stores one that can be computed from the files. What a tool cannot know stays unknown: a history without an order has no
+migrations out of order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-
-class Applied(Protocol):
-    """What is needed of a migration in a database (see ``collectors.postgres.database.migrations.Migration``)."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102 - the names say it
-    @property
-    def checksum(self) -> str | None: ...  # noqa: D102
-    @property
-    def state(self) -> str: ...  # noqa: D102
+from collectors.postgres.domain.migrations import Migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,38 +61,42 @@ class Divergence:
         return bool(self.behind or self.ahead or self.changed)
 
 
-def standing(manifest: Manifest, history: Sequence[Applied]) -> MigrationState:
+def standing(manifest: Manifest, history: Sequence[Migration]) -> MigrationState:
     """Compare a database's history with the files."""
-    done = {entry.id: entry for entry in history if entry.state == "applied"}
-    known = {entry.id: entry for entry in manifest.expected}
+    done = {migration.id: migration for migration in history if migration.state == "applied"}
+    known = {expected.id: expected for expected in manifest.expected}
     applied = set(done)
     if manifest.heads_only:
         for head in done.keys() & known.keys():
             applied |= known[head].ancestors
-    pending = tuple(entry.id for entry in manifest.expected if entry.id not in applied)
+    pending = tuple(expected.id for expected in manifest.expected if expected.id not in applied)
     mismatched = tuple(
-        entry.id
-        for entry in manifest.expected
-        if entry.id in done and entry.checksum is not None and done[entry.id].checksum not in (None, entry.checksum)
+        expected.id
+        for expected in manifest.expected
+        if expected.id in done
+        and expected.checksum is not None
+        and done[expected.id].checksum not in (None, expected.checksum)
     )
-    ordered = [entry for entry in manifest.expected if not entry.repeatable]
-    last = max((place for place, entry in enumerate(ordered) if entry.id in applied), default=-1)
-    late = tuple(entry.id for entry in ordered[:last] if entry.id not in applied)
+    ordered = [expected.id for expected in manifest.expected if not expected.repeatable]
+    last = max((place for place, name in enumerate(ordered) if name in applied), default=-1)
+    late = tuple(name for name in ordered[:last] if name not in applied)
     unknown = tuple(sorted(done.keys() - known.keys()))
     return MigrationState(pending, unknown, mismatched, late)
 
 
-def divergence(baseline: Sequence[Applied], current: Sequence[Applied]) -> Divergence:
+def divergence(baseline: Sequence[Migration], current: Sequence[Migration]) -> Divergence:
     """What ``current`` lacks (behind), has in addition (ahead), or has with another checksum; ids, sorted."""
-    theirs = {applied.id: applied.checksum for applied in baseline if applied.state == "applied"}
-    ours = {applied.id: applied.checksum for applied in current if applied.state == "applied"}
+    theirs, ours = (
+        {migration.id: migration.checksum for migration in side if migration.state == "applied"}
+        for side in (baseline, current)
+    )
     changed = [name for name in theirs.keys() & ours.keys() if theirs[name] != ours[name]]
     return Divergence(
         tuple(sorted(theirs.keys() - ours.keys())), tuple(sorted(ours.keys() - theirs.keys())), tuple(sorted(changed))
     )
 
 
-def behind(reference: Sequence[Applied], histories: Mapping[str, Sequence[Applied]]) -> dict[str, Divergence]:
+def behind(reference: Sequence[Migration], histories: Mapping[str, Sequence[Migration]]) -> dict[str, Divergence]:
     """By schema or tenant: how those that differ from the reference do. Who agrees is absent."""
     found = {name: divergence(reference, history) for name, history in histories.items()}
     return {name: differs for name, differs in sorted(found.items()) if differs}

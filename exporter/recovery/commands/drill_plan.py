@@ -9,7 +9,7 @@ from datetime import datetime
 
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.recovery.commands.drill_text import instant
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of

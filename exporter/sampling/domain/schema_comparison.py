@@ -10,7 +10,9 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
+
+from collectors.postgres.domain.fingerprint import Fingerprint, ObjectKey
 
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 CHANGES = (ADDED, REMOVED, CHANGED)
@@ -22,39 +24,9 @@ _ORDER = "order"
 """The order of a table's columns: compared only where both sides have it and the columns are the same."""
 
 
-class ObjectLike(Protocol):
-    """One object of a fingerprint (see ``collectors.postgres.database.fingerprint.ObjectPrint``)."""
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102 - the names say it
-    @property
-    def relative(self) -> str: ...  # noqa: D102
-    @property
-    def definition(self) -> str: ...  # noqa: D102
-
-
-class SchemaLike(Protocol):
-    """One schema of a fingerprint."""
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-    @property
-    def relative(self) -> str: ...  # noqa: D102
-
-
-Key = tuple[str, str, str]
-"""Kind, schema, identity."""
-
-
-class FingerprintLike(Protocol):
-    """A database as compared here (see ``collectors.postgres.database.fingerprint.Fingerprint``)."""
-
-    @property
-    def pg_major(self) -> int: ...  # noqa: D102
-    @property
-    def schemas(self) -> Mapping[str, SchemaLike]: ...  # noqa: D102
-    @property
-    def objects(self) -> Mapping[Any, ObjectLike]: ...  # noqa: D102
+_Digest = tuple[str, str]
+"""What is compared of an object, and its definition for a person."""
+_Objects = Mapping[ObjectKey, _Digest]
 
 
 class Change(NamedTuple):
@@ -75,7 +47,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IgnoreRule:
-    """Differences that are meant: globs, the reason, and the day from which they count again (unix seconds)."""
+    """Differences that are intended: globs, the reason, and the day from which they count again (unix seconds)."""
 
     reason: str
     kind: str = "*"
@@ -121,40 +93,31 @@ class TenantDrift:
     """Tenants whose schema is not there."""
 
 
-def compare(
-    baseline: FingerprintLike, current: FingerprintLike, ignore: Iterable[IgnoreRule] = (), now: float = 0.0
-) -> Drift:
+def compare(baseline: Fingerprint, current: Fingerprint, ignore: Sequence[IgnoreRule] = (), now: float = 0.0) -> Drift:
     """What ``current`` has more, less or otherwise than ``baseline``; sorted by kind, schema and identity."""
     if baseline.pg_major != current.pg_major:
         why = f"PostgreSQL {baseline.pg_major} and {current.pg_major}: fingerprints compare within one major version"
         return Drift(comparable=False, why=why)
     same = {
         name
-        for name, schema_like in baseline.schemas.items()
-        if (other := current.schemas.get(name)) is not None and other.digest == schema_like.digest
+        for name, schema in baseline.schemas.items()
+        if (other := current.schemas.get(name)) is not None and other.digest == schema.digest
     }
-    before = {
-        key: (object_like.digest, object_like.definition)
-        for key, object_like in baseline.objects.items()
-        if key[1] not in same
-    }
-    after = {
-        key: (object_like.digest, object_like.definition)
-        for key, object_like in current.objects.items()
-        if key[1] not in same
-    }
-    rules = tuple(ignore)
+    before, after = (
+        {key: (found.digest, found.definition) for key, found in side.objects.items() if key.schema not in same}
+        for side in (baseline, current)
+    )
     found = _changes(before, after)
-    kept = tuple(row for row in found if not any(rule.covers(row, now) for rule in rules))
-    return Drift(kept, len(found) - len(kept))
+    counted = without_ignored(found, ignore, now)
+    return Drift(counted, len(found) - len(counted))
 
 
 def compare_tenants(
-    current: FingerprintLike,
+    current: Fingerprint,
     schemas: Mapping[str, str],
     *,
     template: str | None = None,
-    ignore: Iterable[IgnoreRule] = (),
+    ignore: Sequence[IgnoreRule] = (),
     now: float = 0.0,
 ) -> TenantDrift:
     """Every tenant's schema against the template, or against what most of them have; ``schemas`` is by tenant.
@@ -170,24 +133,30 @@ def compare_tenants(
         return TenantDrift("", True, {}, 0, missing)
     wanted = current.schemas[reference].relative
     differing = {t: name for t, name in there.items() if current.schemas[name].relative != wanted}
-    by_schema: dict[str, dict[Key, tuple[str, str]]] = {reference: {}, **{name: {} for name in differing.values()}}
-    for (kind, schema, identity), object_like in current.objects.items():
+    by_schema: dict[str, dict[ObjectKey, _Digest]] = {
+        reference: {},
+        **{name: {} for name in differing.values()},
+    }
+    for (kind, schema, identity), found in current.objects.items():
         if schema in by_schema:
-            by_schema[schema][kind, "@", _here(identity, schema)] = (object_like.relative, object_like.definition)
-    rules = tuple(ignore)
+            by_schema[schema][ObjectKey(kind, "@", _here(identity, schema))] = (found.relative, found.definition)
     deviating: dict[str, tuple[Change, ...]] = {}
     alike = len(there) - len(differing)
     for tenant, name in sorted(differing.items()):
-        found = _changes(by_schema[reference], by_schema[name])
-        kept = tuple(row for row in found if not any(rule.covers(row, now) for rule in rules))
-        if kept:
-            deviating[tenant] = kept
+        changes = without_ignored(_changes(by_schema[reference], by_schema[name]), ignore, now)
+        if changes:
+            deviating[tenant] = changes
         else:
             alike += 1
     return TenantDrift(reference, reference != template, deviating, alike, missing)
 
 
-def _majority(current: FingerprintLike, schemas: Iterable[str]) -> str | None:
+def without_ignored(changes: Iterable[Change], ignore: Sequence[IgnoreRule], now: float) -> tuple[Change, ...]:
+    """The changes that no rule covers at ``now`` (unix seconds)."""
+    return tuple(change for change in changes if not any(rule.covers(change, now) for rule in ignore))
+
+
+def _majority(current: Fingerprint, schemas: Iterable[str]) -> str | None:
     """The first schema of the largest group that is alike; of equally large ones, the one that is nearest to all."""
     groups: dict[str, list[str]] = {}
     for name in sorted(schemas):
@@ -197,11 +166,11 @@ def _majority(current: FingerprintLike, schemas: Iterable[str]) -> str | None:
     return _nearest(current, tied[:_MOST_TIED]) if len(tied) > 1 else next(iter(tied), None)
 
 
-def _nearest(current: FingerprintLike, schemas: Sequence[str]) -> str:
+def _nearest(current: Fingerprint, schemas: Sequence[str]) -> str:
     parts: dict[str, set[tuple[str, str, str]]] = {name: set() for name in schemas}
-    for (kind, schema, identity), object_like in current.objects.items():
+    for (kind, schema, identity), found in current.objects.items():
         if schema in parts:
-            parts[schema].add((kind, _here(identity, schema), object_like.relative))
+            parts[schema].add((kind, _here(identity, schema), found.relative))
     return min(schemas, key=lambda name: (sum(len(parts[name] ^ other) for other in parts.values()), name))
 
 
@@ -211,7 +180,7 @@ def _here(identity: str, schema: str) -> str:
     return identity.replace(f"{quoted}.", "@.").replace(f'"{schema}".', "@.")
 
 
-def _changes(before: Mapping[Key, tuple[str, str]], after: Mapping[Key, tuple[str, str]]) -> Sequence[Change]:
+def _changes(before: _Objects, after: _Objects) -> Sequence[Change]:
     added, removed = after.keys() - before.keys(), before.keys() - after.keys()
     reshaped = {
         (schema, identity[:place])
@@ -230,7 +199,7 @@ def _changes(before: Mapping[Key, tuple[str, str]], after: Mapping[Key, tuple[st
     return sorted(found)
 
 
-def _implied(key: Key, moved: Container[Key]) -> bool:
+def _implied(key: ObjectKey, moved: Container[tuple[str, str, str]]) -> bool:
     """Whether an object came or went with its schema or its table; the order of columns never does by itself."""
     kind, schema, identity = key
     if kind == _ORDER:

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from collectors.base import Epoch, Result, Server
-from collectors.postgres.database.fingerprint import KINDS, BusyError, Fingerprint, FingerprintCollector
+from collectors.postgres.database.fingerprint import BusyError, FingerprintCollector
+from collectors.postgres.domain.fingerprint import KINDS, Fingerprint
 from exporter.demo.postgres import SUPERUSER, Cluster
 from exporter.sampling.domain.schema_comparison import compare
 from tests.collectors import fingerprint_world as world

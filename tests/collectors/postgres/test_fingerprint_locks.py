@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from collectors.base import NoDataError, Status
-from collectors.postgres.database.fingerprint import FingerprintCollector, FingerprintDelta
+from collectors.postgres.database.fingerprint import FingerprintCollector
 from collectors.postgres.database.migrations import MigrationsCollector
+from collectors.postgres.domain.fingerprint import FingerprintDelta
 from collectors.postgres.evidence import APPLICATION_NAME
 from collectors.postgres.session import Deadlines, Visit, visit
 from exporter.demo.postgres import Cluster

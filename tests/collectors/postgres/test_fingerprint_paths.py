@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from collectors.postgres.database.fingerprint import Fingerprint
+from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.demo.postgres import Cluster
 from exporter.sampling.domain.schema_comparison import compare
 from tests.collectors import fingerprint_world as world

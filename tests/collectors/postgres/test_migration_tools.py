@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from collectors.postgres.database import migrations
-from collectors.postgres.database.migrations import MigrationFacts, MigrationsCollector
+from collectors.postgres.database.migrations import MigrationsCollector
+from collectors.postgres.domain.migrations import MigrationFacts
 from exporter.demo.postgres import SUPERUSER, Cluster
 from exporter.drift import manifests
 from exporter.drift.domain.migrations import Divergence, divergence, standing

@@ -11,7 +11,8 @@ import pytest
 from collectors.base import Status
 from collectors.metric import Metric
 from collectors.postgres.database import migrations
-from collectors.postgres.database.migrations import History, MigrationFacts, MigrationsCollector, majority
+from collectors.postgres.database.migrations import MigrationsCollector
+from collectors.postgres.domain.migrations import History, MigrationFacts, majority
 from collectors.postgres.session import Visit
 from exporter.demo.postgres import SUPERUSER, Cluster
 from tests.collectors import migration_tables as tables

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from collectors.base import NoDataError, Reading, Result
 from collectors.postgres.cluster import settings as s
-from collectors.postgres.cluster.settings import SettingsCollector, SettingsFacts, base_value, fingerprint
+from collectors.postgres.cluster.settings import SettingsCollector
+from collectors.postgres.domain.settings import SettingsFacts, base_value, fingerprint
 from exporter.demo.postgres import Cluster
 from tests.collectors.reading import EPOCH, admin, read, until, visited
 

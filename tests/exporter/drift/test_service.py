@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from collectors.base import Status
-from collectors.postgres.cluster.settings import Setting, SettingsFacts
-from collectors.postgres.database.migrations import History, Migration
+from collectors.postgres.domain.migrations import History, Migration
+from collectors.postgres.domain.settings import Setting, SettingsFacts
 from tests.exporter.drift.world import CHILD, MAIN, World, world
 from tests.exporter.sampling.domain.test_schema_comparison import ORDERS, made, table
 
@@ -152,7 +152,7 @@ async def test_a_branch_is_behind_and_ahead_of_its_baseline(tmp_path: Path) -> N
 
 def facts(**values: Any) -> SettingsFacts:
     settings = {name: Setting(value, value, None, "string", changed=True) for name, value in values.items()}
-    return SettingsFacts({}, "", settings, {"app": "login"})
+    return SettingsFacts(settings, {"app": "login"})
 
 
 async def test_settings_against_the_parent_and_the_desired_state(tmp_path: Path) -> None:

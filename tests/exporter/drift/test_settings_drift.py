@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.postgres.cluster.settings import SettingsCollector, SettingsFacts, canonical
+from collectors.postgres.cluster.settings import SettingsCollector
+from collectors.postgres.domain.settings import SettingsFacts, canonical
 from exporter.demo.postgres import Cluster
 from exporter.drift.desired import Desired, DesiredError, platform_of
 from exporter.drift.domain.desired import against, between

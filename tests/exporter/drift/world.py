@@ -13,10 +13,11 @@ from collectors.base import Reading, Status
 from collectors.metric import Families
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint, Project
-from collectors.postgres.cluster.settings import SettingsFacts
-from collectors.postgres.database.fingerprint import NAME, FingerprintDelta
+from collectors.postgres.database.fingerprint import NAME
 from collectors.postgres.database.migrations import NAME as MIGRATIONS
-from collectors.postgres.database.migrations import History, MigrationFacts
+from collectors.postgres.domain.fingerprint import FingerprintDelta
+from collectors.postgres.domain.migrations import History, MigrationFacts
+from collectors.postgres.domain.settings import SettingsFacts
 from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.drift.approvals import Approvals

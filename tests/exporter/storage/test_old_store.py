@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from collectors.base import Status
-from collectors.postgres.cluster.settings import Setting
-from collectors.postgres.database.fingerprint import ObjectKey
-from collectors.postgres.database.migrations import Lock, Migration
 from collectors.postgres.database.tenant_names import TenantNames
+from collectors.postgres.domain.fingerprint import ObjectKey
+from collectors.postgres.domain.migrations import Lock, Migration
+from collectors.postgres.domain.settings import Setting
 from exporter.app.wiring import SCHEMAS
 from exporter.cost.closing.store import sqlite_closes
 from exporter.cost.domain.allocate import Confidence
@@ -101,9 +101,9 @@ def test_histories_and_settings(store: Store) -> None:
     assert histories.facts.locks == (Lock("flyway", "public", 3.5, "ann"),)
     assert (histories.taken_at, histories.vanished) == (1795410601.0, {("rails", "shop"): 2})
     settings = SettingsStore(store).all()["p1", "br1", "ep-a"]
-    assert settings.settings["work_mem"] == Setting("8192", "h", "kB", "integer", True)
-    assert settings.settings["secret"].value is None
-    assert (settings.roles, settings.taken_at) == ({"app": "LOGIN"}, 1795410602.0)
+    assert settings.facts.settings["work_mem"] == Setting("8192", "h", "kB", "integer", True)
+    assert settings.facts.settings["secret"].value is None
+    assert (settings.facts.roles, settings.taken_at) == ({"app": "LOGIN"}, 1795410602.0)
 
 
 def test_posture(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.postgres.database.migrations import Migration
+from collectors.postgres.domain.migrations import Migration
 from exporter.drift.domain.migrations import Expected, Manifest, MigrationState, ancestry, behind, divergence, standing
 
 

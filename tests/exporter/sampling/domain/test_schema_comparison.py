@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.postgres.database.fingerprint import (
+from collectors.postgres.domain.fingerprint import (
     DATABASE,
     Fingerprint,
     ObjectFingerprint,
