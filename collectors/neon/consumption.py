@@ -7,7 +7,7 @@ an error: the answer says so in a note.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,15 +16,6 @@ from collectors.neon.client import Listing, NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.models import BranchUsagePage, Page, ProjectUsagePage, UsageHistory
 
-BRANCH_METRICS = (
-    "compute_unit_seconds",
-    "root_branch_bytes_month",
-    "child_branch_bytes_month",
-    "instant_restore_bytes_month",
-    "public_network_transfer_bytes",
-    "private_network_transfer_bytes",
-)
-PROJECT_METRICS = (*BRANCH_METRICS, "extra_branches_month", "snapshot_storage_bytes_month")
 HOURLY_WINDOW_SECONDS = 168 * 3600
 """Further back Neon answers 406 to hourly questions."""
 _IDS_A_REQUEST = 100
@@ -80,9 +71,12 @@ async def read_consumption(  # noqa: PLR0917 - the question has six parts, and e
     start: float,
     end: float,
     granularity: str = "hourly",
+    *,
+    metrics: Mapping[str, Sequence[str]],
 ) -> Consumption:
     """Read the buckets from ``start`` to ``end`` (unix seconds; Neon rounds them to the granularity).
 
+    ``metrics`` are the names to ask for on the levels ``branches`` and ``projects``.
     With no project ids the whole organisation is read, on the level of projects only.
 
     Raises:
@@ -101,8 +95,8 @@ async def read_consumption(  # noqa: PLR0917 - the question has six parts, and e
     chunks = [project_ids[at : at + _IDS_A_REQUEST] for at in range(0, len(project_ids), _IDS_A_REQUEST)]
     # Branches first: the newest hour grows between the two, and what a project has beyond its branches is a row of its
     # own, while branches beyond their project would make a sum that Neon never stated.
-    branches = bool(chunks) and await reading.level("branches", BranchUsagePage, BRANCH_METRICS, 1000, chunks)
-    await reading.level("projects", ProjectUsagePage, PROJECT_METRICS, 100, chunks or [()])
+    branches = bool(chunks) and await reading.level("branches", BranchUsagePage, metrics["branches"], 1000, chunks)
+    await reading.level("projects", ProjectUsagePage, metrics["projects"], 100, chunks or [()])
     return reading.result(branches)
 
 

@@ -238,7 +238,7 @@ class Awake:
             hours = self._hours.get(record.endpoint_id, {})
             awake[branch] += sum(sum(parts.values()) for hour, parts in hours.items() if watched[branch] <= hour < end)
         metered = dict.fromkeys(watched, 0)
-        for fact in self._ledger.hours("compute_unit_seconds", first, int(now) + 3600):
+        for fact in self._ledger.hours(Component.COMPUTE.spec.metric, first, int(now) + 3600):
             self._plans[fact.project_id], self._orgs[fact.project_id] = fact.plan, fact.org_id
             branch = (fact.project_id, fact.branch_id)
             if watched.get(branch, end) <= fact.start < end:

@@ -28,6 +28,7 @@ from collectors.registry import ALL
 from exporter.app.settings import Settings
 from exporter.documents.terminal import counted, table
 from exporter.feature.workspace import neon_client
+from exporter.pricing.domain.components import USAGE_METRICS
 from exporter.sampling.computes import Compute, computes
 from exporter.settings import NeonSettings
 from exporter.settings.dsn import DsnError, conninfo, pooler_conninfo
@@ -141,7 +142,9 @@ def clock_trouble(skew: float) -> str:
 async def _consumption(client: NeonClient, found: Inventory) -> CheckLine:
     now = time.time() + found.skew
     try:
-        read = await consumption.read_consumption(client, found.org_id, sorted(found.projects), now - 7200, now)
+        read = await consumption.read_consumption(
+            client, found.org_id, sorted(found.projects), now - 7200, now, metrics=USAGE_METRICS
+        )
     except NeonError as problem:
         return CheckLine("consumption", FAILS, problem.message)
     if read.status is not Status.OK:

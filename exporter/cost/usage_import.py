@@ -15,6 +15,7 @@ from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start, next_month
+from exporter.pricing.domain.components import USAGE_METRICS
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
 from exporter.storage.ledger.ledger import Ledger, from_rows
 from exporter.storage.tables import KeyValueStore
@@ -93,7 +94,7 @@ class UsageImporter:
         status, notes = Status.OK, dict[str, None]()
         for begin, end in windows(span, _at_once(found, projects)):
             read = await consumption.read_consumption(
-                self._client, found.org_id, projects, begin, end, span.granularity
+                self._client, found.org_id, projects, begin, end, span.granularity, metrics=USAGE_METRICS
             )  # fmt: skip
             notes.update(dict.fromkeys(read.notes))
             if read.status not in (Status.OK, Status.TRUNCATED):

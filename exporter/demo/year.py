@@ -19,15 +19,16 @@ from exporter.demo.year_faults import Fault, Planned, plan_faults
 from exporter.demo.year_use import BUSINESS, MEAN, alive, busy, measured, project_day, weekday
 from exporter.demo.year_world import YearBranch, YearProject, draw_orgs, draw_projects
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, next_month
-from exporter.pricing.domain.components import METRIC_COMPONENTS
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 
-COMPUTE, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"
-RESTORE, SNAPSHOT, EXTRA = "instant_restore_bytes_month", "snapshot_storage_bytes_month", "extra_branches_month"
-PUBLIC, PRIVATE = "public_network_transfer_bytes", "private_network_transfer_bytes"
+COMPUTE = Component.COMPUTE.spec.metric
+ROOT, CHILD = Component.ROOT_STORAGE.spec.metric, Component.CHILD_STORAGE.spec.metric
+RESTORE, SNAPSHOT = Component.INSTANT_RESTORE.spec.metric, Component.SNAPSHOT_STORAGE.spec.metric
+EXTRA = Component.EXTRA_BRANCHES.spec.metric
+PUBLIC, PRIVATE = Component.PUBLIC_TRANSFER.spec.metric, Component.PRIVATE_TRANSFER.spec.metric
 READ_AFTER = 15 * 60
 """A bucket is read so long after its end."""
-_DIVISOR = {COMPUTE: 3600, ROOT: 744 * 10**9, CHILD: 744 * 10**9}
 
 
 class YearTenantHour(NamedTuple):
@@ -250,8 +251,9 @@ class Year:
                 extra = [now - then for now, then in zip(fault.compute(day, usual), usual, strict=True)]
             for hour, value in enumerate(extra):
                 at = day + hour * HOUR
-                rate = card.rate(org.plan(at), METRIC_COMPONENTS[fault.metric], at)
+                component = METRIC_COMPONENTS[fault.metric]
+                rate = card.rate(org.plan(at), component, at)
                 if rate is not None:
-                    usd += Fraction(value, _DIVISOR[fault.metric]) * rate.amount
+                    usd += Fraction(value, component.spec.per_unit(at)) * rate.amount
         project, branch = fault.project, fault.branch
         return Fault(fault.kind, org.id, project.id, branch.id, fault.metric, fault.start, fault.end, usd)

@@ -13,6 +13,7 @@ from random import Random
 
 from exporter.demo.year_world import YearBranch, YearProject
 from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import Component
 
 KINDS = ("spike", "step", "slow_leak", "stuck_awake")
 QUIET_DAYS = 45
@@ -42,8 +43,9 @@ class Planned:
     def metric(self) -> str:
         """The metric of the API that shows it."""
         if self.kind != "slow_leak":
-            return "compute_unit_seconds"
-        return "root_branch_bytes_month" if self.branch.root else "child_branch_bytes_month"
+            return Component.COMPUTE.spec.metric
+        stored = Component.ROOT_STORAGE if self.branch.root else Component.CHILD_STORAGE
+        return stored.spec.metric
 
     def compute(self, day: int, hours: Sequence[int]) -> list[int]:
         """CU-seconds of a day as the fault leaves them."""

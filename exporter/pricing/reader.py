@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from exporter.pricing.domain.calendar import day_seconds
-from exporter.pricing.domain.components import ALLOWANCE_UNITS, Component
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import (
     Allowance,
     AllowanceScope,
@@ -169,13 +169,14 @@ class Reader:
         valid_from, source = self._dated(where, entry, _ALLOWANCE)
         if not isinstance(entry, dict) or valid_from is None or source is None:
             return None
-        quantity, scope = entry.get("quantity"), entry.get("scope")
-        if component not in ALLOWANCE_UNITS:
-            self.problems.append(f"{where}: only {' and '.join(ALLOWANCE_UNITS)} have an allowance; remove it")
+        quantity, scope, rule = entry.get("quantity"), entry.get("scope"), component.spec.allowance
+        if rule is None:
+            allowed = " and ".join(component for component in Component if component.spec.allowance)
+            self.problems.append(f"{where}: only {allowed} have an allowance; remove it")
         elif not isinstance(quantity, int) or isinstance(quantity, bool) or quantity < 0:
-            self.problems.append(f"{where}.quantity: must be whole {ALLOWANCE_UNITS[component]}, 0 or more")
+            self.problems.append(f"{where}.quantity: must be whole {rule.unit}, 0 or more")
         elif scope not in tuple(AllowanceScope) or (
-            component is Component.EXTRA_BRANCHES and scope != AllowanceScope.PROJECT
+            component.spec.hourly_allowance and scope != AllowanceScope.PROJECT
         ):
             self.problems.append(f"{where}.scope: must be org or project (extra_branches: project)")
         else:

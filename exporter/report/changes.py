@@ -10,18 +10,10 @@ from exporter.cost.domain.cost_variance import EFFECTS, CostVariance
 from exporter.documents.tables import Cell, Column, Kind, Table, shown, total_row
 from exporter.documents.text import cents, cents_of_rows, money, month_name, percent
 from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import Component
 from exporter.report.facts import ReviewFacts
 
-PLAIN: Mapping[str, str] = {
-    "compute": "compute time",
-    "root_storage": "stored data",
-    "child_storage": "data in child branches",
-    "instant_restore": "restore history",
-    "snapshot_storage": "snapshots",
-    "extra_branches": "branches past the allowance",
-    "public_transfer": "data transfer out",
-    "private_transfer": "private data transfer",
-}
+PLAIN: Mapping[str, str] = {component: component.spec.phrase for component in Component}
 """A component in the middle of a sentence."""
 EFFECT_TITLES = {"price": "Price", "volume": "Usage", "new": "New branches", "gone": "Gone branches"}
 _ZERO = Fraction()

@@ -9,12 +9,10 @@ from exporter.cost.domain.kpi import unit_costs as compute_units
 from exporter.documents.tables import Cell, Column, Kind, Table, ratio, total_row
 from exporter.documents.text import percent
 from exporter.pricing.domain.calendar import day_text
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import STORAGE, STORED, Component
 from exporter.report.changes import PLAIN
 from exporter.report.facts import NOT_TENANTS, Month, ReviewFacts
 
-_STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
-_STORAGE = (*_STORED, Component.INSTANT_RESTORE, Component.SNAPSHOT_STORAGE)
 _ZERO = Fraction()
 
 
@@ -40,8 +38,8 @@ def _units(month: Month) -> dict[str, tuple[Fraction | None, Fraction | None, st
     calls = sum(use.calls.values())
     found = compute_units(shares, Counts(calls or None, use.awake_hours or None))
     tenants = {share.tenant for share in shares if share.cost and share.tenant not in NOT_TENANTS}
-    stored = sum((line.quantity for line in month.costs.pricing.lines if line.component in _STORED), _ZERO)
-    storage = sum((share.cost for share in shares if share.line.component in _STORAGE), _ZERO)
+    stored = sum((line.quantity for line in month.costs.pricing.lines if line.component in STORAGE), _ZERO)
+    storage = sum((share.cost for share in shares if share.line.component in STORED), _ZERO)
     compute = sum((share.cost for share in shares if share.line.component is Component.COMPUTE), _ZERO)
     direct = sum((share.cost for share in shares if share.tenant not in NOT_TENANTS), _ZERO)
     counted = sum(

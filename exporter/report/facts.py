@@ -18,6 +18,7 @@ from exporter.cost.domain.close import Booking
 from exporter.cost.domain.cost_variance import CostVariances
 from exporter.cost.domain.kpi import Kpi
 from exporter.cost.tags import Tagging
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UNATTRIBUTED
 
 NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)
@@ -214,14 +215,7 @@ def tenant_name(tenant: str) -> str:
 
 
 WORDS: Mapping[str, str] = {
-    "compute": "Compute (databases at work)",
-    "root_storage": "Storage",
-    "child_storage": "Storage of child branches",
-    "instant_restore": "Restore history",
-    "snapshot_storage": "Snapshots",
-    "extra_branches": "Branches past the allowance",
-    "public_transfer": "Data transfer out",
-    "private_transfer": "Private data transfer",
+    **{component: component.spec.title for component in Component},
     IDLE: "Awake, but idle",
     SHARED: "Shared by all",
     UNATTRIBUTED: "Not attributed",

@@ -14,6 +14,7 @@ from exporter.cost.domain.close import USAGE, Booking, Path
 from exporter.cost.domain.cost_variance import variances
 from exporter.cost.domain.extra import Leaves, extra_shares
 from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import CORRECTION, AllocationRow, Month, ReviewFacts, TrendMonth, Use
@@ -123,7 +124,7 @@ def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
     return sum(
         1
         for day in days
-        for fact in ledger.hours("compute_unit_seconds", day, day + DAY)
+        for fact in ledger.hours(Component.COMPUTE.spec.metric, day, day + DAY)
         if fact.branch_id and fact.value
     )
 

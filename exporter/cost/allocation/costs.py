@@ -18,10 +18,10 @@ from collectors.metric import Families, Scope
 from exporter.cost.allocation.metrics import CORRECTIONS, METRICS, RATE_CARD, RATE_CARD_AGE, RUN_RATE, THROUGH, UNKNOWN
 from exporter.cost.allocation.series import OTHER, branch_target, counter_series, folded_tenants, month_series
 from exporter.cost.allocation.weights import HoursOnly, WeightSource
-from exporter.cost.domain.allocate import MICRO, Share, TenantHour, Use, UseKey, allocate
+from exporter.cost.domain.allocate import Share, TenantHour, Use, UseKey, allocate
 from exporter.cost.domain.day import DayKey, DayWeights, split_day
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, day_text, month_start, next_month
-from exporter.pricing.domain.components import METRIC_COMPONENTS, MONTH_HOURS, Component
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component, Group
 from exporter.pricing.domain.price import PricePeriods, Pricing, price
 from exporter.pricing.domain.rates import RateCard, to_decimal
 from exporter.pricing.domain.usage import HOURLY, UNATTRIBUTED, UsageFact
@@ -41,16 +41,6 @@ GROWING = 3 * HOUR
 
 TENANTS_SHOWN = 300
 """Tenants with series of their own on one branch: those first seen. The rest is summed as one; a report shows all."""
-
-_PER_UNIT: Mapping[Component, int] = {
-    Component.COMPUTE: 3600 * MICRO,
-    Component.ROOT_STORAGE: MONTH_HOURS * 10**9,
-    Component.CHILD_STORAGE: MONTH_HOURS * 10**9,
-    Component.INSTANT_RESTORE: MONTH_HOURS * 10**9,
-    Component.SNAPSHOT_STORAGE: MONTH_HOURS * 10**9,
-    Component.EXTRA_BRANCHES: MONTH_HOURS * MICRO,
-}
-"""Units of a use in the unit that is priced. Transfer is left out: what it costs depends on the rest of the month."""
 
 TenantHours = Callable[[int, int], Iterable[TenantHour]]
 """Answers the tenant hours with ``start`` <= hour < ``end``."""
@@ -204,7 +194,7 @@ class Costs:
     def _split(self, day: int, now: float) -> dict[DayKey, Use]:
         return split_day(
             self._planned(self.ledger.priceable(day, day + DAY)),
-            self._planned(self.ledger.hours("compute_unit_seconds", day, day + DAY)),
+            self._planned(self.ledger.hours(Component.COMPUTE.spec.metric, day, day + DAY)),
             self._weights.tenant_hours(day, day + DAY),
             self._priced(self._weights.day(day)),
             policies=self._weights.policies,
@@ -228,8 +218,11 @@ class Costs:
         def rate(plan: str, component: Component) -> Fraction:
             found = rates.get((plan, component))
             if found is None:
-                known = self.card.rate(plan, component, weights.day) if component in _PER_UNIT else None
-                found = rates[plan, component] = known.amount / _PER_UNIT[component] if known else Fraction()
+                spec = component.spec
+                # Transfer is left out: what it costs depends on the rest of the month.
+                known = None if spec.group is Group.TRANSFER else self.card.rate(plan, component, weights.day)
+                per_use = spec.per_unit(weights.day) * spec.parts
+                found = rates[plan, component] = known.amount / per_use if known else Fraction()
             return found
 
         return replace(weights, free_children=free_children, rate=rate)
@@ -301,7 +294,7 @@ class Costs:
         end = min(int(now), through) // HOUR * HOUR
         pricing = price(self.ledger.window(end - DAY, end), self.card, plan=self.plan) if end > DAY else Pricing((), ())
         for line in pricing.lines:
-            if line.component is not Component.PUBLIC_TRANSFER and line.rate:
+            if line.rate and not line.component.spec.monthly_allowance:
                 families = by_target.setdefault(branch_target(line.project_id, line.branch_id), Families())
                 families.add(RUN_RATE, (), to_decimal(line.cost / 24))
 

@@ -6,7 +6,7 @@ shown finds the sums that are shown. The proof itself is made on the exact amoun
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -15,20 +15,12 @@ from exporter.cost.allocation.rows import NOT_TENANTS, CostReport
 from exporter.cost.allocation.text import MEANING, Names, head, how_text, unpriced
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence, Share, round_rows
 from exporter.documents.terminal import seconds, table
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import Group
 from exporter.pricing.domain.rates import to_decimal
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 
 LEAST_DIGITS = 6
 """Significant digits of the total; what is smaller than the last of them is shown as 0."""
-KINDS: Mapping[str, tuple[Component, ...]] = {
-    "compute": (Component.COMPUTE,),
-    "storage": (Component.ROOT_STORAGE, Component.CHILD_STORAGE),
-    "restore": (Component.INSTANT_RESTORE,),
-    "transfer": (Component.PUBLIC_TRANSFER, Component.PRIVATE_TRANSFER),
-    "branches": (Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE),
-}
-"""Columns by tenant, as far as they cost anything; the last is extra branches and snapshots."""
 OWN_ROWS = {PROJECT_LEVEL: "(the project's own)", UNATTRIBUTED: "(in no branch)"}
 
 
@@ -48,8 +40,8 @@ class Explanation:
         self._names = names
         self.places = _places(report.total)
         shares = report.costs.shares
-        costly = {share.line.component for share in shares if share.cost}
-        self._columns = {name: kinds for name, kinds in KINDS.items() if costly.intersection(kinds)}
+        costly = {share.line.component.spec.group for share in shares if share.cost}
+        self._columns = [group for group in Group if group in costly]
         self._leaves = list(zip(shares, round_rows([share.cost for share in shares], self.places), strict=True))
 
     def text(self, own: OwnUse | None = None) -> str:
@@ -90,15 +82,15 @@ class Explanation:
         rows = []
         for tenant in sorted(by_tenant, key=lambda name: (name in NOT_TENANTS and NOT_TENANTS.index(name) + 1, name)):
             mine = by_tenant[tenant]
-            rows.append((tenant, *self._kinds(mine), self._money(sum(units for _, units in mine)), _how(mine)))
+            rows.append((tenant, *self._by_group(mine), self._money(sum(units for _, units in mine)), _how(mine)))
         everything = self._leaves
-        rows.append(("total", *self._kinds(everything), self._money(sum(units for _, units in everything)), ""))
+        rows.append(("total", *self._by_group(everything), self._money(sum(units for _, units in everything)), ""))
         return table(("tenant", *self._columns, "= tenant", "how it is known"), rows)
 
-    def _kinds(self, leaves: Sequence[tuple[Share, int]]) -> list[str]:
+    def _by_group(self, leaves: Sequence[tuple[Share, int]]) -> list[str]:
         return [
-            self._money(sum(units for share, units in leaves if share.line.component in components))
-            for components in self._columns.values()
+            self._money(sum(units for share, units in leaves if share.line.component.spec.group is group))
+            for group in self._columns
         ]
 
     def _api(self) -> str:

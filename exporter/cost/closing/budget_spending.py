@@ -16,17 +16,9 @@ from exporter.cost.domain.outlook.forecast import forecast
 from exporter.cost.outlook.daily import DailyCosts
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
-from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import CostLine, price
 
-_LEVELS = frozenset(
-    {
-        Component.ROOT_STORAGE,
-        Component.CHILD_STORAGE,
-        Component.INSTANT_RESTORE,
-        Component.SNAPSHOT_STORAGE,
-    }
-)
 Part = tuple[str, str, str, str]
 """Organisation, project, branch, tenant."""
 LineOf = tuple[str, str, str, str]
@@ -107,8 +99,9 @@ def _window(costs: Costs, month: MonthCosts, seconds: int, plan: str | None) -> 
     rows = []
     for line in price(costs.ledger.window(start, end), costs.card, plan=plan).lines:
         usd = line.cost
-        if line.component is Component.PUBLIC_TRANSFER and line.rate is not None:
-            usd = min(so_far.get(_line_of(line), Fraction()), Fraction(line.usage, GB) * line.rate.amount)
+        if line.component.spec.monthly_allowance and line.rate is not None:
+            gross = Fraction(line.usage, line.component.spec.per_unit(start)) * line.rate.amount
+            usd = min(so_far.get(_line_of(line), Fraction()), gross)
         rows.append((line, usd))
     return rows
 
@@ -155,7 +148,7 @@ def _days(daily: DailyCosts, budget: Budget, scoping: Scoping) -> tuple[dict[int
     flow: dict[int, Fraction] = {}
     level: dict[int, Fraction] = {}
     for (component, plan), days in sums.items():
-        into = level if component in _LEVELS else flow
+        into = level if component.spec.stored else flow
         for day, amount in days.items():
             if day in daily.read:
                 into[day] = into.get(day, Fraction()) + amount * prices[component](plan, day)

@@ -14,8 +14,8 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 
-from exporter.cost.domain.reconcile import STORAGE, InvoiceRow
-from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.cost.domain.reconcile import InvoiceRow
+from exporter.pricing.domain.components import METRIC_COMPONENTS, STORAGE, Component
 
 _HEADERS: Mapping[str, tuple[str, ...]] = {
     "component": ("component", "metric", "sku", "meter"),
@@ -27,14 +27,7 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
     "org_id": ("orgid", "org", "organization", "organisation", "organizationid"),
 }
 _WORDS: tuple[tuple[str, tuple[Component, ...]], ...] = (
-    (r"instant.?restore|history|point.?in.?time|pitr|wal retention", (Component.INSTANT_RESTORE,)),
-    (r"snapshot|backup", (Component.SNAPSHOT_STORAGE,)),
-    (r"private.*(transfer|network|link)", (Component.PRIVATE_TRANSFER,)),
-    (r"(public|network|data).*(transfer|egress)|egress|\btransfer\b", (Component.PUBLIC_TRANSFER,)),
-    (r"(extra|additional).*branch|branch.?(month|hour)", (Component.EXTRA_BRANCHES,)),
-    (r"child.*storage|storage.*child", (Component.CHILD_STORAGE,)),
-    (r"root.*storage|storage.*root", (Component.ROOT_STORAGE,)),
-    (r"compute|cu.?hour", (Component.COMPUTE,)),
+    *((c.spec.invoice.pattern, (c,)) for c in sorted(Component, key=lambda component: component.spec.invoice.turn)),
     (r"\bstorage\b", STORAGE),
 )
 _UNITS: Mapping[str, Mapping[str, Fraction]] = {
@@ -45,12 +38,6 @@ _UNITS: Mapping[str, Mapping[str, Fraction]] = {
                      "branchhour": Fraction(1, 744)},
     "GB": {"gb": Fraction(1), "tb": Fraction(1000), "mb": Fraction(1, 1000), "byte": Fraction(1, 10**9)},
 }  # fmt: skip
-_OUR_UNIT = {
-    Component.COMPUTE: "CU-hour",
-    Component.EXTRA_BRANCHES: "branch-month",
-    Component.PUBLIC_TRANSFER: "GB",
-    Component.PRIVATE_TRANSFER: "GB",
-}
 _TOTALS = re.compile(r"\s*(sub.?total|total|amount due|balance due|grand total|total due)\b", re.IGNORECASE)
 _MAX_BYTES = 5_000_000
 
@@ -169,7 +156,7 @@ def _components(named: str, description: str) -> tuple[Component, ...]:
 
 
 def _factor(component: Component, unit: str) -> Fraction:
-    ours = _OUR_UNIT.get(component, "GB-month")
+    ours = component.spec.unit
     if not unit:
         return Fraction(1)
     plain = re.sub(r"[^a-z]", "", unit.lower().replace("per", "")).rstrip("s")

@@ -149,7 +149,7 @@ def _json(card: RateCard, plans: list[PlanCard], now: int) -> dict[str, object]:
 
 def _entries(card: RateCard, plan: PlanCard, now: int) -> list[dict[str, object]]:
     from exporter.pricing.domain.calendar import day_text
-    from exporter.pricing.domain.components import ALLOWANCE_UNITS, UNITS, Component
+    from exporter.pricing.domain.components import Component
     from exporter.pricing.domain.rates import decimal_text
 
     found: list[dict[str, object]] = []
@@ -160,8 +160,8 @@ def _entries(card: RateCard, plan: PlanCard, now: int) -> list[dict[str, object]
                 "component": component.value,
                 "rate": rate.text if rate else None,
                 "list_rate": decimal_text(rate.list_amount) if rate else None,
-                "unit": UNITS[component],
-                "free": f"{free.quantity} {ALLOWANCE_UNITS[component]} per {free.scope}" if free else None,
+                "unit": component.spec.unit,
+                "free": f"{free.quantity} {free.unit} per {free.scope}" if free else None,
                 "valid_from": day_text(rate.valid_from) if rate else None,
                 "source": rate.source.name if rate else None,
                 "source_date": rate.source.date if rate else None,

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from exporter.cost.domain.day import PROJECT_COMPONENTS
-from exporter.cost.domain.use import MICRO, TenantHour, Use, UseKey, split_hour, split_hours
+from exporter.cost.domain.use import TenantHour, Use, UseKey, split_hour, split_hours
 from exporter.cost.domain.weights import Confidence, Weights, largest_remainder
-from exporter.pricing.domain.components import MONTH_HOURS, Component
+from exporter.pricing.domain.components import MICRO, Component, Level
 from exporter.pricing.domain.price import CostLine
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED
@@ -22,7 +21,6 @@ from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED
 __all__ = [
     "AGENT",
     "IDLE",
-    "MICRO",
     "SHARED",
     "Confidence",
     "Share",
@@ -90,7 +88,7 @@ def allocate(
     """
     by_project: dict[UseKey, list[tuple[str, Use]]] = {}
     for name, known in uses.items():
-        if name.component in PROJECT_COMPONENTS:
+        if name.component.spec.level is Level.PROJECT:
             by_project.setdefault(name._replace(branch_id=PROJECT_LEVEL), []).append((name.branch_id, known))
     shares: list[Share] = []
     for line in lines:
@@ -122,11 +120,10 @@ def _coverage(line: CostLine, use: Use | None) -> Fraction | None:
 
 def _units(line: CostLine) -> int:
     """What was billed, in the unit of its uses."""
-    if line.component is Component.COMPUTE:
-        return line.usage * MICRO
-    if line.component is Component.EXTRA_BRANCHES:
-        return int(line.quantity * MONTH_HOURS * MICRO)
-    return line.usage
+    spec = line.component.spec
+    if spec.hourly_allowance:  # Its uses are what is past the allowance.
+        return int(line.quantity * spec.per_unit(line.stretch.month) * spec.parts)
+    return line.usage * spec.parts
 
 
 def _line_shares(line: CostLine, branches: Sequence[tuple[str, Use]]) -> Iterator[Share]:

@@ -16,16 +16,13 @@ from math import inf
 from typing import NamedTuple
 
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy, Shares, is_tenant, move_idle, move_shared
-from exporter.cost.domain.use import MICRO, Place, Sightings, TenantHour, Use, split_hours
+from exporter.cost.domain.use import Place, Sightings, TenantHour, Use, split_hours
 from exporter.cost.domain.weights import Confidence, Weights, largest_remainder
 from exporter.pricing.domain.calendar import DAY, HOUR
-from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.components import METRIC_COMPONENTS, MICRO, Component, Level, Measure
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UsageFact, bucket_hours
 from exporter.tenancy.domain.rules import SHARED, UNATTRIBUTED
 
-TRANSFER = (Component.PUBLIC_TRANSFER, Component.PRIVATE_TRANSFER)
-PROJECT_COMPONENTS = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
-"""What is charged by project; its use may be known by branch."""
 CLOSE_ENOUGH = Fraction(1, 10)
 """Child branches whose known life differs by more than this from what was billed make an estimate, not a measure."""
 
@@ -146,11 +143,13 @@ class _Splitting:
         counted: list[UsageFact] = []
         for fact in usage:
             component = METRIC_COMPONENTS.get(fact.metric)
+            if component is None:
+                continue
             if component is Component.EXTRA_BRANCHES:
                 counted.append(fact)
             elif component is Component.SNAPSHOT_STORAGE and not fact.branch_id:
                 self._snapshots(fact)
-            elif component not in (None, Component.COMPUTE) and fact.branch_id:
+            elif component is not Component.COMPUTE and fact.branch_id:
                 self._use(fact, fact.branch_id, component).add(self._measured(fact, component))
         for fact, times in self._alike(counted):
             self._extra_branches(fact, times)
@@ -188,18 +187,18 @@ class _Splitting:
 
     def _measured(self, fact: UsageFact, component: Component) -> Use:
         """One component by its measure, or whole when there is none."""
-        place = (fact.project_id, fact.branch_id)
+        place, amount = (fact.project_id, fact.branch_id), fact.value * component.spec.parts
         sizes = self._weights.sizes.get(place)
         if component is Component.ROOT_STORAGE and sizes:
-            return self._by(fact.value, sizes.shares, sizes.confidence)
+            return self._by(amount, sizes.shares, sizes.confidence)
         wal = self._weights.wal.get(place) or self._wal.get(place)
-        if component is Component.INSTANT_RESTORE and wal:
-            return self._by(fact.value, wal, Confidence.MEASURED, firm=self._settled)
+        if component.spec.measure is Measure.WAL and wal:
+            return self._by(amount, wal, Confidence.MEASURED, firm=self._settled)
         rows = self._rows.get(place)
-        if component in TRANSFER:
-            return self._by(fact.value, rows or {}, Confidence.ESTIMATED, firm=self._settled)
+        if component.spec.measure is Measure.ROWS:
+            return self._by(amount, rows or {}, Confidence.ESTIMATED, firm=self._settled)
         # A child is billed for what differs from its parent, and nobody tells by whom: its sizes are the next best.
-        return self._by(fact.value, sizes.shares if sizes else {}, Confidence.ESTIMATED, firm=self._firm(place))
+        return self._by(amount, sizes.shares if sizes else {}, Confidence.ESTIMATED, firm=self._firm(place))
 
     def _firm(self, place: Place) -> bool:
         return self._settled or place in self._weights.sizes or place not in self._seen
@@ -289,11 +288,11 @@ class _Splitting:
             use.tenants, use.soft, use.pending = {}, {}, {}
             use.give(owner, use.total, Confidence.EXACT)
             return
-        if key.component in (Component.INSTANT_RESTORE, *TRANSFER) and UNATTRIBUTED in use.tenants:
+        if key.component.spec.measure in (Measure.WAL, Measure.ROWS) and UNATTRIBUTED in use.tenants:
             sampled = self._samples.get((key.project_id, key.branch_id), {})
             use.move(UNATTRIBUTED, sampled, Confidence.SAMPLED, settled=self._settled)
         sources = [UNATTRIBUTED]
-        only_shared = key.component in PROJECT_COMPONENTS and use.tenants.keys() == {SHARED}
+        only_shared = key.component.spec.level is Level.PROJECT and use.tenants.keys() == {SHARED}
         if only_shared or (SHARED, Confidence.EXACT) in use.soft:
             sources.append(SHARED)  # Not what a rule declared shared, but what has no measure.
         if any(source in use.tenants for source in sources):

@@ -13,15 +13,11 @@ from typing import NamedTuple
 
 from exporter.cost.domain.close import InvoiceLine
 from exporter.pricing.domain.calendar import day_text, next_month
-from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import Rate, RateCard, decimal_text
 
 _SAME = Fraction(1, 2000)
 """Quantities this near (relatively) are the same figure, printed with fewer digits."""
-_GROSS = {
-    Component.PUBLIC_TRANSFER: GB,
-    Component.EXTRA_BRANCHES: MONTH_HOURS,
-}
 
 
 class Cause(StrEnum):
@@ -168,14 +164,15 @@ def _since(line: InvoiceLine, side: ComparedUsage, context: Context) -> str:
 def _usage(side: ComparedUsage, mine: Fraction, theirs: Fraction, context: Context) -> tuple[Cause, str]:
     unit, component = side.lines[0].unit, side.components[0]
     figures = f"the invoice has {_figure(theirs)} {unit}, we have {_figure(mine)}"
-    divisor = _GROSS.get(component)
-    before = sum((Fraction(line.usage, divisor) for line in side.lines), Fraction()) if divisor else Fraction()
-    if before:
+    spec = component.spec
+    divisor = spec.per_unit(context.month)
+    before = sum((Fraction(line.usage, divisor) for line in side.lines), Fraction())
+    if before and spec.allowance:
         if abs(before - theirs) <= before * _SAME:
             return Cause.ALLOWANCE, f"{figures}: the invoice took no allowance off"
         plan = side.lines[0].key.plan
         free = context.card.allowance(plan, component, context.month)
-        step = Fraction(free.quantity) if free and component is Component.PUBLIC_TRANSFER else Fraction()
+        step = Fraction(free.quantity) if free and spec.monthly_allowance else Fraction()
         taken = (before - theirs) / step if step else Fraction()
         if free and step and taken and taken.denominator == 1:
             off = f"the invoice took off {_figure(before - theirs)} {unit}, we took off {_figure(before - mine)}"

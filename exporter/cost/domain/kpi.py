@@ -12,12 +12,11 @@ from fractions import Fraction
 from typing import Protocol
 
 from exporter.cost.domain.waste.words import percent
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import STORAGE, Component
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED, UNATTRIBUTED
 
 Tagged = Callable[[str, str], bool]
 """Whether a project and branch (empty: the project itself) has all tags that are required."""
-_STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
 
 
 class Line(Protocol):
@@ -141,7 +140,7 @@ def unit_costs(shares: Iterable[Share], counts: Counts) -> dict[str, Fraction]:
             tenants.add(share.tenant)
         lines[id(share.line)] = share.line
     for line in lines.values():
-        if line.component in _STORED:
+        if line.component in STORAGE:
             stored += line.quantity
     divisors: Mapping[str, Fraction | int | None] = {
         "tenant": len(tenants),

@@ -12,13 +12,10 @@ from fractions import Fraction
 
 from exporter.cost.domain.close import USAGE, InvoiceLine
 from exporter.cost.domain.invoice_variance import Cause, ComparedUsage, Context, Figures, InvoiceRow, likely_cause
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import STORAGE, Component
 from exporter.pricing.domain.rates import decimal_text
 
-__all__ = ["STORAGE", "Cause", "Context", "InvoiceRow", "Variance", "cents_text", "reconcile"]
-
-STORAGE = (Component.ROOT_STORAGE, Component.CHILD_STORAGE)
-"""An invoice may show both kinds of storage as one line."""
+__all__ = ["Cause", "Context", "InvoiceRow", "Variance", "cents_text", "reconcile"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,11 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from exporter.cost.domain.weights import Confidence, largest_remainder
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import MICRO, Component
 from exporter.pricing.domain.price import PricePeriod
 from exporter.pricing.domain.usage import UNATTRIBUTED
 from exporter.tenancy.domain.rules import IDLE
 
-MICRO = 10**6
 Place = tuple[str, str]
 """Project id, branch id."""
 Sightings = Mapping[tuple[str, str, int], Mapping[str, int]]

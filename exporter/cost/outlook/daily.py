@@ -17,25 +17,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.domain.outlook.anomaly import AwakeDay
-from exporter.cost.domain.use import MICRO, TenantHour
+from exporter.cost.domain.use import TenantHour
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
-from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.components import MICRO, Component
 from exporter.pricing.domain.price import CostLine, price
 from exporter.pricing.domain.rates import AllowanceScope, RateCard
 from exporter.storage.ledger.ledger import Ledger
 from exporter.tenancy.domain.rules import AGENT
-
-UNITS_PER = {
-    Component.COMPUTE: 3600,
-    Component.ROOT_STORAGE: MONTH_HOURS * GB,
-    Component.CHILD_STORAGE: MONTH_HOURS * GB,
-    Component.INSTANT_RESTORE: MONTH_HOURS * GB,
-    Component.SNAPSHOT_STORAGE: MONTH_HOURS * GB,
-    Component.EXTRA_BRANCHES: MONTH_HOURS,
-    Component.PUBLIC_TRANSFER: GB,
-    Component.PRIVATE_TRANSFER: GB,
-}
-"""Raw units of usage in one unit that a rate is per."""
 
 
 class SeriesKey(NamedTuple):
@@ -96,7 +84,7 @@ class DailySeries(Mapping[int, Fraction]):
     def unit_price(self, plan: str, at: int) -> Fraction:
         """USD of one raw unit on a plan at an instant; 0 where the card has no price."""
         rate = self.card.rate(plan, self.component, at)
-        return rate.amount / UNITS_PER[self.component] if rate else Fraction()
+        return rate.amount / self.component.spec.per_unit(at) if rate else Fraction()
 
     def put(self, day: int, usage: int, plan: str) -> None:
         """Add usage to a day; days between are zeros."""
@@ -213,14 +201,18 @@ def daily_costs(ledger: Ledger, card: RateCard, start: int, end: int, *, plan: s
 
 
 def _billable(line: CostLine) -> int:
-    if line.component is Component.EXTRA_BRANCHES:
-        return int(line.quantity * UNITS_PER[line.component])
+    if line.component.spec.hourly_allowance:
+        return int(line.quantity * line.component.spec.per_unit(line.stretch.month))
     return line.usage
+
+
+_Pool = tuple[Component, int, AllowanceScope | None, str]
+"""Component, month, and whose usage it is."""
 
 
 def _past_allowance(series: Mapping[SeriesKey, DailySeries], card: RateCard, since: int) -> None:
     """Walk the days of each month through its pools; a day's bytes past the allowance go by the day's usage."""
-    egress = {key: daily_series for key, daily_series in series.items() if key.component is Component.PUBLIC_TRANSFER}
+    egress = {key: daily_series for key, daily_series in series.items() if key.component.spec.monthly_allowance}
     days: dict[int, list[tuple[SeriesKey, int]]] = {}
     for key, daily_series in egress.items():
         old = (
@@ -232,16 +224,16 @@ def _past_allowance(series: Mapping[SeriesKey, DailySeries], card: RateCard, sin
         for day in daily_series:
             if day >= since:
                 days.setdefault(day, []).append((key, daily_series.usage[(day - daily_series.first) // DAY]))
-    used: dict[tuple[int, AllowanceScope | None, str], int] = {}
+    used: dict[_Pool, int] = {}
     for day, rows in sorted(days.items()):
-        pools: dict[tuple[int, AllowanceScope | None, str], list[tuple[SeriesKey, int]]] = {}
-        limits: dict[tuple[int, AllowanceScope | None, str], int] = {}
+        pools: dict[_Pool, list[tuple[SeriesKey, int]]] = {}
+        limits: dict[_Pool, int] = {}
         for key, usage in rows:
             free = card.allowance(egress[key].plan(day), key.component, day)
             owner = key.org_id if free and free.scope is AllowanceScope.ORG else key.project_id
-            pool = (month_start(day), free.scope if free else None, owner)
+            pool = (key.component, month_start(day), free.scope if free else None, owner)
             pools.setdefault(pool, []).append((key, usage))
-            limits[pool] = max(limits.get(pool, 0), free.quantity * GB if free else 0)
+            limits[pool] = max(limits.get(pool, 0), free.quantity * key.component.spec.per_unit(day) if free else 0)
         for pool, members in pools.items():
             before = used.get(pool, 0)
             total = sum(usage for _, usage in members)
@@ -273,7 +265,7 @@ def awake_days(ledger: Ledger, day: int, measured: TenantHours | None = None) ->
     ``measured`` tells how busy it was, us left out; a day of which less than half was measured tells nothing.
     """
     hours: dict[tuple[str, str], dict[int, int]] = {}
-    for fact in ledger.hours("compute_unit_seconds", day, day + DAY):
+    for fact in ledger.hours(Component.COMPUTE.spec.metric, day, day + DAY):
         if fact.branch_id and fact.value:
             held = hours.setdefault((fact.project_id, fact.branch_id), {})
             held[fact.start // HOUR] = held.get(fact.start // HOUR, 0) + fact.value

@@ -17,7 +17,7 @@ from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watc
 from exporter.cost.domain.outlook.forecast import Forecast, Sight, look, told
 from exporter.cost.outlook import metrics
 from exporter.cost.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
-from exporter.cost.outlook.series_forecast import LEVELS, groups, leaves
+from exporter.cost.outlook.series_forecast import groups, leaves
 from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import Component
@@ -126,7 +126,7 @@ class Outlook:
         for key, series in daily.items():
             size = (through - series.first) // DAY
             # What egress costs depends on its month; its bytes are in the forecast.
-            if size < LEAST or key.component is Component.PUBLIC_TRANSFER:
+            if size < LEAST or key.component.spec.monthly_allowance:
                 continue
             unit = series.unit_price(series.plan(through - DAY), through - 1)
             if max(series.usage[:size]) * unit < self._policy.usd_per_day:
@@ -143,7 +143,7 @@ class Outlook:
                 series.first,
                 days,
                 unit,
-                level=key.component in LEVELS,
+                level=key.component.spec.stored,
                 awake=self._awake_of(key.project_id, key.branch_id, series.first)
                 if key.component is Component.COMPUTE
                 else None,

@@ -13,13 +13,8 @@ from fractions import Fraction
 from exporter.cost.domain.outlook.forecast import FLOW, LEVEL, SeriesForecast, predict
 from exporter.cost.outlook.daily import DailyCosts, DailySeries, SeriesKey
 from exporter.pricing.domain.calendar import DAY, month_start, next_month
-from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import AllowanceScope, RateCard
-
-LEVELS = frozenset(
-    {Component.ROOT_STORAGE, Component.CHILD_STORAGE, Component.INSTANT_RESTORE, Component.SNAPSHOT_STORAGE}
-)
-"""Components that are a size which is there every day, not something that is done."""
 
 
 @dataclass(slots=True)
@@ -65,8 +60,8 @@ def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterat
     at = min(max(begin, until), end - 1)
     for group in found:
         unit = _mean_price(group, begin, end, until)
-        kind = LEVEL if group.component in LEVELS else FLOW
-        if group.component is Component.PUBLIC_TRANSFER:
+        kind = LEVEL if group.component.spec.stored else FLOW
+        if group.component.spec.monthly_allowance:
             cost = _past_allowance(group, found, card, unit, (begin, at, end, until))
             yield group, SeriesForecast(group.first, group.days, cost, kind)
         else:
@@ -95,7 +90,7 @@ def _past_allowance(
     free = card.allowance(group.plan, group.component, at)
     if free is None:
         return _priced(unit)
-    limit = free.quantity * GB
+    limit = free.quantity * group.component.spec.per_unit(at)
     if free.scope is AllowanceScope.PROJECT:
         return lambda quantity: max(Fraction(), quantity - limit) * unit
     pool = [entry for entry in found if entry.org_id == group.org_id and entry.component is group.component]

@@ -129,7 +129,7 @@ def counts_of(ledger: Ledger, tenant_hours: MeasuredHours, costs: MonthCosts) ->
         if org is not None and row.tenant != AGENT:
             calls[org] = calls.get(org, 0) + row.calls
     active: dict[str, set[tuple[str, int]]] = {}
-    for fact in ledger.hours("compute_unit_seconds", start, end):
+    for fact in ledger.hours(Component.COMPUTE.spec.metric, start, end):
         if fact.branch_id and fact.value:
             active.setdefault(fact.org_id, set()).add((fact.branch_id, fact.start))
     return {org: Counts(calls.get(org), len(active.get(org, ())) or None) for org in set(owner.values())}

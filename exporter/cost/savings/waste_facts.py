@@ -14,7 +14,7 @@ from fractions import Fraction
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint, Project
 from collectors.neon.snapshots import Snapshot, Snapshots
-from exporter.cost.domain.allocate import AGENT, MICRO
+from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.waste import (
     Account,
     BranchFacts,
@@ -28,7 +28,7 @@ from exporter.cost.domain.waste.waste import (
 )
 from exporter.cost.savings.plan_features import CHEAPER, needs_of
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
-from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MONTH_HOURS, Component
+from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MICRO, MONTH_HOURS, STORAGE, Component
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import AllowanceScope, RateCard
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UsageFact
@@ -39,7 +39,7 @@ from exporter.storage.ledger.ledger import Ledger
 MeasuredHours = Callable[[float, float], Iterable[TenantHour]]
 """Answers what visits measured in the hours from one instant to another (unix seconds)."""
 _LEAST_SPAN = 60
-_STORAGE = ("root_branch_bytes_month", "child_branch_bytes_month")
+_STORAGE = tuple(component.spec.metric for component in STORAGE)
 _NEVER = float("inf")
 
 
@@ -92,7 +92,7 @@ class _Gathering:
             if fact.metric in _STORAGE:
                 self._stored[fact.branch_id] = self._stored.get(fact.branch_id, 0) + fact.value
         self._compute: dict[str, dict[int, int]] = {}
-        for fact in sources.ledger.hours("compute_unit_seconds", self._start, whole):
+        for fact in sources.ledger.hours(Component.COMPUTE.spec.metric, self._start, whole):
             if fact.branch_id:
                 hours = self._compute.setdefault(fact.branch_id, {})
                 hours[fact.start] = hours.get(fact.start, 0) + fact.value
@@ -155,7 +155,7 @@ class _Gathering:
 
     def _transfer(self, whole: int) -> dict[str, tuple[Transfer, Fraction]]:
         """Public transfer of this calendar month by project, with the GB that are expected past the allowance."""
-        metric = "public_network_transfer_bytes"
+        metric = Component.PUBLIC_TRANSFER.spec.metric
         month = month_start(self._end)
         # By the sums of days, as nothing is there after now: hours of a whole month are a million rows.
         used = _by_project(self._sources.ledger.priceable(month, -(-whole // DAY) * DAY), metric)
@@ -182,14 +182,16 @@ class _Gathering:
     def _cheaper(self, costs: Mapping[Pool, Fraction]) -> Iterator[tuple[str, CheaperPlan]]:
         """What a cheaper plan would mean; it is the organisation's, so what it costs more is shared by all."""
         card = self._sources.card
-        private = {key for key, value in _by_project(self._facts, "private_network_transfer_bytes").items() if value}
+        private = {
+            key for key, value in _by_project(self._facts, Component.PRIVATE_TRANSFER.spec.metric).items() if value
+        }
         needs = needs_of(self._inventory, private)
         compute: dict[str, Fraction] = {}
         for pool, cost in costs.items():
             if pool.component is Component.COMPUTE:
                 compute[pool.project_id] = compute.get(pool.project_id, Fraction()) + cost
         total = sum(compute.values(), Fraction())
-        branches = [fact for fact in self._facts if fact.metric == "extra_branches_month"]
+        branches = [fact for fact in self._facts if fact.metric == Component.EXTRA_BRANCHES.spec.metric]
         for plan, name in CHEAPER.items():
             projects = [key for key, own in self._plans.items() if own == plan and compute.get(key)]
             now, then = (card.rate(text, Component.COMPUTE, self._end) for text in (plan, name))

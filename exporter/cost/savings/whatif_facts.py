@@ -18,11 +18,12 @@ from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Knobs, StoredMonth
 from exporter.cost.savings.waste_facts import MeasuredHours
 from exporter.pricing.domain.calendar import DAY, HOUR, next_month
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import RateCard
 from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.ledger import Ledger
 
-_CHILD = "child_branch_bytes_month"
+_CHILD = Component.CHILD_STORAGE.spec.metric
 _LONGEST_LOOK = 92 * DAY
 Wakes = Mapping[str, Iterable[WakeEvent]]
 """By project id: wakes and suspends since before the month."""
@@ -51,7 +52,7 @@ def gather(sources: WhatifSources, month: int, knobs: Knobs, projects: frozenset
     compute: list[UsageFact] = []
     busy: dict[tuple[str, int], int] = {}
     if knobs.suspend_after is not None or knobs.min_cu is not None:
-        compute = [fact for fact in ledger.hours("compute_unit_seconds", month, end) if fact.branch_id]
+        compute = [fact for fact in ledger.hours(Component.COMPUTE.spec.metric, month, end) if fact.branch_id]
         for row in sources.tenant_hours(month, end):
             if row.tenant != AGENT:
                 key = (row.branch_id, row.hour)
@@ -65,7 +66,7 @@ def gather(sources: WhatifSources, month: int, knobs: Knobs, projects: frozenset
         chosen = {life.id for life in ephemeral}
         usage = [f for owner in owners for f in ledger.usage(month, end, owner) if f.branch_id in chosen]
         if not compute:
-            compute = [fact for fact in usage if fact.metric == "compute_unit_seconds"]
+            compute = [fact for fact in usage if fact.metric == Component.COMPUTE.spec.metric]
     inventory = sources.inventory
     return StoredMonth(
         month,

@@ -19,23 +19,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
-from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MONTH_HOURS, UNITS, Component
+from exporter.pricing.domain.components import METRIC_COMPONENTS, Component, Level
 from exporter.pricing.domain.rates import AllowanceScope, Rate, RateCard, plan_named
 from exporter.pricing.domain.usage import HOURLY, MONTHLY, PROJECT_LEVEL, UNATTRIBUTED, UsageFact, bucket_hours
 
-EXTRA_BRANCHES = "extra_branches_month"
-
-_DIVISORS = {
-    Component.COMPUTE: 3600,
-    Component.ROOT_STORAGE: MONTH_HOURS * GB,
-    Component.CHILD_STORAGE: MONTH_HOURS * GB,
-    Component.INSTANT_RESTORE: MONTH_HOURS * GB,
-    Component.SNAPSHOT_STORAGE: MONTH_HOURS * GB,
-    Component.EXTRA_BRANCHES: MONTH_HOURS,
-    Component.PUBLIC_TRANSFER: GB,
-    Component.PRIVATE_TRANSFER: GB,
-}
-_PROJECT_ONLY = frozenset({Component.EXTRA_BRANCHES, Component.SNAPSHOT_STORAGE})
+_FREE_BY_HOUR = frozenset(metric for metric, component in METRIC_COMPONENTS.items() if component.spec.hourly_allowance)
 
 
 class PricePeriod(NamedTuple):
@@ -70,7 +58,7 @@ class CostLine:
     @property
     def unit(self) -> str:
         """What ``quantity`` counts."""
-        return UNITS[self.component]
+        return self.component.spec.unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +106,13 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
     taken.take(facts)
     sums, foreign = taken.sums()
     usage, billable, flags = _by_branch(sums)
-    billable.update(_transfer_past_allowance(usage, card))
+    billable.update(_past_monthly_allowance(usage, card))
     lines = []
     unknown = set(foreign)
     for key in sorted(usage):
         at = _instant(key.stretch, card)
         rate = card.rate(key.plan, key.component, at)
-        quantity = Fraction(billable.get(key, usage[key])) / _DIVISORS[key.component]
+        quantity = Fraction(billable.get(key, usage[key])) / key.component.spec.per_unit(at)
         if rate is None and usage[key]:
             why = card.why_unknown(key.plan, key.component, at)
             unknown.add(Unknown(key.project_id, key.plan, key.component.value, why))
@@ -173,6 +161,7 @@ class _Sum:
 
 
 class _Bucket(NamedTuple):
+    metric: str
     org_id: str
     project_id: str
     start: int
@@ -204,8 +193,8 @@ class _Usage:
                 continue
             if override or history:
                 plan = override or card.plan_of(plan, org, project, start)
-            if metric == EXTRA_BRANCHES:
-                bucket = _Bucket(org, project, start, bucket_hours(start, granularity), granularity)
+            if metric in _FREE_BY_HOUR:
+                bucket = _Bucket(metric, org, project, start, bucket_hours(start, granularity), granularity)
                 parts = self._buckets.setdefault(bucket, {})
                 parts[plan] = parts.get(plan, 0) + value
             else:
@@ -228,8 +217,8 @@ class _Usage:
             name = (*fact[:3], plan, fact.metric, self._stretches[start])
             if uneven:
                 self._spread.add(name)
-            if fact.metric == EXTRA_BRANCHES:
-                bucket = _Bucket(fact.org_id, fact.project_id, start, (until - start) // HOUR, MONTHLY)
+            if fact.metric in _FREE_BY_HOUR:
+                bucket = _Bucket(fact.metric, fact.org_id, fact.project_id, start, (until - start) // HOUR, MONTHLY)
                 parts = self._buckets.setdefault(bucket, {})
                 parts[plan] = parts.get(plan, 0) + part
             elif part:
@@ -257,28 +246,29 @@ class _Usage:
         return sums, foreign
 
     def _past_allowance_by_bucket(self) -> dict[_Key, _Sum]:
-        """Branch-hours: what is free is free per hour, so a quiet hour does not pay for a busy one.
+        """What is free per hour (branch-hours): a quiet hour does not pay for a busy one.
 
         A bucket that a change of plan cut in two has the free hours of each plan for its part of the time, and how
         much that is the branch-hours tell: the branches are the same before and after.
         """
         sums: dict[_Key, _Sum] = {}
-        of_plan: dict[tuple[str, int], int] = {}
-        for (org, project, start, hours, granularity), parts in self._buckets.items():
+        of_plan: dict[tuple[str, str, int], int] = {}
+        for (metric, org, project, start, hours, granularity), parts in self._buckets.items():
+            component = METRIC_COMPONENTS[metric]
             whole = sum(parts.values()) if len(parts) > 1 else 0
             for plan, value in parts.items():
-                free_now = of_plan.get((plan, start // DAY))
+                free_now = of_plan.get((metric, plan, start // DAY))
                 if free_now is None:
-                    allowance = self._card.allowance(plan, Component.EXTRA_BRANCHES, start)
-                    free_now = of_plan[plan, start // DAY] = allowance.quantity if allowance else 0
+                    allowance = self._card.allowance(plan, component, start)
+                    free_now = of_plan[metric, plan, start // DAY] = allowance.quantity if allowance else 0
                 free: int | Fraction = free_now * hours
                 if whole:
                     free *= Fraction(value, whole)
-                key = _Key(org, project, "", plan, Component.EXTRA_BRANCHES, self._stretches[start])
+                key = _Key(org, project, "", plan, component, self._stretches[start])
                 total = sums.get(key)
                 if total is None:
                     total = sums[key] = _Sum()
-                    total.spread = (org, project, "", plan, EXTRA_BRANCHES, key.stretch) in self._spread
+                    total.spread = (org, project, "", plan, metric, key.stretch) in self._spread
                 total.usage += value
                 if value > free:
                     total.billable += value - free
@@ -301,31 +291,39 @@ def _by_branch(sums: dict[_Key, _Sum]) -> tuple[dict[_Key, int], dict[_Key, int 
     for key, total in sums.items():
         row, used = key, total.usage
         if not key.branch_id:
-            row = key._replace(branch_id=PROJECT_LEVEL if key.component in _PROJECT_ONLY else UNATTRIBUTED)
+            branches = key.component.spec.level is Level.BRANCH
+            row = key._replace(branch_id=UNATTRIBUTED if branches else PROJECT_LEVEL)
             used = max(0, total.usage - below.get(key, 0))
         if not used:
             continue
         usage[row] = used
-        if key.component is Component.EXTRA_BRANCHES:
+        if key.component.spec.hourly_allowance:
             billable[row] = total.billable
         if total.coarse or total.spread:
             flags[row] = (total.coarse, total.spread)
     return usage, billable, flags
 
 
-def _transfer_past_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[tuple[_Key, Fraction]]:
-    """Pool bytes by month and scope; past the allowance, every row pays the same share of its own bytes."""
-    pools: dict[tuple[int, AllowanceScope, str], list[_Key]] = {}
-    limits: dict[tuple[int, AllowanceScope, str], int] = {}
+_Pool = tuple[Component, int, AllowanceScope, str]
+"""Component, month, and whose usage it is."""
+
+
+def _past_monthly_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[tuple[_Key, Fraction]]:
+    """Pool transfer by month and scope; past the allowance, every row pays the same share of its own bytes."""
+    pools: dict[_Pool, list[_Key]] = {}
+    limits: dict[_Pool, int] = {}
     for key in usage:
-        allowance = card.allowance(key.plan, key.component, _instant(key.stretch, card))
-        if key.component is not Component.PUBLIC_TRANSFER or allowance is None:
+        if not key.component.spec.monthly_allowance:
+            continue
+        at = _instant(key.stretch, card)
+        allowance = card.allowance(key.plan, key.component, at)
+        if allowance is None:
             continue
         owner = key.org_id if allowance.scope is AllowanceScope.ORG else key.project_id
-        pool = (key.stretch.month, allowance.scope, owner)
+        pool = (key.component, key.stretch.month, allowance.scope, owner)
         pools.setdefault(pool, []).append(key)
         # Two plans in one month (a change of plan) share one pool; the larger of their allowances holds.
-        limits[pool] = max(limits.get(pool, 0), allowance.quantity * GB)
+        limits[pool] = max(limits.get(pool, 0), allowance.quantity * key.component.spec.per_unit(at))
     for pool, keys in pools.items():
         total = sum(usage[key] for key in keys)
         share = Fraction(max(0, total - limits[pool]), total)

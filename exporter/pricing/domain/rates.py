@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import TypeVar
 
 from exporter.pricing.domain.calendar import day_text
-from exporter.pricing.domain.components import UNITS, Component
+from exporter.pricing.domain.components import Component
 
 PLAN_NAMES: Mapping[str, str] = {
     "free": "free_v3",
@@ -73,7 +73,7 @@ class Rate:
     @property
     def unit(self) -> str:
         """What the amount is per."""
-        return UNITS[self.component]
+        return self.component.spec.unit
 
     @property
     def text(self) -> str:
@@ -91,6 +91,12 @@ class Allowance:
     scope: AllowanceScope
     valid_from: int
     source: Source
+
+    @property
+    def unit(self) -> str:
+        """What the quantity counts."""
+        rule = self.component.spec.allowance
+        return rule.unit if rule else self.component.spec.unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.cost.domain.allocate import Share
 from exporter.cost.domain.weights import Confidence, largest_remainder
 from exporter.pricing.domain.calendar import next_month
-from exporter.pricing.domain.components import GB, MONTH_HOURS, Component
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import CostLine
 from exporter.pricing.domain.rates import Rate, RateCard
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
@@ -24,13 +24,6 @@ PLACES = 15
 """Decimals of a quantity: with a price of up to twelve, the cost still fits a 38-digit decimal."""
 RATIO_PLACES = 18
 """Decimals of an AllocatedRatio."""
-_PER_UNIT: Mapping[Component, int] = {
-    Component.COMPUTE: 3600,
-    Component.EXTRA_BRANCHES: MONTH_HOURS,
-    Component.PUBLIC_TRANSFER: GB,
-    Component.PRIVATE_TRANSFER: GB,
-}
-"""Raw usage in one priced unit; everything else is byte-hours."""
 
 
 class Part(NamedTuple):
@@ -91,7 +84,7 @@ def _span(line: CostLine, card: RateCard, through: int) -> tuple[int, int]:
 
 
 def _of_line(line: CostLine, rate: Rate, shares: list[Share], span: tuple[int, int]) -> Iterator[Charge]:
-    usage = Fraction(line.usage, _PER_UNIT.get(line.component, MONTH_HOURS * GB))
+    usage = Fraction(line.usage, line.component.spec.per_unit(span[0]))
     billed = min(line.quantity, usage)
     for quantity, included in ((billed, False), (usage - billed, True)):
         if not quantity:

@@ -46,7 +46,7 @@ def daily_usage(
                 continue
             named = plan or card.plan_of(fact.plan, fact.org_id, fact.project_id, fact.start)
             value = fact.value
-            if component is Component.EXTRA_BRANCHES:
+            if component.spec.hourly_allowance:
                 free = card.allowance(named, component, fact.start)
                 covered = free.quantity * bucket_hours(fact.start, fact.granularity) if free else 0
                 value = max(0, value - covered)

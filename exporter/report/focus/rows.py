@@ -15,7 +15,6 @@ from fractions import Fraction
 from exporter.documents.formats import json_text
 from exporter.documents.text import zulu
 from exporter.pricing.domain.calendar import day_text
-from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
 from exporter.pricing.domain.rates import RateCard, decimal_text, to_decimal
 from exporter.report.facts import WORDS, ReviewFacts
 from exporter.report.focus import columns
@@ -23,22 +22,6 @@ from exporter.report.focus.billed import Billed
 from exporter.report.focus.charges import PLACES, RATIO_PLACES, Charge, Part
 
 Row = dict[str, str]
-UNITS: Mapping[Component, str] = {
-    Component.COMPUTE: "CU-Hours",
-    Component.EXTRA_BRANCHES: "Branch-Months",
-    Component.PUBLIC_TRANSFER: "GB",
-    Component.PRIVATE_TRANSFER: "GB",
-}
-"""FOCUS spells units in the plural; all storage is in GB-Months."""
-METHODS: Mapping[Component, str] = {
-    Component.COMPUTE: "compute-by-busy-time",
-    Component.INSTANT_RESTORE: "restore-by-wal",
-    Component.EXTRA_BRANCHES: "branches-by-hours",
-    Component.PUBLIC_TRANSFER: "transfer-by-rows",
-    Component.PRIVATE_TRANSFER: "transfer-by-rows",
-}
-"""How a component is split; all storage goes by size."""
-_METERS = {component: metric for metric, component in METRIC_COMPONENTS.items()}
 _HOSTS = {"aws": "AWS", "azure": "Microsoft Azure", "gcp": "Google Cloud"}
 _EXACT = Context(prec=80)
 
@@ -115,7 +98,7 @@ class Rows:
         names = self._facts.names
         resource = charge.branch_id or charge.project_id
         label = self._plan(charge.plan)
-        what = WORDS[charge.component].partition(" (")[0]
+        what = charge.component.spec.title.partition(" (")[0]
         tags = self._facts.tagging.of(charge.project_id, charge.branch_id)
         listed = Fraction() if charge.included else charge.rate.list_amount
         paid = Fraction() if charge.included else charge.rate.amount
@@ -146,7 +129,7 @@ class Rows:
     @staticmethod
     def _amounts(charge: Charge, part: Part, billed: Decimal) -> Row:
         quantity = decimal_text(Decimal(part.units).scaleb(-PLACES, _EXACT))
-        unit = UNITS.get(charge.component, "GB-Months")
+        unit = charge.component.spec.focus_unit
         contracted = decimal_text(_cost(charge.rate.amount, charge, part))
         return {
             "PricingQuantity": quantity,
@@ -170,7 +153,7 @@ class Rows:
         ratio = Decimal(part.ratio).scaleb(-RATIO_PLACES)
         element = {"AllocatedRatio": ratio, "x_Confidence": part.confidence.value}
         return {
-            "AllocatedMethodId": METHODS.get(charge.component, "storage-by-size"),
+            "AllocatedMethodId": charge.component.spec.measure.value,
             "AllocatedMethodDetails": json_text({"Elements": [element]}),
             "AllocatedResourceId": f"{part.branch_id}/{part.tenant}" if ambiguous else part.tenant,
             "AllocatedResourceName": f"{branch} / {name}" if ambiguous else name,
@@ -193,7 +176,7 @@ def sku(charge: Charge, label: str) -> Row:
     }
     return {
         "SkuId": f"neon-{component}",
-        "SkuMeter": _METERS[charge.component],
+        "SkuMeter": charge.component.spec.metric,
         "SkuPriceId": price,
         "SkuPriceDetails": json_text(details),
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UsageFact, bucket_hours
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
 
@@ -32,7 +33,7 @@ __all__ = [
     "newest_ends",
 ]
 
-HOURS_KEPT = ("compute_unit_seconds", "extra_branches_month")
+HOURS_KEPT = tuple(component.spec.metric for component in Component if component.spec.needs_hours)
 """Metrics whose hours are never summed up to days: the branch allowance is hourly, and so is the split by tenant."""
 _MOST = 2**63 - 1
 

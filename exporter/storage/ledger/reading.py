@@ -11,11 +11,12 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 from exporter.storage.ledger.base import HOURS_KEPT, Compacted, Holdings, Through
 from exporter.storage.ledger.finest import DaySum, Rest, rests
 
-BRANCH_HOURS = "extra_branches_month"
+BRANCH_HOURS = Component.EXTRA_BRANCHES.spec.metric
 _PAGE = 6 * HOUR
 _EVER = 2**40
 _BY_NAME = attrgetter("start", "project_id", "branch_id", "metric", "granularity", "org_id", "plan")

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from collectors.base import Status
-from collectors.neon.consumption import BRANCH_METRICS, PROJECT_METRICS, Consumption, UsageRow, read_consumption
+from collectors.neon.consumption import Consumption, UsageRow, read_consumption
 from collectors.neon.errors import NeonError
+from exporter.pricing.domain.components import USAGE_METRICS
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse, stamp
 
 HOUR = 3600
@@ -66,7 +67,7 @@ def meter(plane: ControlPlane) -> Meter:
 
 async def read(plane: ControlPlane, ids: list[str], org_id: str = "org-one") -> Consumption:
     async with plane.client() as client:
-        return await read_consumption(client, org_id, ids, START - 2 * HOUR, START, "hourly")
+        return await read_consumption(client, org_id, ids, START - 2 * HOUR, START, "hourly", metrics=USAGE_METRICS)
 
 
 async def test_both_levels(plane: ControlPlane, meter: Meter) -> None:
@@ -85,9 +86,9 @@ async def test_both_levels(plane: ControlPlane, meter: Meter) -> None:
     assert (branch_level, level) == ("branches", "projects")
     assert asked == {
         "org_id": "org-one", "from": stamp(START - 2 * HOUR), "to": stamp(START), "granularity": "hourly",
-        "metrics": ",".join(PROJECT_METRICS), "limit": "100", "project_ids": "a",
+        "metrics": ",".join(USAGE_METRICS["projects"]), "limit": "100", "project_ids": "a",
     }  # fmt: skip
-    assert branch_asked["metrics"] == ",".join(BRANCH_METRICS) and branch_asked["limit"] == "1000"
+    assert branch_asked["metrics"] == ",".join(USAGE_METRICS["branches"]) and branch_asked["limit"] == "1000"
 
 
 async def test_ids_go_in_hundreds(plane: ControlPlane, meter: Meter) -> None:

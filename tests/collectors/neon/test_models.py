@@ -13,8 +13,8 @@ import yaml
 from pydantic import BaseModel
 
 from collectors.neon import models
-from collectors.neon.consumption import BRANCH_METRICS, PROJECT_METRICS
 from collectors.neon.operations import START, SUSPEND
+from exporter.pricing.domain.components import USAGE_METRICS
 
 DOCUMENT = (
     Path(__file__).parents[2] / "npm/node_modules/@neondatabase/api-client/public-v2-for-users.gen.yaml"
@@ -113,7 +113,7 @@ def test_both_kinds_of_cursor(document: dict[str, Any]) -> None:
 def test_operations_and_metrics_by_their_names(document: dict[str, Any]) -> None:
     schemas, paths = document["components"]["schemas"], document["paths"]
     assert {START, SUSPEND, "start_reserved_compute"} <= set(schemas["OperationAction"]["enum"])
-    for path, names in (("projects", PROJECT_METRICS), ("branches", BRANCH_METRICS)):
+    for path, names in USAGE_METRICS.items():
         parameters = paths[f"/consumption_history/v2/{path}"]["get"]["parameters"]
         text = next(parameter["description"] for parameter in parameters if parameter["name"] == "metrics")
         assert all(f"`{name}`" in text for name in names)

@@ -15,6 +15,7 @@ from collectors.neon.consumption import read_consumption
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.operations import read_operations
+from exporter.pricing.domain.components import USAGE_METRICS
 from tests.fix_twin import Twin, TwinMaker
 
 
@@ -59,7 +60,9 @@ async def test_a_project_key(twin_api: Twin) -> None:
     assert len(inventory.projects) == 1
     async with connected(twin_api, settings.project_key) as client:
         now = twin_api.clock()
-        found = await read_consumption(client, inventory.org_id, list(inventory.projects), now - 3600, now)
+        found = await read_consumption(
+            client, inventory.org_id, list(inventory.projects), now - 3600, now, metrics=USAGE_METRICS
+        )
     assert found.status in (Status.NO_PRIVILEGE, Status.UNSUPPORTED) and "limited to a project" in found.notes[0]
 
 
@@ -70,7 +73,9 @@ async def test_consumption_and_operations(make_twin: TwinMaker) -> None:
     async with connected(twin) as client:
         inventory = await refresh(client, None, clock=twin.clock)
         now = twin.clock()
-        found = await read_consumption(client, inventory.org_id, list(inventory.projects), now - 7200, now)
+        found = await read_consumption(
+            client, inventory.org_id, list(inventory.projects), now - 7200, now, metrics=USAGE_METRICS
+        )
         operations = await read_operations(client, project, 0)
     assert found.status is Status.OK and found.branches and not found.notes
     storage = {row.branch_id: row.value for row in found.rows if row.metric == "root_branch_bytes_month"}

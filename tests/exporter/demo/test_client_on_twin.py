@@ -13,6 +13,7 @@ from collectors.neon.inventory import refresh
 from collectors.neon.operations import read_operations
 from exporter.demo.api import TwinApiSettings, serve_named
 from exporter.demo.faults import Fault
+from exporter.pricing.domain.components import USAGE_METRICS
 from tests.fix_twin import Twin, TwinMaker
 
 
@@ -58,7 +59,12 @@ async def test_consumption_is_what_the_meter_counted(twin_api: Twin, client: Neo
         twin_api.meter.egress(branch, began, 1000 + number)
     twin_api.clock.forward(3 * 3600)
     found = await read_consumption(
-        client, twin_api.world.org_id, sorted(twin_api.world.projects), began, twin_api.clock() + 3600
+        client,
+        twin_api.world.org_id,
+        sorted(twin_api.world.projects),
+        began,
+        twin_api.clock() + 3600,
+        metrics=USAGE_METRICS,
     )
     assert found.status is Status.OK
     assert found.branches
@@ -87,7 +93,10 @@ async def test_a_project_key_degrades(twin_api: Twin) -> None:
     async with client_of(twin_api, twin_api.api.settings.project_key) as client:
         found = await refresh(client, None, clock=twin_api.clock)
         assert len(found.projects) == 1
-        used = await read_consumption(client, twin_api.world.org_id, sorted(found.projects), 0, twin_api.clock())
+        projects = sorted(found.projects)
+        used = await read_consumption(
+            client, twin_api.world.org_id, projects, 0, twin_api.clock(), metrics=USAGE_METRICS
+        )
     assert used.status is not Status.OK
     assert used.notes
 

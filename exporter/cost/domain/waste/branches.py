@@ -9,10 +9,11 @@ from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.waste.waste import BranchFacts, Policy, Pool, ProjectFacts, Purse, Unknown, Waste
 from exporter.cost.domain.waste.words import call, dollars, instant, neonctl, percent, size, span
 from exporter.pricing.domain.calendar import DAY
-from exporter.pricing.domain.components import GB, Component
+from exporter.pricing.domain.components import GB, Component, Level
 from exporter.pricing.domain.usage import PROJECT_LEVEL
 
-STORED = (Component.ROOT_STORAGE, Component.CHILD_STORAGE, Component.INSTANT_RESTORE)
+STORED = tuple(c for c in Component if c.spec.stored and c.spec.level is Level.BRANCH)
+"""What goes with a branch that is deleted."""
 
 
 def _idle_for(branch: BranchFacts, now: int) -> int | None:

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.pricing.domain.calendar import HOUR
-from exporter.pricing.domain.price import EXTRA_BRANCHES
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 
 if TYPE_CHECKING:
     from exporter.cost.domain.whatif.whatif import AwakeSpan, StoredMonth
+
+_BRANCH_HOURS = Component.EXTRA_BRANCHES.spec.metric
 
 
 class SumKey(NamedTuple):
@@ -68,7 +70,7 @@ class Scenario:
     def key(self, fact: UsageFact) -> SumKey:
         """The sum that a bucket is in."""
         at = fact.start
-        if fact.metric != EXTRA_BRANCHES:
+        if fact.metric != _BRANCH_HOURS:
             period = self._periods.get(at)
             at = self._periods[at] = bisect_right(self._cuts, at) if period is None else period
         return SumKey(fact.project_id, fact.branch_id, fact.plan, fact.metric, at)
@@ -147,7 +149,7 @@ class Scenario:
                 for hour in range(ends[branch.id], last, HOUR):
                     fewer[branch.project_id, hour] = fewer.get((branch.project_id, hour), 0) + 1
         for fact in self.stored.facts:
-            if fact.metric == EXTRA_BRANCHES and fact.granularity == HOURLY:
+            if fact.metric == _BRANCH_HOURS and fact.granularity == HOURLY:
                 count = fewer.get((fact.project_id, fact.start), 0)
                 if count:
                     yield fact, min(count, fact.value)

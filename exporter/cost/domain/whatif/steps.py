@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from exporter.cost.domain.whatif.scenario import Changes, Scenario, seconds_of, spread
 from exporter.pricing.domain.calendar import HOUR
+from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UsageFact
 
 if TYPE_CHECKING:
     from exporter.cost.domain.whatif.whatif import StoredMonth
 
 MICRO = 10**6
-RESTORE = "instant_restore_bytes_month"
+RESTORE = Component.INSTANT_RESTORE.spec.metric
 Notes = dict[str, None]
 Hours = tuple[list[UsageFact], Changes]
 """The hours as they would have been, and what that changes in the sums of the month."""

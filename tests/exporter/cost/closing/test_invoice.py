@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.cost.closing.invoice import InvoiceError, parse_invoice, read_invoice
-from exporter.cost.domain.reconcile import STORAGE
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import STORAGE, Component
 
 
 def test_headers_units_and_amounts_are_taken_as_people_write_them() -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.cost.domain.allocate import AGENT, IDLE, MICRO, SHARED, Confidence, Use, Weights
+from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence, Use, Weights
 from exporter.cost.domain.day import BranchSpan, DayKey, DayWeights, Policies, SnapshotSpan, split_day
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
 from exporter.pricing.domain.calendar import DAY, HOUR
-from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.components import MICRO, Component
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 
 DAY_ONE = 20_000 * DAY

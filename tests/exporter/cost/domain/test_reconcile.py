@@ -8,9 +8,9 @@ import pytest
 
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import USAGE, AllocationLine, InvoiceLine, LineKey, Path, quantise
-from exporter.cost.domain.reconcile import STORAGE, Cause, Context, InvoiceRow, Variance, reconcile
+from exporter.cost.domain.reconcile import Cause, Context, InvoiceRow, Variance, reconcile
 from exporter.pricing.domain.calendar import day_seconds
-from exporter.pricing.domain.components import UNITS, Component
+from exporter.pricing.domain.components import STORAGE, Component
 from exporter.pricing.ratecard import load
 
 OCTOBER, NOVEMBER = day_seconds("2026-10-01"), day_seconds("2026-11-01")
@@ -35,7 +35,7 @@ def ours(
         AllocationLine(Path("p2", "b", "t"), cents // 4, Confidence.EXACT),
     )
     key = LineKey(org, USAGE, component.value, plan, rate)
-    return InvoiceLine(key, UNITS[component], usage, Fraction(quantity), cost, cents, leaves=leaves, **more)
+    return InvoiceLine(key, component.spec.unit, usage, Fraction(quantity), cost, cents, leaves=leaves, **more)
 
 
 def row(

@@ -32,7 +32,7 @@ from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.cost.savings.whatif_facts import lives_of
 from exporter.demo.world import TwinSnapshot
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
-from exporter.pricing.domain.components import MONTH_HOURS
+from exporter.pricing.domain.components import MONTH_HOURS, USAGE_METRICS
 from exporter.pricing.domain.price import price
 from exporter.pricing.ratecard import load
 from exporter.sampling.awake_store import read_windows
@@ -119,7 +119,9 @@ def scene(make_twin: TwinMaker, tmp_path: Path) -> Iterator[Scene]:
         async with NeonClient(neon["api_url"], lambda: twin.key) as client:
             found = await refresh(client, None)
             ids = sorted(found.projects)
-            return found, await read_consumption(client, found.org_id, ids, NOW - 167 * HOUR, NOW)
+            return found, await read_consumption(
+                client, found.org_id, ids, NOW - 167 * HOUR, NOW, metrics=USAGE_METRICS
+            )
 
     inventory, usage = asyncio.run(read())
     store = Store.open(path, SCHEMAS)
