@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self, TypeAlias, TypeVar
 
 from collectors.metric import Families, Labels, Metric, Scope
 
@@ -31,6 +31,20 @@ class Status(StrEnum):
     BREAKER_OPEN = "breaker_open"
     TRUNCATED = "truncated"
     BUG = "bug"
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """In place of a value that is not known, and why, for a person."""
+
+    status: Status
+    why: str
+
+
+Value = TypeVar("Value")
+Known: TypeAlias = Value | Unread
+"""A value, or why there is none."""
+NOT_ASKED: Final = Unread(Status.NO_DATA, "not asked yet")
 
 
 class NoDataError(Exception):

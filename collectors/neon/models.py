@@ -8,7 +8,6 @@ Times are unix seconds. Sizes are bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import (
@@ -23,24 +22,13 @@ from pydantic import (
     WrapValidator,
 )
 
+from collectors.neon.domain.security import instant
+
 NEVER = float("inf")
 DEFAULT_SUSPEND_SECONDS = 300.0
 """What Neon does with ``suspend_timeout_seconds`` 0."""
 ALWAYS_ON_CU = 16.0
 """A compute that may grow past this is never suspended."""
-
-
-def _instant(value: object) -> float | None:
-    # A time that cannot be read is a time that we do not know: it must not cost the item. Go's zero time is "none".
-    if not isinstance(value, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if moment.year < 1971 or moment.year > 9998:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -54,7 +42,7 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 """Ids become parts of paths and labels, so one with any other character is refused with its item."""
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\]-]{1,255}$")]
 """A password is sent there, through a connection string: no room for anything but a host."""
-Instant = Annotated[float | None, BeforeValidator(_instant)]
+Instant = Annotated[float | None, BeforeValidator(instant)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 Flag = Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)]
 

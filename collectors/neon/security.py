@@ -7,96 +7,142 @@ Reading is incremental: what was read a few hours ago is left alone, and one pas
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
-from collectors.base import Status
+from pydantic import BeforeValidator, Field, RootModel, TypeAdapter, create_model
+
+from collectors.base import Known, Status, Unread
 from collectors.neon.client import NeonClient
-from collectors.neon.errors import NeonError
-from collectors.neon.models import Branch, Page, Project
-from collectors.neon.security_models import (
-    AnonymizedStatus,
+from collectors.neon.domain.security import (
     ApiKey,
-    ApiKeyList,
-    Credential,
-    CredentialPage,
-    Frequency,
-    Jwks,
-    JwksPage,
-    MaskingRule,
-    MaskingRulePage,
-    Member,
-    MemberPage,
-    Permission,
-    PermissionPage,
-    Role,
-    RolePage,
-    SchedulePage,
+    BranchFacts,
+    ListSource,
+    Masking,
+    OrganizationFacts,
+    ProjectFacts,
+    ProjectSnapshots,
+    Snapshot,
+    instant,
+    sources_of,
 )
-from collectors.neon.snapshots import Snapshot, SnapshotPage
-from collectors.postgres.database.security import NotRead
+from collectors.neon.errors import NeonError, one_line
+from collectors.neon.models import Branch, Instant, Model, Page, Project, Text, Tolerant
+from collectors.neon.snapshots import SnapshotPage
 
 EVERY_SECONDS = 4 * 3600.0
 REQUESTS = 150
 """Of one pass, about (what is begun is ended): a quarter of what the client may send in a minute, so that the inventory
 is never kept waiting."""
+CHANGED_SECONDS = 300.0
+"""A status that was updated so long after its last run was changed since: the run itself updates it too."""
 _FAN_OUT = 8
-_MEMBERS = 500
+_LONGEST_TEXT = 200
 _STOPS = frozenset({Status.AUTH, Status.RATE_LIMITED})
 """The next request would fare no better."""
 _FAILS = frozenset({Status.TIMEOUT, Status.UNREACHABLE})
 _FAILURES_TO_STOP = 8
 """In a row; a few projects with trouble of their own are no API that is down."""
-_NOT_YET = NotRead(Status.NO_DATA, "not asked")
-_NO_SCHEDULE = NotRead(Status.UNSUPPORTED, "only root branches have a backup schedule")
+_NO_SCHEDULE = Unread(Status.UNSUPPORTED, "only root branches have a backup schedule")
 
 T = TypeVar("T")
-Item = TypeVar("Item")
-Known: TypeAlias = T | NotRead
+Made = TypeVar("Made")
+Fact = TypeVar("Fact", OrganizationFacts, ProjectFacts, BranchFacts)
 Key = tuple[str, str]
 """``organization``, ``project`` or ``branch``, and its id (of a branch ``project/branch``)."""
 
 
+def item(kind: type[T]) -> Any:
+    """The type by which pydantic reads an item of a list as one of `collectors.neon.domain.security`."""
+    return Annotated[kind, BeforeValidator(partial(_by_field, kind))]
+
+
+def parse(kind: type[T], tree: object) -> T:
+    """One item of a list.
+
+    Raises:
+        ValidationError: it does not fit.
+    """
+    made: T = TypeAdapter(item(kind)).validate_python(tree)
+    return made
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _by_field(kind: type, tree: object) -> object:
+    """What stands in the JSON of an item, under the names of the fields; what is not there is left out."""
+    if not isinstance(tree, Mapping):
+        return tree
+    found: dict[str, object] = {}
+    for entry in dataclasses.fields(kind):
+        value: object = tree
+        for step in entry.metadata.get("path", (entry.name,)):
+            value = value.get(step, dataclasses.MISSING) if isinstance(value, Mapping) else dataclasses.MISSING
+        hint, clean = _hints(kind)[entry.name], entry.metadata.get("clean")
+        if value is None and hint is str:
+            value = ""
+        if value is not dataclasses.MISSING and value is not None:
+            found[entry.name] = _value(value, hint, clean, identifies=entry.name == "id")
+    return found
+
+
+def _value(value: object, hint: object, clean: Callable[[str], object] | None, *, identifies: bool) -> object:
+    if clean is not None and isinstance(value, str):
+        value = clean(value)
+    elif float in get_args(hint):
+        return instant(value)  # A time that cannot be read is a time that we do not know: it must not cost the item.
+    elif identifies and isinstance(value, int):
+        value = str(value)
+    if isinstance(value, list):
+        return tuple(one_line(entry, _LONGEST_TEXT) if isinstance(entry, str) else entry for entry in value)
+    return one_line(value, _LONGEST_TEXT) if isinstance(value, str) else value
+
+
+@cache
+def _page(kind: Any, key: str) -> type[Page[Any]]:
+    items: Any = (tuple[Tolerant[item(kind)], ...], Field(validation_alias=key))  # type: ignore[misc]
+    return create_model(f"{kind.__name__}Page", __base__=Page, items=items)
+
+
+class _ApiKeyList(RootModel[tuple[Tolerant[item(ApiKey)], ...]]):  # type: ignore[misc]
+    """GET /organizations/{org_id}/api_keys and GET /api_keys: a bare list, in one piece."""
+
+
+class _MaskingRun(Model):
+    """``AnonymizationRunMetadata``; who ran it is not read."""
+
+    completed_at: Instant = None
+    masked_columns: int | None = None
+
+
+class _AnonymizedStatus(Model):
+    """GET /projects/{project_id}/branches/{branch_id}/anonymized_status of a branch that is anonymised."""
+
+    state: Text
+    updated_at: Instant = None
+    last_run: _MaskingRun | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class OrganizationSecurity:
-    """An organisation's keys and people. ``personal_keys``: those of the person whose key we use, where it is one."""
+class _MaskingRule:
+    """Which column; how it is masked is not read."""
 
-    org_id: str
-    keys: Known[tuple[ApiKey, ...]] = _NOT_YET
-    personal_keys: Known[tuple[ApiKey, ...]] = _NOT_YET
-    members: Known[tuple[Member, ...]] = _NOT_YET
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectSecurity:
-    """What hangs on a project beside its settings, which the inventory has."""
-
-    project_id: str
-    permissions: Known[tuple[Permission, ...]] = _NOT_YET
-    jwks: Known[tuple[Jwks, ...]] = _NOT_YET
-    snapshots: Known[tuple[Snapshot, ...]] = _NOT_YET
-    """Of all branches."""
+    schema_name: str
+    table_name: str
+    column_name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Masking:
-    """An anonymised branch: how far it is, and which columns have a rule."""
+class _Frequency:
+    """``BackupScheduleItem``: ``daily``, ``weekly``, ..."""
 
-    status: AnonymizedStatus
-    rules: Known[tuple[MaskingRule, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class BranchSecurity:
-    """What hangs on a branch. ``masking`` None: a plain branch, its rows are as they were copied."""
-
-    project_id: str
-    branch_id: str
-    roles: Known[tuple[Role, ...]] = _NOT_YET
-    schedule: Known[tuple[Frequency, ...]] = _NOT_YET
-    masking: Known[Masking | None] = _NOT_YET
-    credentials: Known[tuple[Credential, ...]] = _NOT_YET
+    frequency: str
 
 
 @dataclass(slots=True)
@@ -107,13 +153,14 @@ class SecurityPass:
     ``left``: due, and not reached. ``stopped``: why the pass ended early.
     """
 
-    organizations: dict[str, OrganizationSecurity] = field(default_factory=dict)
-    projects: dict[str, ProjectSecurity] = field(default_factory=dict)
-    branches: dict[str, BranchSecurity] = field(default_factory=dict)
-    failed: dict[Key, NotRead] = field(default_factory=dict)
+    organizations: dict[str, OrganizationFacts] = field(default_factory=dict)
+    projects: dict[str, ProjectFacts] = field(default_factory=dict)
+    snapshots: dict[str, ProjectSnapshots] = field(default_factory=dict)
+    branches: dict[str, BranchFacts] = field(default_factory=dict)
+    failed: dict[Key, Unread] = field(default_factory=dict)
     requests: int = 0
     left: int = 0
-    stopped: NotRead | None = None
+    stopped: Unread | None = None
 
 
 _Work = tuple[Key, Callable[[], Awaitable[None]]]
@@ -147,7 +194,7 @@ async def read_security(
 class _NoAnswerError(Exception):
     """Neon does not answer; nothing more is asked of this thing."""
 
-    def __init__(self, why: NotRead) -> None:
+    def __init__(self, why: Unread) -> None:
         super().__init__(why.why)
         self.why = why
 
@@ -159,7 +206,7 @@ class _Reader:
         self._client = client
         self._budget = requests
         self._gate = asyncio.Semaphore(_FAN_OUT)
-        self._closed: dict[str, NotRead] = {}
+        self._closed: dict[str, Unread] = {}
         """By project: its branches' credentials were refused once; the others would be too."""
         self._failures_in_a_row = 0
         self.found = SecurityPass()
@@ -201,71 +248,104 @@ class _Reader:
 
     async def _organization(self, org_id: str) -> None:
         path = f"/organizations/{org_id}"
-        members = await self._list(f"{path}/members", MemberPage, Status.NO_PRIVILEGE, {"limit": _MEMBERS})
-        self.found.organizations[org_id] = OrganizationSecurity(
-            org_id,
-            keys=await self._keys(f"{path}/api_keys", Status.NO_PRIVILEGE),
-            personal_keys=await self._keys("/api_keys", Status.UNSUPPORTED),
-            members=members,
-        )
+        facts = await self._lists(path, OrganizationFacts(org_id))
+        keys = await self._keys(f"{path}/api_keys", Status.NO_PRIVILEGE, personal=False)
+        own = await self._keys("/api_keys", Status.UNSUPPORTED, personal=True)
+        if not isinstance(keys, Unread) and not isinstance(own, Unread):
+            keys = (*keys, *own)
+        self.found.organizations[org_id] = replace(facts, keys=keys)
 
     async def _project(self, project: Project) -> None:
         path = f"/projects/{project.id}"
-        self.found.projects[project.id] = ProjectSecurity(
-            project.id,
-            permissions=await self._list(f"{path}/permissions", PermissionPage, Status.NO_PRIVILEGE),
-            jwks=await self._list(f"{path}/jwks", JwksPage, Status.NO_PRIVILEGE),
-            snapshots=await self._list(f"{path}/snapshots", SnapshotPage, Status.UNSUPPORTED),
-        )
+        facts = await self._lists(path, ProjectFacts(project.id))
+        snapshots = await self._snapshots(f"{path}/snapshots")
+        self.found.projects[project.id], self.found.snapshots[project.id] = facts, snapshots
 
     async def _branch(self, branch: Branch) -> None:
         path = f"/projects/{branch.project_id}/branches/{branch.id}"
-        schedule: Known[tuple[Frequency, ...]] = _NO_SCHEDULE
+        facts = BranchFacts(branch.project_id, branch.id, schedule=_NO_SCHEDULE, masking=await self._masking(path))
         if not branch.parent_id:
-            schedule = await self._list(f"{path}/backup_schedule", SchedulePage, Status.UNSUPPORTED)
-        self.found.branches[f"{branch.project_id}/{branch.id}"] = BranchSecurity(
-            branch.project_id,
-            branch.id,
-            roles=await self._list(f"{path}/roles", RolePage, Status.NO_PRIVILEGE),
-            schedule=schedule,
-            masking=await self._masking(path),
-            credentials=await self._credentials(path, branch.project_id),
-        )
+            source = ListSource("backup_schedule", "schedule", Status.UNSUPPORTED)
+            schedule = await self._list(path, source, _Frequency)
+            facts = replace(facts, schedule=_each(schedule, lambda entry: entry.frequency))
+        closed = self._closed.get(branch.project_id)
+        facts = await self._lists(path, facts, **({} if closed is None else {"credentials": closed}))
+        credentials = facts.credentials
+        if isinstance(credentials, Unread):
+            if credentials.status in (Status.UNSUPPORTED, Status.NO_PRIVILEGE):
+                self._closed[branch.project_id] = credentials
+        else:
+            in_force = tuple(credential for credential in credentials if credential.revoked_at is None)
+            facts = replace(facts, credentials=in_force)
+        self.found.branches[f"{branch.project_id}/{branch.id}"] = facts
 
     async def _masking(self, path: str) -> Known[Masking | None]:
-        status = await self._ask(lambda: self._one(f"{path}/anonymized_status"), Status.UNSUPPORTED)
-        if isinstance(status, NotRead):
+        async def read() -> _AnonymizedStatus:
+            return (await self._client.get(f"{path}/anonymized_status", None, _AnonymizedStatus))[0]
+
+        status = await self._ask(read, Status.UNSUPPORTED)
+        if isinstance(status, Unread):
             # Neon answers 404 for every branch that is not anonymised, and the branch itself is there.
             return None if status.status is Status.UNSUPPORTED else status
-        return Masking(status, await self._list(f"{path}/masking_rules", MaskingRulePage, Status.UNSUPPORTED))
+        run, changed = status.last_run or _MaskingRun(), status.updated_at
+        if changed is not None and run.completed_at is not None and changed <= run.completed_at + CHANGED_SECONDS:
+            changed = None
+        source = ListSource("masking_rules", "masking_rules", Status.UNSUPPORTED)
+        rules = _each(
+            await self._list(path, source, _MaskingRule),
+            lambda rule: f"{rule.schema_name}.{rule.table_name}.{rule.column_name}",
+        )
+        told = None if isinstance(rules, Unread) else rules
+        return Masking(
+            state=status.state,
+            rules=None if told is None else len(told),
+            masked_columns=run.masked_columns,
+            completed_at=run.completed_at,
+            rules_changed_at=changed,
+            covered=None if told is None else tuple(sorted(told)),
+        )
 
-    async def _one(self, path: str) -> AnonymizedStatus:
-        return (await self._client.get(path, None, AnonymizedStatus))[0]
-
-    async def _credentials(self, path: str, project_id: str) -> Known[tuple[Credential, ...]]:
-        if project_id in self._closed:
-            return self._closed[project_id]
-        found = await self._list(f"{path}/credentials", CredentialPage, Status.UNSUPPORTED)
-        if isinstance(found, NotRead) and found.status in (Status.UNSUPPORTED, Status.NO_PRIVILEGE):
-            self._closed[project_id] = found
-        return found
-
-    async def _keys(self, path: str, absent: Status) -> Known[tuple[ApiKey, ...]]:
-        async def read() -> Known[tuple[ApiKey, ...]]:
-            answer, _ = await self._client.get(path, None, ApiKeyList)
-            return _whole(answer.root, sum(api_key is None for api_key in answer.root))
-
-        return await self._ask(read, absent)
-
-    async def _list(
-        self, path: str, page: type[Page[Item]], absent: Status, params: Mapping[str, int] | None = None
-    ) -> Known[tuple[Item, ...]]:
-        async def read() -> Known[tuple[Item, ...]]:
-            listing = await self._client.pages(path, params or {}, page)
+    async def _snapshots(self, path: str) -> ProjectSnapshots:
+        async def read() -> Known[tuple[Any, ...]]:
+            listing = await self._client.pages(path, {}, SnapshotPage)
             self.found.requests += listing.pages - 1
             return _whole(listing.items, listing.bad_items + listing.truncated)
 
-        return await self._ask(read, absent)
+        listed = await self._ask(read, Status.UNSUPPORTED)
+        if isinstance(listed, Unread):
+            return ProjectSnapshots(listed)
+        by_branch: dict[str, tuple[Snapshot, ...]] = {}
+        for taken in sorted(listed, key=lambda entry: str(entry.source_branch_id)):
+            snapshot = Snapshot(taken.id, taken.created_at, taken.expires_at)
+            by_branch[taken.source_branch_id] = (*by_branch.get(taken.source_branch_id, ()), snapshot)
+        return ProjectSnapshots(by_branch)
+
+    async def _keys(self, path: str, absent: Status, *, personal: bool) -> Known[tuple[ApiKey, ...]]:
+        async def read() -> Known[tuple[ApiKey, ...]]:
+            answer, _ = await self._client.get(path, None, _ApiKeyList)
+            return _whole(answer.root, sum(api_key is None for api_key in answer.root))
+
+        return _each(await self._ask(read, absent), lambda key: replace(key, personal=personal))
+
+    async def _lists(self, path: str, facts: Fact, **known: object) -> Fact:
+        """The facts with every list that their fields name, but for those that are ``known``."""
+        found: dict[str, Any] = dict(known)
+        kind: Any = type(facts)
+        for name, source in sources_of(kind).items():
+            if name not in found:
+                (items,) = (hint for hint in get_args(_hints(kind)[name]) if hint is not Unread)
+                found[name] = await self._list(path, source, get_args(items)[0])
+        return replace(facts, **found)
+
+    async def _list(self, path: str, source: ListSource, kind: type[T]) -> Known[tuple[T, ...]]:
+        async def read() -> Known[tuple[T, ...]]:
+            params = {} if source.limit is None else {"limit": source.limit}
+            page: type[Page[T]] = _page(cast("Any", kind), source.key)
+            listing = await self._client.pages(f"{path}/{source.route}", params, page)
+            self.found.requests += listing.pages - 1
+            return _whole(listing.items, listing.bad_items + listing.truncated)
+
+        return await self._ask(read, source.absent)
 
     async def _ask(self, read: Callable[[], Awaitable[Known[T]]], absent: Status) -> Known[T]:
         """The value, or why not. ``absent`` is what a 404 means: the path is not there, or the key may not see it.
@@ -278,7 +358,7 @@ class _Reader:
             return await read()
         except NeonError as problem:
             status = absent if problem.http_status == 404 else problem.status
-            unread = NotRead(status, problem.message)
+            unread = Unread(status, problem.message)
             if status in _STOPS | _FAILS:
                 raise _NoAnswerError(unread) from None
             return unread
@@ -287,5 +367,9 @@ class _Reader:
 def _whole(items: Sequence[T | None], unreadable: int) -> Known[tuple[T, ...]]:
     """All of a list, or nothing: what is missing in it might be what a control looks for."""
     if unreadable:
-        return NotRead(Status.TRUNCATED, f"{unreadable} items of the list could not be read")
+        return Unread(Status.TRUNCATED, f"{unreadable} items of the list could not be read")
     return tuple(item for item in items if item is not None)
+
+
+def _each(found: Known[tuple[T, ...]], make: Callable[[T], Made]) -> Known[tuple[Made, ...]]:
+    return found if isinstance(found, Unread) else tuple(make(entry) for entry in found)

@@ -19,14 +19,22 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from collectors.base import Observation, Result, Status, Target
+from collectors.base import Observation, Result, Status, Target, Unread
 from collectors.metric import Scope
 from collectors.neon.errors import one_line
-from collectors.pgbouncer.shows import CONSOLE, METRICS, SHOWS, families_of
+from collectors.pgbouncer.shows import CONSOLE, METRICS, SHOWS, config_of, families_of
+from collectors.platforms.domain.security import PoolerFacts
 
-__all__ = ["METRICS", "PoolerTarget", "observe"]
+__all__ = ["METRICS", "PoolerTarget", "observe", "read_pooler"]
 
 NAME = "pgbouncer"
+SECURITY_SETTINGS = (
+    "admin_users", "auth_dbname", "auth_type", "auth_user", "client_tls_protocols", "client_tls_sslmode",
+    "ignore_startup_parameters", "log_connections", "log_disconnections", "log_pooler_errors", "max_client_conn",
+    "max_prepared_statements", "pool_mode", "server_tls_protocols", "server_tls_sslmode", "stats_users",
+)  # fmt: skip
+"""What a control reads: SHOW CONFIG also tells paths and queries."""
+_SECURITY_SHOWS = ("VERSION", "CONFIG")
 _FAN_OUT = 8
 _PORT = "6432"
 _REFUSALS: tuple[tuple[str, Status, str], ...] = (
@@ -285,3 +293,26 @@ def _classify(reason: str) -> _Failure:
         if re.search(pattern, reason, re.IGNORECASE):
             return _Failure(status, f"{advice} ({reason})")
     return _Failure(Status.UNREACHABLE, f"no connection: is PgBouncer running, and the host and port right? ({reason})")
+
+
+async def read_pooler(target: PoolerTarget, *, deadline_seconds: float = 5.0) -> tuple[PoolerFacts, ...]:
+    """The release and the set-up of every instance behind the target, as far as security depends on it.
+
+    Never raises for what is wrong there: each part says it by itself.
+    """
+    answers = await ask(target, _SECURITY_SHOWS, deadline_seconds=deadline_seconds)
+    return tuple(_security(name, answer) for name, answer in answers.items())
+
+
+def _security(name: str, answer: Mapping[str, Result] | Refusal) -> PoolerFacts:
+    if isinstance(answer, Refusal):
+        why = Unread(answer.status, answer.why)
+        return PoolerFacts(name, why, why)
+    config = {key: value for key, value in config_of(answer).items() if key in SECURITY_SETTINGS}
+    rows = answer["VERSION"].rows if "VERSION" in answer else []
+    refused = "the user may not see it: add it to stats_users in pgbouncer.ini"
+    return PoolerFacts(
+        name,
+        version=str(rows[0][0]) if rows else Unread(Status.NO_PRIVILEGE, refused),
+        config=config or Unread(Status.NO_PRIVILEGE, refused),
+    )

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from collectors.base import Status
+from collectors.base import Known, Status, Unread
 from collectors.neon.errors import one_line
-from collectors.postgres.database.security import NotRead
+from collectors.platforms.domain.security import BucketFacts, StoredObject
 
 DEADLINE_SECONDS = 60.0
 NEWEST = 8
@@ -39,7 +39,6 @@ _NO_SETTING: Mapping[str, str] = {
 }
 
 T = TypeVar("T")
-Known: TypeAlias = T | NotRead
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,63 +56,29 @@ class BucketTarget:
     credentials: Callable[[], tuple[str, str]] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """A copy. ``at`` is when its content was taken as its metadata says (``taken-at``), else when it was written."""
-
-    key: str
-    at: float
-    size: int
-    written_at: float
-    logical: bool = False
-    """``at`` is what the metadata says."""
-    lsn: str = ""
-    """Of the metadata: up to where in the WAL it reaches."""
-    encryption: str = ""
-    kms_key: str = ""
-    lock_mode: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class BucketSecurity:
-    """One look. ``newest``: at most eight objects under the prefix, newest first; empty: there are none."""
-
-    bucket: str
-    prefix: str
-    newest: Known[tuple[StoredObject, ...]]
-    region: Known[str]
-    encryption: Known[str]
-    """Of the newest object, or the bucket's default where there is none: ``aws:kms``, ``AES256`` or empty."""
-    kms_key: str
-    lock_mode: Known[str]
-    """``COMPLIANCE``, ``GOVERNANCE`` or empty: what a new object gets."""
-    lock_days: int
-    """How long the default retention holds."""
-    versioning: Known[bool]
-    public_blocked: Known[bool]
-    """All four blocks are on; a bucket without the configuration blocks nothing."""
-
-
-async def read_bucket(target: BucketTarget, *, deadline_seconds: float = DEADLINE_SECONDS) -> BucketSecurity:
+async def read_bucket(target: BucketTarget, *, deadline_seconds: float = DEADLINE_SECONDS) -> BucketFacts:
     """Look once. Never raises for what is wrong there: each part says it by itself."""
     ends = time.monotonic() + deadline_seconds
     try:
         async with asyncio.timeout(deadline_seconds):
             return await asyncio.to_thread(_read, target, ends)
     except TimeoutError:  # the thread ends by its own limits
-        return _nothing(target, NotRead(Status.TIMEOUT, f"{target.bucket}: S3 did not answer in time"))
+        return _nothing(target, Unread(Status.TIMEOUT, f"{target.bucket}: S3 did not answer in time"))
 
 
-def _nothing(target: BucketTarget, why: NotRead) -> BucketSecurity:
-    return BucketSecurity(target.bucket, target.prefix, why, why, why, "", why, 0, why, why)
+def _nothing(target: BucketTarget, why: Unread) -> BucketFacts:
+    return BucketFacts(
+        target.bucket, target.prefix, region=why, newest=why, encryption=why, lock_mode=why, versioning=why,
+        public_blocked=why,
+    )  # fmt: skip
 
 
-def _read(target: BucketTarget, ends: float) -> BucketSecurity:
+def _read(target: BucketTarget, ends: float) -> BucketFacts:
     try:
         client = _client(target)
     except ImportError:
         text = "boto3 is not installed: install neonmeter with its extra s3"
-        return _nothing(target, NotRead(Status.BUG, text))
+        return _nothing(target, Unread(Status.BUG, text))
     except Exception as problem:
         return _nothing(target, _why(target, problem))
     try:
@@ -145,32 +110,30 @@ class _Look:
         self._client = client
         self._ends = ends
 
-    def all(self) -> BucketSecurity:
+    def all(self) -> BucketFacts:
         """Every part, each by itself."""
         newest = self._part(self._newest)
         first = newest[0] if isinstance(newest, tuple) and newest else None
         encryption = self._part(self._default_encryption) if first is None else (first.encryption, first.kms_key)
-        lock = self._part(self._lock)
-        return BucketSecurity(
+        return BucketFacts(
             self._target.bucket,
             self._target.prefix,
             newest=newest,
             region=self._part(self._region),
-            encryption=encryption if isinstance(encryption, NotRead) else encryption[0],
-            kms_key="" if isinstance(encryption, NotRead) else encryption[1],
-            lock_mode=lock if isinstance(lock, NotRead) else lock[0],
-            lock_days=0 if isinstance(lock, NotRead) else lock[1],
+            encryption=encryption if isinstance(encryption, Unread) else encryption[0],
+            kms_key="" if isinstance(encryption, Unread) else encryption[1],
+            lock_mode=self._part(self._lock),
             versioning=self._part(self._versioning),
             public_blocked=self._part(self._public_blocked),
         )
 
     def _part(self, read: Callable[[], T]) -> Known[T]:
         if time.monotonic() >= self._ends:
-            return NotRead(Status.TIMEOUT, f"{self._target.bucket}: S3 did not answer in time")
+            return Unread(Status.TIMEOUT, f"{self._target.bucket}: S3 did not answer in time")
         try:
             return read()
         except _TooMany as problem:
-            return NotRead(Status.TRUNCATED, str(problem))
+            return Unread(Status.TRUNCATED, str(problem))
         except Exception as problem:
             return _why(self._target, problem)
 
@@ -216,10 +179,10 @@ class _Look:
         rule = rules[0].get("ApplyServerSideEncryptionByDefault", {})
         return str(rule.get("SSEAlgorithm") or ""), str(rule.get("KMSMasterKeyID") or "")
 
-    def _lock(self) -> tuple[str, int]:
+    def _lock(self) -> str:
         found = self._setting("lock", self._client.get_object_lock_configuration)
         rule = found.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
-        return str(rule.get("Mode") or ""), int(rule.get("Days") or 0) + 365 * int(rule.get("Years") or 0)
+        return str(rule.get("Mode") or "")
 
     def _versioning(self) -> bool:
         return bool(self._client.get_bucket_versioning(Bucket=self._target.bucket).get("Status") == "Enabled")
@@ -266,7 +229,7 @@ def _code(problem: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def _why(target: BucketTarget, problem: BaseException) -> NotRead:
+def _why(target: BucketTarget, problem: BaseException) -> Unread:
     """The closed status of what botocore raised; the text names neither key nor secret."""
     code, kind = _code(problem), type(problem).__name__
     name = target.bucket
@@ -286,5 +249,5 @@ def _why(target: BucketTarget, problem: BaseException) -> NotRead:
         (isinstance(problem, OSError), Status.AUTH, f"the credentials for {name} cannot be read ({kind})"),
     ):  # fmt: skip
         if fits:
-            return NotRead(status, text)
-    return NotRead(Status.BUG, f"{name}: {kind}")
+            return Unread(status, text)
+    return Unread(Status.BUG, f"{name}: {kind}")

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import importlib
 import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.neon.errors import one_line
-from collectors.platforms.x509 import Certificate, read_certificate
-from collectors.postgres.database.security import NotRead
+from collectors.platforms.domain.security import HandshakeFacts
 
 DEADLINE_SECONDS = 10.0
 _SSL_REQUEST = struct.pack(">ii", 8, 80877103)
-_HANDSHAKE = 0x16
 _CLOSE_SECONDS = 0.2
+_COMMON_NAME, _ORGANISATION = "2.5.4.3", "2.5.4.10"
+NOT_INSTALLED = "cryptography is not installed, so no certificate can be read: install neonmeter[posture]"
 
-T = TypeVar("T")
-Known: TypeAlias = T | NotRead
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Names are the common name, or else the organisation; times are unix seconds."""
+
+    subject: str
+    issuer: str
+    not_before: float
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +53,8 @@ class TlsTarget:
     server_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """One handshake."""
-
-    name: str
-    protocol: Known[str]
-    """``TLSv1.3``; empty: the server has no TLS, and what is sent to it can be read."""
-    cipher: str
-    verified: Known[bool]
-    """The chain ends at an authority that we trust, and the certificate is for this name and of today."""
-    problem: str
-    """Why it is not, as OpenSSL says it."""
-    certificate: Known[Certificate]
-    """Of the server itself."""
-    chain: tuple[Certificate, ...]
-    """All that were sent, the server's first; Python tells it from 3.13 on, before that it is the server's alone."""
-    old_protocol: Known[bool]
-    """It also takes TLS 1.1."""
-
-
-async def shake_hands(target: TlsTarget, *, old: bool = True, deadline_seconds: float = DEADLINE_SECONDS) -> Handshake:
-    """Greet once, once more without trust where that fails, and once with TLS 1.1 when ``old``. Never raises."""
+async def shake_hands(target: TlsTarget, *, deadline_seconds: float = DEADLINE_SECONDS) -> HandshakeFacts:
+    """Greet once, and once more without trust where that fails. Never raises: each part says why it is not there."""
     try:
         async with asyncio.timeout(deadline_seconds):
             try:
@@ -77,40 +64,31 @@ async def shake_hands(target: TlsTarget, *, old: bool = True, deadline_seconds: 
                     Status.BUG, f"the CA file of {target.name} cannot be used ({one_line(str(problem), 120)})"
                 ) from None
             trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT  # libpq is not that strict: no Python may say otherwise
-            found = await _greet(target, trusting)
+            return await _greet(target, trusting)
     except TimeoutError:
-        return _failed(target, NotRead(Status.TIMEOUT, f"{target.name}: no handshake within {deadline_seconds:g} s"))
+        return _failed(target, Unread(Status.TIMEOUT, f"{target.name}: no handshake within {deadline_seconds:g} s"))
     except _PlainError as problem:
-        return Handshake(target.name, "", "", False, problem.why.why, problem.why, (), problem.why)
+        # It has no certificate, which is as bad as one that has ended.
+        return HandshakeFacts(target.name, protocol="", verified=False, expires_at=0.0, problem=problem.why.why)
     except _FailedError as problem:
         return _failed(target, problem.why)
-    if not old:
-        return found
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            taken: Known[bool] = await _takes_tls11(target)
-    except (TimeoutError, _FailedError):
-        taken = NotRead(Status.NO_DATA, "the greeting with TLS 1.1 was not answered")
-    return Handshake(
-        found.name, found.protocol, found.cipher, found.verified, found.problem, found.certificate, found.chain, taken
-    )
 
 
-def _failed(target: TlsTarget, why: NotRead) -> Handshake:
-    return Handshake(target.name, why, "", why, "", why, (), why)
+def _failed(target: TlsTarget, why: Unread) -> HandshakeFacts:
+    return HandshakeFacts(target.name, protocol=why, verified=why, expires_at=why)
 
 
 class _FailedError(Exception):
     def __init__(self, status: Status, text: str) -> None:
         super().__init__(text)
-        self.why = NotRead(status, text)
+        self.why = Unread(status, text)
 
 
 class _PlainError(_FailedError):
     """The server says that it has no TLS."""
 
 
-async def _greet(target: TlsTarget, trusting: ssl.SSLContext) -> Handshake:
+async def _greet(target: TlsTarget, trusting: ssl.SSLContext) -> HandshakeFacts:
     try:
         return await _handshake(target, trusting, verified=True, problem="")
     except ssl.SSLCertVerificationError as problem:
@@ -121,7 +99,7 @@ async def _greet(target: TlsTarget, trusting: ssl.SSLContext) -> Handshake:
     return await _handshake(target, doubting, verified=False, problem=text)
 
 
-async def _handshake(target: TlsTarget, context: ssl.SSLContext, *, verified: bool, problem: str) -> Handshake:
+async def _handshake(target: TlsTarget, context: ssl.SSLContext, *, verified: bool, problem: str) -> HandshakeFacts:
     async with _connected(target) as (_, writer):
         try:
             await writer.start_tls(context, server_hostname=target.server_name or target.host)
@@ -134,20 +112,46 @@ async def _handshake(target: TlsTarget, context: ssl.SSLContext, *, verified: bo
             ) from None
         secured = writer.get_extra_info("ssl_object")
         der: bytes = secured.getpeercert(binary_form=True) or b""
-        sent = secured.get_unverified_chain() if hasattr(secured, "get_unverified_chain") else [der]
-        cipher = secured.cipher()
-        return Handshake(
-            target.name, str(secured.version()), cipher[0] if cipher else "", verified, problem,
-            _read(der), tuple(entry for entry in map(_read, sent) if isinstance(entry, Certificate)),
-            NotRead(Status.NO_DATA, "not asked"),
-        )  # fmt: skip
+        found = HandshakeFacts(target.name, protocol=str(secured.version()), verified=verified, problem=problem)
+        return _with_certificate(found, der)
 
 
-def _read(der: bytes) -> Known[Certificate]:
+def _with_certificate(found: HandshakeFacts, der: bytes) -> HandshakeFacts:
     try:
-        return read_certificate(der)
+        certificate = read_certificate(der)
+    except ImportError:
+        return replace(found, expires_at=Unread(Status.NO_DATA, NOT_INSTALLED))
     except ValueError as problem:
-        return NotRead(Status.BUG, str(problem))
+        return replace(found, expires_at=Unread(Status.BUG, str(problem)))
+    return replace(
+        found, expires_at=certificate.expires_at, issuer=certificate.issuer, subject=certificate.subject
+    )  # fmt: skip
+
+
+def read_certificate(der: bytes) -> Certificate:
+    """What a certificate says of itself, also when nobody trusts it: Python's ssl decodes only those it has verified.
+
+    Raises:
+        ImportError: cryptography is not installed.
+        ValueError: these bytes are no X.509 certificate.
+    """
+    x509 = importlib.import_module("cryptography.x509")
+    try:
+        found = x509.load_der_x509_certificate(der)
+        return Certificate(
+            _name(found.subject),
+            _name(found.issuer),
+            found.not_valid_before_utc.timestamp(),
+            found.not_valid_after_utc.timestamp(),
+        )
+    except ValueError as problem:
+        raise ValueError(f"no X.509 certificate ({one_line(str(problem), 120)})") from None
+
+
+def _name(name: Any) -> str:
+    """Its common name, or else its organisation, or else what stands first."""
+    found = {attribute.oid.dotted_string: str(attribute.value) for attribute in reversed(list(name))}
+    return one_line(found.get(_COMMON_NAME) or found.get(_ORGANISATION) or next(reversed(found.values()), ""), 200)
 
 
 @asynccontextmanager
@@ -188,38 +192,3 @@ async def _ask_postgres(target: TlsTarget, reader: asyncio.StreamReader, writer:
         raise _PlainError(Status.UNSUPPORTED, f"{target.name}: the server has no TLS")
     if answer != b"S":
         raise _FailedError(Status.UNREACHABLE, f"{target.name}: this is no Postgres")
-
-
-async def _takes_tls11(target: TlsTarget) -> bool:
-    """Whether a client that knows nothing newer than TLS 1.1 is let in.
-
-    Written by hand because today's OpenSSL refuses to offer it.
-    """
-    async with _connected(target) as (reader, writer):
-        try:
-            writer.write(_hello_tls11(target.server_name or target.host))
-            await writer.drain()
-            head = await reader.readexactly(5)
-            body = await reader.readexactly(min(int.from_bytes(head[3:5], "big"), 64))
-        except (OSError, EOFError):
-            return False  # hung up on, which is a refusal
-    # A server hello, and of a version that old.
-    return head[0] == _HANDSHAKE and body[:1] == b"\x02" and body[4:6] <= b"\x03\x02"
-
-
-def _hello_tls11(name: str) -> bytes:
-    ciphers = bytes.fromhex("c014 c00a c013 c009 0039 0033 0035 002f 000a 00ff".replace(" ", ""))
-    extensions = _extension(10, _sized(bytes.fromhex("001700180019"), 2)) + _extension(11, b"\x01\x00")
-    if not name.replace(".", "").isdigit() and ":" not in name:  # an address is no server name
-        host = name.encode("idna") if not name.isascii() else name.encode()
-        extensions += _extension(0, _sized(b"\x00" + _sized(host, 2), 2))
-    hello = b"\x03\x02" + os.urandom(32) + b"\x00" + _sized(ciphers, 2) + b"\x01\x00" + _sized(extensions, 2)
-    return b"\x16\x03\x01" + _sized(b"\x01" + _sized(hello, 3), 2)
-
-
-def _extension(kind: int, content: bytes) -> bytes:
-    return kind.to_bytes(2, "big") + _sized(content, 2)
-
-
-def _sized(content: bytes, width: int) -> bytes:
-    return len(content).to_bytes(width, "big") + content

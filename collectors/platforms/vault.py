@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from collectors.base import Status
+from collectors.base import Known, Status, Unread
 from collectors.neon.errors import one_line
-from collectors.postgres.database.security import NotRead
+from collectors.platforms.domain.security import StaticRole, TransitKey, VaultFacts
 
 DEADLINE_SECONDS = 60.0
 """Of a whole look: a thousand keys are a thousand requests."""
@@ -28,10 +28,9 @@ _REQUEST_SECONDS = 10.0
 MOST_KEYS = 5000
 _FAN_OUT = 8
 _BODY_LIMIT = 8 * 1024 * 1024
-_NOT_USED = NotRead(Status.UNSUPPORTED, "no such mount is configured")
+_NOT_USED = Unread(Status.UNSUPPORTED, "no such mount is configured")
 
 T = TypeVar("T")
-Known: TypeAlias = T | NotRead
 Token = Callable[[], Awaitable[str]]
 
 
@@ -53,88 +52,43 @@ class VaultTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class TransitKey:
-    """``GET transit/keys/{name}``, without key material.
-
-    ``rotated_at`` is when the latest version was made; ``auto_rotate_seconds`` 0 is never.
-    """
-
-    name: str
-    type: str
-    latest_version: int
-    rotated_at: float | None
-    min_decryption_version: int
-    min_encryption_version: int
-    """0: always the latest."""
-    auto_rotate_seconds: int
-    exportable: bool
-    plaintext_backup: bool
-    deletion_allowed: bool
-    imported: bool
-    soft_deleted: bool
-    """OpenBao only."""
-
-
-@dataclass(frozen=True, slots=True)
-class StaticRole:
-    """``GET database/static-roles/{name}``, without the password.
-
-    A rotation that fails leaves ``rotated_at`` as it was: only its age tells. ``schedule`` is Vault's cron text.
-    """
-
-    name: str
-    username: str
-    db_name: str
-    rotation_seconds: int
-    schedule: str
-    rotated_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
+class _Health:
     """``GET sys/health``: open to everybody."""
 
-    initialized: bool
     sealed: bool
     standby: bool
-    version: str
 
 
-@dataclass(frozen=True, slots=True)
-class VaultSecurity:
-    """One look. A key or role that could not be read is told with its name in ``why``."""
-
-    name: str
-    health: Known[Health]
-    key_names: Known[tuple[str, ...]]
-    keys: Known[tuple[Known[TransitKey], ...]]
-    static_roles: Known[tuple[Known[StaticRole], ...]]
-    audits: Known[tuple[str, ...]]
-    """Paths of the audit devices."""
-
-
-async def read_vault(target: VaultTarget, *, deadline_seconds: float = DEADLINE_SECONDS) -> VaultSecurity:
+async def read_vault(target: VaultTarget, *, deadline_seconds: float = DEADLINE_SECONDS) -> VaultFacts:
     """Look once. Never raises for what is wrong there: each part says it by itself."""
     ends = asyncio.get_running_loop().time() + deadline_seconds
     try:
         look = _Look(target, ends)
     except (OSError, ssl.SSLError) as problem:
         text = one_line(problem.strerror or str(problem), 120)
-        return _nothing(target.name, NotRead(Status.BUG, f"the CA file of {target.name} cannot be used ({text})"))
+        return _nothing(target.name, Unread(Status.BUG, f"the CA file of {target.name} cannot be used ({text})"))
     async with look:
         health = await look.part(look.health())
-        if isinstance(health, Health) and health.sealed:
-            sealed = NotRead(Status.UNREACHABLE, f"{target.name} is sealed: it answers nothing until it is unsealed")
+        if isinstance(health, _Health) and health.sealed:
+            sealed = Unread(Status.UNREACHABLE, f"{target.name} is sealed: it answers nothing until it is unsealed")
             return _nothing(target.name, sealed, health)
         refused = await look.sign_in()
         if refused is not None:
             return _nothing(target.name, refused, health)
         (names, keys), roles, audits = await asyncio.gather(look.transit(), look.database(), look.part(look.audits()))
-        return VaultSecurity(target.name, health, names, keys, roles, audits)
+        found = VaultFacts(target.name, keys=keys, key_names=names, static_roles=roles, audits=audits)
+        return _with_health(found, health)
 
 
-def _nothing(name: str, why: NotRead, health: Known[Health] | None = None) -> VaultSecurity:
-    return VaultSecurity(name, why if health is None else health, why, why, why, why)
+def _nothing(name: str, why: Unread, health: Known[_Health] | None = None) -> VaultFacts:
+    found = VaultFacts(name, keys=why, key_names=why, static_roles=why, audits=why)
+    return _with_health(found, why if health is None else health)
+
+
+def _with_health(found: VaultFacts, health: Known[_Health]) -> VaultFacts:
+    if isinstance(health, Unread):
+        return replace(found, sealed=health)
+    return replace(found, sealed=health.sealed, standby=health.standby)
 
 
 class _RefusedError(Exception):
@@ -142,7 +96,7 @@ class _RefusedError(Exception):
 
     def __init__(self, status: Status, text: str, http_status: int | None = None) -> None:
         super().__init__(text)
-        self.why = NotRead(status, text)
+        self.why = Unread(status, text)
         self.http_status = http_status
 
 
@@ -175,20 +129,18 @@ class _Look:
     ) -> None:
         await self._http.aclose()
 
-    async def sign_in(self) -> NotRead | None:
+    async def sign_in(self) -> Unread | None:
         """Fetch the token; why not, when that fails."""
         try:
             async with asyncio.timeout_at(self._ends):
                 token = (await self._target.token()).strip()
         except TimeoutError:
-            return NotRead(Status.TIMEOUT, f"{self._target.name}: no token in time")
+            return Unread(Status.TIMEOUT, f"{self._target.name}: no token in time")
         except OSError as problem:
             why = problem.strerror or str(problem) or type(problem).__name__
-            return NotRead(Status.AUTH, f"the token of {self._target.name} cannot be had ({one_line(why, 160)})")
+            return Unread(Status.AUTH, f"the token of {self._target.name} cannot be had ({one_line(why, 160)})")
         if not token or not (token.isascii() and token.isprintable()) or " " in token:
-            return NotRead(
-                Status.AUTH, f"the token of {self._target.name} is empty or has characters that no token has"
-            )
+            return Unread(Status.AUTH, f"the token of {self._target.name} is empty or has characters that no token has")
         self._token = token
         return None
 
@@ -198,21 +150,19 @@ class _Look:
             async with asyncio.timeout_at(self._ends):
                 return await work
         except TimeoutError:
-            return NotRead(Status.TIMEOUT, f"{self._target.name} did not answer in time")
+            return Unread(Status.TIMEOUT, f"{self._target.name} did not answer in time")
         except _RefusedError as problem:
             return problem.why
         except (TypeError, ValueError, AttributeError) as problem:
-            return NotRead(Status.BUG, f"{self._target.name} answers in another shape ({one_line(str(problem), 120)})")
+            return Unread(Status.BUG, f"{self._target.name} answers in another shape ({one_line(str(problem), 120)})")
 
-    async def health(self) -> Health:
+    async def health(self) -> _Health:
         """Any of its statuses is an answer: they say standby, sealed or new."""
         reply = await self._get("sys/health", {}, token=False)
         body = _json(reply)
         if "sealed" not in body:
             raise _RefusedError(Status.UNREACHABLE, f"{self._target.name}: {reply.status_code} and no health: {_HINT}")
-        return Health(
-            bool(body.get("initialized")), bool(body["sealed"]), bool(body.get("standby")), _text(body, "version")
-        )
+        return _Health(bool(body["sealed"]), bool(body.get("standby")))
 
     async def transit(self) -> tuple[Known[tuple[str, ...]], Known[tuple[Known[TransitKey], ...]]]:
         """The names of all keys, and the keys."""
@@ -220,7 +170,7 @@ class _Look:
         if mount is None:
             return _NOT_USED, _NOT_USED
         names = await self.part(self._names(f"{mount}/keys"))
-        if isinstance(names, NotRead):
+        if isinstance(names, Unread):
             return names, names
         return names, await self._each(f"{mount}/keys", names[:MOST_KEYS], _key)
 
@@ -230,7 +180,7 @@ class _Look:
         if mount is None:
             return _NOT_USED
         names = await self.part(self._names(f"{mount}/static-roles"))
-        if isinstance(names, NotRead):
+        if isinstance(names, Unread):
             return names
         return await self._each(f"{mount}/static-roles", names[:MOST_KEYS], _static_role)
 
@@ -248,7 +198,7 @@ class _Look:
 
         async def told(name: str) -> Known[T]:
             found = await self.part(one(name))
-            return NotRead(found.status, f"{one_line(name, 100)}: {found.why}") if isinstance(found, NotRead) else found
+            return Unread(found.status, f"{one_line(name, 100)}: {found.why}") if isinstance(found, Unread) else found
 
         return tuple(await asyncio.gather(*(told(name) for name in names)))
 

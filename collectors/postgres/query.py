@@ -1,7 +1,8 @@
 """The SQL files and what their rows become: a query is a file that a DBA can read, run and cost by itself.
 
 ``sql/<name>.sql`` is the floor, for the oldest version we support; ``sql/<name>.17.sql`` replaces it from PostgreSQL 17
-on. Each begins with comment lines ``view:`` (the upstream view and its documentation), ``cost:`` and ``privilege:``.
+on. Each begins with comment lines ``view:`` (the upstream view and its documentation), ``cost:`` and ``privilege:``; a
+part of the security scan names in ``checks:`` what its rows answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Row = Mapping[str, Any]
 """One row by column name; NULL is None."""
 
 _FILE = re.compile(r"(?P<name>[a-z_]+)(\.(?P<major>\d+))?\.sql\Z")
-_FIELD = re.compile(r"--\s*(?P<key>view|cost|privilege):\s*(?P<text>.*)")
+_FIELD = re.compile(r"--\s*(?P<key>view|cost|privilege|checks|checks when quiet):\s*(?P<text>.*)")
 
 
 @cache
@@ -63,7 +64,7 @@ def load(name: str, major: int) -> str:
 
 
 def header(name: str, major: int = 0) -> dict[str, str]:
-    """What the head of a file says, by key: ``view``, ``cost``, ``privilege``. For the documentation and the tests.
+    """What the head of a file says, by key: ``view``, ``cost``, ``privilege`` and, in the security scan, ``checks``.
 
     Raises:
         KeyError: there is no such query or version.

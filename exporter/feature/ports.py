@@ -6,10 +6,11 @@ A feature that answers registers itself (``services.provide(Port, answer)``); on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from collectors.neon.snapshots import Snapshots
+from collectors.platforms.domain.security import DrillFacts
 
 
 class OffsiteCopies(Protocol):
@@ -17,6 +18,20 @@ class OffsiteCopies(Protocol):
 
     def newest_copies(self) -> Mapping[str, float]:
         """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
+        ...
+
+
+class RestoreDrills(Protocol):
+    """Knows which restores were drilled. Recovery answers, posture asks."""
+
+    def drill_facts(self, projects: Iterable[tuple[str, str]]) -> Mapping[str, DrillFacts]:
+        """By ``project/kind``: of every project that was drilled, and of those that must be and never were.
+
+        ``projects``: id and name of each that there is. Reads a file; call it in a thread.
+
+        Raises:
+            NeonmeterError: the file cannot be read.
+        """
         ...
 
 

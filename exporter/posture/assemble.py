@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from collectors.neon.client import NeonClient
 from exporter.posture.evaluation import Evaluator, registry_of
 from exporter.posture.fact_cache import FactCache
-from exporter.posture.keystores import KeyStores
-from exporter.posture.outside import Buckets, Handshakes, Poolers
+from exporter.posture.outside import Buckets, Handshakes, KeyStores, Poolers
 from exporter.posture.publish import PosturePublisher
 from exporter.posture.scanner import PostureScanner
 from exporter.posture.service import PostureService

@@ -1,92 +1,157 @@
 """The controls as a person reads them, and the frameworks whose clauses they serve: YAML files, strictly read.
 
-``controls.yaml`` says what each control is; ``frameworks/<name>.yaml`` maps the clauses of one framework to controls.
-Both are meant to be edited: every mistake is told with its place and what to do.
+``controls.yaml`` says what each control is; ``frameworks/<name>.yaml`` maps the clauses of one framework to controls,
+and a control may name clauses itself. Both are meant to be edited: every mistake is told with its place and what to do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from exporter.posture.domain.finding import SEVERITIES, Severity
+from collectors.errors import UsageError
+from exporter.posture.domain.evaluate import automatic_controls
+from exporter.posture.domain.finding import Severity
 
 PROFILES = ("neon", "postgres", "pgbouncer", "vault", "s3", "api")
 EVALUATED = ("auto", "manual")
-_CONTROL = {"id", "name", "title", "what", "why", "severity", "remedy", "sources", "profile", "evaluated", "unmapped"}
-_REMEDY = {"text", "sql", "cli"}
-_FRAMEWORK = {"id", "title", "version", "about", "clauses"}
-_CLAUSE = {"id", "title", "controls"}
-_ID = re.compile(r"P\d{2}\Z")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where it is there: ten times as quick."""
-_SLUG = re.compile(r"[a-z][a-z0-9_]*\Z")
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
-class CatalogueError(ValueError):
-    """The files cannot be used; ``problems`` has a line for each mistake, beginning with its place."""
+class CatalogueError(UsageError):
+    """The files cannot be used; there is a line for each mistake, beginning with its place."""
+
+    heading = "neonmeter cannot start with the settings:"
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text")
+    return value.strip()
+
+
+def _optional(value: object) -> str:
+    return "" if value == "" else _text(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) and text for text in value):
+        raise ValueError("must be a list of at least one text")
+    if len(set(value)) != len(value):
+        raise ValueError("names something twice")
+    return tuple(value)
+
+
+def _like(pattern: str, says: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        text = _text(value)
+        if not re.fullmatch(pattern, text):
+            raise ValueError(says)
+        return text
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[object], str]:
+    return _like("|".join(choices), f"must be one of {', '.join(choices)}")
+
+
+def _profile(value: object) -> tuple[str, ...]:
+    names = _texts(value)
+    for name in names:
+        if name not in PROFILES:
+            raise ValueError(f"{name!r} is none of {', '.join(PROFILES)}")
+    return names
+
+
+def _remedy(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping with text, and sql or cli where there is one")  # noqa: TRY004 - pydantic's
+    return value
+
+
+def _clauses(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping of frameworks to lists of clauses")  # noqa: TRY004 - as above
+    return {str(name): _texts(clauses) for name, clauses in value.items()}
+
+
+Words = Annotated[str, BeforeValidator(_text)]
+Optional = Annotated[str, BeforeValidator(_optional)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class _Entry(BaseModel):
+    """Strict: what is not known is a mistake, and what is missing is told as what it must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Remedy(_Entry):
     """What ends a failure: words, and where there is one a statement or a command."""
 
-    text: str
-    sql: str = ""
-    cli: str = ""
+    text: Words = ""
+    sql: Optional = ""
+    cli: Optional = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(_Entry):
     """One control."""
 
-    id: str
-    name: str
+    id: Annotated[str, BeforeValidator(_like(r"P\d{2}", "must be P and two digits"))] = ""
+    name: Annotated[
+        str, BeforeValidator(_like(r"[a-z][a-z0-9_]*", "must be lower-case words with underscores"))
+    ] = ""  # fmt: skip
     """A slug, for labels and addresses: ``xtenant_grant``."""
-    title: str
-    what: str
+    title: Words = ""
+    what: Words = ""
     """When it fails."""
-    why: str
-    severity: Severity
-    remedy: Remedy
-    sources: tuple[str, ...]
+    why: Words = ""
+    severity: Annotated[Severity, BeforeValidator(_one_of(*Severity))] = Severity.INFO
+    """Of a failure; its rule may say a lower one of a failure that is less than a whole one."""
+    remedy: Annotated[Remedy, BeforeValidator(_remedy)] = None  # type: ignore[assignment]
+    sources: Names = ()
     """Where the facts come from: views, API fields, commands."""
-    profile: tuple[str, ...]
+    profile: Annotated[tuple[str, ...], BeforeValidator(_profile)] = ()
     """Which of the platforms it speaks of."""
-    evaluated: str
+    evaluated: Annotated[str, BeforeValidator(_one_of(*EVALUATED))] = ""
     """``auto``, or ``manual``: for a person to look at."""
-    unmapped: str = ""
+    clauses: Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_clauses)] = {}
+    """By framework, clauses that it serves beside those that name it in the framework's own file."""
+    unmapped: Optional = ""
     """Why no framework names it; empty when one does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(_Entry):
     """One clause of a framework, titled in our own words."""
 
-    id: str
-    title: str
-    controls: tuple[str, ...]
+    id: Words = ""
+    title: Words = ""
+    controls: Names = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
+class Framework(_Entry):
     """What one framework asks, as far as these controls can show it."""
 
-    id: str
-    title: str
-    version: str
-    about: str
-    clauses: tuple[Clause, ...]
+    id: Words = ""
+    title: Words = ""
+    version: Words = ""
+    about: Words = ""
+    clauses: tuple[Clause, ...] = ()
 
     def of(self, control: str) -> tuple[Clause, ...]:
         """The clauses that a control serves."""
@@ -102,15 +167,19 @@ class Catalogue:
 
     @property
     def severities(self) -> dict[str, Severity]:
-        """By control, where the file says another severity than ours: for ``Policy.severities``."""
-        return {
-            id_: control.severity for id_, control in self.controls.items() if control.severity is not SEVERITIES[id_]
-        }
+        """The severity of each control's failures: for ``Policy.severities``."""
+        return {id_: control.severity for id_, control in self.controls.items()}
 
     def clauses(self, control: str) -> dict[str, tuple[Clause, ...]]:
         """By framework: the clauses that a control serves."""
         found = {name: framework.of(control) for name, framework in self.frameworks.items()}
         return {name: clauses for name, clauses in found.items() if clauses}
+
+
+@cache
+def shipped() -> Catalogue:
+    """The catalogue that comes with neonmeter."""
+    return _load({}, [])
 
 
 def load_catalogue(folder: Path | None = None) -> Catalogue:
@@ -119,12 +188,17 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     Raises:
         CatalogueError: with all that is wrong in all of them.
     """
+    if folder is None:
+        return shipped()
     problems: list[str] = []
-    texts = {**_shipped(), **(_own(folder, problems) if folder else {})}
-    trees = {name: _parsed(name, text, problems) for name, text in sorted(texts.items())}
+    return _load(_own(folder, problems), problems, expected=frozenset(shipped().controls))
+
+
+def _load(own: Mapping[str, str], problems: list[str], *, expected: frozenset[str] = frozenset()) -> Catalogue:
+    trees = {name: _parsed(name, text, problems) for name, text in sorted({**_shipped(), **own}.items())}
     controls: dict[str, Control] = {}
     for place, entry in _entries("controls.yaml", trees.pop("controls.yaml", None), "controls", problems):
-        control = _control(place, entry, problems)
+        control = _read(Control, place, entry, problems)
         if control is not None:
             if control.id in controls or any(other.name == control.name for other in controls.values()):
                 problems.append(f"{place}: {control.id} {control.name} is there twice")
@@ -133,8 +207,8 @@ def load_catalogue(folder: Path | None = None) -> Catalogue:
     for name, tree in trees.items():
         framework = _framework(name, tree, problems)
         if framework is not None:
-            frameworks[framework.id] = framework
-    problems += _between(controls, frameworks)
+            frameworks[framework.id] = _with_named(framework, controls, problems)
+    problems += _between(controls, frameworks, expected | automatic_controls())
     if problems:
         raise CatalogueError(problems)
     return Catalogue(dict(sorted(controls.items())), dict(sorted(frameworks.items())))
@@ -170,101 +244,71 @@ def _parsed(name: str, text: str, problems: list[str]) -> Any:
         return None
 
 
-def _entries(name: str, tree: Any, key: str, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(name: str, tree: Any, key: str, problems: list[str]) -> Iterator[tuple[str, object]]:
     found = tree.get(key) if isinstance(tree, dict) else None
     if not isinstance(found, list) or not found:
         if tree is not None:
             problems.append(f"{name}: must hold a list `{key}`")
         return
     for number, entry in enumerate(found):
-        place = f"{name}: {key}[{number}]"
-        if not isinstance(entry, dict):
-            problems.append(f"{place}: must be a mapping")
-        else:
-            yield (f"{name}: {entry['id']}" if isinstance(entry.get("id"), str) else place), entry
+        id_ = entry.get("id") if isinstance(entry, dict) else None
+        yield (f"{name}: {id_}" if isinstance(id_, str) else f"{name}: {key}[{number}]"), entry
 
 
-def _text(place: str, tree: dict[str, Any], key: str, problems: list[str], *, wanted: bool = True) -> str:
-    value = tree.get(key, "")
-    if not isinstance(value, str) or (wanted and not value.strip()):
-        problems.append(f"{place}.{key}: must be a text")
-        return ""
-    return value.strip()
-
-
-def _texts(place: str, tree: dict[str, Any], key: str, problems: list[str]) -> tuple[str, ...]:
-    value = tree.get(key)
-    if not isinstance(value, list) or not value or not all(isinstance(entry, str) and entry for entry in value):
-        problems.append(f"{place}.{key}: must be a list of at least one text")
-        return ()
-    if len(set(value)) != len(value):
-        problems.append(f"{place}.{key}: names something twice")
-    return tuple(value)
-
-
-def _unknown(place: str, tree: dict[str, Any], known: set[str], problems: list[str]) -> None:
-    problems += [f"{place}.{key}: is not known; there are {', '.join(sorted(known))}" for key in tree.keys() - known]
-
-
-def _control(place: str, tree: dict[str, Any], problems: list[str]) -> Control | None:
-    before = len(problems)
-    _unknown(place, tree, _CONTROL, problems)
-    texts = {key: _text(place, tree, key, problems) for key in ("id", "name", "title", "what", "why", "evaluated")}
-    if texts["id"] and not _ID.match(texts["id"]):
-        problems.append(f"{place}.id: must be P and two digits")
-    if texts["name"] and not _SLUG.match(texts["name"]):
-        problems.append(f"{place}.name: must be lower-case words with underscores")
-    if texts["evaluated"] not in EVALUATED:
-        problems.append(f"{place}.evaluated: must be one of {', '.join(EVALUATED)}")
-    profile = _texts(place, tree, "profile", problems)
-    problems += [
-        f"{place}.profile: {entry!r} is none of {', '.join(PROFILES)}" for entry in set(profile) - set(PROFILES)
-    ]
-    severity = _text(place, tree, "severity", problems)
-    if severity not in set(Severity):
-        problems.append(f"{place}.severity: must be one of {', '.join(Severity)}")
-    remedy = tree.get("remedy")
-    if not isinstance(remedy, dict):
-        problems.append(f"{place}.remedy: must be a mapping with text, and sql or cli where there is one")
-        return None
-    _unknown(f"{place}.remedy", remedy, _REMEDY, problems)
-    ends = Remedy(
-        _text(f"{place}.remedy", remedy, "text", problems),
-        _text(f"{place}.remedy", remedy, "sql", problems, wanted=False),
-        _text(f"{place}.remedy", remedy, "cli", problems, wanted=False),
-    )
-    sources = _texts(place, tree, "sources", problems)
-    unmapped = _text(place, tree, "unmapped", problems, wanted=False)
-    if len(problems) > before:
-        return None
-    return Control(**texts, severity=Severity(severity), remedy=ends, sources=sources, profile=profile,
-                   unmapped=unmapped)  # fmt: skip
+def _read(kind: type[Kind], place: str, tree: object, problems: list[str]) -> Kind | None:
+    """An entry of a file; None after what is wrong with it was added to the problems."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as wrong:
+        for error in wrong.errors():
+            path = "".join(f".{step}" for step in error["loc"])
+            told = str(error.get("ctx", {}).get("error") or error["msg"])
+            if error["type"] == "extra_forbidden":
+                owner = kind if len(error["loc"]) == 1 else Remedy
+                told = f"is not known; there are {', '.join(sorted(owner.model_fields))}"
+            elif error["type"] == "model_type":
+                told = "must be a mapping"
+            problems.append(f"{place}{path}: {told}")
+    return None
 
 
 def _framework(name: str, tree: Any, problems: list[str]) -> Framework | None:
     if not isinstance(tree, dict):
-        problems.append(f"{name}: must be a mapping with {', '.join(sorted(_FRAMEWORK))}")
+        problems.append(f"{name}: must be a mapping with {', '.join(sorted(Framework.model_fields))}")
         return None
     before = len(problems)
-    _unknown(name, tree, _FRAMEWORK, problems)
-    texts = {key: _text(name, tree, key, problems) for key in ("id", "title", "version", "about")}
-    if texts["id"] and f"frameworks/{texts['id']}.yaml" != name:
+    framework = _read(Framework, name, {**tree, "clauses": []}, problems)
+    if framework is not None and f"frameworks/{framework.id}.yaml" != name:
         problems.append(f"{name}.id: must be the name of its file")
     clauses: dict[str, Clause] = {}
     for place, entry in _entries(name, tree, "clauses", problems):
-        _unknown(place, entry, _CLAUSE, problems)
-        number = _text(place, entry, "id", problems)
-        if number in clauses:
-            problems.append(f"{place}: is there twice")
-        title, controls = _text(place, entry, "title", problems), _texts(place, entry, "controls", problems)
-        clauses[number] = Clause(number, title, controls)
-    if len(problems) > before:
+        clause = _read(Clause, place, entry, problems)
+        if clause is not None:
+            if clause.id in clauses:
+                problems.append(f"{place}: is there twice")
+            clauses[clause.id] = clause
+    if framework is None or len(problems) > before:
         return None
-    return Framework(**texts, clauses=tuple(clauses.values()))
+    return framework.model_copy(update={"clauses": tuple(clauses.values())})
 
 
-def _between(controls: Mapping[str, Control], frameworks: Mapping[str, Framework]) -> Iterator[str]:
-    """What is wrong between the files, and between them and the code."""
+def _with_named(framework: Framework, controls: Mapping[str, Control], problems: list[str]) -> Framework:
+    """The framework with the controls that name its clauses themselves."""
+    clauses = {clause.id: clause for clause in framework.clauses}
+    for control in controls.values():
+        for id_ in control.clauses.get(framework.id, ()):
+            clause = clauses.get(id_)
+            if clause is None:
+                problems.append(f"controls.yaml: {control.id}.clauses: {framework.id} has no clause {id_}")
+            elif control.id not in clause.controls:
+                clauses[id_] = clause.model_copy(update={"controls": (*clause.controls, control.id)})
+    return framework.model_copy(update={"clauses": tuple(clauses.values())})
+
+
+def _between(
+    controls: Mapping[str, Control], frameworks: Mapping[str, Framework], expected: frozenset[str]
+) -> Iterator[str]:
+    """What is wrong between the files, and between them and the code; ``expected``: the controls that there must be."""
     if not controls:
         return
     mapped: set[str] = set()
@@ -273,10 +317,12 @@ def _between(controls: Mapping[str, Control], frameworks: Mapping[str, Framework
             mapped |= set(clause.controls)
             for id_ in set(clause.controls) - controls.keys():
                 yield f"frameworks/{framework.id}.yaml: {clause.id}: there is no control {id_}"
-    yield from (f"controls.yaml: {id_} is missing" for id_ in sorted(SEVERITIES.keys() - controls.keys()))
-    for id_ in sorted(controls.keys() - SEVERITIES.keys()):
-        yield f"controls.yaml: {id_}: nothing evaluates it; the controls are P01 to P70"
-    for id_, control in controls.items():
+    yield from (f"controls.yaml: {id_} is missing" for id_ in sorted(expected - controls.keys()))
+    for id_, control in sorted(controls.items()):
+        if id_ not in expected and control.evaluated == "auto":
+            yield f"controls.yaml: {id_}: nothing evaluates it; the controls are {min(expected)} to {max(expected)}"
+        for name in control.clauses.keys() - frameworks.keys():
+            yield f"controls.yaml: {id_}.clauses: there is no framework {name}; there are {', '.join(frameworks)}"
         if id_ not in mapped and not control.unmapped and frameworks:
             yield f"controls.yaml: {id_}: no framework names it; map it, or say why in `unmapped`"
         if id_ in mapped and control.unmapped:

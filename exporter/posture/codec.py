@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar, Union
 
-from collectors.base import Status
-from exporter.posture.domain.finding import Unread
+from collectors.base import Status, Unread
 
 _MARK = "unread"
 Fact = TypeVar("Fact")

@@ -8,11 +8,10 @@ from functools import cached_property
 
 from collectors.neon.inventory import Inventory
 from exporter.posture.catalogue import Catalogue, load_catalogue
-from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.evaluate import Score, evaluate, scores, worst
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Finding, Outcome, object_id
 from exporter.posture.domain.policy import Policy
-from exporter.posture.domain.score import Score, scores, worst
 from exporter.posture.fact_cache import CachedFacts
 from exporter.posture.gather import Gathered, gather
 from exporter.posture.outside import bucket_age

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from collectors.postgres.database.tenant_names import TenantNames
-from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
-from exporter.posture.domain.facts_platform import (
-    BranchFacts,
-    BucketFacts,
-    DrillFacts,
-    HandshakeFacts,
-    OrganizationFacts,
-    PoolerFacts,
-    ProjectFacts,
-    VaultFacts,
-)
-from exporter.posture.platform import Snapshots
+from collectors.neon.domain.security import BranchFacts, OrganizationFacts, ProjectFacts, ProjectSnapshots
+from collectors.platforms.domain.security import BucketFacts, DrillFacts, HandshakeFacts, PoolerFacts, VaultFacts
+from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, TenantNames
 from exporter.posture.store import FactKey, PostureStore
 from exporter.storage.writer import WriterThread
 
@@ -28,7 +18,7 @@ SOURCES: Mapping[str, type] = {
     "organization": OrganizationFacts,
     "project": ProjectFacts,
     "branch": BranchFacts,
-    "snapshots": Snapshots,
+    "snapshots": ProjectSnapshots,
     "vault": VaultFacts,
     "s3": BucketFacts,
     "tls": HandshakeFacts,

@@ -9,27 +9,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from collectors.base import Status
-from collectors.neon.inventory import Inventory
-from collectors.neon.models import Branch, Project
-from collectors.postgres.database.tenant_names import TenantNames
-from exporter.posture.domain.facts import DatabaseFacts, Facts, RegistryFacts, ServerFacts
-from exporter.posture.domain.facts_platform import (
+from collectors.base import NOT_ASKED, Known, Status, Unread
+from collectors.neon.domain.security import (
     Access,
     BranchFacts,
-    BucketFacts,
     ComputeFacts,
-    DrillFacts,
-    HandshakeFacts,
     OrganizationFacts,
-    PoolerFacts,
     ProjectFacts,
-    VaultFacts,
+    ProjectSnapshots,
 )
-from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Branch, Project
+from collectors.platforms.domain.security import BucketFacts, DrillFacts, HandshakeFacts, PoolerFacts, VaultFacts
+from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, TenantNames
+from exporter.posture.domain.facts import Facts, RegistryFacts
 from exporter.posture.domain.policy import Policy
 from exporter.posture.fact_cache import CachedFacts
-from exporter.posture.platform import Snapshots
 from exporter.posture.registry import Names, Registry
 from exporter.posture.store import FactKey
 
@@ -136,7 +131,7 @@ def _branch(inventory: Inventory, branch: Branch, cached_facts: CachedFacts) -> 
     project = inventory.projects.get(branch.project_id)
     computes = [endpoint for endpoint in inventory.endpoints.values() if endpoint.branch_id == branch.id]
     active = [compute.last_active for compute in computes if compute.last_active is not None]
-    snapshots = _one(cached_facts, "snapshots", branch.project_id, Snapshots) or Snapshots()
+    snapshots = _one(cached_facts, "snapshots", branch.project_id, ProjectSnapshots) or ProjectSnapshots()
     return replace(
         known or BranchFacts(branch.project_id, branch.id),
         snapshots=snapshots.of(branch.id),

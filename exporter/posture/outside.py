@@ -1,36 +1,86 @@
-"""The sources of off-site copies, TLS handshakes and poolers: what they told, as the facts that are judged."""
+"""What stands beside the databases: key stores, off-site copies, TLS handshakes and poolers, each read at its pace."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
-from collectors.pgbouncer.config import read_pooler
-from collectors.pgbouncer.console import PoolerTarget
-from collectors.platforms.s3 import BucketSecurity, BucketTarget, read_bucket
-from collectors.platforms.tls import Handshake, TlsTarget, shake_hands
-from collectors.postgres.database.security import NotRead
-from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, PoolerFacts, StoredObject
-from exporter.posture.domain.finding import Known, Unread
+from collectors.pgbouncer.console import PoolerTarget, read_pooler
+from collectors.platforms.domain.security import BucketFacts
+from collectors.platforms.s3 import BucketTarget, read_bucket
+from collectors.platforms.tls import TlsTarget, shake_hands
+from collectors.platforms.vault import Token, VaultTarget, read_vault
+from collectors.platforms.vault_login import approle, fixed, from_environment, kubernetes
 from exporter.posture.fact_cache import FactCache
-from exporter.posture.settings import BucketSettings
+from exporter.posture.settings import BucketSettings, VaultSettings
 from exporter.posture.sources import Outcome
+from exporter.settings.secret import read_secret
 from exporter.settings.sections import PoolerSettings
 
 NEON_HOSTS = ".neon.tech"
 """Computes under it are behind Neon's proxy: one handshake for each region speaks for all of them."""
-Part = TypeVar("Part")
+
+
+class KeyStores:
+    """Every Vault and OpenBao of the settings."""
+
+    name = "vault"
+
+    def __init__(self, vaults: list[VaultSettings], every: float) -> None:
+        self._vaults = tuple(vaults)
+        self._targets = tuple(target_of(vault) for vault in vaults)
+        self.every = every
+
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
+        """Look at each."""
+        del inventory
+        found = await asyncio.gather(*(read_vault(target) for target in self._targets))
+        facts = {
+            vault.name: replace(store, region=vault.region) for vault, store in zip(self._vaults, found, strict=True)
+        }
+        await fact_cache.put("vault", facts, now)
+        await fact_cache.keep_only("vault", facts)
+        for name, store in facts.items():
+            if isinstance(store.key_names, Unread) and isinstance(store.sealed, Unread):
+                return Outcome(Status.UNREACHABLE, f"{name} could not be read: {store.sealed.why}")
+        return Outcome()
+
+
+def target_of(settings: VaultSettings) -> VaultTarget:
+    """Where it is; tokens and credentials are read at every look."""
+    return VaultTarget(
+        settings.name,
+        settings.address,
+        _token(settings),
+        transit=settings.transit,
+        database=settings.database,
+        namespace=settings.namespace or "",
+        ca_file=settings.ca_file,
+    )
+
+
+def _token(settings: VaultSettings) -> Token:
+    namespace = settings.namespace or ""
+    if settings.approle is not None:
+        secret = settings.secret_id_file
+        return approle(settings.address, settings.approle, lambda: read_secret(None, secret) or "",
+                       namespace=namespace, ca_file=settings.ca_file)  # fmt: skip
+    if settings.kubernetes is not None:
+        return kubernetes(settings.address, settings.kubernetes, namespace=namespace, ca_file=settings.ca_file)
+    if settings.token is None and settings.token_file is None:
+        return from_environment()
+    return fixed(lambda: read_secret(settings.token, settings.token_file) or "")
 
 
 class Buckets:
-    """All that the settings name."""
+    """Every bucket of the settings."""
 
     name = "s3"
 
@@ -45,12 +95,14 @@ class Buckets:
         ]
         found = await asyncio.gather(*(read_bucket(target) for target in targets))
         facts = {
-            f"{bucket.bucket}/{bucket.prefix}": bucket_facts(bucket, told, inventory)
-            for bucket, told in zip(self._buckets, found, strict=True)
+            f"{bucket.bucket}/{bucket.prefix}": replace(
+                read, project_id=_project_id(bucket.project, inventory), expected_kms_key=bucket.kms_key
+            )
+            for bucket, read in zip(self._buckets, found, strict=True)
         }
         await fact_cache.put("s3", facts, now)
         await fact_cache.keep_only("s3", facts)
-        return _said([security.newest for security in found], "a bucket could not be read")
+        return _outcome([bucket.newest for bucket in found], "a bucket could not be read")
 
 
 class Handshakes:
@@ -78,12 +130,12 @@ class Handshakes:
         own = {region.name for region in regions.values()}
         found = await asyncio.gather(*(shake_hands(target) for target in [*targets, *regions.values()]))
         facts = {
-            handshake.name: handshake_facts(handshake, self._sslmode if handshake.name in own else "")
+            handshake.name: replace(handshake, sslmode=self._sslmode if handshake.name in own else "")
             for handshake in found
         }
         await fact_cache.put("tls", facts, now)
         await fact_cache.keep_only("tls", {*facts, *map(_name, inventory.endpoints.values())})
-        return _said([handshake.protocol for handshake in found], "a handshake failed")
+        return _outcome([handshake.protocol for handshake in found], "a handshake failed")
 
 
 def _name(endpoint: Endpoint) -> str:
@@ -103,66 +155,17 @@ class Poolers:
     async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Ask each instance."""
         del inventory
-        told = [
+        found = [
             instance
             for pooler in self._poolers
             for instance in await read_pooler(
                 PoolerTarget(pooler.name, lambda console=pooler: self._conninfo(console))  # type: ignore[misc]
             )
         ]
-        facts = {
-            security.name: PoolerFacts(security.name, _part(security.version), _part(security.config))
-            for security in told
-        }
+        facts = {pooler.name: pooler for pooler in found}
         await fact_cache.put("pooler", facts, now)
         await fact_cache.keep_only("pooler", facts)
-        return _said([security.config for security in told], "a pooler could not be read")
-
-
-def bucket_facts(settings: BucketSettings, found: BucketSecurity, inventory: Inventory) -> BucketFacts:
-    """One bucket; a project by its name is told by its id."""
-    ids = [project.id for project in inventory.projects.values() if settings.project in (project.id, project.name)]
-    newest: Known[tuple[StoredObject, ...]]
-    newest = (
-        _unread(found.newest)
-        if isinstance(found.newest, NotRead)
-        else tuple(
-            StoredObject(stored_object.key, stored_object.at, stored_object.size) for stored_object in found.newest
-        )
-    )
-    return BucketFacts(
-        settings.bucket,
-        prefix=settings.prefix,
-        project_id=ids[0] if ids else settings.project,
-        region=_part(found.region),
-        newest=newest,
-        encryption=_part(found.encryption),
-        kms_key=found.kms_key,
-        expected_kms_key=settings.kms_key,
-        lock_mode=_part(found.lock_mode),
-        versioning=_part(found.versioning),
-        public_blocked=_part(found.public_blocked),
-    )
-
-
-def handshake_facts(found: Handshake, sslmode: str) -> HandshakeFacts:
-    """One handshake. A server without TLS has no certificate, which is as bad as one that has ended."""
-    certificate, expires = found.certificate, Unread(Status.NO_DATA, "no certificate was read")
-    ends: Known[float] = expires
-    if not isinstance(certificate, NotRead):
-        ends = certificate.expires_at
-    elif found.protocol == "":
-        ends = 0.0
-    elif isinstance(certificate, NotRead):
-        ends = _unread(certificate)
-    return HandshakeFacts(
-        found.name,
-        sslmode=sslmode,
-        protocol=_part(found.protocol),
-        verified=_part(found.verified),
-        expires_at=ends,
-        issuer="" if isinstance(certificate, NotRead) else certificate.issuer,
-    )
+        return _outcome([pooler.config for pooler in found], "a pooler could not be read")
 
 
 def bucket_age(buckets: list[BucketSettings], facts: BucketFacts) -> float | None:
@@ -188,14 +191,12 @@ def _host(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _said(parts: list[Part | NotRead], what: str) -> Outcome:
-    failed = [part for part in parts if isinstance(part, NotRead)]
+def _project_id(text: str, inventory: Inventory) -> str:
+    """The id of a project by its id or name; the text itself where there is none such."""
+    ids = (project.id for project in inventory.projects.values() if text in (project.id, project.name))
+    return next(ids, text)
+
+
+def _outcome(parts: Sequence[object], what: str) -> Outcome:
+    failed = [part for part in parts if isinstance(part, Unread)]
     return Outcome(failed[0].status, f"{what}: {failed[0].why}") if failed else Outcome()
-
-
-def _part(found: Part | NotRead) -> Known[Part]:
-    return _unread(found) if isinstance(found, NotRead) else found
-
-
-def _unread(found: NotRead) -> Unread:
-    return Unread(found.status, found.why)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from exporter.posture.catalogue import Catalogue, Control
+from exporter.posture.domain.evaluate import Score
 from exporter.posture.domain.finding import Outcome
-from exporter.posture.domain.score import Score
 from exporter.posture.evaluation import PostureEvaluation
 from exporter.posture.waivers import EvaluatedFinding, Waiver
 

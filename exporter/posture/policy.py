@@ -20,14 +20,12 @@ _NONE = ("-",)
 def policy_of(
     settings: PostureSettings,
     *,
-    slots: tuple[str, ...] = (),
     production: tuple[str, ...] = (),
-    agent_roles: tuple[str, ...] = (),
     severities: Mapping[str, Severity] | None = None,
 ) -> Policy:
     """``production``: ``project/branch`` by ids; empty means that default and protected branches are.
 
-    ``severities``: of controls for which a file of one's own says another than ours.
+    ``severities``: of each control's failures (`Catalogue.severities`).
     """
     allow, limits, targets = settings.allow, settings.limits, settings.targets
     return Policy(
@@ -61,10 +59,8 @@ def policy_of(
         certificate_days=round(limits.certificate_days),
         encrypted_columns=tuple(settings.encrypted_columns),
         classified_columns=settings.classified_columns,
-        expected_slots=slots,
         server_minors=dict(limits.server_minors),
         pgbouncer_least=limits.pgbouncer,
-        agent_roles=agent_roles,
         severities=severities or {},
     )
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from collectors.base import NOT_ASKED, Known, Unread
 from collectors.neon.models import Branch, Project
 from exporter.cost.domain.allocate import SHARED
 from exporter.posture.domain.facts import RegistryFacts, TenantEntry
-from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
 from exporter.tenancy.domain.rules import TenantRules
 
 TenantOf = Callable[[str], str]

@@ -1,6 +1,6 @@
-"""Rides along into the user databases for what their catalogues say of security.
+"""Reads in user databases what their catalogues say of security.
 
-At most hourly; of a branch that sleeps, what was read last stays. The first ride learns the names of schemas and roles,
+At most hourly; of a branch that sleeps, what was read last stays. The first scan reads the names of schemas and roles,
 the next one can tell the server whose each is.
 """
 
@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from collectors.base import Reading, SqlCollector, Status
+from collectors.base import Reading, SqlCollector, Status, Unread
 from collectors.neon.models import Branch, Project
-from collectors.postgres.database import security, tenant_names
-from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
-from collectors.postgres.database.tenant_names import TenantNames, TenantNamesCollector
-from exporter.posture.domain.facts import DatabaseFacts, ServerFacts
+from collectors.postgres.database import security
+from collectors.postgres.database.security import (
+    SecurityCollector,
+    SecurityFacts,
+    SecurityScope,
+    TenantMap,
+    TenantNamesCollector,
+)
+from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, TenantNames
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.registry import Registry
-from exporter.posture.scans import database_facts, server_facts
 from exporter.posture.settings import PostureSettings
 from exporter.sampling.computes import Compute, DatabaseRef, database_ref
 
@@ -36,7 +40,7 @@ class Scan:
 
 
 class PostureScanner:
-    """A rider (`collecting.riders`); what it learns is on the shelf."""
+    """A `DatabaseScanner`; what it reads goes into the fact cache."""
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class PostureScanner:
     ) -> None:
         """Put what was told onto what was known, and write it down."""
         key, now = database_ref(compute, datname), self._clock()
-        names = readings.get(tenant_names.NAME)
+        names = readings.get(security.NAMES)
         if names is not None and isinstance(names.facts, TenantNames):
             await self._fact_cache.put("names", {"/".join(key): names.facts}, now)
         reading = readings.get(security.NAME)
@@ -92,20 +96,19 @@ class PostureScanner:
             self._note(key, status, why)
             self._told.pop(key, None)
             return
-        found = reading.facts
         known = self._fact_cache.get("database", "/".join(key), DatabaseFacts)
-        facts = database_facts(key, found, known[1] if known else None)
+        facts = database_facts(key, reading.facts, known[1] if known else None)
         await self._fact_cache.put("database", {"/".join(key): facts}, now)
-        await self._take_server(compute, key, found, now)
+        if not isinstance(reading.facts.server, Unread):
+            await self._take_server(compute, key, reading.facts.server, now)
         self._note(key, Status.OK, "")
 
-    async def _take_server(self, compute: Compute, key: DatabaseRef, found: SecurityFacts, now: float) -> None:
+    async def _take_server(self, compute: Compute, key: DatabaseRef, found: ServerFacts, now: float) -> None:
         where = "/".join(key[:2])
         known = self._fact_cache.get("server", where, ServerFacts)
-        told = self._tenants(compute, key)
-        roles = told.roles if told is not None else {}
-        server = server_facts(key, found, known[1] if known else None, lambda role: roles.get(role, ""))
-        if server is not None and (known is None or server != known[1]):
+        tenants = self._tenants(compute, key)
+        server = server_facts(key, found, known[1] if known else None, tenants.roles if tenants is not None else {})
+        if known is None or server != known[1]:
             await self._fact_cache.put("server", {where: server}, now)
 
     async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
@@ -139,3 +142,34 @@ def _place(compute: Compute) -> tuple[Project, Branch]:
     place = compute.place
     project = Project(id=place.project_id, name=place.project_name)
     return project, Branch(id=place.branch_id, project_id=place.project_id, name=place.branch_name)
+
+
+def database_facts(key: DatabaseRef, found: SecurityFacts, before: DatabaseFacts | None) -> DatabaseFacts:
+    """One database, as read.
+
+    What could not be read this time keeps what it said before: a lock in the way is no news.
+    """
+    facts = replace(found.database, **key._asdict())
+    if before is None:
+        return facts
+    checks, known = facts.checks, before.checks
+    if not isinstance(checks, Unread) and not isinstance(known, Unread):
+        checks = {name: known.get(name, row) if isinstance(row, Unread) else row for name, row in checks.items()}
+    return replace(
+        facts,
+        checks=checks,
+        extensions=before.extensions if isinstance(facts.extensions, Unread) else facts.extensions,
+        platform=before.platform if isinstance(found.server, Unread) else facts.platform,
+    )
+
+
+def server_facts(
+    key: DatabaseRef, found: ServerFacts, before: ServerFacts | None, tenants: Mapping[str, str]
+) -> ServerFacts:
+    """The server of a database, as read; ``tenants`` by role. Roles that could not be read are those known before."""
+    roles = found.roles
+    if not isinstance(roles, Unread):
+        roles = tuple(replace(role, tenant=tenants.get(role.name, "")) for role in roles)
+    elif before is not None:
+        roles = before.roles
+    return replace(found, project_id=key.project_id, branch_id=key.branch_id, roles=roles)

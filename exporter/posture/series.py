@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from collectors.base import Unread
 from collectors.metric import Families
 from exporter.posture import metrics
+from exporter.posture.domain.evaluate import Score
 from exporter.posture.domain.facts import Facts
-from exporter.posture.domain.finding import Outcome, Unread
-from exporter.posture.domain.score import Score
+from exporter.posture.domain.finding import Outcome
 from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import Registry
 from exporter.posture.waivers import EvaluatedFinding, WaiverState

@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from collectors.base import Observation, Status, Target
+from collectors.base import Observation, Status, Target, Unread
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
 from exporter.posture import metrics, pages
 from exporter.posture.catalogue import Catalogue, CatalogueError
-from exporter.posture.domain.finding import Unread
 from exporter.posture.evaluation import Evaluator, PostureEvaluation
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.series import Seen, account_series, excess, project_series

@@ -17,7 +17,6 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch
 from collectors.neon.security import Key, read_security
 from exporter.posture.fact_cache import FactCache
-from exporter.posture.platform import branch_facts, organization_facts, project_facts, snapshots_of
 from exporter.storage.store import StoreError
 
 _log = logging.getLogger("neonmeter.posture")
@@ -44,7 +43,7 @@ class Source(Protocol):
         """Seconds between two looks."""
 
     async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
-        """Look, and put what was found on the shelf."""
+        """Look, and put what was found into the cache."""
 
 
 AGAIN_SECONDS = 900.0
@@ -76,14 +75,10 @@ class NeonApi:
         projects = [(project, by_project.get(project.id, [])) for _, project in sorted(inventory.projects.items())]
         organizations = [inventory.org_id] if inventory.org_id else []
         found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
-        await fact_cache.put(
-            "organization", {key: organization_facts(security) for key, security in found.organizations.items()}, now
-        )
-        await fact_cache.put("project", {key: project_facts(security) for key, security in found.projects.items()}, now)
-        await fact_cache.put(
-            "snapshots", {key: snapshots_of(security) for key, security in found.projects.items()}, now
-        )
-        await fact_cache.put("branch", {key: branch_facts(security) for key, security in found.branches.items()}, now)
+        await fact_cache.put("organization", found.organizations, now)
+        await fact_cache.put("project", found.projects, now)
+        await fact_cache.put("snapshots", found.snapshots, now)
+        await fact_cache.put("branch", found.branches, now)
         self._tried |= dict.fromkeys(found.failed, now - self._fresh + AGAIN_SECONDS)
         if found.stopped is not None:
             left = f"the security of {found.left} things was not read: {found.stopped.why}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.neon.inventory import Inventory
-from exporter.posture.domain.facts_platform import DrillFacts
-from exporter.posture.domain.finding import Unread
+from collectors.platforms.domain.security import DrillFacts
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.sources import Outcome
 from exporter.recovery.journal import OK, Drill, DrillJournal, JournalError, path_of

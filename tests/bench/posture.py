@@ -9,19 +9,19 @@ from collections.abc import Sequence
 
 import psycopg
 
-from collectors.base import Epoch, Result, Server
+from collectors.base import Epoch, Result, Server, Unread
 from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.documents.terminal import table
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
-from exporter.posture.domain.policy import Policy
-from exporter.posture.scans import database_facts, server_facts
+from exporter.posture.scanner import database_facts, server_facts
 from exporter.sampling.computes import DatabaseRef
 from tests.bench.measure import cpu_seconds, load
+from tests.exporter.posture.policies import policy
 from tests.fix_postgres import cluster
 
-POLICY = Policy(migration_roles=("cloud_admin", "migrator"))
+POLICY = policy(migration_roles=("cloud_admin", "migrator"))
 PAIRS = """
 SELECT r.rolname, n.nspname, count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
   CROSS JOIN pg_roles AS r
@@ -94,11 +94,10 @@ def run(major: int, schemas: int, tables: int) -> list[tuple[str, ...]]:
             rows.append((f"PG {major}", what, turn, f"{spent:.2f} s", f"{cpu:.2f} s", f"{received:,}", told))
         key = DatabaseRef("p", "br", "large")
         began = time.monotonic()
-        server_part = server_facts(key, facts, None, lambda role: tenants.roles.get(role, ""))
+        assert not isinstance(facts.server, Unread)
+        whole = server_facts(key, facts.server, None, tenants.roles)
         database = database_facts(key, facts, None)
-        found = evaluate(
-            Facts(databases=(database,), servers=(server_part,) if server_part else ()), POLICY, time.time()
-        )
+        found = evaluate(Facts(databases=(database,), servers=(whole,)), POLICY, time.time())
         failed = [finding for finding in found if finding.outcome is Outcome.FAIL]
         judged = (
             f"{len(found)} findings, {len(failed)} of them failures for {sum(entry.count for entry in failed)} objects"

@@ -2,41 +2,53 @@
 
 Read in one round trip on the back of an allowed visit (rule R9). The server counts, and names up to 20 objects of each
 group: a database in order costs a few hundred bytes. Access control lists are exploded once, instead of asking for each
-pair of role and object. Nothing here is judged: that is done by `exporter.posture.domain`, without a connection.
+pair of role and object. Nothing here is evaluated: that is done by `exporter.posture.domain`, without a connection.
 Source: the system catalogues; works with pg_monitor and no other right.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from collectors.base import Epoch, NoDataError, Query, Reading, Result, Server, SqlCollector, Status
+from collectors.base import Epoch, Known, NoDataError, Query, Reading, Result, Server, SqlCollector, Status, Unread
 from collectors.metric import Families
 from collectors.postgres import query
+from collectors.postgres.domain.security import (
+    AgentRole,
+    DatabaseFacts,
+    Extension,
+    Group,
+    Role,
+    ServerFacts,
+    Slot,
+    TenantNames,
+)
 
-NAME = "security"
-GRANTS = (
-    "xtenant_grant", "xtenant_latent", "xtenant_member", "xtenant_owner", "shared_schema_create", "public_table_grant",
-    "public_table_latent", "default_acl_public", "db_public_connect",
-)  # fmt: skip
-TABLES = (
-    "rls_off", "rls_off_latent", "rls_not_forced", "rls_no_policy", "policy_rls_off", "policy_rls_off_latent",
-    "view_definer", "view_definer_latent", "matview_over_rls", "matview_over_rls_latent", "agent_reads",
-)  # fmt: skip
-POLICIES = ("policy_true", "policy_true_read", "policy_no_tenant_ref", "policy_guc_missing_ok")
-CODE = (
-    "xtenant_fk_view", "secdef_search_path", "secdef_search_path_latent", "secdef_temp_path", "secdef_public_exec",
-    "secdef_public_latent", "definers", "publication_all", "publications", "personal", "unmasked", "sealed", "unsealed",
-)  # fmt: skip
-PUBLISHED = ("cdc_no_pk", "publication_crossing", "published")
-CHECKS = (*GRANTS, *TABLES, *POLICIES, *CODE, *PUBLISHED)
-"""Every check that a scan of a database answers. ``_latent``: half of what a leak needs is there."""
-_WHEN_QUIET = frozenset({*POLICIES, *PUBLISHED})
-"""What takes a lock to read, and so is left out while somebody else wants a table for himself."""
-BUSY = (Status.NO_DATA, "a table is, or is about to be, locked exclusively; what was known stays")
+NAME, NAMES = "security", "tenant_names"
+_PARTS = ("grants", "tables", "code")
+"""The queries that answer checks; which ones stands in the head of each SQL file."""
+_NO_VERSION = Unread(Status.NO_PRIVILEGE, "server_version_num was not among the settings")
+BUSY = Unread(Status.NO_DATA, "a table is, or is about to be, locked exclusively; what was known stays")
+
+
+@cache
+def checks_of(part: str) -> Mapping[str, bool]:
+    """The checks of one query, and whether each takes a lock to read.
+
+    Those that do are left out while somebody else wants a table for himself.
+    """
+    head = query.header(f"security_{part}")
+    always, quiet = head["checks"].split(), head.get("checks when quiet", "").split()
+    return dict.fromkeys(always, False) | dict.fromkeys(quiet, True)
+
+
+def every_check() -> frozenset[str]:
+    """Every check that a scan of a database answers. ``_latent``: half of what a leak needs is there."""
+    return frozenset(check for part in _PARTS for check in checks_of(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,82 +72,14 @@ class SecurityScope:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupFound:
-    """Objects of one check, counted; ``objects`` names up to 20 of the ``count``."""
-
-    tenant: str
-    other: str
-    count: int
-    objects: tuple[str, ...]
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NotRead:
-    """Why a part is not there."""
-
-    status: Status
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExtensionFound:
-    """An installed extension; ``newest`` is empty when the server no longer has its files."""
-
-    name: str
-    version: str
-    newest: str
-    schema: str
-    open: bool
-    """Everybody may create objects in its schema."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoleFound:
-    """A login role, or one with an attribute. ``valid_until`` in unix seconds, None: for ever."""
-
-    name: str
-    login: bool
-    attributes: tuple[str, ...]
-    borrowed: tuple[str, ...]
-    """Attributes of the roles that it can become."""
-    acts_as_neon_superuser: bool
-    predefined: tuple[str, ...]
-    valid_until: float | None
-    connections: int
-    seen: bool | None
-    """True: has a session now. That it has none now says nothing, so it is None and never False."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFound:
-    """The same for every database of a server."""
-
-    settings: Mapping[str, str]
-    row_security_off: tuple[str, ...]
-    slots: Mapping[str, Mapping[str, Any]]
-    sessions: int
-    sessions_plain: int
-    agent: str
-    agent_attributes: tuple[str, ...]
-    agent_memberships: tuple[str, ...]
-    platform: str
-
-
-@dataclass(frozen=True, slots=True)
 class SecurityFacts:
-    """What one scan told. ``checks`` has an entry for each of :data:`CHECKS`: groups, or why nothing is known."""
+    """What one scan read; ids of project and branch are put in by whoever knows where the visit was.
 
-    datname: str
-    taken_at: float
-    checks: Mapping[str, tuple[GroupFound, ...] | NotRead]
-    tables: int
-    tenant_tables: int
-    tenants_told: bool
-    extensions: tuple[ExtensionFound, ...] | NotRead
-    roles: tuple[RoleFound, ...] | NotRead
-    roles_unnamed: int
-    server: ServerFound | NotRead
+    The database has an entry for each of `every_check`: groups, or why nothing is known.
+    """
+
+    database: DatabaseFacts
+    server: Known[ServerFacts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,37 +105,35 @@ class SecurityCollector(SqlCollector):
         )
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
-        """:class:`SecurityFacts`; a part that failed is a :class:`NotRead` in it, never an empty answer.
+        """:class:`SecurityFacts`; a part that failed is a :class:`Unread` in it, never an empty answer.
 
         Raises:
             NoDataError: nothing at all was answered.
         """
         if not results.keys() - {"prepare"}:
             raise NoDataError("no part of the security scan was answered")
-        checks: dict[str, tuple[GroupFound, ...] | NotRead] = {}
-        counts = {part: _checks(checks, results.get(part), names) for part, names in _PARTS.items()}
+        checks: dict[str, Known[tuple[Group, ...]]] = {}
+        counts = {part: _checks(checks, results.get(part), checks_of(part)) for part in _PARTS}
         if self.tenants is None:
-            untold = NotRead(Status.NO_DATA, "which schema and role is whose is learnt on the first visit")
+            untold = Unread(Status.NO_DATA, "which schema and role is whose is learnt on the first visit")
             checks.update(dict.fromkeys(("xtenant_grant", "xtenant_latent", "xtenant_member", "xtenant_owner",
                                          "xtenant_fk_view"), untold))  # fmt: skip
         tables, tenant_tables = counts["tables"]
-        roles, unnamed = _roles(results.get("roles"), asked=self.cluster)
-        facts = SecurityFacts(
-            datname=self.datname,
-            taken_at=epoch.server_clock,
+        server = _server(results, epoch, asked=self.cluster)
+        database = DatabaseFacts(
+            "",
+            "",
+            self.datname,
             checks=checks,
+            extensions=_extensions(results.get("extensions")),
             tables=tables,
             tenant_tables=tenant_tables,
             tenants_told=self.tenants is not None and bool(self.tenants.schemas or self.tenants.roles),
-            extensions=_extensions(results.get("extensions")),
-            roles=roles,
-            roles_unnamed=unnamed,
-            server=_server(results.get("server"), asked=self.cluster),
+            taken_at=epoch.server_clock,
+            platform="postgres" if isinstance(server, Unread) else server.platform,
         )
-        return Reading(Families(), sum(len(result.rows) for result in results.values()), facts)
-
-
-_PARTS = {"grants": GRANTS, "tables": (*TABLES, *POLICIES), "code": (*CODE, *PUBLISHED)}
+        rows = sum(len(result.rows) for result in results.values())
+        return Reading(Families(), rows, SecurityFacts(database, server))
 
 
 def prepare_sql(tenants: TenantMap | None, wanted: SecurityScope) -> str:
@@ -216,75 +158,124 @@ def literal(value: str) -> str:
 
 
 def _checks(
-    into: dict[str, tuple[GroupFound, ...] | NotRead], result: Result | None, names: Sequence[str]
+    into: dict[str, Known[tuple[Group, ...]]], result: Result | None, names: Mapping[str, bool]
 ) -> tuple[int, int]:
     """Fill the checks of one query; returns the two counts of its state row."""
     rows = list(query.records(result))
     state = next((row for row in rows if row["chk"] == "state"), None)
     if state is None:
-        into.update(dict.fromkeys(names, NotRead(Status.TIMEOUT, "this part of the scan failed or was not reached")))
+        into.update(dict.fromkeys(names, Unread(Status.TIMEOUT, "this part of the scan failed or was not reached")))
         return 0, 0
     if state["other"] == "unprepared":
-        into.update(
-            dict.fromkeys(names, NotRead(Status.NO_DATA, "an earlier part failed, and took the settings along"))
-        )
+        into.update(dict.fromkeys(names, Unread(Status.NO_DATA, "an earlier part failed, and took the settings along")))
         return 0, 0
-    for name in names:
-        if state["other"] == "busy" and name in _WHEN_QUIET:
-            into[name] = NotRead(*BUSY)
+    for name, when_quiet in names.items():
+        if state["other"] == "busy" and when_quiet:
+            into[name] = BUSY
         else:
             into[name] = tuple(_group(row) for row in rows if row["chk"] == name)
     return int(state["count"]), int(state["detail"] or 0)
 
 
-def _group(row: Mapping[str, Any]) -> GroupFound:
-    return GroupFound(row["tenant"], row["other"], int(row["count"]), tuple(row["objects"]), row["detail"] or "")
+def _group(row: Mapping[str, Any]) -> Group:
+    return Group(row["tenant"], row["other"], int(row["count"]), tuple(row["objects"]), row["detail"] or "")
 
 
-def _extensions(result: Result | None) -> tuple[ExtensionFound, ...] | NotRead:
+def _extensions(result: Result | None) -> Known[tuple[Extension, ...]]:
     if result is None:
-        return NotRead(Status.TIMEOUT, "the list of extensions failed or was not reached")
-    return tuple(ExtensionFound(**row) for row in query.records(result))
+        return Unread(Status.TIMEOUT, "the list of extensions failed or was not reached")
+    return tuple(Extension(**row) for row in query.records(result))
 
 
-def _roles(result: Result | None, *, asked: bool) -> tuple[tuple[RoleFound, ...] | NotRead, int]:
+def _roles(result: Result | None) -> tuple[Known[tuple[Role, ...]], int]:
+    """The roles, and how many there are beyond the most that are sent."""
     if result is None:
-        return _missing("the list of roles", asked=asked), 0
+        return Unread(Status.TIMEOUT, "the list of roles failed or was not reached"), 0
     rows = list(query.records(result))
     found = tuple(
-        RoleFound(
+        Role(
             row["name"], row["login"], tuple(row["attributes"]), tuple(row["borrowed"]), row["acts_as_neon"],
-            tuple(row["predefined"]), row["valid_until"], int(row["connections"]), row["seen"] or None,
+            tuple(row["predefined"]), row["valid_until"], int(row["connections"]), seen=row["seen"] or None,
         )
         for row in rows
     )  # fmt: skip
     return found, (int(rows[0]["roles"]) - len(rows) if rows else 0)
 
 
-def _server(result: Result | None, *, asked: bool) -> ServerFound | NotRead:
-    if result is None:
-        return _missing("the server's settings", asked=asked)
+def _server(results: Mapping[str, Result], epoch: Epoch, *, asked: bool) -> Known[ServerFacts]:
+    if "server" not in results:
+        return (
+            Unread(Status.TIMEOUT, "the server's settings failed or were not reached")
+            if asked
+            else Unread(Status.NO_DATA, "read in another database of this server")
+        )
     kinds: dict[str, dict[str, str]] = {}
-    for row in query.records(result):
+    for row in query.records(results["server"]):
         kinds.setdefault(row["kind"], {})[row["name"]] = row["value"]
+    settings = kinds.get("setting", {})
+    version = settings.get("server_version_num", "")
     agent, told = next((name, json.loads(text)) for name, text in kinds["agent"].items())
     sessions = json.loads(kinds["sessions"][""])
-    return ServerFound(
-        settings=kinds.get("setting", {}),
+    roles, unnamed = _roles(results.get("roles"))
+    return ServerFacts(
+        "",
+        "",
+        version_num=int(version) if version.isdigit() else _NO_VERSION,
+        settings=settings,
+        roles=roles,
+        roles_unnamed=unnamed,
         row_security_off=tuple(sorted(kinds.get("row_security_off", ()))),
-        slots={name: json.loads(text) for name, text in kinds.get("slot", {}).items()},
+        slots=tuple(_slot(name, json.loads(text)) for name, text in sorted(kinds.get("slot", {}).items())),
+        agent=AgentRole(
+            agent,
+            tuple(name for name, has in sorted(told["attributes"].items()) if has),
+            tuple(told["memberships"] or ()),
+        ),
         sessions=int(sessions["all"]),
         sessions_plain=int(sessions["plain"]),
-        agent=agent,
-        agent_attributes=tuple(name for name, has in sorted(told["attributes"].items()) if has),
-        agent_memberships=tuple(told["memberships"] or ()),
+        server_clock=epoch.server_clock,
         platform=kinds["platform"][""],
     )
 
 
-def _missing(what: str, *, asked: bool) -> NotRead:
-    return (
-        NotRead(Status.TIMEOUT, f"{what} failed or was not reached")
-        if asked
-        else NotRead(Status.NO_DATA, "read in another database of this server")
+def _slot(name: str, told: Mapping[str, Any]) -> Slot:
+    return Slot(
+        name,
+        kind=str(told.get("kind") or ""),
+        active=bool(told.get("active")),
+        wal_status=str(told.get("wal_status") or ""),
+        inactive_since=told.get("inactive_since"),
+        invalid=str(told.get("invalid") or ""),
     )
+
+
+_SCHEMA_NAMES = """SELECT n.nspname::text AS name, pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner
+    FROM pg_catalog.pg_namespace AS n
+    WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'neon', 'neon_migration') ORDER BY 1"""
+_ROLE_NAMES = r"""SELECT r.rolname::text AS name FROM pg_catalog.pg_roles AS r
+    WHERE r.rolname !~ '^pg_' ORDER BY 1 LIMIT 20000"""
+
+
+class TenantNamesCollector(SqlCollector):
+    """Reads the names of schemas and roles, so that a scan can be told whose each is: two questions without a lock."""
+
+    name = NAMES
+    interval = 3600.0
+
+    def queries(self, server: Server) -> tuple[Query, ...]:
+        """Two lists."""
+        del server
+        return (Query("schemas", _SCHEMA_NAMES), Query("roles", _ROLE_NAMES))
+
+    def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
+        """:class:`TenantNames`.
+
+        Raises:
+            NoDataError: one of the lists was not answered.
+        """
+        del epoch
+        if results.keys() != {"schemas", "roles"}:
+            raise NoDataError("the names of schemas and roles were not answered")
+        schemas = {str(row["name"]): str(row["owner"]) for row in query.records(results["schemas"])}
+        roles = tuple(str(row["name"]) for row in query.records(results["roles"]))
+        return Reading(Families(), len(schemas) + len(roles), TenantNames(schemas, roles))

@@ -1,6 +1,9 @@
 -- view: pg_proc, pg_constraint, pg_depend, pg_trigger, pg_inherits, pg_extension, pg_publication, pg_seclabel
 -- cost: 0.2 s for 10,000 tables; reads publications only while nobody holds or awaits an exclusive lock
 -- privilege: none
+-- checks: xtenant_fk_view secdef_search_path secdef_search_path_latent secdef_temp_path secdef_public_exec
+-- secdef_public_latent definers publication_all publications personal unmasked sealed unsealed
+-- checks when quiet: cdc_no_pk publication_crossing published
 WITH given AS MATERIALIZED (
   SELECT nullif(current_setting('neonmeter.posture', true), '')::jsonb AS it
 ), quiet AS MATERIALIZED (

@@ -1,6 +1,9 @@
 -- view: pg_class, pg_attribute, pg_policy, pg_rewrite, pg_depend (row security, and what goes round it)
 -- cost: 0.3 s for 10,000 tables; reads the text of policies only while nobody holds or awaits an exclusive lock
 -- privilege: none
+-- checks: rls_off rls_off_latent rls_not_forced rls_no_policy policy_rls_off policy_rls_off_latent view_definer
+-- view_definer_latent matview_over_rls matview_over_rls_latent agent_reads
+-- checks when quiet: policy_true policy_true_read policy_no_tenant_ref policy_guc_missing_ok
 WITH RECURSIVE given AS MATERIALIZED (
   SELECT nullif(current_setting('neonmeter.posture', true), '')::jsonb AS it
 ), quiet AS MATERIALIZED (

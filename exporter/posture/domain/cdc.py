@@ -4,66 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from exporter.posture.domain.facts import DatabaseFacts, ServerFacts, Slot
-from exporter.posture.domain.finding import Finding, Unread, object_id
-from exporter.posture.domain.judging import (
+from collectors.base import Unread
+from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, Slot
+from exporter.posture.domain.finding import object_id
+from exporter.posture.domain.rule import (
     Context,
-    Judges,
+    RuleResult,
     absent,
+    control,
     days,
     failed,
     of_groups,
     place,
-    told,
+    sentence,
     unclear,
     unread,
     verdict,
 )
 
 
-def cdc_no_pk(facts: DatabaseFacts, _context: Context) -> Iterable[Finding]:
-    """P68: a published table has no key to tell rows by: its UPDATE and DELETE fail."""
+@control("P68", DatabaseFacts)
+def cdc_no_pk(facts: DatabaseFacts, _context: Context) -> Iterable[RuleResult]:
+    """A published table has no key to tell rows by: its UPDATE and DELETE fail."""
     found, published = facts.check("cdc_no_pk"), facts.check("published")
     if isinstance(published, Unread):
-        return (unread("P68", place(facts), published),)
+        return (unread(place(facts), published),)
     if not isinstance(found, Unread) and not published:
-        return (absent("P68", place(facts), "nothing is published"),)
-    says = told("is published ({detail}) and has no replica identity: UPDATE and DELETE on it fail")
-    return of_groups("P68", place(facts), found, says=says, otherwise="every published table has a replica identity")
+        return (absent(place(facts), "nothing is published"),)
+    says = sentence("is published ({detail}) and has no replica identity: UPDATE and DELETE on it fail")
+    return of_groups(place(facts), found, says=says, otherwise="every published table has a replica identity")
 
 
-def publication_scope(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
-    """P69: a publication is of all tables, also of those to come, or crosses tenants."""
+@control("P69", DatabaseFacts)
+def publication_scope(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+    """A publication is of all tables, also of those to come, or crosses tenants."""
     where = place(facts)
     every, crossing, any_ = (facts.check(n) for n in ("publication_all", "publication_crossing", "publications"))
     for part in (every, crossing, any_):
         if isinstance(part, Unread):
-            yield unread("P69", where, part)
+            yield unread(where, part)
             return
     if not any_:
-        yield absent("P69", where, "there is no publication")
+        yield absent(where, "there is no publication")
         return
     otherwise = "publications name their tables, and none crosses tenants"
     if every or not crossing:
-        yield from of_groups("P69", where, every, says=told("is FOR ALL TABLES"), otherwise=otherwise)
+        yield from of_groups(where, every, says=sentence("is FOR ALL TABLES"), otherwise=otherwise)
     if crossing:
         apart = object_id(where, "tenants")
-        yield from of_groups("P69", apart, crossing, says=told("publishes tables of {detail}"), otherwise=otherwise)
+        yield from of_groups(apart, crossing, says=sentence("publishes tables of {detail}"), otherwise=otherwise)
 
 
-def slot_expected(facts: ServerFacts, context: Context) -> Iterator[Finding]:
-    """P70: a slot that should be there is gone, idle for long, or has lost its WAL. Neon drops idle ones after 40 h."""
+@control("P70", ServerFacts)
+def slot_expected(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
+    """A slot that should be there is gone, idle for long, or has lost its WAL. Neon drops idle ones after 40 h."""
     where = place(facts)
     if isinstance(facts.slots, Unread):
-        yield unread("P70", where, facts.slots)
+        yield unread(where, facts.slots)
         return
     there = {slot.name: slot for slot in facts.slots}
     missing = [name for name in context.policy.expected_slots if name not in there]
     if not there and not context.policy.expected_slots:
-        yield absent("P70", where, "no slot is there and none is expected")
+        yield absent(where, "no slot is there and none is expected")
         return
-    found = [failed("P70", object_id(where, name), f"slot {name} is expected and gone") for name in missing]
-    found += [failed("P70", object_id(where, slot.name), f"slot {slot.name} {text}")
+    found = [failed(object_id(where, name), f"slot {name} is expected and gone") for name in missing]
+    found += [failed(object_id(where, slot.name), f"slot {slot.name} {text}")
               for slot in facts.slots if (text := _ails(slot, context))]  # fmt: skip
     silent = [
         slot.name
@@ -71,9 +76,9 @@ def slot_expected(facts: ServerFacts, context: Context) -> Iterator[Finding]:
         if not slot.active and slot.inactive_since is None and not _ails(slot, context)
     ]
     for name in silent:
-        yield unclear("P70", object_id(where, name), f"slot {name} is inactive; this server does not say since when")
+        yield unclear(object_id(where, name), f"slot {name} is inactive; this server does not say since when")
     if found or not silent or len(silent) < len(there):
-        yield from verdict("P70", where, found, "every slot is there, and none is idle or invalid")
+        yield from verdict(where, found, "every slot is there, and none is idle or invalid")
 
 
 def _ails(slot: Slot, context: Context) -> str:
@@ -83,7 +88,3 @@ def _ails(slot: Slot, context: Context) -> str:
         return f"has WAL that is {slot.wal_status}"
     idle = 0.0 if slot.active or slot.inactive_since is None else context.now - slot.inactive_since
     return f"has been inactive for {days(idle)}" if idle > context.policy.slot_inactive_seconds else ""
-
-
-DATABASE: Judges[DatabaseFacts] = {"P68": cdc_no_pk, "P69": publication_scope}
-SERVER: Judges[ServerFacts] = {"P70": slot_expected}

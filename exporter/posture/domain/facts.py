@@ -1,7 +1,7 @@
-"""The facts of the catalogues that controls judge: servers, databases, tenants. What was not read says why.
+"""Tenants against what there is, and all facts together.
 
-Everything has a default of "not asked", so whoever knows only a part fills only that; its controls become unknown.
-Instants are unix seconds.
+What was read is declared where it is read: module `domain.security` of `collectors.neon`, `collectors.platforms` and
+`collectors.postgres`. What was not read says why.
 """
 
 from __future__ import annotations
@@ -9,144 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exporter.posture.domain.facts_platform import (
-    BranchFacts,
-    BucketFacts,
-    DrillFacts,
-    HandshakeFacts,
-    OrganizationFacts,
-    PoolerFacts,
-    ProjectFacts,
-    VaultFacts,
-)
-from exporter.posture.domain.finding import NOT_ASKED, Known, Unread
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Objects of one kind of problem, counted on the server. ``objects`` names up to 20 of the ``count``."""
-
-    tenant: str
-    """Whose data is at risk; empty in what is shared."""
-    other: str
-    """Who could reach it: a role or ``PUBLIC``; empty when it is anybody."""
-    count: int
-    objects: tuple[str, ...]
-    detail: str = ""
-    """Privileges, or what else the server says of all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """An installed extension."""
-
-    name: str
-    version: str
-    newest: str
-    """pg_available_extensions.default_version; empty when the server no longer has it."""
-    schema: str
-    open: bool = False
-    """Everybody may create objects in its schema."""
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFacts:
-    """One user database, as read inside of it."""
-
-    project_id: str
-    branch_id: str
-    datname: str
-    checks: Known[Mapping[str, Known[tuple[Group, ...]]]] = NOT_ASKED
-    """By the names in ``collectors.postgres.database.security.CHECKS``: what was found; an empty tuple is none."""
-    extensions: Known[tuple[Extension, ...]] = NOT_ASKED
-    tables: int = 0
-    """User tables."""
-    tenant_tables: int = 0
-    """Of these with a tenant column."""
-    tenants_told: bool = False
-    """The scan was told which schema and which role is whose."""
-    taken_at: float = 0.0
-    platform: str = "postgres"
-    """``neon`` where the server has a role neon_superuser."""
-    nonproduction: bool = False
-
-    def check(self, name: str) -> Known[tuple[Group, ...]]:
-        """What one check found."""
-        return self.checks if isinstance(self.checks, Unread) else self.checks.get(name, NOT_ASKED)
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """One role of the server (pg_roles; those named ``pg_*`` are not among them)."""
-
-    name: str
-    login: bool = True
-    attributes: tuple[str, ...] = ()
-    """Its own of: superuser, createrole, createdb, replication, bypassrls."""
-    borrowed: tuple[str, ...] = ()
-    """The same of the roles that it can SET ROLE to."""
-    acts_as_neon_superuser: bool = False
-    predefined: tuple[str, ...] = ()
-    """Predefined roles that it can use or become."""
-    valid_until: float | None = None
-    """None: for ever."""
-    has_password: bool | None = None
-    """None: not visible."""
-    connections: int = -1
-    """rolconnlimit; -1 is without limit."""
-    tenant: str = ""
-    seen: bool | None = None
-    """Used within ``Policy.role_unused_days``; None: nobody watched that long yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A replication slot (pg_replication_slots)."""
-
-    name: str
-    kind: str = "logical"
-    active: bool = False
-    wal_status: str = ""
-    inactive_since: float | None = None
-    invalid: str = ""
-    """Why it was invalidated; empty: it was not."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRole:
-    """What we ourselves may do there."""
-
-    name: str
-    attributes: tuple[str, ...] = ()
-    """Its own and those of roles that it can become, and ``neon_superuser``."""
-    memberships: tuple[str, ...] = ()
-    readable: int = 0
-    """User tables of the databases read of which it could read a row."""
-    readable_sample: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """One compute's Postgres, as told from any of its databases."""
-
-    project_id: str
-    branch_id: str
-    version_num: Known[int] = NOT_ASKED
-    settings: Known[Mapping[str, str]] = NOT_ASKED
-    """Of pg_settings: what the controls on logging, TLS and passwords read."""
-    roles: Known[tuple[Role, ...]] = NOT_ASKED
-    roles_unnamed: int = 0
-    """Roles beyond the most that are sent."""
-    row_security_off: Known[tuple[str, ...]] = NOT_ASKED
-    """``role@database`` of pg_db_role_setting where row_security is off."""
-    slots: Known[tuple[Slot, ...]] = NOT_ASKED
-    agent: Known[AgentRole] = NOT_ASKED
-    sessions: Known[int] = NOT_ASKED
-    """Sessions from another machine."""
-    sessions_plain: int = 0
-    """Of these without TLS."""
-    server_clock: float = 0.0
-    platform: str = "postgres"
+from collectors.base import NOT_ASKED, Known
+from collectors.neon.domain.security import BranchFacts, OrganizationFacts, ProjectFacts
+from collectors.platforms.domain.security import BucketFacts, DrillFacts, HandshakeFacts, PoolerFacts, VaultFacts
+from collectors.postgres.domain.security import DatabaseFacts, ServerFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +42,7 @@ class RegistryFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is known; each part is judged on its own, and looks at the others where it has to."""
+    """Everything that is known; each part is evaluated on its own, and looks at the others where it has to."""
 
     organizations: tuple[OrganizationFacts, ...] = ()
     projects: tuple[ProjectFacts, ...] = ()

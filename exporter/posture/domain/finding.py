@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 
 
 class Outcome(StrEnum):
@@ -47,30 +46,16 @@ NOT_KNOWN_YET: Final = frozenset({Status.ASLEEP, Status.NO_DATA, Status.BREAKER_
 """Why something was not read although nobody refused it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """In place of a value that is not known, and why, for a person."""
-
-    status: Status
-    why: str
-
-    @property
-    def outcome(self) -> Outcome:
-        """Unknown, not applicable or error; never pass."""
-        if self.status in NOT_KNOWN_YET:
-            return Outcome.UNKNOWN
-        return Outcome.NOT_APPLICABLE if self.status is Status.UNSUPPORTED else Outcome.ERROR
-
-
-T = TypeVar("T")
-Known: TypeAlias = T | Unread
-"""A value, or why there is none."""
-NOT_ASKED: Final = Unread(Status.NO_DATA, "not asked yet")
+def outcome_of(value: Unread) -> Outcome:
+    """Unknown, not applicable or error, as the reading of a fact ended; never pass."""
+    if value.status in NOT_KNOWN_YET:
+        return Outcome.UNKNOWN
+    return Outcome.NOT_APPLICABLE if value.status is Status.UNSUPPORTED else Outcome.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One control's word about one object."""
+    """The outcome of one control at one object."""
 
     control: str
     """``P01``."""
@@ -95,19 +80,3 @@ class Finding:
 def object_id(*parts: str) -> str:
     """The parts that are there, joined by slashes."""
     return "/".join(part for part in parts if part)
-
-
-SEVERITIES: Final[Mapping[str, Severity]] = {
-    number: severity
-    for severity, numbers in {
-        Severity.CRITICAL: "P01 P02 P05 P11 P14 P22 P35 P50 P51 P58 P70",
-        Severity.HIGH: (
-            "P03 P04 P06 P07 P08 P09 P12 P15 P16 P18 P19 P20 P21 P24 P25 P27 P29 P32 P33 P34 P36 P38 P41 P42 P44 P46 "
-            "P49 P52 P53 P55 P56 P59 P60 P61 P62 P63 P64 P65 P66 P68 P69"
-        ),
-        Severity.MEDIUM: "P10 P23 P26 P28 P31 P37 P39 P40 P43 P45 P47 P48 P54 P57",
-        Severity.LOW: "P13 P17 P30 P67",
-    }.items()
-    for number in numbers.split()
-}
-"""The severity of each control's failures; a control may say a lower one of a failure that is less than it."""

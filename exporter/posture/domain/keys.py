@@ -4,44 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from exporter.posture.domain.facts import DatabaseFacts
-from exporter.posture.domain.facts_platform import StaticRole, TransitKey, VaultFacts
-from exporter.posture.domain.finding import Finding, Severity, Unread, object_id
-from exporter.posture.domain.judging import (
+from collectors.base import Unread
+from collectors.platforms.domain.security import StaticRole, TransitKey, VaultFacts
+from collectors.postgres.domain.security import DatabaseFacts
+from exporter.posture.domain.finding import Severity, object_id
+from exporter.posture.domain.policy import DAY
+from exporter.posture.domain.rule import (
     Context,
-    Judges,
+    RuleResult,
     absent,
+    control,
     days,
     failed,
     of_groups,
     passed,
     place,
-    told,
+    sentence,
     unclear,
     unread,
     verdict,
 )
-from exporter.posture.domain.policy import DAY
 
 
-def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[Finding]:
-    """P51: a tenant has no key of its own, or two tenants have the same."""
+@control("P51", VaultFacts)
+def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+    """A tenant has no key of its own, or two tenants have the same."""
     if isinstance(facts.key_names, Unread):
-        yield unread("P51", facts.name, facts.key_names)
+        yield unread(facts.name, facts.key_names)
         return
     keys: dict[str, set[str]] = {}
     for registry in context.facts.registries:
         if isinstance(registry.tenants, Unread):
-            yield unread("P51", facts.name, registry.tenants)
+            yield unread(facts.name, registry.tenants)
             return
         for entry in registry.tenants:
             named = entry.keys or (context.policy.transit_key.format(tenant=entry.tenant),)
             keys.setdefault(entry.tenant, set()).update(named)
     if not keys:
-        yield absent("P51", facts.name, "the registry names no tenant")
+        yield absent(facts.name, "the registry names no tenant")
         return
     found = [
-        failed("P51", object_id(facts.name, tenant), f"tenant {tenant} has no key {name}", tenant=tenant)
+        failed(object_id(facts.name, tenant), f"tenant {tenant} has no key {name}", tenant=tenant)
         for tenant, names in sorted(keys.items())
         for name in sorted(names - set(facts.key_names))
     ]
@@ -50,38 +53,39 @@ def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[Finding]:
         for name in names:
             owners.setdefault(name, []).append(tenant)
     found += [
-        failed("P51", object_id(facts.name, "key", name), f"key {name} is of {' and of '.join(tenants)}")
+        failed(object_id(facts.name, "key", name), f"key {name} is of {' and of '.join(tenants)}")
         for name, tenants in sorted(owners.items())
         if len(tenants) > 1
     ]
-    yield from verdict("P51", facts.name, found, f"{len(keys)} tenants have a key of their own")
+    yield from verdict(facts.name, found, f"{len(keys)} tenants have a key of their own")
 
 
 Says = Callable[[TransitKey], Iterator[tuple[str, Severity | None]]]
 
 
-def _of_keys(control: str, facts: VaultFacts, says: Says, otherwise: str) -> Iterator[Finding]:
+def _of_keys(facts: VaultFacts, says: Says, otherwise: str) -> Iterator[RuleResult]:
     if isinstance(facts.keys, Unread):
-        yield unread(control, facts.name, facts.keys)
+        yield unread(facts.name, facts.keys)
         return
     if not facts.keys:
-        yield absent(control, facts.name, "the key store has no key")
+        yield absent(facts.name, "the key store has no key")
         return
     bad = False
     for key in facts.keys:
         if isinstance(key, Unread):
             bad = True
-            yield unread(control, object_id(facts.name, "key"), key)
+            yield unread(object_id(facts.name, "key"), key)
             continue
         for text, severity in says(key):
             bad = True
-            yield failed(control, object_id(facts.name, "key", key.name), f"key {key.name} {text}", severity=severity)
+            yield failed(object_id(facts.name, "key", key.name), f"key {key.name} {text}", severity=severity)
     if not bad:
-        yield passed(control, facts.name, otherwise)
+        yield passed(facts.name, otherwise)
 
 
-def key_age(facts: VaultFacts, context: Context) -> Iterator[Finding]:
-    """P52: a key was not rotated for long, or nothing will rotate it."""
+@control("P52", VaultFacts)
+def key_age(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+    """A key was not rotated for long, or nothing will rotate it."""
     most = context.policy.transit_key_age_days * DAY
 
     def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
@@ -92,11 +96,12 @@ def key_age(facts: VaultFacts, context: Context) -> Iterator[Finding]:
         elif not key.auto_rotate_seconds:
             yield "is rotated by hand only", Severity.MEDIUM
 
-    yield from _of_keys("P52", facts, says, f"every key was rotated within {context.policy.transit_key_age_days} d")
+    yield from _of_keys(facts, says, f"every key was rotated within {context.policy.transit_key_age_days} d")
 
 
-def key_flags(facts: VaultFacts, _context: Context) -> Iterator[Finding]:
-    """P53: a key can leave the store or be deleted, or came from outside."""
+@control("P53", VaultFacts)
+def key_flags(facts: VaultFacts, _context: Context) -> Iterator[RuleResult]:
+    """A key can leave the store or be deleted, or came from outside."""
 
     def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
         flags = {
@@ -110,11 +115,12 @@ def key_flags(facts: VaultFacts, _context: Context) -> Iterator[Finding]:
         if wrong:
             yield " and ".join(wrong), None
 
-    yield from _of_keys("P53", facts, says, "no key can leave the store or be deleted")
+    yield from _of_keys(facts, says, "no key can leave the store or be deleted")
 
 
-def key_versions(facts: VaultFacts, context: Context) -> Iterator[Finding]:
-    """P54: versions from long ago still decrypt, or an old version still encrypts."""
+@control("P54", VaultFacts)
+def key_versions(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+    """Versions from long ago still decrypt, or an old version still encrypts."""
 
     def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
         behind = key.latest_version - key.min_decryption_version
@@ -123,32 +129,33 @@ def key_versions(facts: VaultFacts, context: Context) -> Iterator[Finding]:
         elif 0 < key.min_encryption_version < key.latest_version:
             yield f"still lets version {key.min_encryption_version} encrypt", None
 
-    yield from _of_keys("P54", facts, says, "old versions are retired")
+    yield from _of_keys(facts, says, "old versions are retired")
 
 
-def db_static_role(facts: VaultFacts, context: Context) -> Iterator[Finding]:
-    """P55: a database password was not rotated when it should have been. A failed rotation shows by its age alone."""
+@control("P55", VaultFacts)
+def db_static_role(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+    """A database password was not rotated when it should have been. A failed rotation shows by its age alone."""
     if isinstance(facts.static_roles, Unread):
-        yield unread("P55", facts.name, facts.static_roles)
+        yield unread(facts.name, facts.static_roles)
         return
     if not facts.static_roles:
-        yield absent("P55", facts.name, "no database password is the key store's to rotate")
+        yield absent(facts.name, "no database password is the key store's to rotate")
         return
     bad = False
     for role in facts.static_roles:
         if isinstance(role, Unread):
             bad = True
-            yield unread("P55", object_id(facts.name, "role"), role)
+            yield unread(object_id(facts.name, "role"), role)
             continue
         path = object_id(facts.name, "role", role.name)
         text = _late(role, context)
         bad = bad or bool(text)
         if text == "?":
-            yield unclear("P55", path, f"{role.username} is rotated by a schedule: its period is not told")
+            yield unclear(path, f"{role.username} is rotated by a schedule: its period is not told")
         elif text:
-            yield failed("P55", path, f"the password of {role.username} {text}")
+            yield failed(path, f"the password of {role.username} {text}")
     if not bad:
-        yield passed("P55", facts.name, f"{len(facts.static_roles)} passwords are rotated in time")
+        yield passed(facts.name, f"{len(facts.static_roles)} passwords are rotated in time")
 
 
 def _late(role: StaticRole, context: Context) -> str:
@@ -162,46 +169,35 @@ def _late(role: StaticRole, context: Context) -> str:
     return f"was last rotated {days(age)} ago, and should be every {days(role.rotation_seconds)}" if late else ""
 
 
-def vault_audit(facts: VaultFacts, _context: Context) -> Iterator[Finding]:
-    """P56: the key store writes no audit log, or is sealed."""
+@control("P56", VaultFacts)
+def vault_audit(facts: VaultFacts, _context: Context) -> Iterator[RuleResult]:
+    """The key store writes no audit log, or is sealed."""
     if isinstance(facts.sealed, Unread):
-        yield unread("P56", object_id(facts.name, "seal"), facts.sealed)
+        yield unread(object_id(facts.name, "seal"), facts.sealed)
     elif facts.sealed:
-        yield failed("P56", object_id(facts.name, "seal"), "the key store is sealed")
+        yield failed(object_id(facts.name, "seal"), "the key store is sealed")
     else:
-        yield passed("P56", object_id(facts.name, "seal"), "the key store is open" + (", standby" * facts.standby))
+        yield passed(object_id(facts.name, "seal"), "the key store is open" + (", standby" * facts.standby))
     where = object_id(facts.name, "audit")
     if isinstance(facts.audits, Unread):
-        yield unread("P56", where, facts.audits)
+        yield unread(where, facts.audits)
     elif facts.audits:
-        yield passed("P56", where, f"audited to {', '.join(facts.audits)}")
+        yield passed(where, f"audited to {', '.join(facts.audits)}")
     else:
-        yield failed("P56", where, "no audit device is enabled")
+        yield failed(where, "no audit device is enabled")
 
 
-def encrypted_columns(facts: DatabaseFacts, context: Context) -> Iterator[Finding]:
-    """P57: a column that the registry wants encrypted holds plain values."""
+@control("P57", DatabaseFacts)
+def encrypted_columns(facts: DatabaseFacts, context: Context) -> Iterator[RuleResult]:
+    """A column that the registry wants encrypted holds plain values."""
     where = place(facts)
     sealed = facts.check("sealed")
     if isinstance(sealed, Unread):
-        yield unread("P57", where, sealed)
+        yield unread(where, sealed)
     elif not context.policy.encrypted_columns:
-        yield absent("P57", where, "the settings name no column that must be encrypted")
+        yield absent(where, "the settings name no column that must be encrypted")
     elif not sealed:
-        yield absent("P57", where, "no column here must be encrypted")
+        yield absent(where, "no column here must be encrypted")
     else:
-        says = told("must be encrypted, and is {detail}")
-        yield from of_groups(
-            "P57", where, facts.check("unsealed"), says=says, otherwise="all such columns are encrypted"
-        )
-
-
-VAULT: Judges[VaultFacts] = {
-    "P51": key_per_tenant,
-    "P52": key_age,
-    "P53": key_flags,
-    "P54": key_versions,
-    "P55": db_static_role,
-    "P56": vault_audit,
-}
-DATABASE: Judges[DatabaseFacts] = {"P57": encrypted_columns}
+        says = sentence("must be encrypted, and is {detail}")
+        yield from of_groups(where, facts.check("unsealed"), says=says, otherwise="all such columns are encrypted")

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from exporter.posture.domain.facts import DatabaseFacts, Extension, ServerFacts
-from exporter.posture.domain.facts_platform import PoolerFacts, ProjectFacts
-from exporter.posture.domain.finding import Finding, Unread, object_id
-from exporter.posture.domain.judging import (
+from collectors.base import Unread
+from collectors.neon.domain.security import ProjectFacts
+from collectors.platforms.domain.security import PoolerFacts
+from collectors.postgres.domain.security import DatabaseFacts, Extension, ServerFacts
+from exporter.posture.domain.finding import object_id
+from exporter.posture.domain.policy import listed
+from exporter.posture.domain.rule import (
     Context,
-    Judges,
+    RuleResult,
     absent,
+    control,
     failed,
     manual,
     passed,
@@ -20,24 +24,23 @@ from exporter.posture.domain.judging import (
     unread,
     verdict,
 )
-from exporter.posture.domain.policy import listed
 
-_STATEMENTS = ("none", "ddl", "mod", "all")
 _ERRORS = ("debug5", "debug4", "debug3", "debug2", "debug1", "info", "notice", "warning", "error")
 _OFF = ("", "off", "false", "no", "0")
 _AUDITED = ("ddl", "role", "write")
 
 
-def log_settings(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
-    """P45: sessions, schema changes or errors are not logged, or lines do not say when, who and where."""
+@control("P45", ServerFacts)
+def log_settings(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+    """Sessions, schema changes or errors are not logged, or lines do not say when, who and where."""
     where = place(facts)
     if isinstance(facts.settings, Unread):
-        yield unread("P45", where, facts.settings)
+        yield unread(where, facts.settings)
     elif facts.platform == "neon":
-        yield absent("P45", where, "on Neon the platform sets what the server logs")
+        yield absent(where, "on Neon the platform sets what the server logs")
     else:
-        found = (failed("P45", object_id(where, name), text) for name, text in _log_gaps(facts.settings))
-        yield from verdict("P45", where, found, "the log says who did what, when and where")
+        found = (failed(object_id(where, name), text) for name, text in _log_gaps(facts.settings))
+        yield from verdict(where, found, "the log says who did what, when and where")
 
 
 def _log_gaps(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -62,66 +65,69 @@ def _log_gaps(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, f"{name} is -1: values of parameters, and so personal data, go to the log in full"
 
 
-def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
-    """P46: pgaudit is not loaded, or does not record schema changes, roles and writes."""
+@control("P46", ServerFacts)
+def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+    """Pgaudit is not loaded, or does not record schema changes, roles and writes."""
     where = place(facts)
     if isinstance(facts.settings, Unread):
-        yield unread("P46", where, facts.settings)
+        yield unread(where, facts.settings)
         return
     if facts.platform == "neon":
-        yield absent("P46", where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is judged")
+        yield absent(where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is judged")
         return
     loaded = facts.settings.get("shared_preload_libraries")
     if loaded is None:
-        yield unclear("P46", where, "shared_preload_libraries is not visible to our role")
+        yield unclear(where, "shared_preload_libraries is not visible to our role")
         return
     if "pgaudit" not in re.split(r"[\s,]+", loaded):
-        yield failed("P46", where, "pgaudit is not in shared_preload_libraries")
+        yield failed(where, "pgaudit is not in shared_preload_libraries")
         return
     classes = {name.strip().lower() for name in facts.settings.get("pgaudit.log", "").split(",")}
     missing = [name for name in _AUDITED if (name not in classes and "all" not in classes) or f"-{name}" in classes]
-    found = [failed("P46", where, f"pgaudit.log lacks {', '.join(missing)}")] if missing else []
-    yield from verdict("P46", where, found, "pgaudit records schema changes, roles and writes")
+    found = [failed(where, f"pgaudit.log lacks {', '.join(missing)}")] if missing else []
+    yield from verdict(where, found, "pgaudit records schema changes, roles and writes")
 
 
-def neon_audit(facts: ProjectFacts, _context: Context) -> Iterator[Finding]:
-    """P46: with the HIPAA add-on Neon audits; without it there is nothing to switch on, so a person decides."""
+@control("P46", ProjectFacts)
+def neon_audit(facts: ProjectFacts, _context: Context) -> Iterator[RuleResult]:
+    """With the HIPAA add-on Neon audits; without it there is nothing to switch on, so a person decides."""
     if isinstance(facts.access, Unread):
-        yield unread("P46", facts.id, facts.access)
+        yield unread(facts.id, facts.access)
     elif not facts.access.hipaa:
         yield manual(
-            "P46", facts.id, "Neon audits statements with the HIPAA add-on only; decide whether this project needs it"
+            facts.id, "Neon audits statements with the HIPAA add-on only; decide whether this project needs it"
         )
     elif facts.access.audit_log_level in ("extended", "full"):
-        yield passed("P46", facts.id, f"Neon's audit log is {facts.access.audit_log_level}")
+        yield passed(facts.id, f"Neon's audit log is {facts.access.audit_log_level}")
     else:
         level = facts.access.audit_log_level or "not set"
-        yield failed("P46", facts.id, f"Neon's audit log level is {level}: it does not record what statements do")
+        yield failed(facts.id, f"Neon's audit log level is {level}: it does not record what statements do")
 
 
-def ext_outdated(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
-    """P47: an extension was not updated when the server's files were."""
+@control("P47", DatabaseFacts)
+def ext_outdated(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+    """An extension was not updated when the server's files were."""
     where = place(facts)
     if isinstance(facts.extensions, Unread):
-        yield unread("P47", where, facts.extensions)
+        yield unread(where, facts.extensions)
         return
     found = (
         failed(
-            "P47",
             object_id(where, extension.name),
             f"{extension.name} is {extension.version}; the server has {extension.newest}",
         )
         for extension in facts.extensions
         if extension.newest and extension.version != extension.newest
     )
-    yield from verdict("P47", where, found, "every extension is the server's version")
+    yield from verdict(where, found, "every extension is the server's version")
 
 
-def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[Finding]:
-    """P48: an extension is not on the list, or lives in a schema where everybody may create."""
+@control("P48", DatabaseFacts)
+def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[RuleResult]:
+    """An extension is not on the list, or lives in a schema where everybody may create."""
     where = place(facts)
     if isinstance(facts.extensions, Unread):
-        yield unread("P48", where, facts.extensions)
+        yield unread(where, facts.extensions)
         return
 
     def says(extension: Extension) -> str:
@@ -134,49 +140,43 @@ def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[Finding]
         )
 
     found = (
-        failed("P48", object_id(where, extension.name), text)
-        for extension in facts.extensions
-        if (text := says(extension))
+        failed(object_id(where, extension.name), text) for extension in facts.extensions if (text := says(extension))
     )
-    yield from verdict("P48", where, found, "every extension is on the list")
+    yield from verdict(where, found, "every extension is on the list")
 
 
-def server_minor(facts: ServerFacts, context: Context) -> Iterator[Finding]:
-    """P49: the server misses security fixes of its major version, or the major gets none any more."""
+@control("P49", ServerFacts)
+def server_minor(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
+    """The server misses security fixes of its major version, or the major gets none any more."""
     where = place(facts)
     if isinstance(facts.version_num, Unread):
-        yield unread("P49", where, facts.version_num)
+        yield unread(where, facts.version_num)
         return
     major, minor = divmod(facts.version_num, 10000)
     minors = context.policy.server_minors
     if major not in minors and minors and major > max(minors):
-        yield unclear("P49", where, f"PostgreSQL {major} is newer than the table of versions")
+        yield unclear(where, f"PostgreSQL {major} is newer than the table of versions")
     elif major not in minors:
-        yield failed("P49", where, f"PostgreSQL {major} gets no fixes any more")
+        yield failed(where, f"PostgreSQL {major} gets no fixes any more")
     elif minor < minors[major]:
-        yield failed("P49", where, f"PostgreSQL {major}.{minor} is older than {major}.{minors[major]}")
+        yield failed(where, f"PostgreSQL {major}.{minor} is older than {major}.{minors[major]}")
     else:
-        yield passed("P49", where, f"PostgreSQL {major}.{minor}")
+        yield passed(where, f"PostgreSQL {major}.{minor}")
 
 
-def pgbouncer_version(facts: PoolerFacts, context: Context) -> Iterator[Finding]:
-    """P49: a PgBouncer of our own has known holes."""
+@control("P49", PoolerFacts)
+def pgbouncer_version(facts: PoolerFacts, context: Context) -> Iterator[RuleResult]:
+    """A PgBouncer of our own has known holes."""
     if isinstance(facts.version, Unread):
-        yield unread("P49", facts.name, facts.version)
+        yield unread(facts.name, facts.version)
         return
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", facts.version)
     if match is None:
-        yield unclear("P49", facts.name, f"cannot read the version in {facts.version!r}")
+        yield unclear(facts.name, f"cannot read the version in {facts.version!r}")
         return
     found = tuple(int(part) for part in match.groups())
     least = tuple(int(part) for part in context.policy.pgbouncer_least.split("."))
     if found < least:
-        yield failed("P49", facts.name, f"PgBouncer {match[0]} is older than {context.policy.pgbouncer_least}")
+        yield failed(facts.name, f"PgBouncer {match[0]} is older than {context.policy.pgbouncer_least}")
     else:
-        yield passed("P49", facts.name, f"PgBouncer {match[0]}")
-
-
-SERVER: Judges[ServerFacts] = {"P45": log_settings, "P46": pgaudit, "P49": server_minor}
-DATABASE: Judges[DatabaseFacts] = {"P47": ext_outdated, "P48": ext_not_allowed}
-PROJECT: Judges[ProjectFacts] = {"P46": neon_audit}
-POOLER: Judges[PoolerFacts] = {"P49": pgbouncer_version}
+        yield passed(facts.name, f"PgBouncer {match[0]}")

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.posture.domain.facts import DatabaseFacts
-from exporter.posture.domain.facts_platform import Access, BranchFacts, Masking
-from exporter.posture.domain.finding import Finding, Unread, object_id
-from exporter.posture.domain.judging import (
+from collectors.base import Unread
+from collectors.neon.domain.security import Access, BranchFacts, Masking
+from collectors.postgres.domain.security import DatabaseFacts
+from exporter.posture.domain.finding import object_id
+from exporter.posture.domain.network import is_production
+from exporter.posture.domain.rule import (
     Context,
-    Judges,
+    RuleResult,
     absent,
+    control,
     failed,
     names,
     of_groups,
     passed,
     place,
-    told,
+    sentence,
     unclear,
     unread,
     verdict,
 )
-from exporter.posture.domain.network import is_production
 
 _BUSY = ("created", "initialized", "anonymizing")
 
 
-def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[Finding]:
-    """P58: a branch beside production holds production's data unmasked."""
+@control("P58", BranchFacts)
+def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+    """A branch beside production holds production's data unmasked."""
     where = object_id(facts.project_id, facts.id)
     if is_production(facts, context):
-        yield absent("P58", where, "a production branch")
+        yield absent(where, "a production branch")
     elif facts.init_source == "schema-only":
-        yield passed("P58", where, "the branch was made without data")
+        yield passed(where, "the branch was made without data")
     elif facts.logical_size == 0:
-        yield passed("P58", where, "the branch holds no data")
+        yield passed(where, "the branch holds no data")
     elif not _from_production(facts, context):
-        yield absent("P58", where, "its data do not come from production")
+        yield absent(where, "its data do not come from production")
     elif isinstance(facts.masking, Unread):
-        yield unread("P58", where, facts.masking)
+        yield unread(where, facts.masking)
     elif facts.masking is not None and facts.masking.state == "anonymized":
-        yield passed("P58", where, "anonymised")
+        yield passed(where, "anonymised")
     else:
         state = "it is not anonymised" if facts.masking is None else f"its anonymisation is {facts.masking.state}"
         hint = _cannot(facts, context)
-        yield failed("P58", where, f"{facts.name or facts.id} holds production's data and {state}{hint}")
+        yield failed(where, f"{facts.name or facts.id} holds production's data and {state}{hint}")
 
 
 def _from_production(facts: BranchFacts, context: Context) -> bool:
@@ -83,22 +86,23 @@ def _cannot(facts: BranchFacts, context: Context) -> str:
     return ""
 
 
-def masking_coverage(facts: BranchFacts, _context: Context) -> Iterator[Finding]:
-    """P59: personal columns have no masking rule, rules were not applied, or changed after the last run."""
+@control("P59", BranchFacts)
+def masking_coverage(facts: BranchFacts, _context: Context) -> Iterator[RuleResult]:
+    """Personal columns have no masking rule, rules were not applied, or changed after the last run."""
     where = object_id(facts.project_id, facts.id)
     masking = facts.masking
     if isinstance(masking, Unread):
-        yield unread("P59", where, masking)
+        yield unread(where, masking)
     elif masking is None:
-        yield absent("P59", where, "no anonymised branch")
+        yield absent(where, "no anonymised branch")
     elif masking.state in _BUSY:
-        yield unclear("P59", where, f"anonymisation is {masking.state}")
+        yield unclear(where, f"anonymisation is {masking.state}")
     else:
-        found = [failed("P59", object_id(where, what), text) for what, text in _gaps(facts, masking)]
+        found = [failed(object_id(where, what), text) for what, text in _gaps(facts, masking)]
         if not found and (isinstance(facts.personal_columns, Unread) or masking.covered is None):
-            yield unclear("P59", where, "which columns are personal, or which are covered, is not known")
+            yield unclear(where, "which columns are personal, or which are covered, is not known")
         else:
-            yield from verdict("P59", where, found, "every personal column has a rule that was applied")
+            yield from verdict(where, found, "every personal column has a rule that was applied")
 
 
 def _gaps(facts: BranchFacts, masking: Masking) -> Iterator[tuple[str, str]]:
@@ -116,21 +120,18 @@ def _gaps(facts: BranchFacts, masking: Masking) -> Iterator[tuple[str, str]]:
             )
 
 
-def anon_labels(facts: DatabaseFacts, _context: Context) -> Iterator[Finding]:
-    """P60: outside production a column with personal data has no masking label in the database itself."""
+@control("P60", DatabaseFacts)
+def anon_labels(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+    """Outside production a column with personal data has no masking label in the database itself."""
     where = place(facts)
     personal = facts.check("personal")
     if isinstance(personal, Unread):
-        yield unread("P60", where, personal)
+        yield unread(where, personal)
     elif not facts.nonproduction:
-        yield absent("P60", where, "production holds the real data")
+        yield absent(where, "production holds the real data")
     elif not personal:
-        yield absent("P60", where, "no column is named like personal data")
+        yield absent(where, "no column is named like personal data")
     else:
-        says = told("is named like personal data and has no masking label")
+        says = sentence("is named like personal data and has no masking label")
         otherwise = "every such column has a masking label"
-        yield from of_groups("P60", where, facts.check("unmasked"), says=says, otherwise=otherwise)
-
-
-BRANCH: Judges[BranchFacts] = {"P58": nonprod_unmasked, "P59": masking_coverage}
-DATABASE: Judges[DatabaseFacts] = {"P60": anon_labels}
+        yield from of_groups(where, facts.check("unmasked"), says=says, otherwise=otherwise)

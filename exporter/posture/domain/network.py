@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
-from exporter.posture.domain.facts import ServerFacts
-from exporter.posture.domain.facts_platform import (
-    Access,
-    BranchFacts,
-    BucketFacts,
-    HandshakeFacts,
-    Masking,
-    PoolerFacts,
-    ProjectFacts,
-)
-from exporter.posture.domain.finding import Finding, Severity, Unread, object_id
-from exporter.posture.domain.judging import (
+from collectors.base import Unread
+from collectors.neon.domain.security import Access, BranchFacts, Masking, ProjectFacts
+from collectors.platforms.domain.security import BucketFacts, HandshakeFacts, PoolerFacts
+from collectors.postgres.domain.security import ServerFacts
+from exporter.posture.domain.finding import Severity, object_id
+from exporter.posture.domain.policy import DAY, Policy, listed
+from exporter.posture.domain.rule import (
     Context,
-    Judges,
+    RuleResult,
     absent,
+    control,
     days,
     failed,
     passed,
@@ -28,114 +24,119 @@ from exporter.posture.domain.judging import (
     unread,
     verdict,
 )
-from exporter.posture.domain.policy import DAY, Policy, listed
 
 _OLD_TLS = ("TLSv1", "TLSv1.0", "TLSv1.1", "SSLv3")
 
 
-def server_tls(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
-    """P32: the server takes connections without TLS, or old TLS; on Neon that is the proxy's."""
+@control("P32", ServerFacts)
+def server_tls(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+    """The server takes connections without TLS, or old TLS; on Neon that is the proxy's."""
     where = place(facts)
     if isinstance(facts.settings, Unread):
-        yield unread("P32", where, facts.settings)
+        yield unread(where, facts.settings)
         return
     if facts.platform == "neon":
-        yield absent("P32", where, "on Neon the proxy ends TLS: our own handshake is judged instead")
+        yield absent(where, "on Neon the proxy ends TLS: our own handshake is judged instead")
         return
     found = []
     if facts.settings.get("ssl") == "off":
-        found.append(failed("P32", object_id(where, "ssl"), "ssl is off"))
+        found.append(failed(object_id(where, "ssl"), "ssl is off"))
     if facts.settings.get("ssl_min_protocol_version") in _OLD_TLS:
         text = f"ssl_min_protocol_version is {facts.settings['ssl_min_protocol_version']}"
-        found.append(failed("P32", object_id(where, "ssl_min_protocol_version"), text))
+        found.append(failed(object_id(where, "ssl_min_protocol_version"), text))
     if not isinstance(facts.sessions, Unread) and facts.sessions_plain:
         text = f"{facts.sessions_plain} of {facts.sessions} sessions from other machines are without TLS"
-        found.append(failed("P32", object_id(where, "sessions"), text))
+        found.append(failed(object_id(where, "sessions"), text))
     if not found and "ssl" not in facts.settings:
-        yield unclear("P32", where, "the setting ssl is not visible")
+        yield unclear(where, "the setting ssl is not visible")
     else:
-        yield from verdict("P32", where, found, "TLS 1.2 or newer, and no session from elsewhere without it")
+        yield from verdict(where, found, "TLS 1.2 or newer, and no session from elsewhere without it")
 
 
-def handshake(facts: HandshakeFacts, context: Context) -> Iterator[Finding]:
-    """P32: our own handshake is old, does not verify, or its certificate ends soon."""
+@control("P32", HandshakeFacts)
+def handshake(facts: HandshakeFacts, context: Context) -> Iterator[RuleResult]:
+    """Our own handshake is old, does not verify, or its certificate ends soon."""
     for part in (facts.protocol, facts.verified, facts.expires_at):
         if isinstance(part, Unread):
-            yield unread("P32", facts.name, part)
+            yield unread(facts.name, part)
             return
     if not facts.protocol:
-        yield failed("P32", object_id(facts.name, "protocol"), "it does not speak TLS")
+        yield failed(object_id(facts.name, "protocol"), "it does not speak TLS")
         return
     found = []
     if facts.protocol in _OLD_TLS:
-        found.append(failed("P32", object_id(facts.name, "protocol"), f"the handshake ends in {facts.protocol}"))
+        found.append(failed(object_id(facts.name, "protocol"), f"the handshake ends in {facts.protocol}"))
     if not facts.verified:
-        found.append(failed("P32", object_id(facts.name, "chain"), "the certificate's chain or name does not verify"))
+        found.append(failed(object_id(facts.name, "chain"), "the certificate's chain or name does not verify"))
     left = facts.expires_at - context.now if isinstance(facts.expires_at, float | int) else 0.0
     if left < context.policy.certificate_days * DAY:
         text = f"the certificate ends in {days(left)}" if left > 0 else "the certificate has ended"
-        found.append(failed("P32", object_id(facts.name, "certificate"), text))
+        found.append(failed(object_id(facts.name, "certificate"), text))
     if facts.sslmode and facts.sslmode != "verify-full":
         text = f"we connect with sslmode={facts.sslmode}, which does not check whom we talk to"
-        found.append(failed("P32", object_id(facts.name, "sslmode"), text, severity=Severity.MEDIUM))
-    yield from verdict("P32", facts.name, found, f"{facts.protocol}, verified, valid for {days(left)}")
+        found.append(failed(object_id(facts.name, "sslmode"), text, severity=Severity.MEDIUM))
+    yield from verdict(facts.name, found, f"{facts.protocol}, verified, valid for {days(left)}")
 
 
-def pooler_tls(facts: PoolerFacts, _context: Context) -> Iterator[Finding]:
-    """P32: a PgBouncer takes clients without TLS, reaches servers without checking them, or trusts everybody."""
+@control("P32", PoolerFacts)
+def pooler_tls(facts: PoolerFacts, _context: Context) -> Iterator[RuleResult]:
+    """A PgBouncer takes clients without TLS, reaches servers without checking them, or trusts everybody."""
     if isinstance(facts.config, Unread):
-        yield unread("P32", facts.name, facts.config)
+        yield unread(facts.name, facts.config)
         return
     config, found = facts.config, []
     if config.get("client_tls_sslmode", "disable") not in ("require", "verify-ca", "verify-full"):
         text = f"client_tls_sslmode is {config.get('client_tls_sslmode', 'disable')}"
-        found.append(failed("P32", object_id(facts.name, "client_tls_sslmode"), text))
+        found.append(failed(object_id(facts.name, "client_tls_sslmode"), text))
     if config.get("server_tls_sslmode", "prefer") != "verify-full":
         text = f"server_tls_sslmode is {config.get('server_tls_sslmode', 'prefer')}"
-        found.append(failed("P32", object_id(facts.name, "server_tls_sslmode"), text))
-    yield from verdict("P32", facts.name, found, "TLS on both sides")
+        found.append(failed(object_id(facts.name, "server_tls_sslmode"), text))
+    yield from verdict(facts.name, found, "TLS on both sides")
 
 
-def scram(facts: ServerFacts, _context: Context) -> Iterator[Finding]:
-    """P33: new passwords are not kept as SCRAM verifiers."""
+@control("P33", ServerFacts)
+def scram(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+    """New passwords are not kept as SCRAM verifiers."""
     where = place(facts)
     if isinstance(facts.settings, Unread):
-        yield unread("P33", where, facts.settings)
+        yield unread(where, facts.settings)
         return
     value = facts.settings.get("password_encryption")
     if value is None:
-        yield unclear("P33", where, "password_encryption is not visible")
+        yield unclear(where, "password_encryption is not visible")
     elif value == "scram-sha-256":
-        yield passed("P33", where, "password_encryption is scram-sha-256")
+        yield passed(where, "password_encryption is scram-sha-256")
     else:
-        yield failed("P33", where, f"password_encryption is {value}")
+        yield failed(where, f"password_encryption is {value}")
 
 
-def pooler_auth(facts: PoolerFacts, _context: Context) -> Iterator[Finding]:
-    """P33: a PgBouncer lets people in without SCRAM or a certificate."""
+@control("P33", PoolerFacts)
+def pooler_auth(facts: PoolerFacts, _context: Context) -> Iterator[RuleResult]:
+    """A PgBouncer lets people in without SCRAM or a certificate."""
     if isinstance(facts.config, Unread):
-        yield unread("P33", facts.name, facts.config)
+        yield unread(facts.name, facts.config)
         return
     value = facts.config.get("auth_type", "md5")
     bad = value in ("trust", "any", "plain", "md5")
-    yield (failed if bad else passed)("P33", facts.name, f"auth_type is {value}")
+    yield (failed if bad else passed)(facts.name, f"auth_type is {value}")
 
 
-def ip_allow(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
-    """P34: the project takes connections from everywhere, or from ranges that are too wide."""
+@control("P34", ProjectFacts)
+def ip_allow(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+    """The project takes connections from everywhere, or from ranges that are too wide."""
     if isinstance(facts.access, Unread):
-        yield unread("P34", facts.id, facts.access)
+        yield unread(facts.id, facts.access)
         return
     access = facts.access
     if access.block_public:
-        yield passed("P34", facts.id, "public connections are blocked")
+        yield passed(facts.id, "public connections are blocked")
         return
     if not access.allowed_ips:
-        yield failed("P34", facts.id, "no address list: connections come from everywhere")
+        yield failed(facts.id, "no address list: connections come from everywhere")
         return
-    found = [failed("P34", object_id(facts.id, text), why) for text, why in _wide(access, context.policy)]
+    found = [failed(object_id(facts.id, text), why) for text, why in _wide(access, context.policy)]
     found += _unprotected(facts, access, context)
-    yield from verdict("P34", facts.id, found, f"{len(access.allowed_ips)} ranges, none wide")
+    yield from verdict(facts.id, found, f"{len(access.allowed_ips)} ranges, none wide")
 
 
 def _wide(access: Access, policy: Policy) -> Iterator[tuple[str, str]]:
@@ -160,7 +161,7 @@ def _wide(access: Access, policy: Policy) -> Iterator[tuple[str, str]]:
             yield text, f"{text} is wider than /{least}"
 
 
-def _unprotected(facts: ProjectFacts, access: Access, context: Context) -> Iterator[Finding]:
+def _unprotected(facts: ProjectFacts, access: Access, context: Context) -> Iterator[RuleResult]:
     """The list may hold for protected branches only, while an unprotected one holds unmasked production data."""
     if not access.protected_branches_only:
         return
@@ -171,59 +172,63 @@ def _unprotected(facts: ProjectFacts, access: Access, context: Context) -> Itera
         if not masked and branch.init_source != "schema-only" and branch.logical_size != 0:
             name = branch.name or branch.id
             text = f"the address list is for protected branches only, and {name} holds data unprotected"
-            yield failed("P34", object_id(facts.id, branch.id), text)
+            yield failed(object_id(facts.id, branch.id), text)
 
 
-def residency(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
-    """P35: the project's data lie outside the allowed regions."""
+@control("P35", ProjectFacts)
+def residency(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+    """The project's data lie outside the allowed regions."""
     policy = context.policy
     if not facts.region:
-        yield unclear("P35", facts.id, "Neon does not say where the project is")
+        yield unclear(facts.id, "Neon does not say where the project is")
     elif facts.region in policy.regions:
-        yield passed("P35", facts.id, f"{facts.region} is allowed")
+        yield passed(facts.id, f"{facts.region} is allowed")
     elif facts.region in policy.regions_known:
-        yield failed("P35", facts.id, f"data lie in {facts.region}; allowed are {', '.join(policy.regions)}")
+        yield failed(facts.id, f"data lie in {facts.region}; allowed are {', '.join(policy.regions)}")
     else:
-        yield unclear("P35", facts.id, f"{facts.region} is no region that we know the place of; allow it or not")
+        yield unclear(facts.id, f"{facts.region} is no region that we know the place of; allow it or not")
 
 
-def bucket_residency(facts: BucketFacts, context: Context) -> Iterator[Finding]:
-    """P35: off-site copies lie outside the allowed regions."""
+@control("P35", BucketFacts)
+def bucket_residency(facts: BucketFacts, context: Context) -> Iterator[RuleResult]:
+    """Off-site copies lie outside the allowed regions."""
     where = object_id("s3", facts.name)
     if isinstance(facts.region, Unread):
-        yield unread("P35", where, facts.region)
+        yield unread(where, facts.region)
         return
     allowed = facts.region in context.policy.storage_regions
-    yield (passed if allowed else failed)("P35", where, f"the bucket is in {facts.region or 'an unnamed region'}")
+    yield (passed if allowed else failed)(where, f"the bucket is in {facts.region or 'an unnamed region'}")
 
 
-def branch_protected(facts: BranchFacts, context: Context) -> Iterator[Finding]:
-    """P36: a production branch can be deleted or reset by mistake, and its children have its passwords."""
+@control("P36", BranchFacts)
+def branch_protected(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+    """A production branch can be deleted or reset by mistake, and its children have its passwords."""
     where = object_id(facts.project_id, facts.id)
     if not is_production(facts, context):
-        yield absent("P36", where, "no production branch")
+        yield absent(where, "no production branch")
     else:
         yield (passed if facts.protected else failed)(
-            "P36", where, f"production branch {facts.name or facts.id} is {'' if facts.protected else 'not '}protected"
+            where, f"production branch {facts.name or facts.id} is {'' if facts.protected else 'not '}protected"
         )
 
 
-def branch_ttl(facts: BranchFacts, context: Context) -> Iterator[Finding]:
-    """P37: a branch beside production has no end and no use."""
+@control("P37", BranchFacts)
+def branch_ttl(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+    """A branch beside production has no end and no use."""
     where = object_id(facts.project_id, facts.id)
     if is_production(facts, context):
-        yield absent("P37", where, "a production branch stays")
+        yield absent(where, "a production branch stays")
         return
     if facts.expires_at is not None:
-        yield passed("P37", where, "it has its day")
+        yield passed(where, "it has its day")
         return
     used = max((at for at in (facts.last_active, facts.created_at) if at is not None), default=None)
     if used is None:
-        yield unclear("P37", where, "Neon does not say when it was used")
+        yield unclear(where, "Neon does not say when it was used")
     elif context.now - used > context.policy.branch_idle_days * DAY:
-        yield failed("P37", where, f"no expiry, and not used for {days(context.now - used)}")
+        yield failed(where, f"no expiry, and not used for {days(context.now - used)}")
     else:
-        yield passed("P37", where, f"used {days(context.now - used)} ago")
+        yield passed(where, f"used {days(context.now - used)} ago")
 
 
 def is_production(facts: BranchFacts, context: Context) -> bool:
@@ -233,44 +238,47 @@ def is_production(facts: BranchFacts, context: Context) -> bool:
     return context.policy.production(project, branch, protected=facts.default or facts.protected)
 
 
-def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
-    """P42: the project is shared with somebody outside."""
+@control("P42", ProjectFacts)
+def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+    """The project is shared with somebody outside."""
     if isinstance(facts.permissions, Unread):
-        yield unread("P42", facts.id, facts.permissions)
+        yield unread(facts.id, facts.permissions)
         return
     shared = [permission for permission in facts.permissions if permission.revoked_at is None]
     if not shared:
-        yield passed("P42", facts.id, "shared with nobody")
+        yield passed(facts.id, "shared with nobody")
     elif not context.policy.email_domains:
-        yield unclear("P42", facts.id, f"shared with {len(shared)}; no list of domains says with whom it may be")
+        yield unclear(facts.id, f"shared with {len(shared)}; no list of domains says with whom it may be")
     else:
         domains = context.policy.email_domains
         found = (
-            failed("P42", object_id(facts.id, permission.id), f"shared with an address of {permission.domain}")
+            failed(object_id(facts.id, permission.id), f"shared with an address of {permission.domain}")
             for permission in shared
             if not listed(permission.domain, domains)
         )
-        yield from verdict("P42", facts.id, found, "shared within the list of domains only")
+        yield from verdict(facts.id, found, "shared within the list of domains only")
 
 
-def jwks(facts: ProjectFacts, context: Context) -> Iterator[Finding]:
-    """P44: a key set that nobody expects may sign in."""
+@control("P44", ProjectFacts)
+def jwks(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+    """A key set that nobody expects may sign in."""
     if isinstance(facts.jwks, Unread):
-        yield unread("P44", facts.id, facts.jwks)
+        yield unread(facts.id, facts.jwks)
         return
     found = (
-        failed("P44", object_id(facts.id, jwk.id), f"key set {jwk.url} may sign in and is not on the list")
+        failed(object_id(facts.id, jwk.id), f"key set {jwk.url} may sign in and is not on the list")
         for jwk in facts.jwks
         if not listed(jwk.url, context.policy.jwks_urls)
     )
-    yield from verdict("P44", facts.id, found, "no key set that is not on the list")
+    yield from verdict(facts.id, found, "no key set that is not on the list")
 
 
-def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[Finding]:
-    """P43: a branch's credential for Neon's other services never ends, may do everything, or is not used."""
+@control("P43", BranchFacts)
+def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+    """A branch's credential for Neon's other services never ends, may do everything, or is not used."""
     where = object_id(facts.project_id, facts.id)
     if isinstance(facts.credentials, Unread):
-        yield unread("P43", where, facts.credentials)
+        yield unread(where, facts.credentials)
         return
     found = []
     for credential in facts.credentials:
@@ -284,16 +292,6 @@ def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[Finding
         )
         if ails:
             found.append(
-                failed(
-                    "P43", object_id(where, credential.id), f"{credential.kind or 'credential'} {' and '.join(ails)}"
-                )
+                failed(object_id(where, credential.id), f"{credential.kind or 'credential'} {' and '.join(ails)}")
             )
-    yield from verdict("P43", where, found, f"{len(facts.credentials)} credentials, each with its day and its scope")
-
-
-SERVER: Judges[ServerFacts] = {"P32": server_tls, "P33": scram}
-HANDSHAKE: Judges[HandshakeFacts] = {"P32": handshake}
-POOLER: Judges[PoolerFacts] = {"P32": pooler_tls, "P33": pooler_auth}
-PROJECT: Judges[ProjectFacts] = {"P34": ip_allow, "P35": residency, "P42": shared_permission, "P44": jwks}
-BUCKET: Judges[BucketFacts] = {"P35": bucket_residency}
-BRANCH: Judges[BranchFacts] = {"P36": branch_protected, "P37": branch_ttl, "P43": branch_credentials}
+    yield from verdict(where, found, f"{len(facts.credentials)} credentials, each with its day and its scope")

@@ -79,10 +79,8 @@ class Policy:
     )
     """By major version: the oldest minor that is patched. A major that is not there is at its end."""
     pgbouncer_least: str = "1.25.2"
-    agent_roles: tuple[str, ...] = ()
-    """Roles that neonmeter logs in as, beside the one that it read with."""
     severities: Mapping[str, Severity] = field(default_factory=dict, hash=False)
-    """By control: another severity than ours, for full failures."""
+    """By control: the severity of a failure (``controls.yaml``); every control that has a rule must be there."""
 
     def production(self, project: tuple[str, ...], branch: tuple[str, ...], *, protected: bool) -> bool:
         """Whether a branch, by ids or names, holds production data; ``protected``: it is that or the default."""

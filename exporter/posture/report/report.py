@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from exporter.posture.catalogue import Catalogue, Control, Framework
+from exporter.posture.domain.evaluate import Score, scores, worst
 from exporter.posture.domain.finding import Finding, Outcome
-from exporter.posture.domain.score import Score, scores, worst
 from exporter.posture.evaluation import PostureEvaluation
 from exporter.posture.pages import ordered
 from exporter.posture.registry import ACCOUNT

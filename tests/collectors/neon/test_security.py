@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.neon.client import NeonClient, route_of
+from collectors.neon.domain.security import ApiRole, BranchFacts, Jwks, Masking, OrganizationFacts, Permission
 from collectors.neon.inventory import refresh
 from collectors.neon.models import Branch, Project
-from collectors.neon.security import BranchSecurity, Masking, OrganizationSecurity, SecurityPass, read_security
-from collectors.neon.security_models import Jwks, Permission, Role
-from collectors.postgres.database.security import NotRead
+from collectors.neon.security import SecurityPass, parse, read_security
 from exporter.demo.api import TwinApi, serve
 from exporter.demo.meter import Meter
 from exporter.demo.world import World
@@ -73,61 +72,61 @@ def branch_key(world: World, project: str, branch: str) -> str:
 
 async def test_the_organisation(api: TwinApi) -> None:
     found = (await Look(api).read()).organizations[api.view.org_id]
-    assert not isinstance(found.keys, NotRead) and not isinstance(found.members, NotRead)
+    assert not isinstance(found.keys, Unread) and not isinstance(found.members, Unread)
     keys = {api_key.name: api_key for api_key in found.keys}
     assert keys["old-ci"].created_at == NOW - 400 * DAY and not keys["old-ci"].project_id
     assert keys["forgotten"].last_used_at is None and keys["forgotten"].project_id
-    assert keys["from-elsewhere"].last_used_from_addr == "203.0.113.7"
+    assert keys["from-elsewhere"].last_used_from == "203.0.113.7"
     assert "laptop" not in keys, "an organisation's key sees no person's keys"
-    assert isinstance(found.personal_keys, NotRead) and found.personal_keys.status is Status.UNSUPPORTED
+    assert not any(api_key.personal for api_key in found.keys)
     assert [member.has_mfa for member in found.members] == [True, False, True]
-    assert [member.deactivated_at for member in found.members] == [None, None, NOW - 20 * DAY]
+    assert [member.deactivated for member in found.members] == [False, False, True]
 
 
 async def test_a_person_sees_its_own_keys(api: TwinApi) -> None:
     found = (await Look(api, api.settings.personal_key).read()).organizations[api.view.org_id]
-    assert not isinstance(found.personal_keys, NotRead)
-    assert {personal_key.name for personal_key in found.personal_keys} == {"personal", "laptop"}
+    assert not isinstance(found.keys, Unread)
+    assert {api_key.name for api_key in found.keys if api_key.personal} == {"personal", "laptop"}
 
 
 async def test_the_projects(api: TwinApi, world: World) -> None:
     found = await Look(api).read()
     london = found.projects[project_named(world, "london")]
-    assert not isinstance(london.permissions, NotRead) and not isinstance(london.jwks, NotRead)
+    assert not isinstance(london.permissions, Unread) and not isinstance(london.jwks, Unread)
     assert [permission.domain for permission in london.permissions] == ["elsewhere.invalid"] * 2
     assert [permission.revoked_at for permission in london.permissions] == [None, NOW - 20 * DAY]
     assert [jwk.url for jwk in london.jwks] == ["https://unknown.invalid/jwks.json"]
-    assert london.snapshots == ()
-    vault = found.projects[project_named(world, "vault")]
-    assert not isinstance(vault.snapshots, NotRead)
-    assert [snapshot.created_at for snapshot in vault.snapshots] == [NOW - DAY / 2, NOW - 1.5 * DAY]
+    assert found.snapshots[project_named(world, "london")].by_branch == {}
+    snapshots = found.snapshots[project_named(world, "vault")].by_branch
+    assert not isinstance(snapshots, Unread)
+    (of_main,) = snapshots.values()
+    assert [snapshot.created_at for snapshot in of_main] == [NOW - DAY / 2, NOW - 1.5 * DAY]
 
 
 async def test_the_branches(api: TwinApi, world: World) -> None:
     branches = (await Look(api).read()).branches
     assert len(branches) == len(world.branches)
 
-    def of(project: str, name: str) -> BranchSecurity:
+    def of(project: str, name: str) -> BranchFacts:
         return branches[branch_key(world, project, name)]
 
     main = of("vault", "main")
-    assert not isinstance(main.schedule, NotRead) and [frequency.frequency for frequency in main.schedule] == ["daily"]
-    assert main.masking is None and not isinstance(main.credentials, NotRead)
+    assert main.schedule == ("daily",)
+    assert main.masking is None and not isinstance(main.credentials, Unread)
     assert main.credentials[0].expires_at == NOW + 20 * DAY
     assert of("london", "main").schedule == ()
     old = of("london", "main").roles
-    assert not isinstance(old, NotRead) and old[0].updated_at == NOW - 400 * DAY and not old[0].no_login
+    assert not isinstance(old, Unread) and old[0].updated_at == NOW - 400 * DAY and not old[0].no_login
     child = of("london", "copy")
-    assert isinstance(child.schedule, NotRead) and child.schedule.status is Status.UNSUPPORTED
+    assert isinstance(child.schedule, Unread) and child.schedule.status is Status.UNSUPPORTED
     assert child.masking is None, "a 404 is a branch that is not anonymised"
     states = {name: of(*name).masking for name in (("vault", "staging"), ("london", "half-masked"))}
-    said = {name[1]: masking.status.state for name, masking in states.items() if isinstance(masking, Masking)}
+    said = {name[1]: masking.state for name, masking in states.items() if isinstance(masking, Masking)}
     assert said == {"staging": "anonymized", "half-masked": "error"}
     late = of("london", "outdated").masking
-    assert isinstance(late, Masking) and late.status.last_run is not None and not isinstance(late.rules, NotRead)
-    assert late.status.last_run.masked_columns == 1 and len(late.rules) == 2
-    assert late.rules[0].column == "public.customers.email"
-    assert (late.status.last_run.completed_at or 0) < (late.status.updated_at or 0)
+    assert isinstance(late, Masking) and late.covered is not None
+    assert (late.masked_columns, late.rules) == (1, 2) and "public.customers.email" in late.covered
+    assert (late.completed_at or 0) < (late.rules_changed_at or 0)
     assert api.non_get == 0
 
 
@@ -139,13 +138,13 @@ async def test_a_refusal_is_no_empty_list(api: TwinApi, world: World) -> None:
     look = Look(api)
     found = await look.read()
     members = found.organizations[api.view.org_id].members
-    assert isinstance(members, NotRead) and members.status is Status.NO_PRIVILEGE and "HTTP 403" in members.why
+    assert isinstance(members, Unread) and members.status is Status.NO_PRIVILEGE and "HTTP 403" in members.why
     branch = found.branches[branch_key(world, "london", "copy")]
-    assert isinstance(branch.masking, NotRead) and branch.masking.status is Status.NO_PRIVILEGE, "never plain"
-    assert isinstance(branch.credentials, NotRead) and branch.credentials.status is Status.UNSUPPORTED
+    assert isinstance(branch.masking, Unread) and branch.masking.status is Status.NO_PRIVILEGE, "never plain"
+    assert isinstance(branch.credentials, Unread) and branch.credentials.status is Status.UNSUPPORTED
     permissions = next(iter(found.projects.values())).permissions
-    assert isinstance(permissions, NotRead) and permissions.status is Status.NO_PRIVILEGE
-    assert not isinstance(branch.roles, NotRead), "what can be read is read"
+    assert isinstance(permissions, Unread) and permissions.status is Status.NO_PRIVILEGE
+    assert not isinstance(branch.roles, Unread), "what can be read is read"
     asked = look.routes.count("/projects/{project_id}/branches/{branch_id}/credentials")
     assert asked < len(world.branches), "what one branch of a project refuses, the others are not asked"
 
@@ -153,7 +152,7 @@ async def test_a_refusal_is_no_empty_list(api: TwinApi, world: World) -> None:
 async def test_a_key_of_one_project(api: TwinApi, world: World) -> None:
     found = await Look(api, api.settings.project_key).read()
     keys = found.organizations[api.view.org_id].keys
-    assert isinstance(keys, NotRead) and keys.status is Status.NO_PRIVILEGE, "the organisation is there"
+    assert isinstance(keys, Unread) and keys.status is Status.NO_PRIVILEGE, "the organisation is there"
     assert len(found.projects) == 1 and found.left == 0
 
 
@@ -213,24 +212,24 @@ async def test_an_item_that_cannot_be_read_hides_nothing(api: TwinApi, world: Wo
     key = branch_key(world, "london", "copy")
     world.roles[key.partition("/")[2]][0].name = 7  # type: ignore[assignment]
     roles = (await Look(api).read()).branches[key].roles
-    assert isinstance(roles, NotRead) and roles.status is Status.TRUNCATED
+    assert isinstance(roles, Unread) and roles.status is Status.TRUNCATED
 
 
 def test_nothing_secret_survives_the_parse() -> None:
-    role = Role.model_validate({"name": "app", "password": "s3cret-word", "branch_id": "br-1"})
-    share = Permission.model_validate({"id": "1", "granted_to_email": "Jo.Doe@Example.COM"})
-    jwks = Jwks.model_validate({"id": "1", "jwks_url": "https://me:s3cret-word@x.example/keys?token=s3cret-word"})
+    role = parse(ApiRole, {"name": "app", "password": "s3cret-word", "branch_id": "br-1"})
+    share = parse(Permission, {"id": "1", "granted_to_email": "Jo.Doe@Example.COM"})
+    jwks = parse(Jwks, {"id": "1", "jwks_url": "https://me:s3cret-word@x.example/keys?token=s3cret-word"})
     assert "s3cret-word" not in f"{role!r}{jwks!r}" and jwks.url == "https://x.example/keys"
     assert "Doe" not in repr(share) and share.domain == "example.com"
 
 
 def test_unknown_fields_and_values_are_taken() -> None:
-    role = Role.model_validate({"name": "app", "authentication_method": "passkey", "brand_new": {"x": 1}})
-    assert role.authentication_method == "passkey" and role.updated_at is None
+    role = parse(ApiRole, {"name": "app", "authentication_method": "passkey", "brand_new": {"x": 1}})
+    assert role.no_login is False and role.updated_at is None
     assert Project.model_validate({"id": "p"}).settings is None
     assert Branch.model_validate({"id": "b", "project_id": "p"}).init_source == ""
 
 
 def test_facts_start_as_not_asked() -> None:
-    empty = OrganizationSecurity("org-1")
-    assert isinstance(empty.keys, NotRead) and empty.keys.status is Status.NO_DATA
+    empty = OrganizationFacts("org-1")
+    assert isinstance(empty.keys, Unread) and empty.keys.status is Status.NO_DATA

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.platforms import s3 as module
-from collectors.platforms.s3 import BucketSecurity, BucketTarget, StoredObject, read_bucket
-from collectors.postgres.database.security import NotRead
+from collectors.platforms.domain.security import BucketFacts, StoredObject
+from collectors.platforms.s3 import BucketTarget, read_bucket
 from exporter.demo.postgres import free_port
 from tests.fix_s3 import KEYS, S3
 
@@ -64,7 +64,7 @@ async def test_a_bucket_as_it_should_be(s3: S3) -> None:
         before - 5 < stored_object.at <= time.time() + 5 and not stored_object.logical for stored_object in found.newest
     )
     assert (found.encryption, found.kms_key) == ("aws:kms", key)
-    assert (found.lock_mode, found.lock_days) == ("COMPLIANCE", 30)
+    assert found.lock_mode == "COMPLIANCE"
     assert (found.versioning, found.public_blocked, found.region) == (True, True, "eu-central-1")
 
 
@@ -72,7 +72,7 @@ async def test_a_bucket_as_it_should_not_be(s3: S3) -> None:
     client = make(s3, "bad", "eu-west-2")
     client.put_object(Bucket="bad", Key="a.dump", Body=b"x", ServerSideEncryption="AES256")
     found = await read_bucket(target(s3, "bad"))
-    assert (found.lock_mode, found.lock_days, found.versioning) == ("", 0, False)
+    assert (found.lock_mode, found.versioning) == ("", False)
     assert found.public_blocked is False, "S3 answers 404: nothing is blocked"
     assert (found.region, found.encryption, found.kms_key) == ("eu-west-2", "AES256", "")
     client.put_public_access_block(
@@ -124,22 +124,22 @@ async def test_many_objects_are_paged_and_too_many_are_said(s3: S3, monkeypatch:
     monkeypatch.setattr(module, "MOST_PAGES", 2)
     truncated = module._Look(target(s3, "many"), client, time.monotonic() + 30)
     found = truncated._part(lambda: small_pages(truncated))
-    assert isinstance(found, NotRead) and found.status is Status.TRUNCATED and "narrower prefix" in found.why
+    assert isinstance(found, Unread) and found.status is Status.TRUNCATED and "narrower prefix" in found.why
 
 
-def parts(found: BucketSecurity) -> list[object]:
+def parts(found: BucketFacts) -> list[object]:
     return [found.newest, found.region, found.encryption, found.lock_mode, found.versioning, found.public_blocked]
 
 
 async def test_a_bucket_that_is_not_there_is_no_pass(s3: S3) -> None:
     for part in parts(await read_bucket(target(s3, "nowhere-at-all"))):
-        assert isinstance(part, NotRead) and part.status is Status.UNREACHABLE and "no bucket" in part.why
+        assert isinstance(part, Unread) and part.status is Status.UNREACHABLE and "no bucket" in part.why
 
 
 async def test_where_nothing_answers(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = BucketTarget("b", "", "eu-central-1", f"http://127.0.0.1:{free_port()}", lambda: KEYS)
     assert all(
-        isinstance(part, NotRead) and part.status is Status.UNREACHABLE for part in parts(await read_bucket(gone))
+        isinstance(part, Unread) and part.status is Status.UNREACHABLE for part in parts(await read_bucket(gone))
     )
     monkeypatch.setattr(module, "_SOCKET_SECONDS", 0.3)
     with socket.socket() as silent:
@@ -147,7 +147,7 @@ async def test_where_nothing_answers(s3: S3, monkeypatch: pytest.MonkeyPatch) ->
         silent.listen()
         late = BucketTarget("b", "", "eu-central-1", f"http://127.0.0.1:{silent.getsockname()[1]}", lambda: KEYS)
         found = await read_bucket(late, deadline_seconds=0.2)
-    assert all(isinstance(part, NotRead) and part.status is Status.TIMEOUT for part in parts(found))
+    assert all(isinstance(part, Unread) and part.status is Status.TIMEOUT for part in parts(found))
 
 
 async def test_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,16 +157,16 @@ async def test_credentials(s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     none = await read_bucket(BucketTarget("b", "", "eu-central-1", s3.url))
-    assert isinstance(none.newest, NotRead) and none.newest.status is Status.AUTH
+    assert isinstance(none.newest, Unread) and none.newest.status is Status.AUTH
 
     def unreadable() -> tuple[str, str]:
         raise PermissionError(13, "Permission denied")
 
     locked = await read_bucket(BucketTarget("b", "", "eu-central-1", s3.url, unreadable))
-    assert isinstance(locked.newest, NotRead) and locked.newest.status is Status.AUTH
+    assert isinstance(locked.newest, Unread) and locked.newest.status is Status.AUTH
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     profile = await read_bucket(BucketTarget("b", "", "eu-central-1", s3.url))
-    assert isinstance(profile.newest, NotRead) and profile.newest.status is Status.AUTH
+    assert isinstance(profile.newest, Unread) and profile.newest.status is Status.AUTH
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_s3_says_is_closed(code: str, status: Status) -> None:
 async def test_without_boto3_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     found = await read_bucket(BucketTarget("b"))
-    assert isinstance(found.newest, NotRead) and "extra s3" in found.newest.why
+    assert isinstance(found.newest, Unread) and "extra s3" in found.newest.why
 
 
 def test_boto3_is_imported_late() -> None:

@@ -1,4 +1,4 @@
-"""Handshakes with real servers: trusted, self-signed, expired, of another name, without TLS, with TLS of yesterday."""
+"""Handshakes with real servers: trusted, self-signed, expired, of another name, without TLS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,12 +21,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Status
-from collectors.platforms.tls import TlsTarget, _hello_tls11, shake_hands
-from collectors.platforms.x509 import Certificate, read_certificate
-from collectors.postgres.database.security import NotRead
+from collectors.base import Status, Unread
+from collectors.platforms.tls import Certificate, TlsTarget, read_certificate, shake_hands
 from exporter.demo.postgres import Cluster, free_port, give_to_server
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Outcome
 from tests.collectors.certificates import Pair, make
+from tests.exporter.posture.policies import policy
 from tests.fix_postgres import cluster
 
 DAY = 86400.0
@@ -90,12 +93,8 @@ async def test_a_server_that_is_trusted(secured: Secured) -> None:
     secured.wear(make("localhost", secured.authority, days=20), secured.authority)
     found = await shake_hands(secured.target())
     assert (found.protocol, found.verified, found.problem) == ("TLSv1.3", True, "")
-    assert found.cipher.startswith("TLS_")
-    assert isinstance(found.certificate, Certificate)
-    assert (found.certificate.subject, found.certificate.issuer) == ("localhost", "Test Authority")
-    assert abs(found.certificate.expires_at - (time.time() + 20 * DAY)) < 120 and not found.certificate.self_signed
-    assert found.chain[0] == found.certificate
-    assert found.old_protocol is False, "TLS 1.1 is refused"
+    assert (found.subject, found.issuer) == ("localhost", "Test Authority")
+    assert isinstance(found.expires_at, float) and abs(found.expires_at - (time.time() + 20 * DAY)) < 120
 
 
 async def test_no_user_and_no_password_is_sent(secured: Secured) -> None:
@@ -112,15 +111,15 @@ async def test_a_certificate_that_nobody_vouches_for(secured: Secured) -> None:
     secured.wear(make("localhost", organisation="Self"))
     found = await shake_hands(secured.target(ca=False))
     assert found.verified is False and "self" in found.problem and found.protocol == "TLSv1.3"
-    assert isinstance(found.certificate, Certificate) and found.certificate.self_signed
+    assert found.subject == found.issuer == "localhost", "self-signed"
 
 
 async def test_a_certificate_that_is_over(secured: Secured) -> None:
     secured.wear(make("localhost", secured.authority, days=-2), secured.authority)
     found = await shake_hands(secured.target())
     assert found.verified is False and "expired" in found.problem
-    assert isinstance(found.certificate, Certificate)
-    assert abs(found.certificate.expires_at - (time.time() - 2 * DAY)) < 120, "told though it is not trusted"
+    assert isinstance(found.expires_at, float), "told though it is not trusted"
+    assert abs(found.expires_at - (time.time() - 2 * DAY)) < 120
 
 
 async def test_a_certificate_for_another_name(secured: Secured) -> None:
@@ -131,10 +130,21 @@ async def test_a_certificate_for_another_name(secured: Secured) -> None:
 
 async def test_the_name_that_is_asked_for(secured: Secured) -> None:
     secured.wear(make("localhost", secured.authority), secured.authority)
-    assert (await shake_hands(secured.target(server_name="localhost"), old=False)).verified is True
-    other = await shake_hands(secured.target(server_name="other.example"), old=False)
+    assert (await shake_hands(secured.target(server_name="localhost"))).verified is True
+    other = await shake_hands(secured.target(server_name="other.example"))
     assert other.verified is False
-    assert isinstance(other.old_protocol, NotRead) and other.old_protocol.status is Status.NO_DATA
+
+
+async def test_without_cryptography_a_certificate_is_not_known_and_no_failure(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secured.wear(make("localhost", secured.authority), secured.authority)
+    monkeypatch.setitem(sys.modules, "cryptography.x509", None)
+    found = await shake_hands(secured.target())
+    assert (found.protocol, found.verified) == ("TLSv1.3", True)
+    assert isinstance(found.expires_at, Unread) and "install neonmeter[posture]" in found.expires_at.why
+    judged = evaluate(Facts(handshakes=(found,)), policy(), time.time())
+    assert {finding.outcome for finding in judged} == {Outcome.UNKNOWN}
 
 
 async def test_a_server_without_tls(postgres18: Cluster) -> None:
@@ -143,23 +153,11 @@ async def test_a_server_without_tls(postgres18: Cluster) -> None:
     assert "no TLS" in found.problem
 
 
-def old_server(folder: Path, pair: Pair) -> ssl.SSLContext:
-    """A context that takes TLS 1.1, as servers of ten years ago."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    (folder / "old.pem").write_bytes(pair.pem + pair.key_pem)
-    context.load_cert_chain(folder / "old.pem")
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
-        context.minimum_version = ssl.TLSVersion.TLSv1
-    return context
-
-
-@pytest.mark.parametrize("taken", [True, False])
-async def test_a_server_of_yesterday_and_one_of_today_directly(tmp_path: Path, taken: bool) -> None:
+async def test_a_server_with_tls_from_the_first_byte(tmp_path: Path) -> None:
     pair = make("localhost")
-    context = old_server(tmp_path, pair)
-    if not taken:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (tmp_path / "server.pem").write_bytes(pair.pem + pair.key_pem)
+    context.load_cert_chain(tmp_path / "server.pem")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -171,29 +169,28 @@ async def test_a_server_of_yesterday_and_one_of_today_directly(tmp_path: Path, t
         target = TlsTarget("vault", "127.0.0.1", port, direct=True, ca_file=tmp_path / "ca.pem")
         found = await shake_hands(target)
     assert found.verified is True and found.protocol == "TLSv1.3"
-    assert found.old_protocol is taken
 
 
 async def test_where_nothing_answers(tmp_path: Path) -> None:
     gone = await shake_hands(TlsTarget("gone", "127.0.0.1", free_port()))
-    assert isinstance(gone.protocol, NotRead) and gone.protocol.status is Status.UNREACHABLE
+    assert isinstance(gone.protocol, Unread) and gone.protocol.status is Status.UNREACHABLE
     unknown = await shake_hands(TlsTarget("unknown", "no-such-host.invalid", 5432))
-    assert isinstance(unknown.protocol, NotRead) and unknown.protocol.status is Status.UNREACHABLE
+    assert isinstance(unknown.protocol, Unread) and unknown.protocol.status is Status.UNREACHABLE
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         port = silent.getsockname()[1]
         for direct in (True, False):
             late = await shake_hands(TlsTarget("late", "127.0.0.1", port, direct=direct), deadline_seconds=0.3)
-            assert isinstance(late.protocol, NotRead) and late.protocol.status is Status.TIMEOUT
+            assert isinstance(late.protocol, Unread) and late.protocol.status is Status.TIMEOUT
     bad = await shake_hands(TlsTarget("bad", "127.0.0.1", 1, ca_file=tmp_path / "none.pem"))
-    assert isinstance(bad.protocol, NotRead) and bad.protocol.status is Status.BUG
+    assert isinstance(bad.protocol, Unread) and bad.protocol.status is Status.BUG
 
 
 async def test_something_that_is_no_postgres(openssh_like: int) -> None:
     for direct in (True, False):
         found = await shake_hands(TlsTarget("ssh", "127.0.0.1", openssh_like, direct=direct))
-        assert isinstance(found.verified, NotRead) and found.verified.status is Status.UNREACHABLE
+        assert isinstance(found.verified, Unread) and found.verified.status is Status.UNREACHABLE
 
 
 @pytest.fixture
@@ -230,9 +227,3 @@ def test_broken_bytes_are_refused_or_read_but_never_crash(cut: int, noise: bytes
 
 
 DER = make("localhost").der
-
-
-def test_the_greeting_is_what_openssl_understands() -> None:
-    hello = _hello_tls11("a.example")
-    assert hello[:3] == b"\x16\x03\x01" and int.from_bytes(hello[3:5], "big") == len(hello) - 5
-    assert b"a.example" in hello and b"127.0.0.1" not in _hello_tls11("127.0.0.1")

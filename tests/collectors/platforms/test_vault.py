@@ -13,11 +13,11 @@ import httpx
 import psycopg
 import pytest
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.platforms import vault
-from collectors.platforms.vault import Health, StaticRole, Token, TransitKey, VaultSecurity, VaultTarget, read_vault
+from collectors.platforms.domain.security import StaticRole, TransitKey, VaultFacts
+from collectors.platforms.vault import Token, VaultTarget, read_vault
 from collectors.platforms.vault_login import LoginError, approle, fixed, from_environment, from_file, kubernetes
-from collectors.postgres.database.security import NotRead
 from exporter.demo.postgres import SUPERUSER, Cluster, free_port
 from tests.fix_openbao import ROOT, OpenBao, running
 from tests.fix_postgres import PASSWORD
@@ -43,14 +43,14 @@ def tenants(openbao: OpenBao) -> Iterator[None]:
         openbao.do("DELETE", f"transit/keys/{name}")
 
 
-async def look(openbao: OpenBao, token: str | Token, **changes: object) -> VaultSecurity:
+async def look(openbao: OpenBao, token: str | Token, **changes: object) -> VaultFacts:
     source = fixed(lambda: token) if isinstance(token, str) else token
     target = {"name": "bao", "address": openbao.address, "token": source, **changes}
     return await read_vault(VaultTarget(**target))  # type: ignore[arg-type]
 
 
-def keys_of(found: VaultSecurity) -> dict[str, TransitKey]:
-    assert not isinstance(found.keys, NotRead)
+def keys_of(found: VaultFacts) -> dict[str, TransitKey]:
+    assert not isinstance(found.keys, Unread)
     return {transit_key.name: transit_key for transit_key in found.keys if isinstance(transit_key, TransitKey)}
 
 
@@ -150,57 +150,56 @@ async def test_a_server_without_audit_then_without_a_mount_then_sealed() -> None
     with running() as bao:
         token = bao.token()
         assert (await look(bao, token)).audits == ()
-        health = (await look(bao, token)).health
-        assert isinstance(health, Health) and health.initialized and not health.sealed and health.version
+        assert (await look(bao, token)).sealed is False
         bao.do("DELETE", "sys/mounts/database")
         found = await look(bao, ROOT)
-        assert isinstance(found.static_roles, NotRead) and found.static_roles.status is Status.UNSUPPORTED
+        assert isinstance(found.static_roles, Unread) and found.static_roles.status is Status.UNSUPPORTED
         bao.do("PUT", "sys/seal")
         sealed = await look(bao, token)
-        assert isinstance(sealed.health, Health) and sealed.health.sealed
-        assert isinstance(sealed.keys, NotRead) and sealed.keys.status is Status.UNREACHABLE
+        assert sealed.sealed is True
+        assert isinstance(sealed.keys, Unread) and sealed.keys.status is Status.UNREACHABLE
         assert "sealed" in sealed.keys.why
 
 
 async def test_refusals(openbao: OpenBao, tenants: None) -> None:
     wrong = await look(openbao, "s.wrong")
-    assert isinstance(wrong.keys, NotRead) and wrong.keys.status is Status.AUTH
-    assert isinstance(wrong.audits, NotRead) and "s.wrong" not in repr(wrong)
-    assert isinstance(wrong.health, Health), "health needs no token"
+    assert isinstance(wrong.keys, Unread) and wrong.keys.status is Status.AUTH
+    assert isinstance(wrong.audits, Unread) and "s.wrong" not in repr(wrong)
+    assert wrong.sealed is False, "health needs no token"
     openbao.do("PUT", "sys/policies/acl/names", policy='path "transit/keys" { capabilities = ["list"] }')
     names_only = openbao.do("POST", "auth/token/create", policies=["names"], no_default_policy=True)
     found = await look(openbao, str(names_only["auth"]["client_token"]))
     assert isinstance(found.keys, tuple) and isinstance(found.key_names, tuple) and len(found.key_names) == 4
     assert all(
-        isinstance(transit_key, NotRead) and transit_key.status is Status.NO_PRIVILEGE for transit_key in found.keys
+        isinstance(transit_key, Unread) and transit_key.status is Status.NO_PRIVILEGE for transit_key in found.keys
     )
-    assert isinstance(found.keys[0], NotRead) and found.keys[0].why.startswith("tenant-a: "), "a name to look for"
-    assert isinstance(found.static_roles, NotRead) and found.static_roles.status is Status.NO_PRIVILEGE
+    assert isinstance(found.keys[0], Unread) and found.keys[0].why.startswith("tenant-a: "), "a name to look for"
+    assert isinstance(found.static_roles, Unread) and found.static_roles.status is Status.NO_PRIVILEGE
     none = await look(openbao, ROOT, transit=None, database=None)
-    assert isinstance(none.keys, NotRead) and none.keys.status is Status.UNSUPPORTED
+    assert isinstance(none.keys, Unread) and none.keys.status is Status.UNSUPPORTED
 
 
 async def test_where_nothing_answers(tmp_path: Path) -> None:
-    async def read(address: str, token: object = None, **more: object) -> VaultSecurity:
+    async def read(address: str, token: object = None, **more: object) -> VaultFacts:
         target = VaultTarget("bao", address, token or fixed(lambda: "t"), **more)  # type: ignore[arg-type]
         return await read_vault(target, deadline_seconds=0.5)
 
     gone = await read(f"http://127.0.0.1:{free_port()}")
-    assert isinstance(gone.keys, NotRead) and gone.keys.status is Status.UNREACHABLE
-    assert isinstance(gone.health, NotRead) and gone.health.status is Status.UNREACHABLE
+    assert isinstance(gone.keys, Unread) and gone.keys.status is Status.UNREACHABLE
+    assert isinstance(gone.sealed, Unread) and gone.sealed.status is Status.UNREACHABLE
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         late = await read(f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert isinstance(late.keys, NotRead) and late.keys.status is Status.TIMEOUT
+    assert isinstance(late.keys, Unread) and late.keys.status is Status.TIMEOUT
     bad_ca = await read("https://127.0.0.1:1", ca_file=tmp_path / "absent.pem")
-    assert isinstance(bad_ca.keys, NotRead) and bad_ca.keys.status is Status.BUG
+    assert isinstance(bad_ca.keys, Unread) and bad_ca.keys.status is Status.BUG
 
 
 async def test_tokens(openbao: OpenBao, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "token"
     missing = await look(openbao, from_file(file))
-    assert isinstance(missing.keys, NotRead) and missing.keys.status is Status.AUTH
+    assert isinstance(missing.keys, Unread) and missing.keys.status is Status.AUTH
     file.write_text(f"{token}\n")
     assert isinstance((await look(openbao, from_file(file))).keys, tuple)
     monkeypatch.delenv("BAO_TOKEN", raising=False)
@@ -210,7 +209,7 @@ async def test_tokens(openbao: OpenBao, token: str, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("VAULT_TOKEN", token)
     assert await from_environment()() == token
     empty = await look(openbao, " ")
-    assert isinstance(empty.keys, NotRead) and empty.keys.status is Status.AUTH
+    assert isinstance(empty.keys, Unread) and empty.keys.status is Status.AUTH
     shown = repr(VaultTarget("bao", openbao.address, fixed(lambda: token)))
     assert token not in shown
 
@@ -228,7 +227,7 @@ async def test_an_approle(openbao: OpenBao) -> None:
     assert made not in repr(login) and (await login()) not in repr(login)
     refused = approle(openbao.address, role_id, lambda: "wrong-secret")
     found = await look(openbao, refused)
-    assert isinstance(found.keys, NotRead) and found.keys.status is Status.AUTH and "wrong-secret" not in found.keys.why
+    assert isinstance(found.keys, Unread) and found.keys.status is Status.AUTH and "wrong-secret" not in found.keys.why
 
 
 async def test_a_service_account_is_read_at_each_login(tmp_path: Path) -> None:

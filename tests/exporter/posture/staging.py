@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from collectors.base import Epoch, Result, Server
+from collectors.base import Epoch, Result, Server, Unread
 from collectors.postgres.database.security import SecurityCollector, SecurityFacts, SecurityScope, TenantMap
 from exporter.demo.postgres import Cluster
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Finding, Outcome, Severity
 from exporter.posture.domain.policy import Policy
-from exporter.posture.scans import database_facts, server_facts
+from exporter.posture.scanner import database_facts, server_facts
 from exporter.sampling.computes import DatabaseRef
+from tests.exporter.posture.policies import policy
 from tests.exporter.posture.scene_world import MAKE_ROLES, ROLES, SCHEMAS, SECRET, TENANT_ROLES, WORLD
 from tests.exporter.posture.scenes import Scene, Steps
 
-POLICY = Policy(encrypted_columns=("*.iban_sealed",), migration_roles=("cloud_admin", "migrator_*"))
+POLICY = policy(encrypted_columns=("*.iban_sealed",), migration_roles=("cloud_admin", "migrator_*"))
 NOW = 1_800_000_000.0
 _LOGINS = {
     "a": "posture_a",
@@ -117,8 +118,8 @@ def judged(scan: SecurityFacts, policy: Policy = POLICY, now: float | None = Non
 
     key = DatabaseRef("p", "br", "db")
     database = replace(database_facts(key, scan, None), nonproduction=True)
-    server = server_facts(key, scan, None, lambda role: TENANT_ROLES.get(role, ""))
-    facts = Facts(databases=(database,), servers=(server,) if server else ())
+    servers = () if isinstance(scan.server, Unread) else (server_facts(key, scan.server, None, TENANT_ROLES),)
+    facts = Facts(databases=(database,), servers=servers)
     return evaluate(facts, policy, now or time.time())
 
 

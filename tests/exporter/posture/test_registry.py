@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collectors.base import Status
+from collectors.base import Status, Unread
 from collectors.neon.models import Branch, Project
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts, RegistryFacts
-from exporter.posture.domain.finding import Outcome, Unread
-from exporter.posture.domain.policy import Policy
+from exporter.posture.domain.finding import Outcome
 from exporter.posture.registry import Names, Registry
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
+from tests.exporter.posture.policies import policy
 
 SHOP = Project(id="p1", name="shop")
 MAIN = Branch(id="br1", project_id="p1", name="main")
@@ -21,7 +21,7 @@ def registry(*rules: TenantRule, tenants: tuple[str, ...] = ()) -> Registry:
 
 
 def failures(facts: RegistryFacts) -> list[str]:
-    found = evaluate(Facts(registries=(facts,)), Policy(), 0)
+    found = evaluate(Facts(registries=(facts,)), policy(), 0)
     return [finding.evidence for finding in found if finding.control == "P06" and finding.outcome is Outcome.FAIL]
 
 
@@ -93,6 +93,6 @@ def test_what_could_not_be_read_is_no_empty_list() -> None:
     unread = Unread(Status.ASLEEP, "asleep")
     facts = registry().facts(SHOP, MAIN, Names(unread, unread))
     outcomes = {
-        finding.outcome for finding in evaluate(Facts(registries=(facts,)), Policy(), 0) if finding.control == "P06"
+        finding.outcome for finding in evaluate(Facts(registries=(facts,)), policy(), 0) if finding.control == "P06"
     }
     assert outcomes == {Outcome.UNKNOWN}

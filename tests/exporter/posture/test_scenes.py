@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.demo.postgres import Cluster
-from exporter.posture.domain.evaluate import judged_controls
+from exporter.posture.domain.evaluate import automatic_controls
 from exporter.posture.domain.finding import Outcome, Severity
 from tests.exporter.posture.scenes import SCENES, Scene
 from tests.exporter.posture.staging import Stage, about_us, stage, worst
@@ -64,4 +64,4 @@ def test_the_control_says_what_the_login_can_do(server: Stage, scene: Scene) -> 
 def test_every_control_over_sql_has_both_scenes() -> None:
     assert {scene.control for scene in SCENES} >= BY_SQL - {"P05"}
     assert {scene.control for scene in SCENES if scene.leaks} >= set(PROVEN)
-    assert judged_controls() >= BY_SQL
+    assert automatic_controls() >= BY_SQL

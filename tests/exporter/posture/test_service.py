@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from collectors.postgres.domain.security import AgentRole, DatabaseFacts, Group, ServerFacts
 from exporter.demo.faults import Fault
-from exporter.posture.domain.facts import AgentRole, DatabaseFacts, Group, ServerFacts
 from exporter.posture.store import DAY
 from tests.exporter.posture.platform_world import NOW, Platform, platform
 

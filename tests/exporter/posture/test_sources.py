@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 
 from collectors.neon.inventory import Inventory
+from collectors.platforms.domain.security import BucketFacts, HandshakeFacts, VaultFacts
 from exporter.demo.postgres import Cluster, free_port
 from exporter.posture.domain.evaluate import evaluate
 from exporter.posture.domain.facts import Facts, RegistryFacts, TenantEntry
-from exporter.posture.domain.facts_platform import BucketFacts, HandshakeFacts, VaultFacts
 from exporter.posture.domain.finding import Outcome
-from exporter.posture.domain.policy import Policy
 from exporter.posture.fact_cache import FactCache
-from exporter.posture.keystores import KeyStores
-from exporter.posture.outside import Buckets, Handshakes
+from exporter.posture.outside import Buckets, Handshakes, KeyStores
 from exporter.posture.settings import BucketSettings, VaultSettings
 from exporter.posture.sources import PostureSources, Source
 from tests.exporter.drift.world import inventory
+from tests.exporter.posture.policies import policy
 from tests.fix_openbao import OpenBao
 from tests.fix_s3 import KEYS, S3
 
@@ -32,7 +31,7 @@ async def read(source: Source, fact_cache: FactCache, here: Inventory | None = N
 
 def outcomes(facts: Facts, control: str) -> dict[str, set[Outcome]]:
     found: dict[str, set[Outcome]] = {}
-    for finding in evaluate(facts, Policy(), NOW):
+    for finding in evaluate(facts, policy(), NOW):
         if finding.control == control:
             found.setdefault(finding.tenant or finding.object_id, set()).add(finding.outcome)
     return found
@@ -52,9 +51,9 @@ async def test_a_tenant_without_a_key_and_a_key_that_can_leave(openbao: OpenBao,
         tenants = tuple(TenantEntry(name) for name in ("a", "b", "c"))
         registry = RegistryFacts("p1", "br1", tenants=tenants, schemas=(), roles=())
         facts = Facts(vaults=(known[1],), registries=(registry,))
-        missing = [finding for finding in evaluate(facts, Policy(), NOW) if finding.control == "P51"]
+        missing = [finding for finding in evaluate(facts, policy(), NOW) if finding.control == "P51"]
         assert {finding.tenant for finding in missing if finding.outcome is Outcome.FAIL} == {"c"}
-        flags = [finding for finding in evaluate(facts, Policy(), NOW) if finding.control == "P53"]
+        flags = [finding for finding in evaluate(facts, policy(), NOW) if finding.control == "P53"]
         assert [flag for flag in flags if flag.outcome is Outcome.FAIL and "tenant-b" in flag.object_id]
         assert not [flag for flag in flags if flag.outcome is Outcome.FAIL and "tenant-a" in flag.object_id]
         token.write_text("wrong")
@@ -62,7 +61,7 @@ async def test_a_tenant_without_a_key_and_a_key_that_can_leave(openbao: OpenBao,
         await sources.look(inventory())
         refused = fact_cache.get("vault", "bao", VaultFacts)
         assert refused is not None
-        seen = evaluate(Facts(vaults=(refused[1],), registries=(registry,)), Policy(), NOW)
+        seen = evaluate(Facts(vaults=(refused[1],), registries=(registry,)), policy(), NOW)
         assert {finding.outcome for finding in seen if finding.control in ("P51", "P53")} <= {
             Outcome.ERROR,
             Outcome.UNKNOWN,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from collectors.base import Status
-from collectors.postgres.database.tenant_names import TenantNames
 from collectors.postgres.domain.fingerprint import ObjectKey
 from collectors.postgres.domain.migrations import Lock, Migration
+from collectors.postgres.domain.security import TenantNames
 from collectors.postgres.domain.settings import Setting
 from exporter.app.wiring import SCHEMAS
 from exporter.cost.closing.store import sqlite_closes

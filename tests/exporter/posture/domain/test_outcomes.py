@@ -10,29 +10,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Status
-from exporter.posture.domain import facts as catalogues
-from exporter.posture.domain import facts_platform as platform
-from exporter.posture.domain.evaluate import evaluate
-from exporter.posture.domain.facts import DatabaseFacts, Facts, Group
-from exporter.posture.domain.finding import NOT_ASKED, SEVERITIES, Finding, Outcome, Severity, Unread
+from collectors.base import NOT_ASKED, Status, Unread
+from collectors.neon.domain import security as neon
+from collectors.platforms.domain import security as platforms
+from collectors.postgres.domain import security as catalogues
+from collectors.postgres.domain.security import DatabaseFacts, Group
+from exporter.posture.domain import facts as tenants
+from exporter.posture.domain.evaluate import Score, by_project, by_tenant, evaluate, scores, worst
+from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.finding import Finding, Outcome, Severity
 from exporter.posture.domain.policy import Policy
-from exporter.posture.domain.score import Score, by_project, by_tenant, scores, worst
+from tests.exporter.posture.policies import SEVERITIES, policy
 
-POLICY = Policy()
+POLICY = policy()
 NOW = 1_800_000_000.0
 SUBJECTS: dict[str, Any] = {
-    "organizations": platform.OrganizationFacts("org"),
-    "projects": platform.ProjectFacts("p"),
-    "branches": platform.BranchFacts("p", "br", default=True, logical_size=1),
+    "organizations": neon.OrganizationFacts("org"),
+    "projects": neon.ProjectFacts("p"),
+    "branches": neon.BranchFacts("p", "br", default=True, logical_size=1),
     "servers": catalogues.ServerFacts("p", "br"),
     "databases": catalogues.DatabaseFacts("p", "br", "app"),
-    "registries": catalogues.RegistryFacts("p", "br"),
-    "poolers": platform.PoolerFacts("pool"),
-    "vaults": platform.VaultFacts("bao"),
-    "buckets": platform.BucketFacts("copies"),
-    "handshakes": platform.HandshakeFacts("ep"),
-    "drills": platform.DrillFacts("p"),
+    "registries": tenants.RegistryFacts("p", "br"),
+    "poolers": platforms.PoolerFacts("pool"),
+    "vaults": platforms.VaultFacts("bao"),
+    "buckets": platforms.BucketFacts("copies"),
+    "handshakes": platforms.HandshakeFacts("ep"),
+    "drills": platforms.DrillFacts("p"),
 }
 TELLS_WITHOUT_READING = {"P35", "P36", "P37", "P58"}
 """They need only what the inventory has of a project or a branch."""
@@ -100,7 +103,7 @@ CHECKS = (
 def test_the_checks_are_those_of_the_scan() -> None:
     from collectors.postgres.database import security
 
-    assert set(CHECKS) == set(security.CHECKS)
+    assert set(CHECKS) == security.every_check()
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -138,8 +141,8 @@ def test_another_severity_of_the_policy_holds_for_full_failures_only() -> None:
     groups = {"public_table_grant": (Group("", "PUBLIC", 1, ("app.x",), "SELECT"),),
               "public_table_latent": (Group("", "PUBLIC", 1, ("shut.x",), "SELECT"),)}  # fmt: skip
     facts = Facts(databases=(database(**groups),))
-    raised = told(facts, Policy(severities={"P08": Severity.CRITICAL}))
-    lowered = told(facts, Policy(severities={"P08": Severity.INFO}))
+    raised = told(facts, policy(severities={**SEVERITIES, "P08": Severity.CRITICAL}))
+    lowered = told(facts, policy(severities={**SEVERITIES, "P08": Severity.INFO}))
     assert [finding.severity for finding in raised if finding.control == "P08"] == [Severity.CRITICAL, Severity.LOW]
     assert [finding.severity for finding in lowered if finding.control == "P08"] == [Severity.INFO, Severity.INFO]
 

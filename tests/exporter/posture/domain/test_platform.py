@@ -8,47 +8,41 @@ from typing import Any
 
 import pytest
 
-from collectors.base import Status
-from exporter.posture.domain.evaluate import evaluate
-from exporter.posture.domain.facts import (
-    AgentRole,
-    DatabaseFacts,
-    Extension,
-    Facts,
-    RegistryFacts,
-    Role,
-    ServerFacts,
-    Slot,
-    TenantEntry,
-)
-from exporter.posture.domain.facts_platform import (
+from collectors.base import Status, Unread
+from collectors.neon.domain.security import (
     Access,
     ApiKey,
     ApiRole,
     BranchFacts,
-    BucketFacts,
     ComputeFacts,
     Credential,
-    DrillFacts,
-    HandshakeFacts,
     Jwks,
     Masking,
     Member,
     OrganizationFacts,
     Permission,
-    PoolerFacts,
     ProjectFacts,
     Snapshot,
+)
+from collectors.platforms.domain.security import (
+    BucketFacts,
+    DrillFacts,
+    HandshakeFacts,
+    PoolerFacts,
     StaticRole,
     StoredObject,
     TransitKey,
     VaultFacts,
 )
-from exporter.posture.domain.finding import Finding, Outcome, Unread
+from collectors.postgres.domain.security import AgentRole, DatabaseFacts, Extension, Role, ServerFacts, Slot
+from exporter.posture.domain.evaluate import evaluate
+from exporter.posture.domain.facts import Facts, RegistryFacts, TenantEntry
+from exporter.posture.domain.finding import Finding, Outcome
 from exporter.posture.domain.policy import DAY, Policy
+from tests.exporter.posture.policies import policy
 
 NOW = 1_800_000_000.0
-POLICY = Policy(email_domains=("example.org",), key_addresses=("203.0.113.0/24",), expected_slots=("cdc",),
+POLICY = policy(email_domains=("example.org",), key_addresses=("203.0.113.0/24",), expected_slots=("cdc",),
                 jwks_urls=("https://id.example.org/*",))  # fmt: skip
 ROOMS: dict[type, str] = {
     OrganizationFacts: "organizations", ProjectFacts: "projects", BranchFacts: "branches", ServerFacts: "servers",
@@ -392,6 +386,6 @@ def test_masking_that_neon_cannot_do_there_says_what_can_be_done() -> None:
 
 
 def test_production_is_what_the_policy_says() -> None:
-    policy = Policy(production_branches=("p/dev",))
-    assert [finding.outcome for finding in told("P36", branch(), policy=policy)] == [F]
-    assert [finding.outcome for finding in told("P36", MAIN, policy=policy)] == [N]
+    wanted = policy(production_branches=("p/dev",))
+    assert [finding.outcome for finding in told("P36", branch(), policy=wanted)] == [F]
+    assert [finding.outcome for finding in told("P36", MAIN, policy=wanted)] == [N]
