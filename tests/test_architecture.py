@@ -93,6 +93,7 @@ DOMAIN_NEVER_CALLS = {"open", "now", "utcnow", "today", "getenv"}
 SMALL: Mapping[str, str] = {
     "exporter/posture/domain/facts.py": "what every rule may look at, so it imports none",
     "exporter/core/feeds.py": "sampling and cost report their readings of one API the same way",
+    "exporter/sampling/poolers.py": "self-run PgBouncers have nothing to do with visits",
     "exporter/version.py": "read by the build, which must import nothing else",
     "collectors/registry.py": "the one list that a new collector is added to",
     "collectors/postgres/cluster/sizes.py": "one file is one collector",
@@ -130,7 +131,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",
     "exporter/sampling/counters/series.py",
-    "exporter/sampling/scanner.py",
     "exporter/serving/style.py",
     "exporter/settings/report.py",
     "exporter/settings/secret.py",

@@ -76,7 +76,8 @@ class Inventory:
 
     ``projects``, ``branches`` and ``endpoints`` are by id and hold the last known state also of what is in
     ``unknown_project_ids``: such a state is no ground for connecting to a compute. ``notes`` are degradations, each a
-    sentence for a person. ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours,
+    sentence for a person. ``excluded_project_ids`` are those that the key can see and the settings leave out.
+    ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours,
     both to about a second. ``taken_at`` is our clock. ``org_id`` and ``plan`` are empty when the key does not tell.
     """
 
@@ -94,6 +95,7 @@ class Inventory:
     requests: int
     holdings: Mapping[str, Holding] = field(repr=False, default_factory=dict)
     account: Account = field(repr=False, default_factory=Account)
+    excluded_project_ids: frozenset[str] = frozenset()
 
 
 async def refresh(
@@ -142,7 +144,15 @@ async def refresh(
         requests=account.requests + listing.pages + look.requests,
         holdings=holdings,
         account=account,
+        excluded_project_ids=_left_out(listing, rows, previous),
     )
+
+
+def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: Inventory | None) -> frozenset[str]:
+    """Projects that were listed and not selected; of those that could not be listed, the ones left out before."""
+    before = previous.excluded_project_ids - rows.keys() if previous is not None else frozenset()
+    unlisted = before & listing.unavailable if listing.complete else before
+    return frozenset({row.id for row in listing.items} - rows.keys() | unlisted)
 
 
 def _selected(project_id: str, name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -27,6 +28,8 @@ from collectors.postgres.evidence import APPLICATION_NAME, EVIDENCE_SQL, WAKE_MA
 
 MAX_ROUNDS = 8
 """How often the rest runs again after a failed query: a broken collector must not eat the visit of the others."""
+
+_log = logging.getLogger("neonmeter.collectors")
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Key = tuple[str, str]
@@ -252,6 +255,7 @@ class _Session:
                 queries = collector.queries(server)
             except Exception as problem:
                 # A bug of one collector must not cost the others their visit.
+                _log.exception("collector %s cannot name its queries; this is a bug in neonmeter", collector.name)
                 self.visit.failures[collector.name, ""] = (Status.BUG, f"{type(problem).__name__}: {problem}")
             self.visit.results[collector.name] = {}
             todo.update({(collector.name, query.name): query.sql for query in queries})

@@ -8,19 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from collectors.base import Status
-from collectors.metric import Scope
 from exporter.app.schedule import Schedule
 from exporter.app.wiring import Wiring
 from exporter.core import selfmetrics
-from exporter.core.state import Entry, State
 from exporter.serving.http import HttpServer
 from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
-from exporter.settings import PoolerSettings
 from exporter.storage.store import StoreError
 
 PINNED_SECONDS = 15.0
@@ -54,9 +50,7 @@ class Rounds:
         if old.settings.neon == wiring.settings.neon:
             wiring.control_plane.known = old.control_plane.known
         self.wiring = wiring
-        state = wiring.kept.state
-        wanted = {key for pooler in wiring.settings.pgbouncer for key in instances(state, pooler.name)}
-        self._forget_poolers({target.key for _, target, _ in state.entries()} - wanted)
+        wiring.poolers.forget_others()
         self._first = True
         self._schedule = self._plan()
         self._schedule.start()
@@ -90,7 +84,7 @@ class Rounds:
         every("operations", intervals.operations_seconds, self._operations, first_in=intervals.operations_seconds)
         every("posture", POSTURE_SECONDS, self._posture, first_in=POSTURE_SECONDS)
         for pooler in settings.pgbouncer:
-            every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
+            every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, partial(self.wiring.poolers.read, pooler))
         schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
         return schedule
 
@@ -146,18 +140,6 @@ class Rounds:
     async def _posture(self) -> None:
         await self.wiring.posture.read(self.wiring.control_plane.known.inventory)
 
-    def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
-        async def read() -> None:
-            began = time.time()
-            await self.wiring.read_pooler(pooler)
-            self._forget_poolers(gone_instances(self.wiring.kept.state, pooler.name, began))
-
-        return read
-
-    def _forget_poolers(self, gone: set[str]) -> None:
-        state = self.wiring.kept.state
-        state.forget(frozenset(target.key for _, target, _ in state.entries()) - gone, ("pooler:",))
-
     async def _publish_if_due(self) -> None:
         if self._publisher.due(self.wiring.settings.intervals.publish_seconds):
             self._publish()
@@ -182,19 +164,3 @@ class Rounds:
                 refresh_seconds=max(1, round(wiring.settings.intervals.publish_seconds)),
             )
         )
-
-
-def instances(state: State, pooler: str) -> dict[str, Entry]:
-    """What is known of one PgBouncer, by target: a name with many addresses is ``name:address:port`` for each."""
-    return {
-        target.key: entry
-        for _, target, entry in state.entries()
-        if target.scope is Scope.POOLER and f"{target.labels[0]}:".startswith(f"{pooler}:")
-    }
-
-
-def gone_instances(state: State, pooler: str, began: float) -> set[str]:
-    """Those that a reading which began then did not meet: pods come and go. Without an answer, nobody knows which."""
-    known = instances(state, pooler)
-    met = {key for key, entry in known.items() if entry.last.at >= began}
-    return known.keys() - met if any(known[key].last.status is Status.OK for key in met) else set()

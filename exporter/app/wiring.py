@@ -8,14 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from collectors.neon.client import NeonClient
-from collectors.pgbouncer import console as pgbouncer
-from collectors.pgbouncer.console import PoolerTarget
+from collectors.postgres.cluster.sizes import DatabaseSizes
+from collectors.postgres.domain.settings import SettingsFacts
 from exporter.app.settings import Settings
 from exporter.awake.feature import AwakeFeature, AwakeRun
-from exporter.core import tracing
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
@@ -37,14 +35,13 @@ from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
 from exporter.sampling.counters.statements import Durable
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
-from exporter.sampling.readings import Readings
-from exporter.sampling.scanner import DatabaseScanner
+from exporter.sampling.poolers import Poolers
+from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
 from exporter.sampling.tenant_readings import TenantReadings
-from exporter.sampling.user_databases import UserDatabases
-from exporter.sampling.visits import WAKE_SCHEMA, OnEvidence, Visitor, WakeStates, policy_of
-from exporter.settings import PoolerSettings
-from exporter.settings.dsn import EndpointRef, conninfo, pooler_conninfo
+from exporter.sampling.user_databases import DatabaseScanner, UserDatabases
+from exporter.sampling.visits import WAKE_SCHEMA, Visitor, WakeStates, policy_of
+from exporter.settings.dsn import EndpointRef, conninfo
 from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
 from exporter.storage.store import Store
 from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
@@ -128,14 +125,7 @@ class Wiring:
     kept: AppContext
     recovery: RecoveryService
     cost: CostRun
-
-    async def read_pooler(self, pooler: PoolerSettings) -> None:
-        """One reading of one PgBouncer (of every address behind its name)."""
-        target = PoolerTarget(pooler.name, lambda: pooler_conninfo(pooler))
-        deadline = self.settings.sampling.session_seconds
-        with tracing.span("pgbouncer", pooler=pooler.name):
-            for observation in await pgbouncer.observe(target, deadline_seconds=deadline):
-                self.kept.state.put(observation, interval=pooler.interval_seconds)
+    poolers: Poolers
 
     async def close(self) -> None:
         """Close the connections to Neon."""
@@ -150,7 +140,6 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
         TenantRulesError: a tenant rule cannot work.
     """
     rules = rules_of(settings)
-    key_values = KeyValueStore(kept.store)
     client = neon_client(settings, kept.metrics)
     services = _services(kept, client, rules)
     control_plane = _control_plane(settings, kept, client)
@@ -158,16 +147,18 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     def reach(place: EndpointRef) -> str | None:
         return conninfo(settings.postgres, place)
 
-    readings = Readings(settings.sampling, kept.durable, kept.state, kept.disk)
-    sizes = SchemaSizes(
-        durable=kept.durable, key_values=key_values, state=kept.state, disk=kept.disk, clock=kept.clock
-    )  # fmt: skip
-    riding, drift = _drift(settings, kept, sizes, readings, rules=rules)
+    tenants = TenantReadings(kept.tenancy, kept.disk, client)
+    services.provide(SnapshotList, tenants)
+    sizes = _schema_sizes(kept, tenants)
+    judge, holder = SettingsEvaluator(settings.drift), SettingsCache(SettingsStore(kept.store))
+    riding, drift = _drift(settings, kept, sizes, judge, holder, rules=rules)
+    readings = _readings(settings, kept, tenants, judge, holder)
     guard, posture = assemble(settings, kept, rules, client)
     scanners: list[DatabaseScanner] = [sizes]
     scanners += [riding] if settings.drift.enabled else []
     scanners += [guard] if settings.posture.enabled else []
     users = UserDatabases(policy_of(settings.sampling), scanners, clock=kept.clock)
+    awake = kept.awake.start(services, settings)
     visitor = Visitor(
         settings.sampling,
         conninfo=reach,
@@ -175,18 +166,41 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
         users=users,
         states=kept.wake_states,
         metrics=kept.metrics,
+        on_evidence=[awake.on_evidence, tenants.sample],
         clock=kept.clock,
     )
-    awake = kept.awake.start(services, settings)
-    tenants = TenantReadings(kept.tenancy, kept.disk, client)
-    services.provide(SnapshotList, tenants)
-    visitor.on_evidence = _both(awake.on_evidence, tenants.sample)
-    readings.on_sizes, sizes.on_reading = tenants.databases, tenants.schemas
     kept.tenancy.use(rules)
     kept.durable.use(rules, settings.sampling.top_statements)
     recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
     cost = CostFeature().start(services, settings)
-    return Wiring(settings, client, control_plane, visitor, awake, tenants, drift, posture, kept, recovery, cost)
+    poolers = Poolers(settings.pgbouncer, kept.state, deadline_seconds=settings.sampling.session_seconds)
+    return Wiring(
+        settings, client, control_plane, visitor, awake, tenants, drift, posture, kept, recovery, cost, poolers
+    )  # fmt: skip
+
+
+def _schema_sizes(kept: AppContext, tenants: TenantReadings) -> SchemaSizes:
+    return SchemaSizes(
+        durable=kept.durable,
+        key_values=KeyValueStore(kept.store),
+        state=kept.state,
+        disk=kept.disk,
+        on_reading=[tenants.schemas],
+        clock=kept.clock,
+    )
+
+
+def _readings(
+    settings: Settings, kept: AppContext, tenants: TenantReadings, judge: SettingsEvaluator, holder: SettingsCache
+) -> Readings:
+    subscriptions: dict[type, list[OnFacts]] = {DatabaseSizes: [tenants.databases]}
+    wanted: tuple[str, ...] = ()
+    if settings.drift.enabled:
+        subscriptions[SettingsFacts] = [holder.keep]
+        wanted = judge.desired.names if judge.desired else ()
+    return Readings(
+        settings.sampling, kept.durable, kept.state, kept.disk, subscriptions=subscriptions, wanted_settings=wanted
+    )  # fmt: skip
 
 
 def _services(kept: AppContext, client: NeonClient, rules: TenantRules) -> Services:
@@ -220,13 +234,15 @@ def _control_plane(settings: Settings, kept: AppContext, client: NeonClient) -> 
 
 
 def _drift(
-    settings: Settings, kept: AppContext, sizes: SchemaSizes, readings: Readings, *, rules: TenantRules
+    settings: Settings,
+    kept: AppContext,
+    sizes: SchemaSizes,
+    judge: SettingsEvaluator,
+    holder: SettingsCache,
+    *,
+    rules: TenantRules,
 ) -> tuple[DriftScanner, DriftService]:
     fingerprints = FingerprintStore(kept.store)
-    judge, holder = SettingsEvaluator(settings.drift), SettingsCache(SettingsStore(kept.store))
-    if settings.drift.enabled:
-        readings.on_settings = holder.keep
-        readings.wanted_settings = judge.desired.names if judge.desired else ()
     scanner = DriftScanner(
         fingerprints,
         kept.disk,
@@ -248,11 +264,3 @@ def _drift(
         clock=kept.clock,
     )
     return scanner, service
-
-
-def _both(first: OnEvidence, second: OnEvidence) -> OnEvidence:
-    async def tell(*seen: Any) -> None:
-        await first(*seen)
-        await second(*seen)
-
-    return tell

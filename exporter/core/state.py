@@ -7,15 +7,17 @@ carries its age instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Kind
+from collectors.metric import Families, Kind, Scope
 
 MINIMUM_HOLD_SECONDS = 300.0
 _HEALTHY = frozenset({Status.OK, Status.NO_DATA})
+_PROJECT_POSITION = {scope: scope.value.index("project_id") if "project_id" in scope.value else None for scope in Scope}
+"""Which label of a target is the id of its project; None where the scope has none."""
 
 
 class Sink(Protocol):
@@ -51,13 +53,16 @@ class State:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._shown: dict[str, frozenset[tuple[str, str]]] = {}
         """By owner, the collector and target key of everything that it showed last."""
+        self._excluded: frozenset[str] = frozenset()
 
     def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
         """Take in an observation; return the status that it replaces when that is another one (for one log line).
 
         ``interval`` is the collector's pace in seconds, which sets how long failed values are held; ``forever``
-        keeps them (ledger figures).
+        keeps them (ledger figures). What is about an excluded project is not taken in.
         """
+        if self._is_excluded(observation.target):
+            return None
         self.changed = True
         key = (observation.collector, observation.target.key)
         before = self._entries.get(key)
@@ -81,18 +86,22 @@ class State:
         interval: float,
         forever: bool = False,
         unchanged: Iterable[tuple[str, Target]] = (),
+        complete: bool = True,
     ) -> None:
         """Take in all that an owner (a feature, or a part of one) has to show now.
 
         What it showed before and does not name any more leaves the exposition. ``unchanged`` are collector and target
-        of what stays as it was put last; ``interval`` and ``forever`` as for ``put``.
+        of what stays as it was put last; not ``complete``: all of it stays, because the owner could not find out what
+        is gone. ``interval`` and ``forever`` as for ``put``.
         """
+        before = self._shown.get(owner, frozenset())
         named = {(collector, target.key) for collector, target in unchanged}
         for observation in observations:
             named.add((observation.collector, observation.target.key))
             self.put(observation, interval=interval, forever=forever)
-        self._drop(self._shown.get(owner, frozenset()) - named)
-        self._shown[owner] = frozenset(named)
+        if complete:
+            self._drop(before - named)
+        self._shown[owner] = frozenset(named if complete else named | before)
 
     def retire(self, owner: str) -> None:
         """Take everything that an owner showed out of the exposition: it was switched off."""
@@ -111,7 +120,7 @@ class State:
     def restore(self, observation: Observation, *, interval: float) -> None:
         """Show what was known before our own restart (counters), until there is something newer. It is no success."""
         key = (observation.collector, observation.target.key)
-        if key not in self._entries:
+        if key not in self._entries and not self._is_excluded(observation.target):
             self.changed = True
             self._sink.put("/".join(key), observation.target, observation.families)
             hold = max(2 * interval, MINIMUM_HOLD_SECONDS)
@@ -139,11 +148,25 @@ class State:
             expired += 1
         return expired
 
-    def forget(self, keep: frozenset[str], scope_prefixes: tuple[str, ...]) -> int:
-        """Drop targets that no longer exist: those of the given scopes (``endpoint:``) whose key is not kept."""
-        gone = [key for key in self._entries if key[1].startswith(scope_prefixes) and key[1] not in keep]
+    def forget(self, scope: Scope, existing: Collection[str]) -> int:
+        """Drop all entries about targets of a scope whose key is not among the ``existing``; returns how many."""
+        gone = [
+            key
+            for key, entry in self._entries.items()
+            if entry.last.target.scope is scope and key[1] not in existing
+        ]  # fmt: skip
         self._drop(gone)
         return len(gone)
+
+    def exclude(self, project_ids: frozenset[str]) -> None:
+        """Drop everything about these projects and take in nothing about them; all others are taken in from now on."""
+        self._excluded = project_ids
+        if project_ids:
+            self._drop([key for key, entry in self._entries.items() if self._is_excluded(entry.last.target)])
+
+    def _is_excluded(self, target: Target) -> bool:
+        position = _PROJECT_POSITION[target.scope]
+        return position is not None and target.labels[position] in self._excluded
 
     def get(self, collector: str, target: Target) -> Entry | None:
         """The entry of one collector at one target."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from collectors.metric import Metric
 from collectors.neon.inventory import Inventory
@@ -18,15 +18,13 @@ from collectors.wake.state import WakeState
 from exporter.core.command_line import Commands
 from exporter.feature.services import Services
 from exporter.sampling.computes import Compute
-from exporter.sampling.scanner import DatabaseScanner
+from exporter.sampling.readings import OnFacts
+from exporter.sampling.user_databases import DatabaseScanner
 from exporter.settings.tree import CoreSettings
 
 Tree = TypeVar("Tree", bound=CoreSettings)
 Schemas = Mapping[str, Sequence[str]]
 """Name of a part of the store to its migrations, in order (`exporter.storage.store.Schemas`)."""
-
-OnFacts = Callable[[Compute, Any, float], None]
-"""Takes the facts that a collector read at a compute, and when (unix seconds). Called on the writer thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The control plane's rounds: inventory and operations. Each keeps what it knows when Neon does not answer.
+"""Polling of the control plane: inventory and operations. What was known stays known while Neon does not answer.
 
 Neither wakes a compute. What they find goes to the state; why they failed goes where a person and an alert see it.
 """
@@ -6,10 +6,12 @@ Neither wakes a compute. What they find goes to the state; why they failed goes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from collectors.base import Status
+from collectors.base import Observation, Status, Target
+from collectors.metric import Scope
 from collectors.neon import inventory, operations
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
@@ -26,7 +28,7 @@ from exporter.storage.writer import WriterThread
 
 @dataclass(slots=True)
 class ControlPlaneFacts:
-    """What the control plane told so far."""
+    """What is known of the control plane. Survives a reload that changes nothing about the Neon API."""
 
     inventory: Inventory | None = None
     unfinished: set[str] = field(default_factory=set)
@@ -76,20 +78,15 @@ class ControlPlanePoller:
         self._feeds.note("inventory", found.notes)
         self._metrics.set(selfmetrics.INVENTORY_LAST, found.taken_at)
         self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew)
-        for observation in inventory.observe(found):
-            self._state.put(observation, interval=pace)
+        self._state.exclude(found.excluded_project_ids)
+        self._state.show(inventory.NAME, inventory.observe(found), interval=pace)
+        self._show_operations(found, [])
         self._feeds.put("api", Status.OK, began, pace)
         await self._remember_names(found)
-        keep = frozenset(
-            {f"project:{project}" for project in found.projects}
-            | {f"branch:{branch}" for branch in found.branches}
-            | {f"endpoint:{endpoint}" for endpoint in found.endpoints}
-        )
-        self._state.forget(keep, ("project:", "endpoint:"))
         return found
 
     async def _remember_names(self, found: Inventory) -> None:
-        """So that the commands can say names, and the report regions, without asking Neon."""
+        """Store names and regions, so that commands and reports can tell them without asking Neon."""
         names = {project.id: project.name for project in found.projects.values()}
         names |= {branch.id: branch.name for branch in found.branches.values()}
         if found.org_id and found.org_name:
@@ -114,7 +111,7 @@ class ControlPlanePoller:
         ]
         for project_id in moved:
             holding = found.holdings[project_id]
-            saved = await self._disk.run(lambda key=project_id: self._key_values.read("operations", key))  # type: ignore[misc]
+            saved = await self._disk.run(partial(self._key_values.read, "operations", project_id))
             now = self._clock() + found.skew
             counts = OperationCounts.from_dict(saved) if saved else OperationCounts(project_id, since=now)
             try:
@@ -122,13 +119,18 @@ class ControlPlanePoller:
             except NeonError as problem:
                 self._feeds.failed("operations", problem, pace)
                 return
-            page = counts.as_dict()
-            await self._disk.run(lambda key=project_id, page=page: self._key_values.write("operations", key, page))  # type: ignore[misc]
-            observation = operations.observe(counts, self._clock(), holding.project.name)
-            self._state.put(observation, interval=pace, forever=True)
+            stored = counts.as_dict()
+            await self._disk.run(partial(self._key_values.write, "operations", project_id, stored))
+            self._show_operations(found, [operations.observe(counts, self._clock(), holding.project.name)])
             self.known.operations_of[project_id] = holding.families
             (self.known.unfinished.add if counts.unfinished else self.known.unfinished.discard)(project_id)
         self._feeds.put("operations", Status.OK, self._clock(), pace)
+
+    def _show_operations(self, found: Inventory, observations: Sequence[Observation]) -> None:
+        """Show new counts beside those of all other projects that there are."""
+        others = [(operations.NAME, Target(Scope.PROJECT, (project_id,))) for project_id in found.projects]
+        pace = self._settings.intervals.operations_seconds
+        self._state.show(operations.NAME, observations, interval=pace, forever=True, unchanged=others)
 
     def notes(self) -> tuple[str, ...]:
         """All degradations, a sentence each."""

@@ -7,10 +7,11 @@ import asyncio
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from collectors.base import NoDataError, Status
+from collectors.base import Status
 from collectors.postgres.database.fingerprint import BusyError, FingerprintCollector
 from collectors.postgres.domain.fingerprint import Fingerprint, FingerprintDelta
 from collectors.postgres.session import Deadlines, Visit, visit
+from exporter.sampling.runner import run
 
 DEADLINES = Deadlines(connect=10, session=120, statement=60, lock=0.3)
 """Wider than the agent's: somebody asked for it and waits, and 10,000 tables take two seconds."""
@@ -48,17 +49,14 @@ async def scan(dsn: str, database: str | None = None, *, column_order: bool = Fa
     raise ScanError(f"{name}: {why}")
 
 
-def _fingerprint(collector: FingerprintCollector, made: Visit) -> Fingerprint:
-    if made.status is not Status.OK or made.epoch is None:
-        raise ScanError(made.error)
-    if made.failures:
-        raise ScanError("; ".join(sorted({text for _, text in made.failures.values()})))
-    try:
-        facts = collector.read(made.results[collector.name], made.epoch).facts
-    except BusyError as problem:
-        raise ScanError(f"{problem}; try again when the migration is over") from None
-    except NoDataError as problem:
-        raise ScanError(str(problem)) from None
-    if not isinstance(facts, FingerprintDelta):
-        raise ScanError("nothing was read")
-    return facts.onto(None)
+def _fingerprint(collector: FingerprintCollector, session: Visit) -> Fingerprint:
+    if session.status is not Status.OK:
+        raise ScanError(session.error)
+    if session.failures:
+        raise ScanError("; ".join(sorted({text for _, text in session.failures.values()})))
+    outcome = run(collector, session, collector.datname)
+    if isinstance(outcome.no_data, BusyError):
+        raise ScanError(f"{outcome.error}; try again when the migration is over")
+    if outcome.reading is None or not isinstance(outcome.reading.facts, FingerprintDelta):
+        raise ScanError(outcome.error or "nothing was read")
+    return outcome.reading.facts.onto(None)

@@ -1,16 +1,15 @@
-"""What becomes of a visit: rows to series, what must survive to the disk, and only then to the state."""
+"""From what a visit read to what is shown: rows to series, durable counters to the disk, and only then to the state."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from collectors.base import Epoch, NoDataError, Observation, Options, Reading, SqlCollector, Status, Target
+from collectors.base import Epoch, Observation, Options, Reading, SqlCollector, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
-from collectors.postgres.cluster.statements import StatementSample
-from collectors.postgres.domain.settings import SettingsFacts
+from collectors.postgres.cluster.statements import StatementSample, StatementsCollector
 from collectors.postgres.session import Visit
 from collectors.registry import ALL
 from collectors.wake.policy import WakeState
@@ -18,6 +17,7 @@ from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import Durable
+from exporter.sampling.runner import bug, run
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import EndpointRef, matches
 from exporter.storage.writer import WriterThread
@@ -39,36 +39,44 @@ CAUSED_WAKES = Metric(
     worse="up", max_series=1,
 )  # fmt: skip
 METRICS = (UP, LAST_VISIT, CAUSED_WAKES)
-BLIND = "the role lacks pg_monitor, so what others do is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
-HIDDEN_FROM_US = frozenset({"statements", "activity"})
-"""Collectors that would take a half for the whole; a statement that comes back later would count twice."""
-
+UNPRIVILEGED = (
+    "the role lacks pg_monitor, so what others do is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
+)
 RECALLED = "known from before the last start of neonmeter; it was not read since"
 
-OnSizes = Callable[[Compute, Families, float], None]
-"""Takes the sizes of databases read at a time (unix seconds); called on the disk's thread."""
-OnSettings = Callable[[Compute, SettingsFacts, float], None]
-"""The same with the settings of a server."""
+OnFacts = Callable[[Compute, Any, float], None]
+"""Takes the facts that a collector read at a compute, and when (unix seconds). Called on the writer thread."""
 
 _log = logging.getLogger("neonmeter.visits")
 
 
 class Readings:
-    """Takes visits in. Lives on the event loop; commits go to the disk's own thread."""
+    """Turns what a visit read into observations. Lives on the event loop; the store is written on its own thread."""
 
-    def __init__(self, settings: SamplingSettings, durable: Durable, state: State, disk: WriterThread) -> None:
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        counters: Durable,
+        state: State,
+        writer: WriterThread,
+        *,
+        subscriptions: Mapping[type, Sequence[OnFacts]] | None = None,
+        wanted_settings: Sequence[str] = (),
+    ) -> None:
+        """``subscriptions`` say, by the type of a collector's facts, who else takes them.
+
+        ``wanted_settings`` are names of server settings that are read even where they have their default.
+        """
         self._settings = settings
-        self._durable = durable
+        self._counters = counters
         self._state = state
-        self._disk = disk
+        self._writer = writer
+        self._subscriptions = subscriptions or {}
+        self._wanted_settings = tuple(wanted_settings)
         self._recalled: set[str] = set()
-        self._own: dict[str, tuple[float, int]] = {}
-        self._lives: dict[tuple[str, str], float | None] = {}
-        """By collector and target: when the compute was started that was last read."""
-        self.on_sizes: OnSizes | None = None
-        self.on_settings: OnSettings | None = None
-        self.wanted_settings: tuple[str, ...] = ()
-        """Settings that somebody holds against a desired state."""
+        self._own_use: dict[str, tuple[float, int]] = {}
+        self._starts: dict[tuple[str, str], float | None] = {}
+        """By collector and target: when the compute had been started that was last read."""
         self._intervals = {name: self._interval(name) for name in ALL}
 
     def _interval(self, name: str) -> float:
@@ -76,20 +84,20 @@ class Readings:
         return (chosen.interval_seconds if chosen else None) or ALL[name].interval
 
     def due(self, compute: Compute, now: float) -> list[SqlCollector]:
-        """The collectors that are to read now: visits are rare, so what is past half of its interval rides along.
+        """The collectors to run in a visit at ``now`` (unix seconds).
 
-        All of them in a new life of the compute: it forgot its statistics, and may be gone before the interval is over.
-        The statements always, since each visit may be the last before a suspend loses what the tenants' shares rest on.
+        Visits are rare, so a collector is due after half of its interval. All are due when the compute was started
+        since: it lost its statistics, and may be gone before an interval is over.
         """
-        options = Options(self._slots(compute.place), self._settings.top_statements, self.wanted_settings)
+        options = Options(self._slots(compute.place), self._settings.top_statements, self._wanted_settings)
         due = []
         for name, collector in ALL.items():
             chosen = self._settings.collectors.get(name)
             entry = self._state.get(name, compute.target)
             recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
-            same_life = self._lives.get((name, compute.target.key)) == compute.facts.started_at
-            last_chance = name == "statements" and compute.facts.suspend_after is not None
-            if not (recent and same_life and not last_chance) and (chosen is None or chosen.enabled):
+            same_start = self._starts.get((name, compute.target.key)) == compute.facts.started_at
+            last_chance = collector.loses_on_suspend and compute.facts.suspend_after is not None
+            if not (recent and same_start and not last_chance) and (chosen is None or chosen.enabled):
                 due.append(collector.build(options))
         return due
 
@@ -101,77 +109,71 @@ class Readings:
             and matches(slot.branch, place.branch_id, place.branch_name)
         )
 
-    async def take(self, compute: Compute, collectors: Sequence[SqlCollector], made: Visit) -> None:
-        """Turn a visit into observations; a failed one leaves its status on every collector that was to read."""
-        at, target = made.opened_at, compute.target
+    async def take(self, compute: Compute, collectors: Sequence[SqlCollector], session: Visit) -> None:
+        """Show what a visit read; when it failed as a whole, each collector that was to run has its status."""
+        at, target = session.opened_at, compute.target
         families = Families()
-        families.set(UP, (), int(made.status is Status.OK))
-        if made.status is Status.OK:
+        families.set(UP, (), int(session.status is Status.OK))
+        if session.status is Status.OK:
             families.set(LAST_VISIT, (), at)
-        blind = made.evidence is not None and not made.evidence.privileged
-        status, error = (
-            (Status.NO_PRIVILEGE, BLIND) if blind and made.status is Status.OK else (made.status, made.error)
-        )
-        self._put(Observation(NAME, target, status, at, made.seconds, families, error=error))
+        status, error = session.status, session.error
+        unprivileged = session.evidence is not None and not session.evidence.privileged
+        if unprivileged and status is Status.OK:
+            status, error = Status.NO_PRIVILEGE, UNPRIVILEGED
+        self._put(Observation(NAME, target, status, at, session.seconds, families, error=error))
         for collector in collectors:
-            if made.status is not Status.OK or made.epoch is None or (blind and collector.name in HIDDEN_FROM_US):
-                self._put(Observation(collector.name, target, status, at, made.seconds, error=error))
+            if session.status is not Status.OK or (unprivileged and collector.needs_pg_monitor):
+                self._put(Observation(collector.name, target, status, at, session.seconds, error=error))
             else:
-                observation = await self._read(compute, collector, made, made.epoch)
+                observation = await self._observe(compute, collector, session)
                 if observation.status in (Status.OK, Status.NO_DATA):
-                    self._lives[collector.name, target.key] = compute.facts.started_at
+                    self._starts[collector.name, target.key] = compute.facts.started_at
                 self._put(observation)
 
-    async def _read(self, compute: Compute, collector: SqlCollector, made: Visit, epoch: Epoch) -> Observation:
-        results = made.results.get(collector.name, {})
-        failed = [why for (name, _), why in made.failures.items() if name == collector.name]
-        status, error = failed[0] if failed else (Status.OK, "")
-        blank = Observation(collector.name, compute.target, status, made.opened_at, made.seconds, error=error)
-        if not results:
-            why = error or "this server has nothing that it could read"
-            return replace(blank, status=status if failed else Status.UNSUPPORTED, error=why)
-        try:
-            reading = collector.read(results, epoch)
-            families = await self._disk.run(self._absorber(compute, epoch, reading))
-            if collector.name == "sizes" and self.on_sizes is not None:
-                await self._disk.run(partial(self.on_sizes, compute, families, made.opened_at))
-            if isinstance(reading.facts, SettingsFacts) and self.on_settings is not None:
-                await self._disk.run(partial(self.on_settings, compute, reading.facts, made.opened_at))
-        except NoDataError as nothing:
-            # Nothing to tell because a query failed is that failure, not "no data".
-            return blank if failed else replace(blank, status=Status.NO_DATA, error=str(nothing))
-        except Exception as problem:
-            # One collector's bug must not cost the others their reading; it is logged whole and shown as ours.
-            _log.exception("collector %s failed at %s; this is a bug in neonmeter", collector.name, compute.target.key)
-            return replace(blank, status=Status.BUG, error=f"{type(problem).__name__}: see the log")
-        return replace(blank, families=families, rows=reading.rows)
+    async def _observe(self, compute: Compute, collector: SqlCollector, session: Visit) -> Observation:
+        where, families, rows = compute.target.key, Families(), 0
+        outcome = run(collector, session, where)
+        if outcome.reading is not None and session.epoch is not None:
+            try:
+                commit = partial(self._commit, compute, session.epoch, outcome.reading, session.opened_at)
+                families, rows = await self._writer.run(commit), outcome.reading.rows
+            except Exception as problem:
+                # What was read is not shown: only what is on the disk survives a restart.
+                outcome, families = bug(collector, where, problem), Families()
+        return Observation(
+            collector.name,
+            compute.target,
+            outcome.status,
+            session.opened_at,
+            session.seconds,
+            families,
+            rows,
+            outcome.error,
+        )
 
-    def _absorber(self, compute: Compute, epoch: Epoch, reading: Reading) -> Callable[[], Families]:
-        """Commit what must survive; give back what may be shown once it is on the disk."""
-
-        def absorb() -> Families:
-            # pg_stat_statements has a life of its own; its eviction count belongs to that.
-            own = reading.facts.stats_reset if isinstance(reading.facts, StatementSample) else epoch.statistics_since
-            families = self._durable.absorb_counters(
-                compute.target.key, epoch, reading.families, statistics_since=own
-            )  # fmt: skip
-            if isinstance(reading.facts, StatementSample):
-                place = compute.place
-                ids = (place.project_id, place.branch_id, place.endpoint_id)
-                self._durable.absorb(ids, (place.project_name, place.branch_name), reading.facts)
-                for metric, series in self._durable.families(epoch.endpoint_id).items():
-                    families.put(metric, series)
-            return families
-
-        return absorb
+    def _commit(self, compute: Compute, epoch: Epoch, reading: Reading, at: float) -> Families:
+        """Write what must survive and pass the facts on; returns what may be shown now that it is on the disk."""
+        since = epoch.statistics_since if reading.statistics_since is None else reading.statistics_since
+        families = self._counters.absorb_counters(
+            compute.target.key, epoch, reading.families, statistics_since=since
+        )  # fmt: skip
+        if isinstance(reading.facts, StatementSample):
+            place = compute.place
+            ids = (place.project_id, place.branch_id, place.endpoint_id)
+            self._counters.absorb(ids, (place.project_name, place.branch_name), reading.facts)
+            for metric, series in self._counters.families(epoch.endpoint_id).items():
+                families.put(metric, series)
+        for take in self._subscriptions.get(type(reading.facts), ()):
+            take(compute, reading.facts, at)
+        return families
 
     def note(self, target: Target, status: Status, error: str, now: float) -> None:
-        """A status without a visit (asleep, breaker open): for the visit, and each collector that was ever there."""
+        """Show a status without a visit (asleep, breaker open): for visits, and each collector that ever ran here."""
         for name in (NAME, *ALL):
             entry = self._state.get(name, target)
             if entry is None and name != NAME:
                 continue
-            # Asleep is not down. What fails, or is left alone because it did, is, for as long as that lasts.
+            # Asleep is not down; what fails is, and so is what is left alone because it failed.
             down = name == NAME and status is not Status.ASLEEP
             if down or entry is None or (entry.last.status, entry.last.error) != (status, error):
                 families = Families()
@@ -180,30 +182,37 @@ class Readings:
                 self._put(Observation(name, target, status, now, families=families, error=error))
 
     async def recall(self, compute: Compute, now: float) -> None:
-        """Once after a start: show the totals that are on the disk, also of computes that sleep and are not read."""
+        """Once after a start: show the totals that are on the disk, also those of a compute that sleeps."""
         if compute.target.key in self._recalled:
             return
         self._recalled.add(compute.target.key)
-        stored = await self._disk.run(lambda: self._stored(compute))
-        for name, families in stored.items():
+        for name, families in (await self._writer.run(lambda: self._stored(compute))).items():
             if len(families):
                 old = Observation(name, compute.target, Status.NO_DATA, now, families=families, error=RECALLED)
                 self._state.restore(old, interval=self._intervals[name])
 
     def _stored(self, compute: Compute) -> dict[str, Families]:
-        found = {
-            name: self._durable.stored_counters(compute.target.key, collector.metrics)
+        """The stored totals by collector."""
+        stored = {
+            name: self._counters.stored_counters(compute.target.key, collector.metrics)
             for name, collector in ALL.items()
         }  # fmt: skip
-        for metric, series in self._durable.families(compute.endpoint.id).items():
-            found["statements"].put(metric, series)
-        return found
+        for metric, series in self._counters.families(compute.endpoint.id).items():
+            stored[StatementsCollector.name].put(metric, series)
+        return stored
+
+    def forget_all_but(self, existing: Collection[str]) -> None:
+        """Drop everything about computes whose target key is not among the ``existing``."""
+        self._state.forget(Scope.ENDPOINT, existing)
+        self._recalled.intersection_update(existing)
+        self._own_use = {key: figures for key, figures in self._own_use.items() if key in existing}
+        self._starts = {key: start for key, start in self._starts.items() if key[1] in existing}
 
     def own_use(self, target: Target, wake: WakeState, now: float) -> None:
-        """What our visits cost this compute; told anew when it changed."""
+        """Show what our visits cost this compute, whenever that changed."""
         figures = (wake.added_seconds, wake.wakes)
-        if self._own.get(target.key) != figures:
-            self._own[target.key] = figures
+        if self._own_use.get(target.key) != figures:
+            self._own_use[target.key] = figures
             families = Families()
             families.set(ADDED_AWAKE_BY_ENDPOINT, (), wake.added_seconds)
             families.set(CAUSED_WAKES, (), wake.wakes)
@@ -215,6 +224,6 @@ class Readings:
         before = self._state.put(observation, interval=max(interval, self._settings.tick_seconds))
         if observation.collector == NAME and before is not None:
             level = logging.INFO if observation.status in (Status.OK, Status.ASLEEP) else logging.WARNING
-            said = f": {observation.error}" if observation.error else ""
+            why = f": {observation.error}" if observation.error else ""
             _log.log(level, "%s (%s) is %s, was %s%s", observation.target.name, observation.target.key,
-                     observation.status.value, before.value, said)  # fmt: skip
+                     observation.status.value, before.value, why)  # fmt: skip

@@ -1,6 +1,6 @@
-"""Rides along into the user databases for the sizes of schemas, and for which role works in which schema.
+"""Scans user databases for the sizes of schemas, and for which role works in which schema.
 
-The roles are kept on the disk, because tenant rules over schemas need them for the first statements after a restart.
+The roles are stored, because tenant rules over schemas need them for the first statements after a restart.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from exporter.storage.writer import WriterThread
 
 INTERVAL = 3600.0
 OnReading = Callable[[Compute, str, Reading, float], Awaitable[None]]
-"""Takes what one database told, and when (unix seconds)."""
+"""Takes what was read in one database, and when (unix seconds)."""
 
 
 @dataclass(slots=True)
-class _Inside:
-    """What is known of one compute's databases."""
+class _ComputeSchemas:
+    """The schemas of one compute, by database."""
 
     families: dict[str, Families] = field(default_factory=dict)
     schemas: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class _Inside:
 
 
 class SchemaSizes:
-    """A rider (`collecting.riders`)."""
+    """Scans for schemas (a `exporter.sampling.user_databases.DatabaseScanner`)."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class SchemaSizes:
         key_values: KeyValueStore,
         state: State,
         disk: WriterThread,
+        on_reading: Sequence[OnReading] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._durable = durable
@@ -49,53 +50,54 @@ class SchemaSizes:
         self._state = state
         self._disk = disk
         self._clock = clock
-        self._known: dict[str, _Inside] = {}
-        self.on_reading: OnReading | None = None
+        self._on_reading = tuple(on_reading)
+        self._known: dict[str, _ComputeSchemas] = {}
+        """By endpoint id."""
 
     async def recall(self, compute: Compute) -> None:
-        """The roles of earlier rides."""
+        """Load the roles that an earlier run of the agent stored."""
         endpoint_id = compute.endpoint.id
         if endpoint_id in self._known:
             return
-        page = await self._disk.run(lambda: self._key_values.read(NAME, endpoint_id)) or {}
-        known = self._known[endpoint_id] = _Inside()
-        for datname, roles in page.items():
+        stored = await self._disk.run(lambda: self._key_values.read(NAME, endpoint_id)) or {}
+        known = self._known[endpoint_id] = _ComputeSchemas()
+        for datname, roles in stored.items():
             if isinstance(roles, Mapping):
                 known.schemas[datname] = {str(role): tuple(names) for role, names in roles.items()}
-        self._tell(endpoint_id, known)
+        self._set_role_schemas(endpoint_id, known)
 
     def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
-        """Always: it is small."""
+        """Every time: it is little."""
         del compute, now
         return (SchemasCollector(datname),)
 
     async def take(
         self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
     ) -> None:
-        """Keep the sizes and roles of one database; what it told before stays when it told nothing."""
+        """Take the sizes and roles of one database; the earlier ones stay when they could not be read."""
         del failures
         reading = readings.get(NAME)
         if reading is None:
             return
-        if self.on_reading is not None:
-            await self.on_reading(compute, datname, reading, self._clock())
+        for take in self._on_reading:
+            await take(compute, datname, reading, self._clock())
         known = self._known[compute.endpoint.id]
         known.families[datname] = reading.families
         if isinstance(reading.facts, SchemaFacts):
             known.schemas[datname] = dict(reading.facts.schemas)
 
     async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
-        """Show the series of all databases together and keep the roles."""
+        """Show the series of all databases together and store the roles."""
         known = self._known[compute.endpoint.id]
         for gone in {*known.families, *known.schemas} - set(names):
             known.families.pop(gone, None)
             known.schemas.pop(gone, None)
-        page = {
+        stored = {
             datname: {role: list(schemas) for role, schemas in roles.items()}
             for datname, roles in known.schemas.items()
         }
-        await self._disk.run(lambda: self._key_values.write(NAME, compute.endpoint.id, page))
-        self._tell(compute.endpoint.id, known)
+        await self._disk.run(lambda: self._key_values.write(NAME, compute.endpoint.id, stored))
+        self._set_role_schemas(compute.endpoint.id, known)
         whole, count = merged(known.families.values()), len(known.families)
         observation = Observation(NAME, compute.target, status, self._clock(), seconds, whole, count, error)
         self._state.put(observation, interval=INTERVAL)
@@ -109,8 +111,8 @@ class SchemaSizes:
                 found[schemas[0]] = role
         return found
 
-    def _tell(self, endpoint_id: str, known: _Inside) -> None:
-        """So that tenant rules over schemas can match the statements of a role."""
+    def _set_role_schemas(self, endpoint_id: str, known: _ComputeSchemas) -> None:
+        """Let tenant rules over schemas match the statements of a role."""
         roles = {
             (datname, role): schemas
             for datname, by_role in known.schemas.items()

@@ -10,13 +10,12 @@ import logging
 from collections.abc import Mapping
 
 from collectors.base import Reading
-from collectors.metric import Families
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshots, snapshots_of
 from collectors.postgres.cluster.activity import is_monitor
-from collectors.postgres.cluster.sizes import SIZE
+from collectors.postgres.cluster.sizes import DatabaseSizes
 from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
 from collectors.postgres.database.schemas import UNKNOWN, SchemaFacts
 from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
@@ -91,11 +90,10 @@ class TenantReadings:
         if lives:
             await self._disk.run(lambda: self._tenancy.absorb_snapshots(lives))
 
-    def databases(self, compute: Compute, families: Families, at: float) -> None:
-        """Take in the sizes of databases; on the disk's thread."""
-        sizes = {labels[0]: int(size) for labels, size in families.get(SIZE).items()}
-        if sizes:
-            self._tenancy.absorb_databases(_spot(compute), sizes, at)
+    def databases(self, compute: Compute, facts: DatabaseSizes, at: float) -> None:
+        """Take in the sizes of databases (`exporter.sampling.readings.OnFacts`)."""
+        if facts.sizes:
+            self._tenancy.absorb_databases(_branch(compute), facts.sizes, at)
 
     async def schemas(self, compute: Compute, datname: str, reading: Reading, at: float) -> None:
         """Take in the sizes and roles of one database's schemas.
@@ -113,7 +111,7 @@ class TenantReadings:
             schema: SchemaSize(int(size), tuple(sorted(roles.get(schema, ()))), bool(unknown.get((name, schema))))
             for (name, schema), size in reading.families.get(SCHEMA_SIZE).items()
         }
-        await self._disk.run(lambda: self._tenancy.absorb_schemas(_spot(compute), datname, sizes, at))
+        await self._disk.run(lambda: self._tenancy.absorb_schemas(_branch(compute), datname, sizes, at))
 
     async def sample(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
@@ -129,9 +127,9 @@ class TenantReadings:
         if not evidence.privileged:
             return
         since = evidence.postmaster_start if before.server_end is None else before.server_end
-        sessions = self._sessions(_spot(compute), [holder for holder in evidence.holders if _worked(holder, since)])
+        sessions = self._sessions(_branch(compute), [holder for holder in evidence.holders if _worked(holder, since)])
         if sessions:
-            await self._disk.run(lambda: self._tenancy.absorb_samples(_spot(compute), at, sessions))
+            await self._disk.run(lambda: self._tenancy.absorb_samples(_branch(compute), at, sessions))
 
     def _sessions(self, branch_ref: BranchRef, holders: list[Holder]) -> Mapping[str, int]:
         found: dict[str, int] = {}
@@ -143,7 +141,7 @@ class TenantReadings:
         return found
 
 
-def _spot(compute: Compute) -> BranchRef:
+def _branch(compute: Compute) -> BranchRef:
     place = compute.place
     return BranchRef(place.project_id, place.branch_id, place.project_name, place.branch_name)
 

@@ -1,8 +1,8 @@
-"""Rides into the user databases on the back of an allowed visit (rule R9).
+"""Scans of user databases on the back of an allowed visit (rule R9).
 
 Once per life of a compute, and once an hour in a long one, each user database is read in a short session of its own,
 all of them within the time that one visit may take. Our sessions there are accounted for, so that the next visit does
-not take them for somebody else's. What is read is up to the riders.
+not take them for somebody else's. What is read is up to the scanners.
 """
 
 from __future__ import annotations
@@ -11,25 +11,64 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from psycopg.conninfo import make_conninfo
 
-from collectors.base import NoDataError, Reading, SqlCollector, Status
+from collectors.base import Reading, SqlCollector, Status
 from collectors.postgres.database.schemas import UserDatabaseNames
 from collectors.postgres.session import Deadlines, Visit, visit
 from collectors.wake.policy import WakePolicy, WakeState, after_user_visits, may_enter_user_databases
 from exporter.sampling.computes import Compute
-from exporter.sampling.scanner import DatabaseScanner
+from exporter.sampling.runner import run
 
 MOST_DATABASES = 10
-"""Databases entered on one ride; the others have their turn on the next."""
+"""Databases entered in one scan; the others have their turn in the next."""
 LEAST_SECONDS = 0.5
 """With less than this left of the visit's time, no further session is opened."""
 _LISTER = UserDatabaseNames()
 
 
+class DatabaseScanner(Protocol):
+    """Names what it wants to read in a user database, and takes what was read there.
+
+    Lives on the event loop; one call at a time for each compute. When a session may be opened in a user database, for
+    how long, and how it is accounted for, is decided once, by `UserDatabases`.
+    """
+
+    async def recall(self, compute: Compute) -> None:
+        """Before a visit: load what an earlier run of the agent stored about this compute."""
+        ...
+
+    def wants(self, compute: Compute, datname: str, now: float) -> Sequence[SqlCollector]:
+        """The collectors to run in this database now (unix seconds); empty when nothing is due there."""
+        ...
+
+    async def take(
+        self, compute: Compute, datname: str, readings: dict[str, Reading], failures: dict[str, tuple[Status, str]]
+    ) -> None:
+        """Store what was read in one database, by collector name.
+
+        ``failures`` has the status and one line for a person of each collector of which a query, or all, failed.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        ...
+
+    async def finish(self, compute: Compute, names: Sequence[str], status: Status, error: str, seconds: float) -> None:
+        """After all databases of a compute: ``names`` are those that exist; forget the others and show the rest.
+
+        ``status`` and ``error`` are of the last session that failed, ``seconds`` is what the whole scan took.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        ...
+
+
 class UserDatabases:
-    """Enters the databases of all computes. Lives on the event loop."""
+    """Scans the databases of all computes. Lives on the event loop."""
 
     def __init__(
         self, policy: WakePolicy, scanners: Sequence[DatabaseScanner], *, clock: Callable[[], float] = time.time
@@ -37,32 +76,38 @@ class UserDatabases:
         self._policy = policy
         self._scanners = tuple(scanners)
         self._clock = clock
-        self._turns: dict[str, deque[str]] = {}
+        self._queues: dict[str, deque[str]] = {}
+        """By endpoint id, its databases in the order of their turns."""
 
     async def prepare(self, compute: Compute) -> list[SqlCollector]:
-        """Before a visit: what it is to read for us."""
+        """Before a visit: what it is to read for the scan."""
         for scanner in self._scanners:
             await scanner.recall(compute)
         return [_LISTER]
 
-    async def ride(
+    async def scan(
         self, compute: Compute, conninfo: str, made: Visit, state: WakeState, deadlines: Deadlines, *, offset: float
     ) -> WakeState:
-        """After a visit: enter the databases if the rules allow it; returns the wake state to keep."""
-        results = made.results.get(_LISTER.name, {})
-        if made.status is not Status.OK or made.epoch is None or not results:
+        """After a visit: scan the databases if the rules allow it; returns the wake state that follows from it.
+
+        ``offset`` is what the wake policy adds to our clock, in seconds (`exporter.sampling.computes.policy_offset`).
+
+        Raises:
+            StoreError: a scanner could not store what was read.
+        """
+        listed = run(_LISTER, made, compute.target.key).reading
+        if made.status is not Status.OK or listed is None or not isinstance(listed.facts, tuple):
             return state
-        names = _LISTER.read(results, made.epoch).facts
-        decision = may_enter_user_databases(self._policy, compute.facts, state, self._clock() + offset)
-        if not decision.allow or not isinstance(names, tuple):
+        names = listed.facts
+        if not may_enter_user_databases(self._policy, compute.facts, state, self._clock() + offset).allow:
             return state
-        turn = self._turns[compute.endpoint.id] = _queued(self._turns.get(compute.endpoint.id, deque()), names)
+        queue = self._queues[compute.endpoint.id] = _queued(self._queues.get(compute.endpoint.id, deque()), names)
         began, sessions, status, error = time.monotonic(), 0, Status.OK, ""
-        for datname in [turn[index] for index in range(min(MOST_DATABASES, len(turn)))]:
+        for datname in [queue[index] for index in range(min(MOST_DATABASES, len(queue)))]:
             left = deadlines.session - made.seconds - (time.monotonic() - began)
             if left < LEAST_SECONDS:
                 break
-            turn.rotate(-1)
+            queue.rotate(-1)
             wanted = [scanner.wants(compute, datname, self._clock()) for scanner in self._scanners]
             if not any(wanted):
                 continue
@@ -86,30 +131,17 @@ class UserDatabases:
 
 
 async def _hand_over(
-    scanner: DatabaseScanner, collectors: Sequence[SqlCollector], compute: Compute, datname: str, inside: Visit
+    scanner: DatabaseScanner, collectors: Sequence[SqlCollector], compute: Compute, datname: str, session: Visit
 ) -> None:
-    """Give a rider its part of what the session read: a reading for each collector that was answered at all."""
-    readings: dict[str, Reading] = {}
-    failures: dict[str, tuple[Status, str]] = {}
-    for collector in collectors:
-        results = inside.results.get(collector.name, {})
-        failed = [why for (name, _), why in inside.failures.items() if name == collector.name]
-        if inside.epoch is not None and results:
-            try:
-                readings[collector.name] = collector.read(results, inside.epoch)
-            except NoDataError as nothing:
-                failures[collector.name] = (Status.NO_DATA, str(nothing))
-            except Exception as problem:
-                # One rider's mistake must not cost the others their ride, nor the visit its books.
-                failures[collector.name] = (Status.BUG, f"{type(problem).__name__} in {collector.name}")
-        else:
-            failures[collector.name] = (inside.status, inside.error)
-        if failed:
-            failures[collector.name] = failed[0]
+    """Give a scanner its part of what a session read."""
+    where = f"{compute.target.key}, database {datname}"
+    outcomes = {collector.name: run(collector, session, where) for collector in collectors}
+    readings = {name: outcome.reading for name, outcome in outcomes.items() if outcome.reading is not None}
+    failures = {name: (outcome.status, outcome.error) for name, outcome in outcomes.items() if outcome.failed}
     await scanner.take(compute, datname, readings, failures)
 
 
-def _queued(turn: deque[str], names: tuple[str, ...]) -> deque[str]:
-    """Databases that are gone leave, new ones join at the end of the queue."""
-    kept = [name for name in turn if name in names]
-    return deque([*kept, *(name for name in names if name not in kept)])
+def _queued(queue: deque[str], names: tuple[str, ...]) -> deque[str]:
+    """The queue without databases that are gone; new ones join at its end."""
+    staying = [name for name in queue if name in names]
+    return deque([*staying, *(name for name in names if name not in staying)])

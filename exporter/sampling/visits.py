@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,10 +34,11 @@ from exporter.storage.writer import WriterThread
 _log = logging.getLogger("neonmeter.visits")
 
 Conninfo = Callable[[EndpointRef], str | None]
-"""From a place to a connection string, None where SQL is not configured: ``settings.dsn.conninfo`` bound."""
+"""From an endpoint to a connection string; None where SQL is not configured (`exporter.settings.dsn.conninfo`)."""
 
 OnEvidence = Callable[[Compute, Evidence, WakeState, WakeState, float], Awaitable[None]]
-"""Takes what a visit saw: the states before and after it, and when it was (unix seconds of the API's clock)."""
+"""Takes who else was there at a visit, the wake states before and after it, and when it was (unix seconds of the API's
+clock)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,10 @@ class Visitor:
         users: UserDatabases,
         states: WakeStates,
         metrics: selfmetrics.SelfMetrics,
+        on_evidence: Sequence[OnEvidence] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``on_evidence`` are told, in this order, of each visit that did not itself wake the compute."""
         self._settings = settings
         self._conninfo = conninfo
         self._readings = readings
@@ -127,8 +130,8 @@ class Visitor:
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._global = GlobalBreaker()
         self._skew = 0.0
+        self._on_evidence = tuple(on_evidence)
         self.plans: dict[str, Plan] = {}
-        self.on_evidence: OnEvidence | None = None
 
     async def round(self, inventory: Inventory, *, only_pinned: bool = False) -> None:
         """Consider every compute once and visit those that may be visited, a bounded number at a time.
@@ -136,11 +139,13 @@ class Visitor:
         ``only_pinned``: a round between two looks at the API, for computes that never suspend; nothing fresh is known
         of the others.
         """
-        todo = [compute for compute in computes(inventory) if not only_pinned or compute.facts.suspend_after is None]
+        known = computes(inventory)
+        todo = [compute for compute in known if not only_pinned or compute.facts.suspend_after is None]
         if not only_pinned:
             for gone in self.plans.keys() - inventory.endpoints.keys():
                 self.plans.pop(gone, None)
                 self._known.pop(gone, None)
+            self._readings.forget_all_but({compute.target.key for compute in known})
         if self._global.is_open(self._clock()):
             why = f"most visits failed alike ({self._global.cause.value}): all wait"
             self.plans.update((compute.endpoint.id, Plan("", why, self._global.open_until)) for compute in todo)
@@ -224,9 +229,10 @@ class Visitor:
         before = self._states.get(compute.endpoint.id) or decision.state
         state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
         await self._states.save(state)
-        if self.on_evidence is not None and made.evidence is not None and not made.woke_it:
-            await self.on_evidence(compute, made.evidence, before, state, self._clock() + self._skew)
-        state = await self._users.ride(compute, conninfo, made, state, self._deadlines(), offset=offset)
+        if made.evidence is not None and not made.woke_it:
+            for take in self._on_evidence:
+                await take(compute, made.evidence, before, state, self._clock() + self._skew)
+        state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
         await self._states.save(state)
         self._count(compute, made)
         await self._readings.take(compute, collectors, made)

@@ -82,7 +82,7 @@ def agent(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agen
 
 def families_of(feature: str) -> set[str]:
     headings = OFF[feature][1]
-    return {metric.name for heading, metrics in GROUPS if heading in headings for metric in metrics}
+    return {metric.name for group in GROUPS if group.title in headings for metric in group.metrics}
 
 
 def shown(agent: Agent, feature: str) -> list[str]:

@@ -225,7 +225,18 @@ async def test_a_project_deleted_between_list_and_read_is_gone(plane: ControlPla
 async def test_globs_select_by_id_and_by_name(plane: ControlPlane) -> None:
     inventory = await look(plane, include=["al*", "name of g*"], exclude=["gam*"])
     assert sorted(inventory.projects) == ["alpha"]
+    assert inventory.excluded_project_ids == {"beta", "gamma"}
     assert "/projects/beta/branches" not in plane.count()
+
+
+async def test_what_is_excluded_stays_so_while_it_cannot_be_listed(plane: ControlPlane) -> None:
+    first = await look(plane, exclude=["beta", "gamma"])
+    plane.unavailable = ["beta"]
+    second = await look(plane, first, exclude=["beta", "gamma"])
+    assert second.excluded_project_ids == {"beta", "gamma"}
+    del plane.projects["gamma"]
+    third = await look(plane, second, exclude=["beta", "gamma"])
+    assert third.excluded_project_ids == {"beta"}, "one that was deleted is not excluded any more"
 
 
 # --- kinds of keys -----------------------------------------------------------------------------------------------

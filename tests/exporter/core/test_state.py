@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.base import Observation, Status, Target
@@ -111,10 +113,64 @@ def test_targets_that_are_gone_are_dropped() -> None:
     shown = Shown()
     state = State(shown)
     state.put(seen(Status.OK, 0, backends=1), interval=60)
-    assert state.forget(frozenset({"endpoint:ep"}), ("endpoint:",)) == 0
-    assert state.forget(frozenset(), ("pooler:",)) == 0
-    assert state.forget(frozenset(), ("endpoint:",)) == 1
+    assert state.forget(Scope.ENDPOINT, {"endpoint:ep"}) == 0
+    assert state.forget(Scope.POOLER, ()) == 0
+    assert state.forget(Scope.ENDPOINT, ()) == 1
     assert shown.now == {}
+
+
+ABOUT = {
+    Scope.ORG: Target(Scope.ORG, ("p",)),
+    Scope.PROJECT: Target(Scope.PROJECT, ("p",)),
+    Scope.BRANCH: Target(Scope.BRANCH, ("p", "b")),
+    Scope.ENDPOINT: TARGET,
+    Scope.POOLER: Target(Scope.POOLER, ("p",)),
+    Scope.AGENT: Target(Scope.AGENT, ()),
+}
+
+
+def test_an_excluded_project_leaves_at_every_scope_that_names_it_and_is_not_taken_in_again() -> None:
+    shown = Shown()
+    state = State(shown)
+    observations = [replace(seen(Status.OK, 0, backends=1), target=target) for target in ABOUT.values()]
+    others = [
+        replace(observations[0], target=Target(Scope.PROJECT, ("q",))),
+        replace(observations[0], target=Target(Scope.ENDPOINT, ("q", "p", "p2"))),
+    ]
+    for observation in (*observations, *others):
+        state.put(observation, interval=60)
+    state.exclude(frozenset({"p"}))
+    left = {"databases/org:p", "databases/pooler:p", "databases/agent:", "databases/project:q", "databases/endpoint:p2"}
+    assert shown.now.keys() == left, "what has the same id in another place stays"
+    state.show("owner", observations, interval=60)
+    state.restore(observations[3], interval=60)
+    assert state.put(observations[3], interval=60) is None
+    assert shown.now.keys() == left
+    assert state.get("databases", TARGET) is None
+
+
+def test_a_project_that_is_no_longer_excluded_is_taken_in_again() -> None:
+    shown = Shown()
+    state = State(shown)
+    state.exclude(frozenset({"p"}))
+    state.put(seen(Status.OK, 0, backends=1), interval=60)
+    assert shown.now == {}
+    state.exclude(frozenset({"q"}))
+    state.restore(seen(Status.OK, 0, backends=2), interval=60)
+    assert shown.now == {"databases/endpoint:ep": {"pg_example_backends": {(): 2}}}
+
+
+def test_what_is_named_by_halves_retires_nothing() -> None:
+    shown = Shown()
+    state = State(shown)
+    one, two, three = (
+        replace(seen(Status.OK, 0, backends=1), target=Target(Scope.POOLER, (label,))) for label in ("a", "b", "c")
+    )
+    state.show("owner", [one, two], interval=60)
+    state.show("owner", [three], interval=60, complete=False)
+    assert shown.now.keys() == {"databases/pooler:a", "databases/pooler:b", "databases/pooler:c"}
+    state.show("owner", [two], interval=60)
+    assert shown.now.keys() == {"databases/pooler:b"}
 
 
 def test_the_breaker_opens_after_three_failures_and_waits_longer_each_time() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from collectors.base import Target
-from collectors.metric import Families, Scope
+from collectors.metric import Scope
 from collectors.neon.models import Endpoint
-from collectors.postgres.cluster.sizes import SIZE
+from collectors.postgres.cluster.sizes import DatabaseSizes
 from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, Evidence, Holder
 from collectors.wake.policy import EndpointFacts, WakeState
 from exporter.pricing.domain.calendar import DAY, HOUR
@@ -78,8 +78,6 @@ async def test_sessions_count_when_their_application_alone_tells_and_they_did_so
 
 async def test_sizes_of_databases_are_taken_as_they_were_read(store: Store, disk: WriterThread) -> None:
     tenancy = Tenancy(store, TenantRules([TenantRule(database="d_(?P<tenant>.+)")]))
-    families = Families()
-    families.set(SIZE, ("d_acme",), 100)
-    families.set(SIZE, ("other",), 50)
-    await disk.run(lambda: TenantReadings(tenancy, disk).databases(COMPUTE, families, NOW))
+    sizes = DatabaseSizes({"d_acme": 100, "other": 50})
+    await disk.run(lambda: TenantReadings(tenancy, disk).databases(COMPUTE, sizes, NOW))
     assert {size.tenant: size.bytes for size in tenancy.sizes(NOW)} == {"acme": 100, "__unattributed__": 50}
