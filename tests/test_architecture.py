@@ -131,7 +131,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",
     "exporter/sampling/counters/series.py",
-    "exporter/serving/style.py",
     "exporter/settings/report.py",
     "exporter/settings/secret.py",
     "exporter/settings/section.py",

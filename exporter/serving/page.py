@@ -1,17 +1,17 @@
 """The pages for a person: what is awake, what it costs, and why something was left alone, told in five seconds.
 
-Everything is laid out on the server from frozen rows; there is no script, nothing is loaded from anywhere, and every
-text is escaped. What needs action stands first.
+They are laid out on the server, from frozen rows, when somebody asks for them; there is no script, nothing is loaded
+from anywhere, and every text is escaped. What needs action stands first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from html import escape
+from typing import NamedTuple
 
-from exporter.serving.style import CSS
+from exporter.documents.html import render
 from exporter.version import __version__
 
 ROWS = 200
@@ -103,20 +103,28 @@ OWN_TENANTS = {
 }
 """The names that are no tenant's, for a person."""
 
-_STATE = {"active": ("awake", "good"), "asleep": ("asleep", "calm"), "disabled": ("disabled", "calm")}
+
+class Pill(NamedTuple):
+    """A word on a colour: ``good``, ``calm``, ``warn`` or ``bad``."""
+
+    text: str
+    tone: str
+
+
+_STATE = {"active": Pill("awake", "good"), "asleep": Pill("asleep", "calm"), "disabled": Pill("disabled", "calm")}
 _STATUS = {
-    "ok": ("fresh", "good"),
-    "asleep": ("asleep", "calm"),
-    "no_data": ("no data yet", "calm"),
-    "rate_limited": ("rate limited", "warn"),
-    "truncated": ("truncated", "warn"),
-    "unsupported": ("unsupported", "warn"),
-    "timeout": ("timed out", "bad"),
-    "unreachable": ("unreachable", "bad"),
-    "auth": ("login refused", "bad"),
-    "no_privilege": ("no privilege", "bad"),
-    "breaker_open": ("left alone", "bad"),
-    "bug": ("our bug", "bad"),
+    "ok": Pill("fresh", "good"),
+    "asleep": Pill("asleep", "calm"),
+    "no_data": Pill("no data yet", "calm"),
+    "rate_limited": Pill("rate limited", "warn"),
+    "truncated": Pill("truncated", "warn"),
+    "unsupported": Pill("unsupported", "warn"),
+    "timeout": Pill("timed out", "bad"),
+    "unreachable": Pill("unreachable", "bad"),
+    "auth": Pill("login refused", "bad"),
+    "no_privilege": Pill("no privilege", "bad"),
+    "breaker_open": Pill("left alone", "bad"),
+    "bug": Pill("our bug", "bad"),
 }
 NOTHING = "\N{EN DASH}"
 """What a cell without a value shows."""
@@ -155,85 +163,101 @@ def _until(then: float | None, now: float) -> str:
     return "now" if then <= now else f"in {span(then - now)}"
 
 
-def _pill(text: str, tone: str) -> str:
-    return f'<span class="pill {tone}">{escape(text)}</span>'
-
-
-def _status(row: TargetRow) -> tuple[str, str]:
+def _status(row: TargetRow) -> Pill:
     if row.state in ("asleep", "disabled") and row.status in ("ok", "no_data", "asleep", "breaker_open"):
-        return ("left asleep" if row.state == "asleep" else "disabled", "calm")
+        return Pill("left asleep" if row.state == "asleep" else "disabled", "calm")
     if row.rule and row.status in ("ok", "no_data"):
-        return ("waiting", "calm")
-    return _STATUS.get(row.status, (row.status, "warn"))
+        return Pill("waiting", "calm")
+    return _status_pill(row.status)
 
 
-def _state(row: TargetRow) -> tuple[str, str]:
-    return _STATE.get(row.state, (row.state, "warn"))
+def _status_pill(status: str) -> Pill:
+    return _STATUS.get(status) or Pill(status, "warn")
 
 
-def _urgency(row: TargetRow) -> tuple[int, int, str, str]:
-    return (_ORDER[_status(row)[1]], _ORDER[_state(row)[1]], row.project, row.name)
+def _state(row: TargetRow) -> Pill:
+    return _STATE.get(row.state) or Pill(row.state, "warn")
 
 
 def target_as_dict(row: TargetRow) -> dict[str, object]:
-    """A target as /targets?format=json tells it."""
+    """A target as /targets?format=json has it."""
     return asdict(row)
 
 
-def _target_row(row: TargetRow, now: float) -> str:
-    why = escape(row.why[:1].upper() + row.why[1:])
-    if row.rule:
-        why = f"{why} <code>{escape(row.rule)}</code>"
-    if row.breaker_until is not None and row.breaker_until > now:
-        why += f'<span class="sub">left alone for {span(row.breaker_until - now)} more</span>'
+class _TargetView(NamedTuple):
+    """A target as a row of the page: texts only, nothing escaped yet."""
+
+    name: str
+    place: str
+    state: Pill
+    status: Pill
+    last_success: str
+    next_due: str
+    why: str
+    rule: str
+    breaker: str
+
+
+def _target_views(rows: Iterable[TargetRow], now: float, most: int | None = None) -> list[_TargetView]:
+    """The rows as they are shown, what needs attention first; at most ``most`` of them."""
+    found = [(_status(row), _state(row), row) for row in rows]
+    found.sort(key=lambda pills: (_ORDER[pills[0].tone], _ORDER[pills[1].tone], pills[2].project, pills[2].name))
+    return [_target_view(row, state, status, now) for status, state, row in found[:most]]
+
+
+def _target_view(row: TargetRow, state: Pill, status: Pill, now: float) -> _TargetView:
     kind = row.key.partition(":")[2] if row.kind == "endpoint" else row.kind
-    sub = " · ".join(filter(None, (row.project, kind)))
-    return (
-        f'<tr><td><span>{escape(row.name)}<span class="sub">{escape(sub)}</span></span></td>'
-        f'<td data-l="Compute">{_pill(*_state(row))}</td>'
-        f'<td data-l="Figures">{_pill(*_status(row))}</td>'
-        f'<td class="t" data-l="Last success">{_ago(row.last_success, now)}</td>'
-        f'<td class="t" data-l="Next look">{_until(row.next_due, now)}</td>'
-        f'<td data-l="Why">{f"<span>{why}</span>" if why else ""}</td></tr>'
+    until = row.breaker_until
+    return _TargetView(
+        row.name,
+        f"{row.project} · {kind}" if row.project and kind else row.project or kind,
+        state,
+        status,
+        _ago(row.last_success, now),
+        _until(row.next_due, now),
+        row.why[:1].upper() + row.why[1:],
+        row.rule,
+        f"left alone for {span(until - now)} more" if until is not None and until > now else "",
     )
 
 
-def _target_table(rows: Iterable[TargetRow], now: float) -> str:
-    body = "".join(_target_row(row, now) for row in rows)
-    heads = ("Branch", "Compute", "Figures", "Last success", "Next look", "Why it is (not) sampled")
-    head = "".join(f'<th scope="col">{title}</th>' for title in heads)
-    return f'<div class="wide"><table class="stack"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _tile(title: str, figure: str, sub: str) -> str:
-    return (
-        f'<div class="tile"><dt>{escape(title)}</dt><dd><span class="n">{escape(figure)}</span>'
-        f'<span class="s">{escape(sub)}</span></dd></div>'
-    )
-
-
-def _tiles(view: Overview, now: float) -> str:
+def _tiles(view: Overview, now: float) -> Iterator[tuple[str, str, str]]:
+    """Title, figure and what is under it."""
     total = view.active + view.asleep + view.unknown
     computes = f"{view.asleep} asleep, and left asleep" if view.asleep else "none asleep"
     if not total:
         computes = "the first inventory is not done"
     if view.unknown:
         computes += f", {view.unknown} unknown"
+    yield "Computes awake", f"{view.active} of {total}" if total else NOTHING, computes
     if view.month_usd is None:
-        cost = _tile("Cost this month", NOTHING, "no consumption figures yet")
+        yield "Cost this month", NOTHING, "no consumption figures yet"
     else:
         to = f"up to {span(now - view.cost_as_of)} ago" if view.cost_as_of is not None else "so far"
-        cost = _tile(f"Cost, {view.month}" if view.month else "Cost this month", usd(view.month_usd), to)
-    awake = f"{view.active} of {total}" if total else NOTHING
+        yield f"Cost, {view.month}" if view.month else "Cost this month", usd(view.month_usd), to
     oldest = NOTHING if view.oldest_success is None else span(now - view.oldest_success)
-    return (
-        '<dl class="tiles">'
-        + _tile("Computes awake", awake, computes)
-        + cost
-        + _tile("Oldest figures", oldest, view.oldest_name or "of all awake computes")
-        + _tile("Awake because of us", span(view.added_awake_seconds), "at most, all computes together")
-        + "</dl>"
-    )
+    yield "Oldest figures", oldest, view.oldest_name or "of all awake computes"
+    yield "Awake because of us", span(view.added_awake_seconds), "at most, all computes together"
+
+
+class _TenantView(NamedTuple):
+    """A tenant's row: ``width`` is its bar in percent of the widest; ``hint`` explains what is no tenant."""
+
+    tenant: str
+    name: str
+    hint: str
+    width: float
+    share: str
+    usd: str
+
+
+def _tenant_views(rows: Sequence[TenantCostRow]) -> Iterator[_TenantView]:
+    total = sum((row.usd for row in rows), Decimal(0))
+    most = max((row.usd for row in rows), default=Decimal(0))
+    for row in sorted(rows, key=lambda row: (row.tenant in OWN_TENANTS, -row.usd)):
+        name, hint = OWN_TENANTS.get(row.tenant, (row.tenant, ""))
+        width = float(max(row.usd, Decimal(0)) / most * 100) if most > 0 else 0.0
+        yield _TenantView(row.tenant, name, hint, width, _share(row.usd, total), usd(row.usd))
 
 
 def _share(part: Decimal, total: Decimal) -> str:
@@ -242,117 +266,43 @@ def _share(part: Decimal, total: Decimal) -> str:
     return "< 1%" if 0 < part / total < Decimal("0.005") else f"{part / total:.0%}"
 
 
-def _tenants(view: Overview) -> str:
-    intro = "From Neon's own consumption figures; the rows add up to the total."
-    if not view.tenants:
-        return f"<section><h2>Cost by tenant</h2><p>{intro}</p><p>No figures yet.</p></section>"
-    total = sum((row.usd for row in view.tenants), Decimal(0))
-    most = max((row.usd for row in view.tenants), default=Decimal(0))
-    rows = []
-    for row in sorted(view.tenants, key=lambda row: (row.tenant in OWN_TENANTS, -row.usd)):
-        name, hint = OWN_TENANTS.get(row.tenant, (row.tenant, ""))
-        width = float(max(row.usd, Decimal(0)) / most * 100) if most > 0 else 0.0
-        own = " own" if row.tenant in OWN_TENANTS else ""
-        share = _share(row.usd, total)
-        sub = f'<span class="sub">{escape(hint)} <code>{escape(row.tenant)}</code></span>' if hint else ""
-        rows.append(
-            f'<tr><td>{escape(name)}{sub}</td><td class="b"><div class="bar{own}">'
-            f'<i style="width:{width:.1f}%"></i></div></td>'
-            f'<td class="t r">{share}</td><td class="t r">{usd(row.usd)}</td></tr>'
-        )
-    head = (
-        '<th scope="col">Tenant</th><td class="b"></td><th class="r" scope="col">Share</th>'
-        '<th class="r" scope="col">USD</th>'
-    )
-    month = f", {escape(view.month)}" if view.month else ""
-    return (
-        f"<section><h2>Cost by tenant{month}</h2><p>{intro}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></section>"
-    )
-
-
-def _full_name(row: TargetRow) -> str:
-    return f"{row.project} / {row.name}" if row.project else row.name
-
-
-def _asleep(view: Overview) -> str:
-    names = [row for row in view.targets if row.state == "asleep"]
-    items = "".join(
-        f'<li class="pill calm" title="{escape(row.key)}">{escape(_full_name(row))}</li>' for row in names[:60]
-    )
-    more = f"<p>and {len(names) - 60} more on <a href='/targets'>/targets</a></p>" if len(names) > 60 else ""
-    text = "A compute that sleeps costs no compute time. It is never woken by us; that pages nobody."
-    inner = f'<ul class="names">{items}</ul>{more}' if names else "<p>Nothing is asleep.</p>"
-    return f"<section><h2>Asleep</h2><p>{text}</p>{inner}</section>"
-
-
-def _poolers(view: Overview, now: float) -> str:
-    if not view.poolers:
-        return ""
-    rows = "".join(
-        f"<tr><td>{escape(row.name)}<span class='sub'>{escape(row.version)}</span></td>"
-        f"<td>{_pill(*_STATUS.get(row.status, (row.status, 'warn')))}</td><td class='t r'>{row.clients_active}</td>"
-        f"<td class='t r'>{row.clients_waiting}</td><td class='t r'>{row.max_wait_seconds * 1000:.1f} ms</td>"
-        f"<td class='t'>{_ago(row.last_success, now)}</td></tr>"
-        for row in view.poolers
-    )
-    head = (
-        "<th scope='col'>Pooler</th><th scope='col'>Figures</th><th scope='col' class='r'>Active</th>"
-        "<th scope='col' class='r'>Waiting</th><th scope='col' class='r'>Longest wait</th>"
-        "<th scope='col'>Last success</th>"
-    )
-    return (
-        f"<section><h2>PgBouncer</h2><p>Clients of the poolers that you run yourself.</p><div class='wide'>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>"
-    )
-
-
-def _notes(notes: Sequence[str]) -> str:
-    if not notes:
-        return ""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f'<section class="notes"><h2>Needs a look</h2><ul>{items}</ul></section>'
-
-
-def _document(title: str, refresh: int, body: str) -> str:
-    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh > 0 else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{again}<title>{escape(title)}</title><style>{CSS}</style></head><body>{body}</body></html>"
-    )
-
-
-_NAV = (
-    '<nav><a href="/">Overview</a><a href="/targets">Targets</a><a href="/metrics">Metrics</a>'
-    '<a href="/config">Settings</a><a href="/healthz">Health</a><a href="/readyz">Readiness</a></nav>'
-)
+def _pooler_view(row: PoolerRow, now: float) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "version": row.version,
+        "status": _status_pill(row.status),
+        "active": row.clients_active,
+        "waiting": row.clients_waiting,
+        "longest_wait": f"{row.max_wait_seconds * 1000:.1f} ms",
+        "last_success": _ago(row.last_success, now),
+    }
 
 
 def render_index(view: Overview, now: float) -> str:
-    """The index page as HTML."""
+    """The index page as HTML; ``now`` in unix seconds."""
     age = f"as of {span(now - view.published_at)} ago" if view.published_at else "nothing published yet"
-    who = " · ".join(filter(None, (view.org, f"{view.plan} plan" if view.plan else "", age)))
-    rows = sorted((row for row in view.targets if row.kind != "pooler"), key=_urgency)
-    more = f"<p>The first {ROWS} of {len(rows)}; <a href='/targets'>all of them</a>.</p>" if len(rows) > ROWS else ""
-    table = _target_table(rows[:ROWS], now) if rows else "<p>No branches yet: the first inventory is not done.</p>"
-    body = (
-        "<header><h1>neon<b>meter</b></h1><p>what each Neon branch and tenant costs, without waking a compute</p>"
-        f'<p class="age">{escape(who)}</p></header><main>{_NAV}{_tiles(view, now)}{_notes(view.notes)}'
-        "<section><h2>Branches</h2><p>What needs attention stands first. Figures are read only from computes that "
-        f"others keep awake.</p>{table}{more}</section>"
-        f'<div class="cols">{_tenants(view)}<div>{_asleep(view)}{_poolers(view, now)}</div></div></main>'
-        f"<footer>neonmeter {escape(__version__)} · generation {view.generation} · {view.series:,} series</footer>"
+    rows = [row for row in view.targets if row.kind != "pooler"]
+    return render(
+        "exporter.serving:index.html.j2",
+        title=f"neonmeter · {view.active} awake, {view.asleep} asleep",
+        refresh_seconds=view.refresh_seconds,
+        who=" · ".join(filter(None, (view.org, f"{view.plan} plan" if view.plan else "", age))),
+        view=view,
+        tiles=list(_tiles(view, now)),
+        rows=_target_views(rows, now, ROWS),
+        all_rows=len(rows),
+        tenants=list(_tenant_views(view.tenants)),
+        asleep=[row for row in view.targets if row.state == "asleep"],
+        poolers=[_pooler_view(row, now) for row in view.poolers],
+        version=__version__,
     )
-    title = f"neonmeter · {view.active} awake, {view.asleep} asleep"
-    return _document(title, view.refresh_seconds, body)
 
 
 def render_targets(rows: Sequence[TargetRow], now: float) -> str:
-    """The page of all targets as HTML."""
-    table = _target_table(sorted(rows, key=_urgency), now) if rows else "<p>No targets yet.</p>"
-    body = (
-        f"<header><h1>neon<b>meter</b></h1><p>{len(rows)} targets</p></header><main>{_NAV}<section><h2>Targets</h2>"
-        f"<p>As data: <a href='/targets?format=json'>/targets?format=json</a></p>{table}</section></main>"
+    """The page of all targets as HTML; ``now`` in unix seconds."""
+    return render(
+        "exporter.serving:targets.html.j2",
+        title="neonmeter · targets",
+        refresh_seconds=0,
+        rows=_target_views(rows, now),
     )
-    return _document("neonmeter · targets", 0, body)

@@ -6,14 +6,14 @@ They come with the program (alerts/runbooks/*.md, in the wheel as a resource) an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from html import escape
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from exporter.serving.style import CSS
+from exporter.documents.html import render
 
 PREFIX = "/runbooks"
 _CODE = re.compile(r"`([^`]+)`")
@@ -31,59 +31,81 @@ def texts() -> Mapping[str, str]:
     if not folder.is_dir():
         return {}
     found = sorted(
-        (traversable for traversable in folder.iterdir() if traversable.name.endswith(".md")),
-        key=lambda entry: entry.name,
+        (file for file in folder.iterdir() if file.name.endswith(".md")),
+        key=lambda file: file.name,
     )
-    return {traversable.name.removesuffix(".md"): traversable.read_text("utf-8") for traversable in found}
+    return {file.name.removesuffix(".md"): file.read_text("utf-8") for file in found}
 
 
 def page(path: str) -> str | None:
     """The page under a path: /runbooks lists all, /runbooks/NAME is one; None when there is no such runbook."""
     name = path.removeprefix(PREFIX).strip("/")
     if not name:
-        items = "".join(f'<li><a href="{PREFIX}/{escape(entry)}">{escape(entry)}</a></li>' for entry in texts())
-        return _html("Runbooks", f"<section><ul>{items}</ul></section>")
+        return _page("Runbooks", names=list(texts()))
     text = texts().get(name)
-    return None if text is None else _html(name, "".join(_blocks(text)))
+    return None if text is None else _page(name, sections=_sections(text))
 
 
-def _html(title: str, body: str) -> str:
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)} - neonmeter</title>'
-        f"<style>{CSS}pre{{overflow-x:auto;background:var(--bg);padding:10px;border-radius:6px}}</style>"
-        f"<header><h1>{escape(title)}</h1></header>"
-        f'<main>{body}<nav><a href="{PREFIX}">All runbooks</a><a href="/">Overview</a></nav></main></html>'
+def _page(title: str, names: Sequence[str] = (), sections: Sequence[Section] = ()) -> str:
+    return render(
+        "exporter.serving:runbooks.html.j2",
+        title=f"{title} - neonmeter",
+        refresh_seconds=0,
+        heading=title,
+        prefix=PREFIX,
+        names=names,
+        sections=sections,
     )
 
 
-def _inline(text: str) -> str:
-    return _CODE.sub(r"<code>\1</code>", escape(text, quote=False))
+Inline = list[str]
+"""A line in parts: every second one is code."""
 
 
-def _blocks(text: str) -> Iterator[str]:
+@dataclass(slots=True)
+class Block:
+    """A paragraph, a list or fenced code."""
+
+    text: Inline = field(default_factory=list)
+    items: list[Inline] = field(default_factory=list)
+    code: str | None = None
+
+
+@dataclass(slots=True)
+class Section:
+    """A heading with what stands under it."""
+
+    title: Inline
+    blocks: list[Block] = field(default_factory=list)
+
+
+def _sections(text: str) -> list[Section]:
     """Headings of two levels, paragraphs of one line, lists and fenced code: our runbooks use nothing else."""
-    listing = opened = False
+    sections: list[Section] = []
+    blocks: list[Block] = []
     code: list[str] | None = None
+    before = ""
     for line in text.splitlines():
         if code is not None:
             if line.startswith("```"):
-                yield f"<pre><code>{escape(chr(10).join(code), quote=False)}</code></pre>"
+                blocks.append(Block(code="\n".join(code)))
                 code = None
             else:
                 code.append(line)
-            continue
-        if listing and not line.startswith("- "):
-            yield "</ul>"
-        elif not listing and line.startswith("- "):
-            yield "<ul>"
-        listing = line.startswith("- ")
-        if line.startswith("```"):
+        elif line.startswith("```"):
             code = []
         elif line.startswith("## "):
-            yield f"{'</section>' if opened else ''}<section><h2>{_inline(line[3:])}</h2>"
-            opened = True
-        elif listing:
-            yield f"<li>{_inline(line[2:])}</li>"
+            sections.append(Section(_inline(line[3:])))
+            blocks = sections[-1].blocks
+        elif line.startswith("- "):
+            if not before.startswith("- "):
+                blocks.append(Block())
+            blocks[-1].items.append(_inline(line[2:]))
         elif line and not line.startswith("# "):
-            yield f"<p>{_inline(line)}</p>"
-    yield f"{'</ul>' if listing else ''}{'</section>' if opened else ''}"
+            blocks.append(Block(_inline(line)))
+        before = line
+    return sections
+
+
+def _inline(text: str) -> Inline:
+    return _CODE.split(text)
