@@ -61,14 +61,10 @@ def posture_command(options: argparse.Namespace) -> int:
 
 
 def _formats(options: argparse.Namespace) -> list[str]:
-    from importlib.util import find_spec
-
     formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
     wrong = [entry for entry in formats if entry not in FORMATS]
     if wrong or not formats:
         raise _UsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
-    if options.out and "html" in formats and find_spec("jinja2") is None:
-        raise _UsageError("--format: html needs jinja2; install neonmeter[report], or say --format md,csv,json")
     return formats
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.report.sources import ReviewSources
 
 FORMATS = ("html", "xlsx", "csv", "md", "focus", "parquet")
-NEEDS = {"html": "jinja2", "xlsx": "xlsxwriter", "parquet": "pyarrow"}
+NEEDS = {"xlsx": "xlsxwriter", "parquet": "pyarrow"}
 """The package behind a format; pandas is behind all but FOCUS."""
 
 

@@ -34,7 +34,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_importing_the_command_line_is_cheap() -> None:
     """`version` and `healthcheck` run every few seconds in containers: no library may come along."""
-    heavy = "{'httpx','psycopg','pydantic','yaml'}"
+    heavy = "{'httpx','jinja2','psycopg','pydantic','yaml'}"
     code = f"import sys, exporter.commands.main; print(sorted(m for m in sys.modules if m in {heavy}))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

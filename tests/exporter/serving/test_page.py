@@ -82,7 +82,7 @@ def test_an_empty_page_says_so() -> None:
     assert "No targets yet" in Reader(render_targets((), NOW)).text
 
 
-EVIL = "<script>alert(1)</script>\"'><img src=x onerror=y>&amp;"
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=y>&amp;{{ 7 * 7 }}{% raw %}"
 
 
 def test_every_text_is_escaped() -> None:
@@ -99,6 +99,16 @@ def test_every_text_is_escaped() -> None:
         assert {"script", "img"}.isdisjoint(tag for tag, _ in read.tags)
         assert not any(name.startswith("on") for _, attributes in read.tags for name in attributes)
         assert "<script>alert(1)</script>" in read.text
+        assert "{{ 7 * 7 }}{% raw %}" in read.text, "a branch's name is never a template"
+
+
+@pytest.mark.parametrize("name", [EVIL, "</style></title>", "a\x00b", "\u202eevil", "-->", "' onmouseover=x '", ""])
+def test_a_hostile_branch_name_is_only_a_text(name: str) -> None:
+    row = TargetRow(f"endpoint:{name}", "endpoint", name, name, "asleep", name, rule="R1", why=name)
+    usual = Reader(render_index(replace(overview(NOW), targets=(replace(row, name="x", project="y"),)), NOW))
+    read = Reader(render_index(replace(overview(NOW), targets=(row,)), NOW))
+    assert [tag for tag, _ in read.tags] == [tag for tag, _ in usual.tags]
+    assert [sorted(attributes) for _, attributes in read.tags] == [sorted(attributes) for _, attributes in usual.tags]
 
 
 def test_nothing_is_loaded_from_anywhere() -> None:

@@ -1,4 +1,4 @@
-"""Rows in whole cents that sum to their total, whatever the amounts."""
+"""Money as text, and tables: rows in whole cents that sum to their total, whatever the amounts."""
 
 from __future__ import annotations
 
