@@ -54,9 +54,6 @@ NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 KNOWN_UPWARD: Collection[tuple[str, str]] = {
-    ("exporter.storage", "exporter.cost"),
-    ("exporter.storage", "exporter.posture"),
-    ("exporter.storage", "exporter.settings"),
     ("exporter.cost", "exporter.app"),
     ("exporter.cost", "exporter.commands"),
     ("exporter.drift", "exporter.app"),
@@ -134,8 +131,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/settings/report.py",
     "exporter/settings/secret.py",
     "exporter/settings/section.py",
-    "exporter/storage/ledger/gaps.py",
-    "exporter/storage/ledger/ledger.py",
     "exporter/storage/writer.py",
     "exporter/tenancy/rules.py",
 }  # fmt: skip

@@ -26,9 +26,10 @@ from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.feature.ports import SnapshotList
 from exporter.feature.services import Services
-from exporter.feature.workspace import neon_client
+from exporter.feature.workspace import ledger_of, neon_client
 from exporter.posture.assemble import assemble
 from exporter.posture.service import PostureService
+from exporter.posture.sql import POSTURE_POSTGRES
 from exporter.posture.store import POSTURE_SCHEMA
 from exporter.recovery.service import RecoveryService
 from exporter.sampling.control_plane import ControlPlanePoller
@@ -42,7 +43,8 @@ from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import DatabaseScanner, UserDatabases
 from exporter.sampling.visits import WAKE_SCHEMA, Visitor, WakeStates, policy_of
 from exporter.settings.dsn import EndpointRef, conninfo
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, open_ledger
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.storage.writer import WriterThread
@@ -63,6 +65,8 @@ SCHEMAS = {
     "posture": POSTURE_SCHEMA,
 }
 """Every room of the store."""
+LEDGER_SCHEMAS = {**CostFeature.ledger_schemas, "posture": POSTURE_POSTGRES}
+"""The tables of features in the PostgreSQL ledger."""
 
 
 @dataclass(slots=True)
@@ -97,7 +101,7 @@ class AppContext:
         rules = rules_of(settings)
         durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
         wake_states, awake = WakeStates(store, disk), AwakeFeature()
-        ledger = open_ledger(settings, store)
+        ledger = ledger_of(settings, store, LEDGER_SCHEMAS)
         ledger_writer = disk if settings.ledger.url is None else WriterThread()
         details = details or ApiPages()
         return cls(store, disk, state, metrics, durable, tenancy, ledger, ledger_writer, wake_states, awake, details)

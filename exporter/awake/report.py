@@ -13,13 +13,12 @@ from exporter.awake.accounts import Awake
 from exporter.awake.holders import advice, who
 from exporter.awake.series import LEDGER, Price
 from exporter.documents.terminal import dollars, seconds, table
-from exporter.feature.workspace import names_of, open_store
+from exporter.feature.workspace import ledger_of, names_of, open_store
 from exporter.pricing import ratecard
 from exporter.pricing.domain.rates import to_decimal
 from exporter.sampling.awake_store import AwakeRecord, AwakeWindow
 from exporter.sampling.domain.awake_shares import MICRO, UNCOVERED, AwakeHolder, total, usd_per_day
 from exporter.settings.tree import CoreSettings
-from exporter.storage.ledger.ledger import open_ledger
 
 DAY = 24 * 3600 * MICRO
 PENDING = AwakeHolder("pending")
@@ -87,7 +86,7 @@ def read_report(settings: CoreSettings) -> AwakeReport:
     now = time.time()
     with open_store(settings) as store:
         awake = Awake(store)
-        ledger = open_ledger(settings, store, read_only=True)
+        ledger = ledger_of(settings, store, read_only=True)
         awake.use(ratecard.load(settings.cost.rate_card), ledger, settings.cost.plan)
         awake.meter(now)
         names = names_of(store)

@@ -65,14 +65,15 @@ def _report(settings: Settings, at: float) -> tuple[CostReport, dict[str, str], 
     from exporter.cost.allocation.explain import OwnUse
     from exporter.cost.allocation.rows import CostReport
     from exporter.cost.workspace import costs_of
-    from exporter.feature.workspace import names_of
+    from exporter.feature.workspace import ledger_of, names_of
     from exporter.sampling.visits import WAKE_STATES
     from exporter.storage.store import Store
     from exporter.tenancy.rules import rules_of
 
     store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
     try:
-        costs = costs_of(settings, store, rules_of(settings))
+        ledger = ledger_of(settings, store, read_only=True)
+        costs = costs_of(settings, store, ledger, rules_of(settings))
         added = sum(float(str(state.get("added_seconds", 0))) for state in WAKE_STATES.all(store).values())
         return CostReport(costs.month(at, time.time()), costs.stated(at)), names_of(store), OwnUse(added)
     finally:

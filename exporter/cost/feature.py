@@ -11,7 +11,7 @@ from exporter.cost.allocation import costs as allocation
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing import budget_collector
-from exporter.cost.closing.store import CLOSE_SCHEMA
+from exporter.cost.closing.store import CLOSE_POSTGRES, CLOSE_SCHEMA
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.outlook import metrics as outlook_metrics
 from exporter.cost.outlook.store import OUTLOOK_SCHEMA
@@ -76,6 +76,7 @@ class CostFeature(Feature[CostTree]):
 
     name = "cost"
     schemas: ClassVar[Schemas] = {"close": CLOSE_SCHEMA, "outlook": OUTLOOK_SCHEMA}
+    ledger_schemas: ClassVar[Schemas] = {"close": CLOSE_POSTGRES}
     metrics = (
         MetricGroup(
             "Cost",

@@ -6,14 +6,26 @@ What tenants did by the hour goes when its month is old and closed: the closed m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
+from decimal import Context, Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from exporter.cost.allocation.costs import Costs
+from exporter.cost.allocation.costs import Costs, MonthCosts
+from exporter.cost.allocation.rows import PLACES
+from exporter.cost.domain.allocate import Share, round_rows
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.price import CostLine
+from exporter.pricing.domain.rates import to_decimal
 from exporter.storage.ledger.ledger import DurableLedger
+
+if TYPE_CHECKING:
+    from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
 
 COMPACT_DAYS = 4
 """Days summed up in one pass: each is one short transaction, and a pass comes every quarter of an hour."""
 PUBLISH_SECONDS = HOUR
+_WIDE = Context(prec=60)
 
 
 class Upkeep:
@@ -46,15 +58,15 @@ class Upkeep:
         if self._forgot != int(now) // DAY:
             self._forget(limit)
             self._forgot = int(now) // DAY
-        if self._ledger.has_views:
-            self._publish(now, names)
+        if self._ledger.link is not None:
+            self._publish(self._ledger.link, now, names)
 
     def _forget(self, limit: int) -> None:
         """What old months were split by is dropped up to the first that is not closed: that one may be split again."""
         months = sorted({month_start(day) for day in self._ledger.revisions(0, limit)})
         self._costs.forget_measures(next((month for month in months if not self._closed(month)), limit))
 
-    def _publish(self, now: float, names: Mapping[str, str]) -> None:
+    def _publish(self, link: PostgresConnection, now: float, names: Mapping[str, str]) -> None:
         """The present and the last month once an hour, and one older month at a time that has changed."""
         months: dict[int, list[tuple[int, int]]] = {}
         for day, revision in sorted(self._ledger.revisions(0, int(now) + DAY).items()):
@@ -71,5 +83,79 @@ class Upkeep:
                 due, older = held != state and not older, older or held != state
             if due:
                 costs = self._costs.month(month, now)
-                self._ledger.publish(costs, computed_at=now, closed=self._closed(month), names=names)
+                publish(link, costs, now, closed=self._closed(month), names=names)
                 self._published[month] = (state, now)
+
+
+def publish(
+    link: PostgresConnection,
+    costs: MonthCosts,
+    computed_at: float,
+    *,
+    closed: bool = False,
+    names: Mapping[str, str] | None = None,
+) -> int:
+    """Write a priced month to the tables behind the SQL views, in one transaction; answers the number of rows.
+
+    ``computed_at`` is in unix seconds. A line's cost is the sum of its shares, so the two tables agree to the last
+    digit.
+
+    Raises:
+        StoreError: the database cannot be written.
+    """
+    return link.write(lambda cursor: _write_month(cursor, costs, computed_at, closed=closed, names=names or {}))
+
+
+def _write_month(
+    cursor: Cursor, costs: MonthCosts, computed_at: float, *, closed: bool, names: Mapping[str, str]
+) -> int:  # fmt: skip
+    month = datetime.fromtimestamp(costs.month, UTC).date()
+    units = round_rows([share.cost for share in costs.shares], PLACES)
+    by_line: dict[int, int] = {}
+    for share, amount in zip(costs.shares, units, strict=True):
+        by_line[id(share.line)] = by_line.get(id(share.line), 0) + amount
+    through = datetime.fromtimestamp(costs.through, UTC) if costs.through else None
+    cursor.execute("DELETE FROM cost_month WHERE month = %s", (month,))
+    cursor.execute(
+        "INSERT INTO cost_month VALUES (%s, %s, %s, %s, %s)",
+        (month, _usd(sum(units)), through, closed, datetime.fromtimestamp(computed_at, UTC)),
+    )
+    with cursor.copy("COPY cost_line FROM STDIN") as copy:
+        for line in costs.pricing.lines:
+            copy.write_row(_line(month, line, by_line.get(id(line), 0)))
+    with cursor.copy("COPY cost_share FROM STDIN") as copy:
+        for share, amount in zip(costs.shares, units, strict=True):
+            copy.write_row(_share(month, share, amount))
+    if names:
+        cursor.execute(
+            "INSERT INTO name SELECT * FROM unnest(%s::text[], %s::text[]) "
+            "ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE name.name <> excluded.name",
+            (list(names), list(names.values())),
+        )
+    return len(costs.pricing.lines) + len(costs.shares)
+
+
+def _line(month: date, line: CostLine, units: int) -> tuple[object, ...]:
+    rate = None if line.rate is None else to_decimal(line.rate.amount)
+    return (
+        month, line.org_id, line.project_id, line.branch_id, line.component.value, line.plan, line.usage,
+        _round(line.quantity), line.unit, rate, _usd(units), line.lower_bound,
+    )  # fmt: skip
+
+
+def _share(month: date, share: Share, units: int) -> tuple[object, ...]:
+    line = share.line
+    coverage = None if share.coverage is None else _round(Fraction(share.coverage))
+    return (
+        month, line.org_id, line.project_id, share.branch_id, share.tenant, line.component.value, line.plan,
+        _usd(units), share.confidence.value, coverage,
+    )  # fmt: skip
+
+
+def _round(amount: Fraction) -> Decimal:
+    scaled = amount * 10**PLACES
+    return _usd((2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator))
+
+
+def _usd(units: int) -> Decimal:
+    return Decimal(units).scaleb(-PLACES, _WIDE)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
-from exporter.cost.closing.store import CloseStore, postgres_closes, sqlite_closes
-from exporter.feature.workspace import names_of
+from exporter.cost.closing.store import CLOSE_POSTGRES, CloseStore, postgres_closes, sqlite_closes
+from exporter.feature.workspace import ledger_of, names_of
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import Ledger, open_ledger
-from exporter.storage.ledger.postgres import PostgresLedger
+from exporter.storage.ledger.ledger import DurableLedger, Ledger
 from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
@@ -47,17 +46,17 @@ def open_workspace(
     path = settings.storage.path
     store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
     try:
-        costs = costs_of(settings, store, rules, write=write)
+        ledger = ledger_of(settings, store, {"close": CLOSE_POSTGRES}, read_only=not write)
         try:
-            yield CostWorkspace(store, costs, book_of(costs.ledger, store), names_of(store))
+            costs = costs_of(settings, store, ledger, rules)
+            yield CostWorkspace(store, costs, book_of(ledger, store), names_of(store))
         finally:
-            if isinstance(costs.ledger, PostgresLedger):
-                costs.ledger.close()
+            ledger.close()
     finally:
         store.close()
 
 
-def costs_of(settings: CostTree, store: Store, rules: TenantRules, *, write: bool = False) -> Costs:
+def costs_of(settings: CostTree, store: Store, ledger: Ledger, rules: TenantRules) -> Costs:
     """What prices and allocates the months, as `neonmeter cost` does.
 
     Raises:
@@ -67,13 +66,10 @@ def costs_of(settings: CostTree, store: Store, rules: TenantRules, *, write: boo
     """
     durable = Durable(store, rules, settings.sampling.top_statements)
     card = ratecard.load(settings.cost.rate_card)
-    ledger = open_ledger(settings, store, read_only=not write)
     facts = tenant_facts(settings, durable, Tenancy(store, rules), rules)
     return Costs(ledger, facts, card, plan=settings.cost.plan)
 
 
-def book_of(ledger: Ledger, store: Store) -> CloseStore:
-    """The book of closed months: beside the usage, so that replicas share it too."""
-    if isinstance(ledger, PostgresLedger):
-        return postgres_closes(ledger.link.write, ledger.link.read)
-    return sqlite_closes(store)
+def book_of(ledger: DurableLedger, store: Store) -> CloseStore:
+    """The closed months: beside the usage, so that replicas share them too."""
+    return sqlite_closes(store) if ledger.link is None else postgres_closes(ledger.link.write, ledger.link.read)

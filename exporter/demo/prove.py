@@ -24,7 +24,8 @@ from exporter.pricing.domain.calendar import DAY, day_text, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import Ledger, SqliteLedger
+from exporter.storage.ledger.ledger import Ledger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store, StoreError
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy

@@ -109,6 +109,8 @@ class Feature(Generic[Tree]):
     """Owner of what it shows in the state and of its pages under /api/v1/."""
     schemas: ClassVar[Schemas] = {}
     """Its tables in the store."""
+    ledger_schemas: ClassVar[Schemas] = {}
+    """Its tables in the ledger, where that is a PostgreSQL database."""
     metrics: ClassVar[tuple[MetricGroup, ...]] = ()
     """Its metrics by heading, in the order of the documentation."""
 

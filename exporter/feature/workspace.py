@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from collectors.neon.client import NeonClient
@@ -15,7 +16,9 @@ from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
 from exporter.sampling.visits import WAKE_SCHEMA
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Schemas, Store, StoreError
 from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.tenancy.store import SCHEMAS as TENANCY_SCHEMAS
@@ -49,6 +52,32 @@ def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: boo
         yield store
     finally:
         store.close()
+
+
+def ledger_of(
+    settings: CoreSettings, store: Store, schemas: Schemas | None = None, *, read_only: bool = False
+) -> DurableLedger:
+    """The ledger of these settings: the PostgreSQL database that they name, or the store's. Opens no connection yet.
+
+    The store must have the schema ``ledger``. For the others see `shared_ledger`.
+    """
+    return shared_ledger(settings, schemas, read_only=read_only) or SqliteLedger(store)
+
+
+def shared_ledger(
+    settings: CoreSettings, schemas: Schemas | None = None, *, read_only: bool = False
+) -> DurableLedger | None:
+    """The ledger in PostgreSQL; None where the settings name no database. Opens no connection yet.
+
+    ``schemas`` are the tables that features have in it (`Feature.ledger_schemas`); ``read_only`` neither makes nor
+    changes tables.
+    """
+    if settings.ledger.url is None:
+        return None
+    from exporter.storage.ledger.postgres import PostgresLedger  # noqa: PLC0415 - psycopg is for those who use it
+
+    secret = partial(read_secret, settings.ledger.password, settings.ledger.password_file)
+    return PostgresLedger.of(settings.ledger.url, secret, schemas or {}, read_only=read_only)
 
 
 def names_of(store: Store) -> dict[str, str]:

@@ -45,8 +45,7 @@ def assemble(
 
 def _publisher(ledger: DurableLedger) -> PosturePublisher | None:
     """Only a PostgreSQL ledger has readers with SQL."""
-    link = getattr(ledger, "link", None) if ledger.has_views else None
-    return PosturePublisher(link) if link is not None else None
+    return None if ledger.link is None else PosturePublisher(ledger.link)
 
 
 def sources_of(settings: PostureTree, client: NeonClient) -> tuple[Source, ...]:

@@ -16,14 +16,13 @@ from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import book_of
-from exporter.feature.workspace import names_of, open_store
+from exporter.feature.workspace import ledger_of, names_of, open_store
 from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import month_start
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.focus.rows import Party
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import Ledger, open_ledger
-from exporter.storage.ledger.postgres import PostgresLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import AGENT
@@ -97,9 +96,8 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
         store = opened.enter_context(open_store(settings, SCHEMAS))
         rules = rules_of(settings)
         durable = Durable(store, rules, settings.sampling.top_statements)
-        ledger = open_ledger(settings, store, read_only=True)
-        if isinstance(ledger, PostgresLedger):
-            opened.callback(ledger.close)
+        ledger = ledger_of(settings, store, read_only=True)
+        opened.callback(ledger.close)
         names, report = names_of(store), settings.report
         sources = ReviewSources(
             ledger=ledger,

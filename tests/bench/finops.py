@@ -29,7 +29,7 @@ from exporter.documents.terminal import table
 from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import DAY
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy

@@ -16,7 +16,8 @@ import yaml
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.file import lines
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from tests.exporter.storage.ledger.test_ledger_postgres import emptied, opened
 from tests.fix_agent import Agent, AgentMaker

@@ -25,7 +25,7 @@ from exporter.core.selfmetrics import ADDED_AWAKE
 from exporter.demo.postgres import free_port
 from exporter.demo.twin import Twin
 from exporter.demo.worldfile import parse
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from tests.end_to_end.pinned_world import ALONE, EAGER, wake_all
 from tests.fix_agent import Agent, AgentMaker, Samples

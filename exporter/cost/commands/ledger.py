@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,9 +19,8 @@ from exporter.documents.terminal import counted, seconds, size, table
 
 if TYPE_CHECKING:
     from exporter.cost.settings import CostTree
-    from exporter.storage.ledger.base import Holdings
-    from exporter.storage.ledger.gaps import Gap
-    from exporter.storage.ledger.ledger import DurableLedger
+    from exporter.storage.ledger.finest import Gap
+    from exporter.storage.ledger.ledger import DurableLedger, Holdings
 
 _GAPS_SHOWN = 20
 _BAD_SHOWN = 50
@@ -34,17 +33,16 @@ def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger
     Raises:
         StoreError: it is not there, or cannot be used.
     """
-    from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+    from exporter.cost.closing.store import CLOSE_POSTGRES
+    from exporter.feature.workspace import shared_ledger
+    from exporter.storage.ledger.sqlite import SqliteLedger
+    from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
     from exporter.storage.store import Schemas, Store, StoreError
 
-    if settings.ledger.url is not None:
-        from exporter.storage.ledger.postgres import PostgresLedger
-
-        ledger = PostgresLedger.of(settings.ledger, read_only=not write)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+    shared = shared_ledger(settings, {"close": CLOSE_POSTGRES}, read_only=not write)
+    if shared is not None:
+        with closing(shared):
+            yield shared
         return
     if not write and not settings.storage.path.exists():
         raise StoreError(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
@@ -62,7 +60,7 @@ def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger
 
 def verify_command(options: argparse.Namespace) -> int:
     """Count everything, add everything up again, and look for holes."""
-    from exporter.storage.ledger.gaps import gaps
+    from exporter.storage.ledger.finest import gaps
     from exporter.storage.store import StoreError
 
     settings = load_settings(options)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.pricing.domain.usage import UsageFact
-from exporter.storage.ledger.base import Changes, DurableLedger, checked
+from exporter.storage.ledger.ledger import Changes, DurableLedger, checked
 
 BATCH = 10_000
 """Facts in one transaction of an import."""

@@ -8,33 +8,19 @@ one that is killed in the middle leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict
 
-from exporter.cost.closing.store import CLOSE_POSTGRES
-from exporter.posture.sql import POSTURE_POSTGRES
 from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.usage import UsageFact
-from exporter.settings.secret import read_secret
 from exporter.storage.ledger import postgres_sql as sql
-from exporter.storage.ledger.base import Changes, checked, newest_ends
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, settle
 from exporter.storage.ledger.finest import DaySum, plan_day
+from exporter.storage.ledger.ledger import Changes, checked, newest_ends
 from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
-from exporter.storage.ledger.publish import publish
 from exporter.storage.ledger.reading import Answer, LedgerReading, Select
 
-if TYPE_CHECKING:
-    from exporter.cost.allocation.costs import MonthCosts
-    from exporter.settings.sections import LedgerSettings
-
-SCHEMAS: Mapping[str, Sequence[str]] = {
-    "ledger": sql.POSTGRES_SCHEMA,
-    "close": CLOSE_POSTGRES,
-    "posture": POSTURE_POSTGRES,
-}
-"""Tables of the PostgreSQL ledger, by part; each entry is a migration."""
 _BATCH = 20_000
 _Name = tuple[str, str, str, str, str, str]
 """Project, branch, metric, granularity, organisation, plan."""
@@ -50,10 +36,9 @@ class PostgresLedger(LedgerReading):
     """The ledger in the schema ``neonmeter``. Safe to share between threads and between programs."""
 
     queries = sql.QUERIES
-    has_views = True
 
     def __init__(self, link: PostgresConnection, where: str) -> None:
-        """Use a link that was made with ``SCHEMAS``; nothing is contacted before the first question."""
+        """Use a connection whose schemas have the ledger's; nothing is contacted before the first question."""
         self.link = link
         self.where = where
         """Host and database, for a person."""
@@ -61,18 +46,28 @@ class PostgresLedger(LedgerReading):
         self._meters: dict[tuple[str, str, str, str], list[int]] = {}
 
     @classmethod
-    def of(cls, settings: LedgerSettings, *, read_only: bool = False) -> Self:
-        """The ledger of the settings; the password is read again at every connect."""
-        url = settings.url or ""
+    def of(
+        cls,
+        url: str,
+        password: Callable[[], str | None],
+        schemas: Mapping[str, Sequence[str]],
+        *,
+        read_only: bool = False,
+    ) -> Self:
+        """The ledger in the database of a URL, with the tables that features have in it.
+
+        ``password`` is asked at every connect; it may raise OSError. ``schemas`` are migrations by part, as for
+        :meth:`exporter.storage.store.Store.open`.
+        """
         parameters = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
 
         def conninfo() -> dict[str, str]:
-            password = read_secret(settings.password, settings.password_file)
-            return parameters | ({"password": password} if password is not None else {})
+            text = password()
+            return parameters | ({"password": text} if text is not None else {})
 
         host, port = parameters.get("host", "localhost"), parameters.get("port", "5432")
         return cls(
-            PostgresConnection(conninfo, SCHEMAS, read_only=read_only),
+            PostgresConnection(conninfo, {"ledger": sql.POSTGRES_SCHEMA, **schemas}, read_only=read_only),
             f"postgresql://{host}:{port}/{parameters.get('dbname')}",
         )
 
@@ -179,14 +174,8 @@ class PostgresLedger(LedgerReading):
         """See :meth:`Ledger.advance`."""
         return self.link.write(lambda cursor: _advance(cursor, month, priced))
 
-    def publish(
-        self, costs: MonthCosts, *, computed_at: float, closed: bool = False, names: Mapping[str, str] | None = None
-    ) -> int:
-        """See :meth:`KeptLedger.publish`: the month is rewritten in one transaction."""
-        return self.link.write(lambda cursor: publish(cursor, costs, computed_at, closed=closed, names=names or {}))
-
     def close(self) -> None:
-        """See :meth:`KeptLedger.close`."""
+        """See :meth:`DurableLedger.close`."""
         self.link.close()
 
     def _read(self, act: Callable[[Select], Answer]) -> Answer:

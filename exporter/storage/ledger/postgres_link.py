@@ -18,7 +18,6 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
-from exporter.settings.secret import SecretError
 from exporter.storage.store import StoreError
 
 Answer = TypeVar("Answer")
@@ -73,9 +72,9 @@ class PostgresConnection:
         *,
         read_only: bool = False,
     ) -> None:
-        """``conninfo`` answers libpq's parameters at each connect, so that a password may rotate.
+        """``conninfo`` answers libpq's parameters at each connect, so that a password may rotate; it may raise OSError.
 
-        ``rooms`` are tables by numbered migrations, as in :class:`exporter.storage.store.Store`.
+        ``schemas`` are tables by numbered migrations, as in :class:`exporter.storage.store.Store`.
         """
         self._conninfo = conninfo
         self._schemas = schemas
@@ -147,7 +146,7 @@ class PostgresConnection:
             raise StoreError(self._down)
         try:
             parameters = dict(self._conninfo())
-        except SecretError as problem:
+        except OSError as problem:  # the file of a password
             raise StoreError(f"ledger.password_file: {problem}") from None
         options = f"{parameters.pop('options', '')} {_OPTIONS['options']}".strip()
         try:

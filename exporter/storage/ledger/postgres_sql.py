@@ -44,7 +44,7 @@ CREATE TABLE cost_priced (
 );
 """
 POSTGRES_SCHEMA: tuple[str, ...] = (_FACTS + COST_TABLES + VIEWS,)
-"""The room ``ledger``. Each entry is one released migration, never edited once released."""
+"""The schema ``ledger``. Each entry is one released migration, never edited once released."""
 
 SERIES = """SELECT project_id, branch_id, metric, granularity, org_id, plan, id FROM series WHERE id > %s ORDER BY id"""
 NEW_SERIES = """INSERT INTO series (project_id, branch_id, metric, granularity, org_id, plan)

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
-from exporter.storage.ledger.base import HOURS_KEPT, Compacted, Holdings, Through
 from exporter.storage.ledger.finest import DaySum, Rest, rests
+from exporter.storage.ledger.ledger import HOURS_KEPT, Compacted, Holdings, Through
 
 BRANCH_HOURS = Component.EXTRA_BRANCHES.spec.metric
 _PAGE = 6 * HOUR
@@ -141,7 +141,7 @@ class LedgerReading(ABC):
         return {"facts": 0, "corrections": 0, **{name: int(value) for name, value in rows}}
 
     def stored(self, start: int = 0, end: int = _EVER) -> Iterator[UsageFact]:
-        """See :meth:`KeptLedger.stored`."""
+        """See :meth:`DurableLedger.stored`."""
         for day in sorted(self.revisions(start // DAY * DAY, end)):
             for at in range(day, day + DAY, _PAGE):
                 span = (max(start, at), min(end, at + _PAGE), None, None)
@@ -156,7 +156,7 @@ class LedgerReading(ABC):
         return int(self._read(lambda select: select(self.queries.mismatches))[0][0])
 
     def holdings(self) -> Holdings:
-        """See :meth:`KeptLedger.holdings`."""
+        """See :meth:`DurableLedger.holdings`."""
 
         def act(select: Select) -> Holdings:
             rows = select(self.queries.buckets)
@@ -177,13 +177,13 @@ class LedgerReading(ABC):
         return ()
 
     def project_days(self) -> list[tuple[str, str, int, int]]:
-        """See :meth:`KeptLedger.project_days`."""
+        """See :meth:`DurableLedger.project_days`."""
         return [
             (row[0], row[1], row[2], row[3]) for row in self._read(lambda select: select(self.queries.project_days))
         ]
 
     def compact(self, before: int, *, days: int = 1_000_000) -> Compacted:
-        """See :meth:`KeptLedger.compact`."""
+        """See :meth:`DurableLedger.compact`."""
         done = hours = 0
         for day in sorted(self.revisions(0, before // DAY * DAY)):
             if done >= days:

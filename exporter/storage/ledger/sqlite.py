@@ -6,32 +6,28 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger import sqlite_sql as sql
-from exporter.storage.ledger.base import Changes, checked, newest_ends
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, advance
 from exporter.storage.ledger.finest import DaySum, plan_day
+from exporter.storage.ledger.ledger import Changes, checked, newest_ends
 from exporter.storage.ledger.reading import Answer, LedgerReading, Select
 from exporter.storage.store import Store
-
-if TYPE_CHECKING:
-    from exporter.cost.allocation.costs import MonthCosts
 
 _Name = tuple[str, str, str, str, str, str]
 """Project, branch, metric, granularity, organisation, plan."""
 
 
 class SqliteLedger(LedgerReading):
-    """The ledger in the store's room ``ledger``. Safe to share between threads, as the store is."""
+    """The ledger in the store's schema ``ledger``. Safe to share between threads, as the store is."""
 
     queries = sql.QUERIES
-    has_views = False
+    link = None
 
     def __init__(self, store: Store) -> None:
-        """Use a store that was opened with the room ``ledger``."""
+        """Use a store that was opened with the schema ``ledger``."""
         self._store = store
         self._ids: dict[_Name, int] = {}
         self._rivals: dict[int, list[int]] | None = None
@@ -116,15 +112,8 @@ class SqliteLedger(LedgerReading):
         with self._store.transaction() as cursor:
             return advance(cursor, month, priced)
 
-    def publish(
-        self, costs: MonthCosts, *, computed_at: float, closed: bool = False, names: Mapping[str, str] | None = None
-    ) -> int:
-        """See :meth:`KeptLedger.publish`: a file that one program opens has no readers to show views to."""
-        del costs, computed_at, closed, names
-        return 0
-
     def close(self) -> None:
-        """See :meth:`KeptLedger.close`: the store is closed by who opened it."""
+        """See :meth:`DurableLedger.close`: the store is closed by who opened it."""
 
     def _read(self, act: Callable[[Select], Answer]) -> Answer:
         with self._store.snapshot() as cursor:

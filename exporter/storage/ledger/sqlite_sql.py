@@ -37,7 +37,7 @@ LEDGER_SCHEMA: tuple[str, ...] = (
     """,
     COST_SCHEMA,
 )
-"""The room ``ledger`` of the store. Each entry is one released migration."""
+"""The schema ``ledger`` of the store. Each entry is one released migration."""
 
 STAGE = """CREATE TEMP TABLE IF NOT EXISTS ledger_staged (
     start INTEGER NOT NULL, series INTEGER NOT NULL, value INTEGER NOT NULL, observed_at INTEGER NOT NULL,

@@ -1,6 +1,7 @@
 """What people with SQL see of the PostgreSQL ledger: priced months as tables, and views over them by who pays.
 
-Money is worked out by the program and written here a month at a time; the views only add up. Amounts are ``numeric``
+They are part of the ledger's released migration; the cost feature works the money out and writes it here a month at a
+time, and the views only add up. Amounts are ``numeric``
 with 20 decimals, rounded together so that every sum is exact. A reader is granted the views, never the tables.
 """
 

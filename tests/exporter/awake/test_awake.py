@@ -20,11 +20,12 @@ from exporter.awake import series
 from exporter.awake.accounts import Awake
 from exporter.awake.series import AUTOSCALING_MIN, LEDGER
 from exporter.commands.main import main
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.sampling.computes import Compute
 from exporter.sampling.domain.awake_shares import AwakeHolder, Sighting
 from exporter.settings.dsn import EndpointRef
-from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store, StoreError
 
 HOUR = 3600

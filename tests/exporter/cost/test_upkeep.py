@@ -16,7 +16,7 @@ from exporter.demo.year_ledger import seed_store
 from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import BranchLife, Tenancy

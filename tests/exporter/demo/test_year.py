@@ -14,7 +14,7 @@ from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.components import GB, METRIC_COMPONENTS
 from exporter.sampling.counters import tables
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 

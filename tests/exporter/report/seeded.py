@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.app.wiring import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 

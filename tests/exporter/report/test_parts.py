@@ -18,6 +18,7 @@ from exporter.cost.domain.weights import Confidence
 from exporter.cost.savings.store import WasteStore
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.report.facts import ReviewFacts
 from exporter.report.gather import gather
@@ -25,7 +26,7 @@ from exporter.report.html import html
 from exporter.report.parts import add_anomalies, add_reconciliation, add_waste
 from exporter.report.review import review_of
 from exporter.report.sources import ReviewSources
-from exporter.storage.ledger.ledger import SqliteLedger, UsageFact
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 

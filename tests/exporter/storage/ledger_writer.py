@@ -12,8 +12,11 @@ from pathlib import Path
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.metrics import COST
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, SqliteLedger, UsageFact
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 
 WIDTH = 40
@@ -34,10 +37,9 @@ def batch(number: int) -> list[UsageFact]:
 def opened(where: str) -> Iterator[DurableLedger]:
     """The ledger in a file, or in the PostgreSQL of an address with its password."""
     if where.startswith("postgresql://"):
-        from exporter.settings.sections import LedgerSettings
         from exporter.storage.ledger.postgres import PostgresLedger
 
-        shared = PostgresLedger.of(LedgerSettings(url=where))
+        shared = PostgresLedger.of(where, lambda: None, {})
         try:
             yield shared
         finally:

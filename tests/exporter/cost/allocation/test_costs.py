@@ -21,9 +21,10 @@ from exporter.cost.allocation.costs import Costs, observe
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
 from exporter.pricing.domain.rates import to_decimal
-from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 
 HOUR, DAY, GB = 3600, 86400, 10**9

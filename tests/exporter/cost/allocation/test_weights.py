@@ -26,11 +26,12 @@ from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
 from exporter.cost.domain.weights import DeclaredWeight
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.calendar import DAY, HOUR
-from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
+from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import SCHEMAS as STATEMENT_ROOMS
 from exporter.sampling.counters.statements import Durable
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from exporter.tenancy.store import SCHEMAS, BranchLife, BranchRef, SchemaSize, Tenancy

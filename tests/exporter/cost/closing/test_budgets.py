@@ -26,7 +26,8 @@ from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.settings.report import TagRuleSettings
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 from exporter.storage.writer import WriterThread

@@ -23,7 +23,8 @@ from exporter.pricing.domain.calendar import HOUR, day_seconds
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 
 OCTOBER, NOVEMBER, DECEMBER = (day_seconds(f"2026-{month}-01") for month in (10, 11, 12))

@@ -13,12 +13,12 @@ import pytest
 
 from exporter.app.wiring import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
+from exporter.cost.closing.store import CLOSE_POSTGRES
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start
 from exporter.pricing.domain.usage import UsageFact
-from exporter.settings.sections import LedgerSettings
-from exporter.storage.ledger.ledger import SqliteLedger
 from exporter.storage.ledger.postgres import PostgresLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 from tests.fix_postgres import PASSWORD
@@ -194,7 +194,7 @@ def test_the_books_are_where_the_ledger_is(ledger: Path, run: Run, postgres18: C
     url = f"postgresql://cloud_admin@127.0.0.1:{postgres18.port}/postgres"
     text = SETTINGS.replace("LEDGER", f"{tmp_path / 'neonmeter.db'}}}\nledger: {{url: '{url}', password: {PASSWORD}")
     (tmp_path / "n.yaml").write_text(text)
-    shared = PostgresLedger.of(LedgerSettings.model_validate({"url": url, "password": PASSWORD}))
+    shared = PostgresLedger.of(url, lambda: PASSWORD, {"close": CLOSE_POSTGRES})
     shared.put(usage(), read_through={"org-1": OCTOBER + 31 * DAY})
     shared.close()
     assert run("close", "--list")[1] == "No month is closed yet.\n"

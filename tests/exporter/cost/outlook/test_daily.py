@@ -16,7 +16,8 @@ from exporter.pricing.domain.components import GB, Component
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 
 CARD = load()

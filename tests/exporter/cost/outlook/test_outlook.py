@@ -19,7 +19,7 @@ from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 

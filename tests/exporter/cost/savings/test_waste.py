@@ -37,7 +37,8 @@ from exporter.pricing.domain.price import price
 from exporter.pricing.ratecard import load
 from exporter.sampling.awake_store import read_windows
 from exporter.sampling.counters.tables import TenantHour
-from exporter.storage.ledger.ledger import SqliteLedger, from_rows
+from exporter.storage.ledger.ledger import from_rows
+from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from tests.fix_twin import Twin, TwinMaker
 

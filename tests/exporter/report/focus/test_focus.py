@@ -36,7 +36,8 @@ from exporter.report.focus.files import Focus, focus_files, focus_of
 from exporter.report.focus.rows import Party
 from exporter.report.gather import gather
 from exporter.report.sources import ReviewSources
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from tests.exporter.report.seeded import year
 

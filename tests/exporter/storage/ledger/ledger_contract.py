@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from exporter.pricing.domain.calendar import month_start, next_month
 from exporter.pricing.domain.price import price
+from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
-from exporter.storage.ledger.ledger import Changes, DurableLedger, UsageFact
+from exporter.storage.ledger.ledger import Changes, DurableLedger
 
 HOUR, DAY = 3600, 86400
 T0 = 1793491200  # 2026-11-01

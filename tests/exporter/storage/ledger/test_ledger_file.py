@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.file import Imported, LineError, lines, load, read_line
-from exporter.storage.ledger.gaps import Gap, gaps
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, DurableLedger, SqliteLedger
+from exporter.storage.ledger.finest import Gap, gaps
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from tests.exporter.storage.ledger.ledger_contract import DAY, HOUR, T0, Batches, fact, facts_of, readings
 from tests.exporter.storage.ledger.test_ledger_postgres import maker

@@ -8,7 +8,10 @@ import pytest
 
 from collectors.neon.consumption import UsageRow
 from exporter.demo.postgres import Cluster
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger, UsageFact, from_rows
+from exporter.pricing.domain.usage import UsageFact
+from exporter.storage.ledger.ledger import from_rows
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from tests.exporter.storage.ledger.ledger_contract import T0
 from tests.exporter.storage.ledger.test_ledger_postgres import emptied

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import psycopg
 import pytest
 
+from exporter.app.wiring import LEDGER_SCHEMAS
 from exporter.demo.postgres import Cluster
+from exporter.settings.secret import read_secret
 from exporter.settings.sections import LedgerSettings
 from exporter.storage.ledger.postgres import PostgresLedger
 from tests.exporter.storage.ledger.ledger_contract import LedgerContract
@@ -19,8 +22,9 @@ Fresh = Callable[[], AbstractContextManager[PostgresLedger]]
 
 def opened(server: Cluster, *, read_only: bool = False, **changes: object) -> PostgresLedger:
     url = f"postgresql://cloud_admin@127.0.0.1:{server.port}/postgres"
-    settings = LedgerSettings.model_validate({"url": url, "password": PASSWORD, **changes})
-    return PostgresLedger.of(settings, read_only=read_only)
+    ledger = LedgerSettings.model_validate({"url": url, "password": PASSWORD, **changes})
+    password = partial(read_secret, ledger.password, ledger.password_file)
+    return PostgresLedger.of(ledger.url or url, password, LEDGER_SCHEMAS, read_only=read_only)
 
 
 def emptied(server: Cluster) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.cost_counters import CounterKey
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
 from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.ledger.postgres_link import LOCK
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store, StoreError
 from tests.exporter.storage.ledger.ledger_contract import DAY, HOUR, T0, fact
 from tests.exporter.storage.ledger.test_ledger_postgres import Fresh, maker, opened

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.storage.ledger.ledger import LEDGER_SCHEMA, SqliteLedger
+from exporter.storage.ledger.sqlite import SqliteLedger
+from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from tests.exporter.storage.ledger.ledger_contract import LedgerContract
 
