@@ -123,7 +123,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/feature/services.py",
     "exporter/posture/commands/menu_posture.py",
     "exporter/posture/problems.py",
-    "exporter/pricing/domain/components.py",
     "exporter/recovery/commands/menu_recovery.py",
     "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",

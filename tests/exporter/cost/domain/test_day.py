@@ -21,8 +21,7 @@ from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 DAY_ONE = 20_000 * DAY
 CU, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"
 RESTORE, PUBLIC, EXTRA = "instant_restore_bytes_month", "public_network_transfer_bytes", "extra_branches_month"
-SNAPSHOT = "snapshot_storage_bytes_month"
-PLAN = "launch_v3"
+SNAPSHOT, PLAN = "snapshot_storage_bytes_month", "launch_v3"
 B1 = ("p1", "b1")
 
 
