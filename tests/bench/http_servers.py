@@ -342,10 +342,10 @@ class Ours(HttpServer):
 CANDIDATES: dict[str, type[Any]] = {
     "ours": Ours,
     "cheroot": Cheroot,
-    "cheroot, our send": CherootOwnSend,
+    "cheroot+send": CherootOwnSend,
     "uvicorn": Uvicorn,
-    "uvicorn, uvloop": UvicornUvloop,
-    "uvicorn, limits": UvicornLimits,
+    "uvicorn+uvloop": UvicornUvloop,
+    "uvicorn+limits": UvicornLimits,
     "granian": Granian,
 }
 

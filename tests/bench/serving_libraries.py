@@ -285,10 +285,10 @@ def print_hostile(names: list[str]) -> None:
     print(table(["hostile", *names], rows), flush=True)
 
 
-def run(rounds: int, requests: int, targets: int, clients: int, seconds: float) -> None:
-    """Print all tables."""
+def run(wanted: list[str], rounds: int, requests: int, targets: int, clients: int, seconds: float) -> None:
+    """Print all tables, for the wanted candidates that are installed."""
     names = []
-    for name in CANDIDATES:
+    for name in wanted:
         if packages := missing(name):
             print(f"skipped: {name}, which is not installed (pip install {' '.join(packages)})")
         else:
@@ -308,6 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench serving-libraries", description="Servers beside nginx."
     )
+    parser.add_argument("--servers", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="NAME",
+                        help=f"of {', '.join(CANDIDATES)}; all, if not given")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=60, help="per round and cell")
     parser.add_argument("--targets", type=int, default=1000, help=f"of {SERIES} series each")
@@ -318,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.slow:
         be_slow(int(options.slow[0]), int(options.slow[1]), float(options.slow[2]))
     else:
-        run(options.rounds, options.requests, options.targets, options.clients, options.seconds)
+        run(options.servers, options.rounds, options.requests, options.targets, options.clients, options.seconds)
 
 
 if __name__ == "__main__":
