@@ -32,3 +32,13 @@ def test_a_collector_passes_its_own_test_and_those_of_all_collectors(with_collec
     told = run(with_collector, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", *tests)
     assert "passed" in told
     assert "skipped" not in told, told
+
+
+def test_an_alert_passes_the_gates_of_all_alerts(open_state_dir: Path) -> None:
+    root = follow("alert", open_state_dir / "alert")
+    for module in ("tests.alerts.unit_tests", "dashboards.kubernetes"):
+        run(root, "-m", module)
+    gates = ["tests/alerts/test_rules.py", "tests/alerts/test_runbooks.py", "tests/dashboards/test_kubernetes.py"]
+    ran = run(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", *gates)
+    assert "NeonmeterConnectionsHigh" in (root / "alerts" / "tests" / "agent.test.yml").read_text()
+    assert "passed" in ran
