@@ -41,7 +41,7 @@ class Agent:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, ready: bool = True, seconds: float = 30.0) -> Agent:
+    def start(self, *, ready: bool = True, seconds: float = 180.0) -> Agent:
         """Start it; with ``ready`` wait until its first inventory is published."""
         self.config.write_text(yaml.safe_dump(self.settings))
         with self.log.open("ab") as out:
@@ -55,20 +55,20 @@ class Agent:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def stop(self) -> int:
+    def stop(self, seconds: float = 120.0) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(seconds)
 
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def page(self, path: str) -> str:
-        return ask(f"{self.url}{path}")[1]
+        return ask(f"{self.url}{path}", timeout=30.0)[1]
 
     def samples(self) -> Samples:
         """Everything on /metrics: name -> labels -> value."""
@@ -83,8 +83,8 @@ class Agent:
         wanted = set(labels.items())
         return sum(value for key, value in self.samples().get(name, {}).items() if wanted <= set(key))
 
-    def until(self, what: Callable[[Agent], object], seconds: float = 30.0, why: str = "") -> None:
-        """Wait until something is true of this agent; fail with its log when it does not get so."""
+    def until(self, what: Callable[[Agent], object], seconds: float = 180.0, why: str = "") -> None:
+        """Wait until something is true of this agent; fail with its log when it does not get so at all."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):

@@ -35,7 +35,7 @@ class OpenBao:
 
     def call(self, method: str, path: str, token: str = ROOT, **body: Any) -> httpx.Response:
         headers = {"X-Vault-Token": token}
-        return httpx.request(method, f"{self.address}/v1/{path}", headers=headers, json=body or None, timeout=30)
+        return httpx.request(method, f"{self.address}/v1/{path}", headers=headers, json=body or None, timeout=120)
 
     def do(self, method: str, path: str, **body: Any) -> Mapping[str, Any]:
         """As root; fails on anything but a success."""
@@ -102,10 +102,10 @@ def running(config: str = "") -> Iterator[OpenBao]:
 
 
 def _wait(bao: OpenBao, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
-            if httpx.get(f"{bao.address}/v1/sys/health", timeout=2).status_code == 200:
+            if httpx.get(f"{bao.address}/v1/sys/health", timeout=10).status_code == 200:
                 return
         except httpx.HTTPError:
             pass

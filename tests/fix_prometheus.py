@@ -29,7 +29,7 @@ def binary(name: str) -> str:
 def promtool_check(exposition: bytes) -> str:
     """What `promtool check metrics` has to say about an exposition; empty when nothing."""
     done = subprocess.run(
-        [binary("promtool"), "check", "metrics"], input=exposition, capture_output=True, timeout=60, check=False
+        [binary("promtool"), "check", "metrics"], input=exposition, capture_output=True, timeout=300, check=False
     )
     return (done.stdout + done.stderr).decode()
 
@@ -42,7 +42,7 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, object]]:
         """The vector of an instant query: dicts with ``metric`` and ``value`` ([time, text])."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10, trust_env=False)
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=60, trust_env=False)
         answer.raise_for_status()
         result: list[dict[str, object]] = answer.json()["data"]["result"]
         return result
@@ -52,7 +52,7 @@ class Prometheus:
         result = self.query(expression)
         return float(result[0]["value"][1]) if result else None  # type: ignore[index]
 
-    def wait(self, expression: str, wanted: Callable[[float], bool], seconds: float = 30) -> float:
+    def wait(self, expression: str, wanted: Callable[[float], bool], seconds: float = 180) -> float:
         """Ask until the value is as wanted.
 
         Raises:
@@ -69,7 +69,7 @@ class Prometheus:
 
     def scrape_error(self) -> str:
         """The last error of the scrape; empty when there was none."""
-        targets = httpx.get(f"{self.url}/api/v1/targets", timeout=10, trust_env=False).json()["data"]["activeTargets"]
+        targets = httpx.get(f"{self.url}/api/v1/targets", timeout=60, trust_env=False).json()["data"]["activeTargets"]
         return "; ".join(filter(None, (target["lastError"] for target in targets)))
 
 
@@ -104,7 +104,7 @@ def serving(where: Path, config: dict[str, object], *options: str) -> Iterator[P
         process = subprocess.Popen([program, *arguments], stdout=log, stderr=log, cwd=where)
     try:
         server = Prometheus(f"http://127.0.0.1:{port}")
-        for _ in range(200):
+        for _ in range(1800):
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{server.url}/-/ready", timeout=2, trust_env=False).status_code == 200:
                     break

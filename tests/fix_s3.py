@@ -52,10 +52,10 @@ def s3() -> Iterator[S3]:
 
 
 def _wait(running: S3, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
-            httpx.get(f"{running.url}/moto-api/", timeout=2)
+            httpx.get(f"{running.url}/moto-api/", timeout=10)
         except httpx.HTTPError:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("moto's server did not start") from None

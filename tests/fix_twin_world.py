@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,40 @@ from exporter.demo.twin import Twin, TwinSettings
 QUIET = TwinSettings(suspend_seconds=3, workload=False, consumers=False, poolers=False)
 
 
-def wait_for(what: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether it comes true in time; looks ten times a second."""
+def wait_for(what: Callable[[], object], seconds: float = 180.0) -> bool:
+    """Whether it comes true; looks twenty times a second, for longer than any busy machine needs."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if what():
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return bool(what())
 
 
 def suspended(compute: Compute) -> bool:
     """Whether a compute is idle, with nothing pending."""
     return compute.endpoint.current_state == "idle" and not compute.endpoint.pending_state
+
+
+def suspends_in_time(compute: Compute, used_at: float, bound: float = 17.5) -> None:
+    """Wait for the suspend; what the twin recorded tells whether visits put it off by more than the bound.
+
+    ``used_at`` is when the last use by others ended, on the twin's clock. How long we waited says nothing: the server
+    takes its time to stop.
+    """
+    assert wait_for(lambda: suspended(compute)), f"{compute.endpoint.id} is kept awake by {compute.kept_awake_by}"
+    assert compute.endpoint.last_active is not None
+    assert compute.endpoint.last_active - used_at <= bound, "visits must not keep it awake"
+
+
+@contextmanager
+def held_awake(compute: Compute) -> Iterator[None]:
+    """It does not suspend by itself, however slowly a test looks at it."""
+    before, compute.endpoint.suspend_timeout_seconds = compute.endpoint.suspend_timeout_seconds, -1
+    try:
+        yield
+    finally:
+        compute.endpoint.suspend_timeout_seconds = before
 
 
 def app_dsn(twin: Twin, compute: Compute, role: str, database: str = "app", name: str = "a-service") -> str:

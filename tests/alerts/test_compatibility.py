@@ -78,7 +78,7 @@ def test_on_a_real_scrape(server: Prometheus) -> None:
         "pg_stat_activity_max_tx_duration": "only while a statement runs at the moment of a visit",
         "pg_stat_replication_pg_wal_lsn_diff": "only with a consumer",
     }
-    until = time.monotonic() + 150
+    until = time.monotonic() + 500
     missing = wanted
     while missing and time.monotonic() < until:
         missing = {(metric, label) for metric, label in missing

@@ -21,7 +21,7 @@ async def visited(
     cluster: Cluster, *collectors: SqlCollector, user: str = "monitor", dbname: str = "postgres"
 ) -> Visit:
     """A visit that succeeded as a whole. A server that came up this second looks as if we woke it: then once more."""
-    for _ in range(30):
+    for _ in range(300):
         made = await visit(
             cluster.conninfo(dbname, user), collectors, endpoint_id="ep-test", deadlines=Deadlines(10, 20, 10, 1)
         )
@@ -85,7 +85,7 @@ def database(cluster: Cluster, name: str, options: str = "") -> Iterator[str]:
 
 def until(connection: psycopg.Connection, sql: str, *params: object) -> None:
     """Wait until the query answers true."""
-    for _ in range(600):
+    for _ in range(3600):
         row = connection.execute(sql.encode(), params).fetchone()
         if row is not None and row[0]:
             return

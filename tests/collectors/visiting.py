@@ -32,7 +32,7 @@ def sessions_left(server: Cluster) -> int:
     """Sessions of ours on the server, once those that are closing had the time to."""
     left = -1
     with admin(server) as connection:
-        for _ in range(100):
+        for _ in range(6000):
             row = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'neonmeter'")
             left = row.fetchone()[0]  # type: ignore[index]
             if left == 0:

@@ -55,7 +55,7 @@ def ask(url: str, board: Board, *, end: float = END, scrape: int = SCRAPE_SECOND
     """Every target of a dashboard, in the time that it shows at first; then its annotations as panel 0."""
     amount, unit = re.findall(r"now-(\d+)([mhd])", board["time"]["from"])[0]
     span = int(amount) * SECONDS[unit]
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=300) as client:
         for panel in rules.panels(board):
             for target in panel["targets"]:
                 yield _asked(client, board, panel, target, Span(end, span, scrape))
@@ -85,7 +85,7 @@ def _asked(
 def variables(url: str, board: Board, *, end: float = END) -> dict[str, int]:
     """How many values each query variable has, and that its pattern takes text and value out of each answer."""
     found: dict[str, int] = {}
-    with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=url, trust_env=False, timeout=300) as client:
         for entry in board["templating"]["list"]:
             if entry["type"] != "query":
                 continue

@@ -94,7 +94,7 @@ def serving_page(out: Path, prometheus: str) -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             answer = httpx.post(
-                f"{prometheus}{self.path}", content=body, timeout=60, trust_env=False,
+                f"{prometheus}{self.path}", content=body, timeout=300, trust_env=False,
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
             )  # fmt: skip
             self._send(answer.status_code, "application/json", answer.content)

@@ -62,7 +62,7 @@ def check(settings: dict[str, Any], folder: Path, *arguments: str) -> Answer:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("NEON", "COLUMNS"))}
     done = subprocess.run(
         [sys.executable, "-m", "exporter", "check", "--config", str(config), *arguments],
-        capture_output=True, text=True, check=False, timeout=60, env=environ,
+        capture_output=True, text=True, check=False, timeout=300, env=environ,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return Answer(done.returncode, done.stdout, done.stderr)

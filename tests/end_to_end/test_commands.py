@@ -50,7 +50,7 @@ def run(*arguments: str, config: Path | None = None, **environ: str) -> subproce
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NEON")}
     done = subprocess.run(
         [sys.executable, "-m", "exporter", *arguments, *(["--config", str(config)] if config else [])],
-        capture_output=True, text=True, check=False, timeout=60, env={**kept, **environ},
+        capture_output=True, text=True, check=False, timeout=300, env={**kept, **environ},
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return done

@@ -52,7 +52,7 @@ class Command:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def wait(self) -> int:
-        return self.process.wait(60)
+        return self.process.wait(300)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_the_demo_ends_by_itself_and_its_ledger_stays(run: list[Command], tmp_pa
     url = ADDRESS.search(again.until("what happened"))
     assert url is not None
     assert ask(f"{url[1]}/readyz")[0] == 200
-    assert wait_for(lambda: LINE.search(again.said()), 20)
+    assert wait_for(lambda: LINE.search(again.said()))
     again.ctrl_c()
     assert again.wait() == 0, again.err.read_text()
     check_tables(again.said())
@@ -150,7 +150,7 @@ def test_nothing_outlives_a_kill(run: list[Command], tmp_path: Path, open_state_
     assert len(left_running(state)) > 4
     demo.process.kill()
     demo.process.wait()
-    assert wait_for(lambda: not left_running(state), 30), left_running(state)
+    assert wait_for(lambda: not left_running(state)), left_running(state)
 
 
 def test_addresses_that_cannot_be_used(run: list[Command], tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_large_twin(run: list[Command], tmp_path: Path) -> None:
     environment["NEONMETER_NEON__API_URL"] = said.split("neon.api_url: ")[1].split()[0]
     told = subprocess.run(
         [sys.executable, "-m", "exporter", "inventory"],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     assert len(told.stdout.splitlines()) > 200, "a line for each of 50 x 4 branches"

@@ -15,7 +15,7 @@ import pytest
 from exporter.demo import drifting
 from exporter.demo.twin import Twin, TwinSettings
 from tests.fix_agent import Agent, AgentMaker
-from tests.fix_twin_world import suspended, wait_for
+from tests.fix_twin_world import suspends_in_time
 
 SUSPEND_SECONDS = 16
 FIRST_SIGHT_SECONDS = 18
@@ -37,8 +37,11 @@ def ask(agent: Agent, *arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def work_until_read(twin: Twin, agent: Agent, *branches: str) -> None:
-    """Somebody works on the branches until a ride into the user databases of each succeeded in this life of theirs."""
+def work_until_read(twin: Twin, agent: Agent, *branches: str) -> float:
+    """Somebody works on the branches until a scan of the user databases of each succeeded in this life of theirs.
+
+    Answers when the last work ended, on the twin's clock.
+    """
     computes = {branch: twin.compute("bookshop", branch) for branch in branches}
 
     def read(branch: str) -> float:
@@ -46,13 +49,16 @@ def work_until_read(twin: Twin, agent: Agent, *branches: str) -> None:
         return agent.sum("neon_schema_scan_timestamp_seconds", **wanted)
 
     before = {branch: computes[branch].endpoint.started_at or 0.0 for branch in branches}
-    waiting, until = set(branches), time.monotonic() + 60
+    used_at = twin.world.clock()
+    waiting, until = set(branches), time.monotonic() + 240
     while waiting and time.monotonic() < until:
         for branch in waiting:
             twin.workload.run_burst(computes[branch].endpoint.id, "acme", 5)
+        used_at = twin.world.clock()
         time.sleep(1)
         waiting = {branch for branch in waiting if read(branch) <= before[branch]}
     assert not waiting, f"{waiting}: not read; {agent.log.read_text()[-2000:]}"
+    return used_at
 
 
 def migrate(twin: Twin, branch: str, *heads: str) -> None:
@@ -75,12 +81,12 @@ def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> 
     migrate(twin, "main", "b2")
     migrate(twin, "staging", "a1", "c3")
     time.sleep(FIRST_SIGHT_SECONDS)
-    work_until_read(twin, agent, "main", "staging")
+    used_at = work_until_read(twin, agent, "main", "staging")
 
     def differs(**labels: str) -> float:
         return agent.sum("neon_schema_drift_objects", branch_id=branch_id, datname="app", **labels)
 
-    agent.until(lambda _: differs() == 2, 10, "what the world's staging has beyond main")
+    agent.until(lambda _: differs() == 2, why="what the world's staging has beyond main")
     assert differs(kind="column", change="added") == differs(kind="index", change="added") == 1
     assert agent.sum("neon_migrations_divergence", branch_id=branch_id, side="ahead") == 2
     text = ask(agent, "drift", "migrations", "staging")
@@ -89,14 +95,14 @@ def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> 
     assert agent.sum("neon_settings_drift_detected", branch_id=branch_id, baseline="parent") == 0
     text = ask(agent, "drift", "approve", "bookshop/staging", "--database", "app", "--reason", "as planned")
     assert "approved by" in text
-    agent.until(lambda _: differs() == 0, 10, "an approval clears the gauge at the next look")
+    agent.until(lambda _: differs() == 0, why="an approval clears the gauge at the next look")
     detected = ("neon_schema_drift_detected", {"branch_id": branch_id, "datname": "app", "baseline": "approved"})
     assert agent.sum(detected[0], **detected[1]) == 0
-    assert wait_for(lambda: suspended(staging), SUSPEND_SECONDS + 17.5 + 5), "the ride must not keep it awake"
+    suspends_in_time(staging, used_at)
 
     drifting.change(twin)
     work_until_read(twin, agent, "staging")
-    agent.until(lambda _: differs() == 3, 10, "the change by hand, at the next life's visit")
+    agent.until(lambda _: differs() == 3, why="the change by hand, at the next life's visit")
     assert agent.sum(detected[0], **detected[1]) == 1
     text = ask(agent, "drift", "staging")
     for name in ("t_acme.orders.gift_note", "t_acme.orders.orders_by_customer", "t_birch.customers.email"):
@@ -113,5 +119,5 @@ def test_a_branch_drifts_and_is_approved(twin: Twin, make_agent: AgentMaker) -> 
     )
     assert "**5 differences**: 3 added, 1 removed, 1 changed" in text
     ask(agent, "drift", "approve", "staging", "--database", "app", "--reason", "kept after all")
-    agent.until(lambda _: differs() == 0, 10, "approving it clears it")
+    agent.until(lambda _: differs() == 0, why="approving it clears it")
     assert agent.sum("neonmeter_endpoint_caused_wakes_total") == 0

@@ -80,7 +80,7 @@ class Desk:
 
     def run(self, *words: str, code: int = 0, key: str = WRITE_KEY) -> str:
         process = self.start(*words, key=key)
-        out, err = process.communicate(timeout=90)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == code, out + err
         return out or err
 
@@ -172,7 +172,7 @@ def test_an_interrupted_drill_cleans_up(workspace: Desk, sent: signal.Signals) -
     process = workspace.start(PLACE, "--yes", "--minutes-ago", "0.01")
     assert wait_for(workspace.copies)
     process.send_signal(sent)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130, out + err
     assert workspace.copies() == []
     (drill,) = workspace.book.drills()
@@ -184,7 +184,7 @@ def test_what_a_killed_drill_left_is_removed_by_the_next(workspace: Desk, then: 
     process = workspace.start(PLACE, "--yes", "--minutes-ago", "0.01")
     assert wait_for(workspace.copies)
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=120)
     (left,) = workspace.copies()
     made = next(branch for branch in workspace.twin.world.branches.values() if branch.name == left)
     assert made.expires_at is not None  # Were there no next drill, Neon would delete it.

@@ -105,14 +105,14 @@ def test_the_agent_backfills_by_itself_and_a_damaged_file_is_told(
     path = tmp_path / "neonmeter.db"
     agent = make_agent(settings_of(old_twin, tmp_path))
     agent.start()
-    agent.until(lambda a: ok(a, "backfill"), 90, "no back-fill")
+    agent.until(lambda a: ok(a, "backfill"), why="no back-fill")
     agent.stop()
     with closing(Store.open(path, {"ledger": LEDGER_SCHEMA})) as store:
         ledger = SqliteLedger(store)
         check_all_is_there(old_twin, ledger)
         first = {fact.observed_at for fact in ledger.stored() if fact.granularity != "hourly"}
     agent.start()
-    agent.until(lambda a: ok(a, "pricing"), 90, "not priced")
+    agent.until(lambda a: ok(a, "pricing"), why="not priced")
     agent.stop()
     with closing(Store.open(path, {"ledger": LEDGER_SCHEMA})) as store, store.snapshot() as cursor:
         again = {fact.observed_at for fact in SqliteLedger(store).stored() if fact.granularity != "hourly"}
@@ -124,7 +124,7 @@ def test_the_agent_backfills_by_itself_and_a_damaged_file_is_told(
     assert main(["ledger", "verify", *written(settings_of(old_twin, tmp_path), tmp_path)]) in (FINDINGS, USAGE)
     agent.start()
     agent.until(lambda a: a.sum("neonmeter_collector_status", collector="consumption", status="unreachable"), 90)
-    agent.until(lambda a: "the file is damaged: stop neonmeter, keep a copy" in a.page("/"), 30)
+    agent.until(lambda a: "the file is damaged: stop neonmeter, keep a copy" in a.page("/"))
     assert agent.sum("neonmeter_inventory_last_success_timestamp_seconds") > 0, "/metrics goes on"
     assert agent.stop() == 0
 
@@ -143,7 +143,7 @@ def test_a_postgres_ledger_that_goes_away_and_comes_back(
     url = f"postgresql://cloud_admin@127.0.0.1:{server.port}/postgres"
     agent = make_agent(settings_of(old_twin, tmp_path, url=url, password_file=str(secret)))
     agent.start()
-    agent.until(lambda a: ok(a, "backfill") and ok(a, "upkeep"), 90, "not fed")
+    agent.until(lambda a: ok(a, "backfill") and ok(a, "upkeep"), why="not fed")
     with psycopg.connect(server.conninfo(), autocommit=True) as connection:
         row = connection.execute("SELECT count(*), sum(cost) FROM neonmeter.finops_cost_by_branch_month").fetchone()
         assert row is not None
@@ -152,11 +152,11 @@ def test_a_postgres_ledger_that_goes_away_and_comes_back(
     cost = agent.sum("neon_cost_usd_total")
     server.stop("immediate")
     agent.until(lambda a: a.sum("neonmeter_collector_status", collector="consumption", status="unreachable"), 90)
-    agent.until(lambda a: "is the server of ledger.url up" in a.page("/"), 30, "no note")
+    agent.until(lambda a: "is the server of ledger.url up" in a.page("/"), why="no note")
     assert agent.sum("neon_cost_usd_total") >= cost > 0, "what was known is not shown any more"
     server.start()
-    agent.until(lambda a: ok(a, "consumption") and ok(a, "upkeep"), 90, "it is not back")
-    agent.until(lambda a: "is the server of ledger.url up" not in a.page("/"), 30, "the note stays")
+    agent.until(lambda a: ok(a, "consumption") and ok(a, "upkeep"), why="it is not back")
+    agent.until(lambda a: "is the server of ledger.url up" not in a.page("/"), why="the note stays")
     agent.stop()
     with closing(opened(server)) as ledger:
         check_all_is_there(old_twin, ledger)

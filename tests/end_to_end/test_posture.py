@@ -20,7 +20,7 @@ import pytest
 from exporter.demo.compute import Compute
 from exporter.demo.twin import Twin, TwinSettings
 from tests.fix_agent import Agent, AgentMaker
-from tests.fix_twin_world import suspended, wait_for
+from tests.fix_twin_world import suspends_in_time
 
 SUSPEND_SECONDS = 16
 FIRST_SIGHT_SECONDS = 18
@@ -47,10 +47,11 @@ def twin(open_state_dir: Path) -> Iterator[Twin]:
 
 def live(twin: Twin, agent: Agent, compute: Compute) -> None:
     """One life of the compute: work, a visit, and asleep again."""
-    twin.workload.run_burst(compute.endpoint.id, "acme", 20)
     visited = agent.sum("neonmeter_visits_total", status="ok")
-    agent.until(lambda a: a.sum("neonmeter_visits_total", status="ok") > visited, 20)
-    assert wait_for(lambda: suspended(compute), SUSPEND_SECONDS + 22), "the ride must not keep it awake"
+    twin.workload.run_burst(compute.endpoint.id, "acme", 20)
+    used_at = twin.world.clock()
+    agent.until(lambda a: a.sum("neonmeter_visits_total", status="ok") > visited)
+    suspends_in_time(compute, used_at)
     time.sleep(1)
 
 
@@ -80,7 +81,7 @@ def test_what_is_wrong_in_the_demo_is_found_told_and_answered_for(
         owner.execute(LEAK.encode())
     for _ in range(2):
         live(twin, agent, compute)
-    agent.until(lambda a: a.sum("neon_tenant_posture_findings", tenant="birch", severity="critical") > 0, 20)
+    agent.until(lambda a: a.sum("neon_tenant_posture_findings", tenant="birch", severity="critical") > 0)
     code, text = posture(agent, "--json")
     assert code == 1
     plain = json.loads(text)

@@ -94,7 +94,7 @@ MAY_BE_SHOWN = {
 }
 """Families that depend on the machine or the hour."""
 POOLED = [metric.name for metric in pgbouncer.METRICS]
-SHOWN_SECONDS = 150
+SHOWN_SECONDS = 400
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Scrape:
 
 
 def scrape(agent: Agent) -> Scrape:
-    connection = http.client.HTTPConnection(agent.url.removeprefix("http://"), timeout=5)
+    connection = http.client.HTTPConnection(agent.url.removeprefix("http://"), timeout=30)
     try:
         connection.request("GET", "/metrics")
         answer = connection.getresponse()
@@ -175,7 +175,7 @@ def played(twin: Twin, agent: Agent) -> Iterator[None]:
     twin.compute("analytics", "dev").suspend()  # Its tenant wakes it again.
     twin.compute("bookshop", "staging").suspend()
     request = urllib.request.Request(f"{agent.url}/-/reload", method="POST")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         assert answer.status == 200
     with waiting(app_dsn(twin, main, "acme", name="a-migration")):
         yield
@@ -193,7 +193,7 @@ def test_every_family_that_can_be_shown_is(server: Prometheus, played: None) -> 
     without = missing(server)
     assert sorted(without - absent.keys() - MAY_BE_SHOWN.keys()) == [], "nothing in Prometheus, and no reason here"
     assert sorted(absent.keys() - without) == [], "it is in Prometheus: take it off the list"
-    assert server.value("up") == 1
+    server.wait("up", lambda value: value == 1)
     assert server.value("scrape_samples_scraped") == server.value("scrape_samples_post_metric_relabeling")
 
 
@@ -203,8 +203,8 @@ def test_promtool_has_nothing_to_say(agent: Agent, played: None) -> None:
 
 def test_scrapes_are_whole_generations_and_no_counter_goes_back(agent: Agent, played: None) -> None:
     scrapes = [scrape(agent)]
-    until = time.monotonic() + 15
-    while time.monotonic() < until:
+    until, at_most = time.monotonic() + 15, time.monotonic() + 180
+    while (now := time.monotonic()) < until or (now < at_most and scrapes[-1].generation == scrapes[0].generation):
         time.sleep(0.7)
         scrapes.append(scrape(agent))
     assert scrapes[-1].generation > scrapes[0].generation
@@ -237,4 +237,5 @@ def test_what_it_measures_is_what_happened(twin: Twin, agent: Agent, played: Non
     ids = {compute.endpoint.id for compute in twin.computes.values()}
     shown = {dict(labels)["endpoint_id"] for labels in agent.samples()["neon_endpoint_info"]}
     assert shown == ids
-    assert 0 < agent.sum("neon_tenant_calls_total", tenant="acme") <= twin.workload.done["acme"]
+    agent.until(lambda agent: agent.sum("neon_tenant_calls_total", tenant="acme") > 0)
+    assert agent.sum("neon_tenant_calls_total", tenant="acme") <= twin.workload.done["acme"]

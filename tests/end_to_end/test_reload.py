@@ -62,7 +62,7 @@ def reload(agent: Agent, text: str | None = None, **sections: Any) -> tuple[int,
     """Write these sections over the agent's settings (or this text instead of them), and ask it to reload."""
     agent.config.write_text(text if text is not None else yaml.safe_dump({**agent.settings, **sections}))
     host, port = agent.settings["http"]["listen"].split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port), timeout=300)
     try:
         connection.request("POST", "/-/reload")
         answer = connection.getresponse()
@@ -177,7 +177,7 @@ def test_secrets_are_never_on_the_config_page(twin: Twin, agent: Agent) -> None:
 def test_what_is_no_longer_configured_is_no_longer_shown(agent: Agent) -> None:
     agent.until(lambda agent: "pooler:front" in agent.page("/targets?format=json"))
     assert reload(agent, pgbouncer=[], log={"format": "json"})[0] == 200
-    agent.until(lambda agent: "pooler:" not in agent.page("/targets?format=json"), 10, "the pooler is gone")
-    agent.until(lambda agent: 'target="pooler:' not in agent.page("/metrics"), 5, "and so is its status")
+    agent.until(lambda agent: "pooler:" not in agent.page("/targets?format=json"), why="the pooler is gone")
+    agent.until(lambda agent: 'target="pooler:' not in agent.page("/metrics"), why="and so is its status")
     last = agent.log.read_text().splitlines()[-1]
     assert json.loads(last)["message"] == "the settings were read again and are in force", "logging is swapped as well"

@@ -111,15 +111,15 @@ def two_publishes_later(agent: Agent) -> None:
 
 @pytest.mark.parametrize("feature", OFF)
 def test_what_is_switched_off_leaves(feature: str, agent: Agent) -> None:
-    agent.until(lambda agent: shown(agent, feature), 90, f"{feature} shows something")
+    agent.until(lambda agent: shown(agent, feature), why=f"{feature} shows something")
     paged = pages(agent, feature)
     assert reload(agent, **OFF[feature][0]) == (200, "the settings were read again and are in force\n")
     two_publishes_later(agent)
     assert shown(agent, feature) == []
     assert pages(agent, feature) == []
     assert reload(agent)[0] == 200
-    agent.until(lambda agent: shown(agent, feature), 60, f"{feature} comes back")
-    agent.until(lambda agent: len(pages(agent, feature)) >= len(paged), 60, f"the pages of {feature} come back")
+    agent.until(lambda agent: shown(agent, feature), why=f"{feature} comes back")
+    agent.until(lambda agent: len(pages(agent, feature)) >= len(paged), why=f"the pages of {feature} come back")
 
 
 def of_project(agent: Agent, project: str) -> list[str]:
@@ -134,13 +134,13 @@ def of_project(agent: Agent, project: str) -> list[str]:
 def test_an_excluded_project_leaves(twin: Twin, agent: Agent) -> None:
     lab = next(project.id for project in twin.world.projects.values() if project.name == "lab")
     shop = next(project.id for project in twin.world.projects.values() if project.name == "shop")
-    agent.until(lambda agent: any("neon_cost_usd" in line for line in of_project(agent, lab)), 60, "it has a cost")
-    agent.until(lambda agent: any("/api/v1/posture" in line for line in of_project(agent, lab)), 60, "it has pages")
+    agent.until(lambda agent: any("neon_cost_usd" in line for line in of_project(agent, lab)), why="it has a cost")
+    agent.until(lambda agent: any("/api/v1/posture" in line for line in of_project(agent, lab)), why="it has pages")
     neon = {**agent.settings["neon"], "exclude": ["lab"]}
     assert reload(agent, neon=neon)[0] == 200
     agent.until(lambda agent: agent.sum("neon_branches") or True)
     two_publishes_later(agent)
-    agent.until(lambda agent: not of_project(agent, lab), 15, "nothing is left of it")
+    agent.until(lambda agent: not of_project(agent, lab), why="nothing is left of it")
     assert of_project(agent, shop)
     assert reload(agent)[0] == 200
-    agent.until(lambda agent: any("neon_cost_usd" in line for line in of_project(agent, lab)), 60, "it comes back")
+    agent.until(lambda agent: any("neon_cost_usd" in line for line in of_project(agent, lab)), why="it comes back")

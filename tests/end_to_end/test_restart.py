@@ -152,17 +152,17 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
                 clock.ahead += 3600 * 1.5  # Nobody watches, and the meter runs.
     agent.start()
     agent.until(
-        lambda agent: agent.sum("neon_tenant_calls_total", tenant="acme") == done("acme"), 20,
-        f"to the call: {done('acme')}",
+        lambda agent: agent.sum("neon_tenant_calls_total", tenant="acme") == done("acme"),
+        why=f"to the call: {done('acme')}",
     )  # fmt: skip
     watch.during(agent, 1)
     assert agent.sum("neon_tenant_calls_total", tenant="birch") <= done("birch")
-    agent.until(lambda agent: agent.samples().get("neon_cost_usd_total"), 20, "it is priced")
+    agent.until(lambda agent: agent.samples().get("neon_cost_usd_total"), why="it is priced")
     for compute in twin.computes.values():
         compute.suspend()
     hours += len(twin.computes)
-    agent.until(lambda agent: cpu_seconds_settled(twin, agent), 20, "the ledger has what the meter has")
-    agent.until(lambda agent: not agent.samples().get("pg_up"), 10, "asleep is neither up nor down")
+    agent.until(lambda agent: cpu_seconds_settled(twin, agent), why="the ledger has what the meter has")
+    agent.until(lambda agent: not agent.samples().get("pg_up"), why="asleep is neither up nor down")
     watch.look(agent.samples())
     assert agent.stop() == 0
     assert check_ledger(twin, Path(agent.settings["storage"]["path"])) >= hours
@@ -197,7 +197,7 @@ def test_a_second_agent_on_the_same_ledger(make_agent: AgentMaker) -> None:
     first.until(lambda _: Path(f"{path}.lock").read_text().strip() == str(first.process.pid) if first.process else 0)
     second = make_agent({**nobody, "storage": {"path": path}}).start(ready=False)
     assert second.process is not None
-    assert second.process.wait(20) == 2
+    assert second.process.wait(120) == 2
     said = second.log.read_text()
     assert f"{path}: another neonmeter (process {first.process.pid if first.process else ''}) writes to it" in said
     assert "Traceback" not in said
@@ -226,7 +226,7 @@ def demo(state: Path, log: Path, *more: str) -> Iterator[tuple[subprocess.Popen[
     with log.open("ab") as out:
         process = subprocess.Popen([*command, *more], stdout=out, stderr=out)
     try:
-        assert wait_until_ready(url, 90, lambda: process.poll() is None), log.read_text()[-3000:]
+        assert wait_until_ready(url, 300, lambda: process.poll() is None), log.read_text()[-3000:]
         yield process, url
     finally:
         process.kill()
@@ -260,17 +260,17 @@ def test_a_killed_demo_leaves_nothing_and_continues(open_state_dir: Path, after:
             time.sleep(0.5)
         assert any("postgres" in command for command in processes_of(state).values())
         process.kill()
-    assert wait_for(lambda: not processes_of(state), 30), processes_of(state)
+    assert wait_for(lambda: not processes_of(state)), processes_of(state)
     before = month_cost(state)
     with demo(state, log, "--for", "20") as (process, url):
         while process.poll() is None:
             try:
                 watch.look(scrape(url))
             except OSError:  # It ends by itself.
-                assert process.wait(30) == 0, log.read_text()[-3000:]
+                assert process.wait(180) == 0, log.read_text()[-3000:]
             time.sleep(0.5)
         assert process.returncode == 0, log.read_text()[-3000:]
     assert month_cost(state) > before
-    assert wait_for(lambda: not processes_of(state), 30), processes_of(state)
+    assert wait_for(lambda: not processes_of(state)), processes_of(state)
     assert watch.highest["neon_tenant_calls_total"]
     assert os.access(state / "neonmeter.db", os.R_OK)

@@ -76,13 +76,16 @@ class Command:
     def text(self) -> str:
         return "".join(self.lines)
 
-    def says(self, what: str, seconds: float) -> None:
-        assert wait_for(lambda: what in self.text or self.process.poll() is not None, seconds), self.text
+    def says(self, what: str) -> None:
+        """Wait until it said so; fail when it ended without."""
+        assert wait_for(lambda: what in self.text or self.process.poll() is not None), self.text
+        self._reader.join(0.1 if self.process.poll() is None else 60)
         assert what in self.text, self.text
 
-    def end(self, seconds: float = 20.0) -> int:
-        code = self.process.wait(seconds)
-        self._reader.join(5)
+    def end(self) -> int:
+        """Wait for the end of the process and of what it says; the exit code."""
+        code = self.process.wait(180)
+        self._reader.join(60)
         return code
 
 
@@ -95,15 +98,15 @@ def use(twin: Twin, compute: Compute) -> None:
 def test_both_are_measured_and_the_bound_holds(twin: Twin, watch: Maker) -> None:
     staging = twin.compute("bookshop", "staging")
     command = watch("--endpoint", "bookshop/staging", "--minutes", "3")
-    command.says("idle: waiting until somebody uses it", 20)
+    command.says("idle: waiting until somebody uses it")
     time.sleep(3)
     assert not staging.wakes, "it wakes nothing"
     use(twin, staging)
-    command.says("phase 2", 60)
+    command.says("phase 2")
     assert not staging.visits.total() - 1, "nobody but the user was there"
     use(twin, staging)
-    command.says("visited for", 30)
-    assert command.end(60) == 0, command.text
+    command.says("visited for")
+    assert command.end() == 0, command.text
     print(command.text)
     found = re.search(r"Added by watching: ([-+][\d.]+) s; the bound is ([\d.]+) s: it holds", command.text)
     assert found is not None
@@ -124,11 +127,11 @@ def test_where_last_active_stands_still_a_start_is_what_counts(twin: Twin, watch
     twin.api.last_active.follow = Follow.FROZEN
     try:
         command = watch("--endpoint", dev.endpoint.id, "--minutes", "3")
-        command.says("idle: waiting", 20)
+        command.says("idle: waiting")
         for phase in ("phase 2", "visited for"):
             psycopg.connect(app_dsn(twin, dev, "dune")).close()
-            command.says(phase, 50)
-        assert command.end(60) == 0, command.text
+            command.says(phase)
+        assert command.end() == 0, command.text
         print(command.text)
         assert "did not move" in command.text
         assert "the bound is 17.5 s: it holds" in command.text
@@ -139,7 +142,7 @@ def test_where_last_active_stands_still_a_start_is_what_counts(twin: Twin, watch
 def test_a_stop_in_the_middle_tells_what_is_known(twin: Twin, watch: Maker) -> None:
     archive = twin.compute("bookshop", "preview")
     command = watch("--endpoint", archive.endpoint.id)
-    command.says("waiting until somebody uses it", 20)
+    command.says("waiting until somebody uses it")
     command.process.send_signal(signal.SIGINT)
     assert command.end() == 130
     assert "Traceback" not in command.text

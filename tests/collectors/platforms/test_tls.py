@@ -57,7 +57,7 @@ class Secured:
             self._wait(pair)
 
     def _wait(self, pair: Pair) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while ssl.PEM_cert_to_DER_cert(self._shown()) != pair.der:
             assert time.monotonic() < until, "the server keeps its old certificate"
             time.sleep(0.05)

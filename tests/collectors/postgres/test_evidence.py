@@ -142,7 +142,7 @@ def shop(postgres: Cluster) -> Iterator[Cluster]:
         owner.execute("DROP ROLE seller")
 
 
-def until(condition: Callable[[], T], seconds: float = 15.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 120.0) -> T:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it never came"

@@ -49,7 +49,7 @@ def applied(facts: MigrationFacts) -> list[str]:
 
 def run(*command: str, cwd: Path, ok: bool = True, **environ: str) -> str:
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=120
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, **environ}, timeout=600
     )
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done.stdout

@@ -26,7 +26,7 @@ async def test_a_bug_in_a_job_is_counted_and_the_job_goes_on(caplog: pytest.LogC
     schedule.every("broken", 0.05, broken)
     with caplog.at_level(logging.ERROR, "neonmeter"):
         schedule.start()
-        await asyncio.wait_for(twice.wait(), 5)
+        await asyncio.wait_for(twice.wait(), 120)
         await schedule.stop(1)
     assert bugs[:2] == ["broken", "broken"]
     assert "this is a bug in neonmeter" in caplog.text
@@ -43,12 +43,19 @@ async def test_a_slow_job_is_never_run_twice_at_once() -> None:
         inside -= 1
 
     missed: list[str] = []
-    schedule = Schedule(print, missed.append)
+    counted = asyncio.Event()
+
+    def miss(name: str) -> None:
+        missed.append(name)
+        counted.set()
+
+    schedule = Schedule(print, miss)
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
     schedule.every("slow", 0.02, slow)
     schedule.start()
-    await asyncio.sleep(0.6)
-    await schedule.stop(1)
+    await asyncio.wait_for(counted.wait(), 120)
+    await asyncio.sleep(0.5)
+    await schedule.stop(60)
     assert most == 1
     assert set(missed) == {"slow"}, "and it is counted"
     assert inside == 0
@@ -56,14 +63,17 @@ async def test_a_slow_job_is_never_run_twice_at_once() -> None:
 
 async def test_stop_waits_for_what_runs_and_then_cancels_it() -> None:
     ended: list[str] = []
+    started = asyncio.Semaphore(0)
 
     async def quick() -> None:
+        started.release()
         await asyncio.sleep(0.2)
         ended.append("quick")
 
     async def endless() -> None:
+        started.release()
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             ended.append("cancelled")
             raise
@@ -72,6 +82,7 @@ async def test_stop_waits_for_what_runs_and_then_cancels_it() -> None:
     schedule.every("quick", 60, quick)
     schedule.every("endless", 60, endless)
     schedule.start()
-    await asyncio.sleep(0.1)
-    await schedule.stop(0.5)
+    for _ in range(2):
+        await asyncio.wait_for(started.acquire(), 120)
+    await schedule.stop(3)
     assert ended == ["quick", "cancelled"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections.abc import Iterator
 
 import httpx
 import psycopg
@@ -13,17 +14,29 @@ import pytest
 from exporter.demo.compute import Compute
 from exporter.demo.front import fatal, parse_startup
 from exporter.demo.twin import Twin
-from tests.fix_twin_world import app_dsn, suspended, wait_for
+from exporter.demo.world import TwinOperation
+from tests.fix_twin_world import app_dsn, held_awake, suspended, wait_for
 
 T = 3
 
 
 @pytest.fixture
-def staging(small_twin: Twin) -> Compute:
-    """A suspended compute that nobody else uses at the moment."""
+def sleepy(small_twin: Twin) -> Compute:
+    """A suspended compute that nobody else uses at the moment; awake, it is suspended T after its last use."""
     compute = small_twin.compute("bookshop", "staging")
     compute.suspend()
     return compute
+
+
+@pytest.fixture
+def staging(sleepy: Compute) -> Iterator[Compute]:
+    """The same; once awake it stays so until the test is over, however slow that is."""
+    with held_awake(sleepy):
+        yield sleepy
+
+
+def operations_of(twin: Twin, compute: Compute) -> list[TwinOperation]:
+    return [operation for operation in twin.world.operations if operation.endpoint_id == compute.endpoint.id]
 
 
 def calls_of(compute: Compute, role: str) -> int:
@@ -46,7 +59,7 @@ def test_the_whole_world_is_there_and_asleep(small_twin: Twin) -> None:
 
 
 def test_a_connection_wakes_the_compute_and_is_written_down(small_twin: Twin, staging: Compute) -> None:
-    wakes, operations = len(staging.wakes), len(small_twin.world.operations)
+    wakes, operations = len(staging.wakes), len(operations_of(small_twin, staging))
     before = time.time()
     with psycopg.connect(app_dsn(small_twin, staging, "acme", name="acme-web")) as connection:
         row = connection.execute("SELECT count(*) FROM orders").fetchone()
@@ -56,8 +69,8 @@ def test_a_connection_wakes_the_compute_and_is_written_down(small_twin: Twin, st
     assert (wake.application_name, wake.user, wake.database) == ("acme-web", "acme", "app")
     assert staging.endpoint.current_state == "active"
     assert staging.endpoint.started_at is not None and staging.endpoint.started_at >= before
-    operation = small_twin.world.operations[operations]
-    assert (operation.action, operation.endpoint_id) == ("start_compute", staging.endpoint.id)
+    operation = operations_of(small_twin, staging)[operations]
+    assert operation.action == "start_compute"
     assert operation.duration_seconds > 0
 
 
@@ -69,26 +82,28 @@ def test_a_second_connection_wakes_nothing(small_twin: Twin, staging: Compute) -
 
 
 def test_it_suspends_at_t_after_the_last_activity_and_is_metered_to_the_second(
-    small_twin: Twin, staging: Compute
+    small_twin: Twin, sleepy: Compute
 ) -> None:
-    branch = staging.endpoint.branch_id
+    branch = sleepy.endpoint.branch_id
 
     def compute_microseconds_times_millicu() -> int:
         hours = small_twin.meter.to_json()["buckets"].get(branch, {})
         return sum(metrics.get("compute_unit_seconds", 0) for metrics in hours.values())
 
     before = compute_microseconds_times_millicu()
-    psycopg.connect(app_dsn(small_twin, staging, "acme")).close()
-    started, active = staging.endpoint.started_at, staging.endpoint.last_active
+    psycopg.connect(app_dsn(small_twin, sleepy, "acme")).close()
+    started, active = sleepy.endpoint.started_at, sleepy.endpoint.last_active
     assert started is not None and active is not None
-    assert wait_for(lambda: suspended(staging))
-    ended = staging.endpoint.suspended_at
-    active = staging.endpoint.last_active
+    assert wait_for(lambda: suspended(sleepy))
+    ended = sleepy.endpoint.suspended_at
+    active = sleepy.endpoint.last_active
     assert ended is not None and active is not None
     assert ended - active >= T
-    assert small_twin.world.operations[-1].action == "suspend_compute"
+    assert wait_for(lambda: operations_of(small_twin, sleepy)[-1].action == "suspend_compute")
     awake = (compute_microseconds_times_millicu() - before) / 1e6 / 1000
-    assert awake == pytest.approx((small_twin.world.operations[-1].created_at - started) * 0.25, abs=0.05)
+    # It is metered until some moment between the order to suspend and the end of the server.
+    assert (operations_of(small_twin, sleepy)[-1].created_at - started) * 0.25 - 0.05 <= awake
+    assert awake <= (ended - started) * 0.25 + 0.05
 
 
 def test_nobody_connects_and_nothing_wakes(small_twin: Twin, staging: Compute) -> None:
@@ -127,35 +142,36 @@ def test_the_workload_is_counted_as_the_server_counts_it(small_twin: Twin, stagi
     assert calls_of(staging, "acme") == 43
 
 
-def test_an_idle_connection_in_postgres_keeps_nothing_awake_and_is_closed(small_twin: Twin, staging: Compute) -> None:
-    dsn = f"postgresql://monitor:{small_twin.monitor_password}@{staging.endpoint.host}/postgres"
+def test_an_idle_connection_in_postgres_keeps_nothing_awake_and_is_closed(small_twin: Twin, sleepy: Compute) -> None:
+    dsn = f"postgresql://monitor:{small_twin.monitor_password}@{sleepy.endpoint.host}/postgres"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("SELECT 1")
-        assert wait_for(lambda: suspended(staging))
-        wakes = len(staging.wakes)
+        assert wait_for(lambda: suspended(sleepy))
+        wakes = len(sleepy.wakes)
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
-    assert len(staging.wakes) == wakes
+    assert len(sleepy.wakes) == wakes
 
 
 @pytest.mark.deep
-def test_work_keeps_it_awake(small_twin: Twin, staging: Compute) -> None:
+def test_work_keeps_it_awake(small_twin: Twin, sleepy: Compute) -> None:
     until = time.monotonic() + T + 2
     while time.monotonic() < until:
-        small_twin.workload.run_burst(staging.endpoint.id, "acme", 2)
+        small_twin.workload.run_burst(sleepy.endpoint.id, "acme", 2)
         time.sleep(0.3)
-    assert staging.endpoint.current_state == "active"
-    assert staging.kept_awake_by == "database"
+    assert sleepy.endpoint.current_state == "active"
+    assert sleepy.kept_awake_by == "database"
 
 
-def test_a_server_that_died_is_woken_again_or_shown_idle(small_twin: Twin, staging: Compute) -> None:
-    psycopg.connect(app_dsn(small_twin, staging, "acme")).close()
-    staging.cluster.signal(signal.SIGKILL)
-    assert wait_for(lambda: not staging.cluster.running)
-    with psycopg.connect(app_dsn(small_twin, staging, "acme")) as connection:
+def test_a_server_that_died_is_woken_again_or_shown_idle(small_twin: Twin, sleepy: Compute) -> None:
+    with held_awake(sleepy):
+        psycopg.connect(app_dsn(small_twin, sleepy, "acme")).close()
+        sleepy.cluster.signal(signal.SIGKILL)
+        assert wait_for(lambda: not sleepy.cluster.running)
+    with psycopg.connect(app_dsn(small_twin, sleepy, "acme")) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    staging.cluster.signal(signal.SIGKILL)
-    assert wait_for(lambda: suspended(staging))
+    sleepy.cluster.signal(signal.SIGKILL)
+    assert wait_for(lambda: suspended(sleepy))
 
 
 def test_a_disabled_endpoint_refuses_with_a_reason(small_twin: Twin, staging: Compute) -> None:
@@ -174,7 +190,7 @@ def test_a_disabled_endpoint_refuses_with_a_reason(small_twin: Twin, staging: Co
 def test_what_is_no_session_wakes_nothing(staging: Compute, sent: bytes) -> None:
     wakes = len(staging.wakes)
     host, _, port = staging.endpoint.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as visitor:
+    with socket.create_connection((host, int(port)), timeout=120) as visitor:
         visitor.sendall(sent)
         visitor.shutdown(socket.SHUT_WR)
         assert visitor.recv(100) == b""
@@ -183,7 +199,7 @@ def test_what_is_no_session_wakes_nothing(staging: Compute, sent: bytes) -> None
 
 def test_encryption_is_declined_in_the_protocols_own_way(staging: Compute) -> None:
     host, _, port = staging.endpoint.host.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as visitor:
+    with socket.create_connection((host, int(port)), timeout=120) as visitor:
         for code in (80877103, 80877104):
             visitor.sendall((8).to_bytes(4, "big") + code.to_bytes(4, "big"))
             assert visitor.recv(100) == b"N"

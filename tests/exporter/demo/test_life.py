@@ -18,7 +18,7 @@ from exporter.demo.twin import Twin
 from exporter.demo.workload import Service, argument, bursts
 from exporter.demo.worldfile import TenantSpec
 from tests.exporter.demo.test_compute import calls_of
-from tests.fix_twin_world import app_dsn, suspended, wait_for
+from tests.fix_twin_world import app_dsn, held_awake, suspended, wait_for
 
 
 @pytest.fixture
@@ -52,15 +52,18 @@ def test_a_slots_consumer_pins_its_compute_until_it_stops(small_twin: Twin, publ
     assert published.endpoint.current_state == "active" and consumer.running
     consumer.stop()
     assert wait_for(lambda: suspended(published))
-    small_twin.workload.run_burst(published.endpoint.id, "dune", 50)
-    active, lag = slot(published)
+    with held_awake(published):
+        small_twin.workload.run_burst(published.endpoint.id, "dune", 50)
+        active, lag = slot(published)
     assert not active and lag > 5000
 
 
 def test_a_child_has_no_slot_of_its_parent(small_twin: Twin) -> None:
     dev = small_twin.compute("analytics", "dev")
-    psycopg.connect(app_dsn(small_twin, dev, "dune")).close()
-    with psycopg.connect(dev.cluster.conninfo()) as connection:
+    with held_awake(dev):
+        psycopg.connect(app_dsn(small_twin, dev, "dune")).close()
+        connection = psycopg.connect(dev.cluster.conninfo())
+    with connection:
         assert connection.execute("SELECT count(*) FROM pg_replication_slots").fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM pg_stat_statements WHERE false").fetchone() == (0,)
 
@@ -108,9 +111,10 @@ def test_calls_through_a_pooler_are_counted_to_the_call(small_twin: Twin, pooler
     small_twin.life.poolers[main.endpoint.id] = pooler
     try:
         workload = small_twin.life.workload()
-        workload.run_burst(main.endpoint.id, "birch", 25)
-        workload.run_burst(main.endpoint.id, "acme", 10)
-        assert (calls_of(main, "birch"), calls_of(main, "acme")) == (25, 10)
+        with held_awake(main):
+            workload.run_burst(main.endpoint.id, "birch", 25)
+            workload.run_burst(main.endpoint.id, "acme", 10)
+            assert (calls_of(main, "birch"), calls_of(main, "acme")) == (25, 10)
         assert workload.done == {"birch": 25, "acme": 10}
     finally:
         small_twin.life.poolers.clear()
@@ -150,7 +154,7 @@ def test_a_pooler_with_a_minimum_pool_wakes_its_compute_again_and_again(small_tw
     scenes.pinning(pooler, "birch").start()
     with psycopg.connect(pooler.conninfo("birch"), autocommit=True, prepare_threshold=None) as connection:
         connection.execute("SELECT 1")  # The application keeps its connection to the pooler and does nothing more.
-        assert wait_for(lambda: len(main.wakes) >= wakes + 3, 40)
+        assert wait_for(lambda: len(main.wakes) >= wakes + 3)
     assert {wake.user for wake in main.wakes[wakes:]} == {"birch"}
 
 

@@ -188,7 +188,7 @@ def test_as_a_person_runs_it(tmp_path: Path) -> None:
     dump = tmp_path / "usage.csv"
     dump.write_text(as_csv([*GOLDEN["compute on Scale"][0], *GOLDEN["a day of 288 branch-hours"][0]]))
     ran = subprocess.run(
-        [sys.executable, "-m", "exporter", "price", str(dump)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "exporter", "price", str(dump)], capture_output=True, text=True, timeout=300, check=False
     )
     assert (ran.returncode, ran.stderr) == (OK, "")
     assert "Total of 2 lines: 30.97849462365591397849462365591397849462 USD" in ran.stdout

@@ -35,7 +35,7 @@ def run_and_kill(path: Path, after: float) -> list[tuple[int, dict[tuple[str, ..
 
         reader = threading.Thread(target=read)
         reader.start()
-        started = first.wait(30)
+        started = first.wait(180)
         time.sleep(after)
         process.kill()
         reader.join()
