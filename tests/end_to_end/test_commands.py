@@ -106,8 +106,10 @@ def test_cost_ties(agent: Agent) -> None:
     by_tenant = {row["tenant"]: Decimal(row["cost"]) for row in told["tenants"]}
     assert sum(by_tenant.values()) == Decimal(told["total"]), "the same money, by tenant"
     assert by_tenant["acme"] > 0
-    # What the agent exports is the same money, at most a moment older.
-    assert agent.sum("neon_cost_month_to_date_usd") == pytest.approx(float(told["total"]), rel=0.5)
+    # What the agent exports is the same money, a moment before or after.
+    agent.until(lambda agent: agent.sum("neon_cost_month_to_date_usd") >= float(told["total"]) / 1.5)
+    exported = agent.sum("neon_cost_month_to_date_usd")
+    assert exported <= 1.5 * float(json.loads(run("cost", "--json", config=agent.config).stdout)["total"])
 
 
 def test_cost_for_a_person(agent: Agent) -> None:
