@@ -1,1 +1,1 @@
-"""The monthly review and the FOCUS files: a month of the ledger, told to people and to other tools."""
+"""The monthly review and the FOCUS files: a month of the ledger, for people and for other tools."""

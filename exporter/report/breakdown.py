@@ -26,22 +26,22 @@ _ZERO = Fraction()
 
 
 def frame_of(facts: ReviewFacts) -> pd.DataFrame:
-    """Every leaf of both months as a row: ids, item, the tags, and the exact cost in ``this`` or ``last``."""
+    """Every row of both months: ids, item, the tags, and the exact cost in ``this`` or ``last``."""
     import pandas as pd  # noqa: PLC0415 - 45 MiB that only a report needs
 
     tags = facts.tagging.keys
     rows: list[tuple[object, ...]] = []
     for month, this in ((facts.this, True), (facts.last, False)):
-        for leaf in month.leaves if month else ():
-            given = facts.tagging.of(leaf.project_id, leaf.branch_id)
-            costs = (leaf.cost, _ZERO) if this else (_ZERO, leaf.cost)
-            rows.append((*_ids(leaf), *(given.get(tag, NO_TAG) for tag in tags), *costs))
+        for row in month.rows if month else ():
+            given = facts.tagging.of(row.project_id, row.branch_id)
+            costs = (row.cost, _ZERO) if this else (_ZERO, row.cost)
+            rows.append((*_ids(row), *(given.get(tag, NO_TAG) for tag in tags), *costs))
     columns = ["org", "project", "branch", "tenant", "kind", "item", *(f"tag:{tag}" for tag in tags), "this", "last"]
     return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
-def _ids(leaf: AllocationRow) -> tuple[str, ...]:
-    return (leaf.org_id, leaf.project_id, leaf.branch_id, leaf.tenant, leaf.kind, str(leaf.item))
+def _ids(row: AllocationRow) -> tuple[str, ...]:
+    return (row.org_id, row.project_id, row.branch_id, row.tenant, row.kind, str(row.item))
 
 
 def grouped(frame: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], Amounts]:
@@ -142,7 +142,7 @@ def _compared(facts: ReviewFacts, frame: pd.DataFrame, cut: _Cut) -> Table:
     columns.append(Column("share", "Share", Kind.SHARE))
     total = sum((this for this, _ in sums.values()), _ZERO)
     rows: list[tuple[Cell, ...]] = []
-    for key, (this, last) in sorted(sums.items(), key=lambda entry: cut.order(*entry)):
+    for key, (this, last) in sorted(sums.items(), key=lambda item: cut.order(*item)):
         texts: tuple[Cell, ...] = cut.names[key] if cut.names else tuple(facts.name(text) for text in key)
         before: tuple[Cell, ...] = (last, None) if facts.last else ()
         rows.append((*texts, this, *before, ratio(this, total)))
@@ -160,16 +160,16 @@ def pivot(facts: ReviewFacts, frame: pd.DataFrame, key: str, title: str, head: s
     used = [i for i in range(len(names)) if any(row[i] for row in amounts.values())]
     columns = [Column(key, head), *(Column(names[i], facts.name(names[i]), Kind.USD) for i in used)]
     columns.append(Column("total", "Total", Kind.USD))
-    kept = sorted(
-        ((-sum(row, _ZERO), name, row) for name, row in amounts.items() if any(row)), key=lambda entry: entry[:2]
+    ranked = sorted(
+        ((sum(row, _ZERO), name, row) for name, row in amounts.items() if any(row)), key=lambda row: (-row[0], row[1])
     )
-    told = tenant_name if key == "tenant" else facts.name
-    rows: list[tuple[Cell, ...]] = [(told(name), *(row[i] for i in used), -least) for least, name, row in kept]
-    cells_in_cents = iter(cents_of_rows([row[i] for _, _, row in kept for i in used]))
+    title_of = tenant_name if key == "tenant" else facts.name
+    rows: list[tuple[Cell, ...]] = [(title_of(name), *(row[i] for i in used), total) for total, name, row in ranked]
+    cells_in_cents = iter(cents_of_rows([row[i] for _, _, row in ranked for i in used]))
     shown: list[tuple[Cell, ...]] = []
-    for _, name, _ in kept:
+    for _, name, _ in ranked:
         cents = [next(cells_in_cents) for _ in used]
-        shown.append((told(name), *cents, sum(cents)))
+        shown.append((title_of(name), *cents, sum(cents)))
     return Table(
         f"{key}-by-component", title, tuple(columns), tuple(rows), total_row(columns, rows), cents=tuple(shown)
     )

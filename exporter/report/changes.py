@@ -1,4 +1,4 @@
-"""Why this month differs from the last: the bridge, the movers, and the sentence that a reader wants first."""
+"""Why this month differs from the last: by price and use, by project and branch, and in one sentence."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class CostChange(NamedTuple):
     why: str
 
 
-def bridge_table(facts: ReviewFacts, components: Table) -> Table | None:
-    """The bridge by component. Its changes are those of the table of components, to the cent."""
+def variance_table(facts: ReviewFacts, components: Table) -> Table | None:
+    """The difference to last month by component and cause, to the cent that of the table of components."""
     if facts.variances is None:
         return None
     changes = _changes(components)
     effects: dict[str, list[Fraction]] = {}
-    for move in facts.variances.moves:
-        sums = effects.setdefault(facts.name(move.item.component), [_ZERO] * len(EFFECTS))
+    for variance in facts.variances.moves:
+        sums = effects.setdefault(facts.name(variance.item.component), [_ZERO] * len(EFFECTS))
         for i, name in enumerate(EFFECTS):
-            sums[i] += getattr(move, name)
+            sums[i] += getattr(variance, name)
     others = {name: change for name, change in changes.items() if name not in effects}
     heads = [EFFECT_TITLES[name] for name in EFFECTS] + (["Other lines"] if any(others.values()) else [])
     columns = [Column("component", "Component"), *(Column(head.lower(), head, Kind.USD) for head in heads)]
@@ -67,13 +67,13 @@ def project_movers(facts: ReviewFacts, projects: Table) -> list[CostChange]:
     """Projects by how much their cost changed; to the cent what the table of projects says."""
     if facts.variances is None:
         return []
-    causes = _causes(facts, lambda move: (facts.name(move.item.org_id), facts.name(move.item.project_id)))
+    causes = _causes(facts, lambda variance: (facts.name(variance.item.org_id), facts.name(variance.item.project_id)))
     position = projects.at("change")
     movers = [
         CostChange(str(row[1]), int(row[position] or 0), causes.get((str(row[0]), str(row[1])), "declared lines"))
         for row in shown(projects).rows
     ]
-    return sorted((mover for mover in movers if mover.cents), key=lambda entry: (-abs(entry.cents), entry.name))
+    return sorted((mover for mover in movers if mover.cents), key=lambda mover: (-abs(mover.cents), mover.name))
 
 
 def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
@@ -81,12 +81,12 @@ def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
     if facts.variances is None:
         return None
     sums: dict[tuple[str, str], list[Fraction]] = {}
-    for move in facts.variances.moves:
-        held = sums.setdefault((move.item.project_id, move.item.branch_id), [_ZERO, _ZERO])
-        held[0] += move.after
-        held[1] += move.before
-    causes = _causes(facts, lambda move: (move.item.project_id, move.item.branch_id))
-    ranked = sorted(sums.items(), key=lambda entry: (-abs(entry[1][0] - entry[1][1]), entry[0]))
+    for variance in facts.variances.moves:
+        pair = sums.setdefault((variance.item.project_id, variance.item.branch_id), [_ZERO, _ZERO])
+        pair[0] += variance.after
+        pair[1] += variance.before
+    causes = _causes(facts, lambda variance: (variance.item.project_id, variance.item.branch_id))
+    ranked = sorted(sums.items(), key=lambda item: (-abs(item[1][0] - item[1][1]), item[0]))
     columns = (
         Column("project", "Project"),
         Column("branch", "Branch"),
@@ -106,21 +106,21 @@ def branch_movers(facts: ReviewFacts, most: int = 20) -> Table | None:
 def _causes(facts: ReviewFacts, key: Callable[[CostVariance], tuple[str, str]]) -> dict[tuple[str, str], str]:
     parts: dict[tuple[str, str], dict[tuple[str, str], Fraction]] = {}
     longer = _longer(facts)
-    for move in facts.variances.moves if facts.variances else ():
-        causes = parts.setdefault(key(move), {})
+    for variance in facts.variances.moves if facts.variances else ():
+        causes = parts.setdefault(key(variance), {})
         # As much on each day of a month of other length is no other use.
-        by_days = move.before * longer if move.volume else _ZERO
+        by_days = variance.before * longer if variance.volume else _ZERO
         causes["days", ""] = causes.get(("days", ""), _ZERO) + by_days
         for effect in EFFECTS:
-            amount = getattr(move, effect) - (by_days if effect == "volume" else _ZERO)
-            what = move.item.branch_id if effect in ("new", "gone") else move.item.component.value
+            amount = getattr(variance, effect) - (by_days if effect == "volume" else _ZERO)
+            what = variance.item.branch_id if effect in ("new", "gone") else variance.item.component.value
             if amount:
                 causes[effect, what] = causes.get((effect, what), _ZERO) + amount
     found: dict[tuple[str, str], str] = {}
     for name, causes in parts.items():
         change = sum(causes.values(), _ZERO)
         same_way = {cause: amount for cause, amount in causes.items() if (amount > 0) == (change > 0)} or causes
-        cause, amount = min(same_way.items(), key=lambda entry: (-abs(entry[1]), entry[0]), default=(("", ""), _ZERO))
+        cause, amount = min(same_way.items(), key=lambda item: (-abs(item[1]), item[0]), default=(("", ""), _ZERO))
         found[name] = _cause_text(facts, cause, amount)
     return found
 

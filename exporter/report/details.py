@@ -119,7 +119,7 @@ def anomalies(facts: ReviewFacts) -> Table | None:
             row.usd,
             row.why,
         )
-        for row in sorted(facts.anomalies, key=lambda row: (-row.usd, row.start, row.project_id, row.branch_id))
+        for row in sorted(facts.anomalies, key=lambda row: row.order)
     ]
     return Table("anomalies", "Unusual cost", columns, tuple(rows), total_row(columns, rows))
 
@@ -147,7 +147,7 @@ def waste(facts: ReviewFacts) -> Table | None:
             row.command,
             row.confidence,
         )
-        for row in sorted(facts.waste, key=lambda r: (-r.usd_per_month, r.rule, r.project_id, r.branch_id))
+        for row in sorted(facts.waste, key=lambda row: row.order)
     ]
     return Table("waste", "What can be saved", columns, tuple(rows), total_row(columns, rows))
 

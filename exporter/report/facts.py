@@ -1,4 +1,4 @@
-"""What the monthly review says, as frozen facts: exact amounts, no layout. Every file of it is made from these.
+"""The facts of the monthly review: exact amounts, no layout. Every file of it is made from these.
 
 Amounts are exact fractions of USD; whoever shows them rounds them with their total (``exporter.documents.text``).
 A part that there is no ground for (no budget, no forecast yet) is empty, and then no page has a section for it.
@@ -23,7 +23,7 @@ from exporter.pricing.domain.usage import UNATTRIBUTED
 
 NOT_TENANTS = (IDLE, SHARED, UNATTRIBUTED, AGENT)
 CORRECTION = "Correction"
-"""The kind of a leaf that corrects a month that was closed before."""
+"""The kind of a row that corrects a month that was closed before."""
 
 
 class AllocationRow(NamedTuple):
@@ -60,7 +60,8 @@ class Month:
     end: int
     through: int
     costs: MonthCosts
-    leaves: tuple[AllocationRow, ...]
+    rows: tuple[AllocationRow, ...]
+    """Everything that the month cost, as small as it gets."""
     use: Use
     booked: ClosedMonth | None = None
     """The month as it was closed; None while it is open."""
@@ -77,7 +78,7 @@ class Month:
     @property
     def total(self) -> Fraction:
         """USD of everything."""
-        return sum((leaf.cost for leaf in self.leaves), Fraction())
+        return sum((row.cost for row in self.rows), Fraction())
 
     @property
     def complete(self) -> bool:
@@ -124,7 +125,7 @@ class Range(NamedTuple):
 
 
 class AnomalyRow(NamedTuple):
-    """A stretch of unusual cost. Days in unix seconds."""
+    """A period of unusual cost, in unix seconds."""
 
     start: int
     end: int
@@ -136,6 +137,11 @@ class AnomalyRow(NamedTuple):
     why: str
     kind: str = ""
     """``spike``, ``step``, ``slow_leak``, ``stuck_awake``."""
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorts the dearest first."""
+        return (-self.usd, self.start, self.project_id, self.branch_id)
 
 
 class WasteRow(NamedTuple):
@@ -149,6 +155,11 @@ class WasteRow(NamedTuple):
     action: str
     command: str
     confidence: str
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorts the dearest first."""
+        return (-self.usd_per_month, self.rule, self.project_id, self.branch_id)
 
 
 class Headroom(NamedTuple):
@@ -197,7 +208,7 @@ class ReviewFacts:
     anomalies: tuple[AnomalyRow, ...] = ()
     waste: tuple[WasteRow, ...] = ()
     waste_cost: Fraction | None = None
-    """The cost that waste was found in, a month at the pace of the time; None: nothing was judged."""
+    """The cost that waste was found in, a month at the pace of the time; None: waste was not looked for."""
     kpis: tuple[Kpi, ...] = ()
     headroom: tuple[Headroom, ...] = ()
     reconciliation: tuple[ReconciliationRow, ...] = ()

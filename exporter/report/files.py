@@ -41,7 +41,7 @@ def _rows_csv(facts: ReviewFacts) -> str:
     """Every part of the month's cost with its tags, as small as it gets."""
     tags = facts.tagging.keys
     rows = []
-    for row in sorted(facts.this.leaves, key=lambda row: (*row[:6], row.cost)):
+    for row in sorted(facts.this.rows, key=lambda row: (*row[:6], row.cost)):
         given = facts.tagging.of(row.project_id, row.branch_id)
         ids = [text for name in row[:3] for text in (name, facts.names.get(name, ""))]
         rows.append(

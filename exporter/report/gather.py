@@ -41,7 +41,7 @@ def gather(sources: ReviewSources, at: int, parts: Iterable[Part] = ()) -> Revie
     costs = Costs(sources.ledger, counting, sources.card, plan=sources.plan)
     this = month_of(sources, costs, counting.calls, at)
     before = month_of(sources, costs, counting.calls, this.start - 1)
-    last = before if before.leaves else None
+    last = before if before.rows else None
     facts = ReviewFacts(
         company=sources.company,
         this=this,
@@ -64,16 +64,15 @@ def month_of(sources: ReviewSources, costs: Costs, calls: Calls, at: int) -> Mon
     start, end = month_start(at), next_month(at)
     through = min(sources.ledger.through().orgs.values(), default=0)
     worked = costs.month(start, end + SETTLED if through >= end else through)
-    booked = closed(sources.book, start) if sources.book is not None else None
-    carried = sources.book.booked_in(start) if sources.book is not None else ()
-    leaves, problems = _leaves(sources, worked, booked)
-    leaves = (*leaves, *_corrections(carried))
+    booked = closed(sources.closings, start) if sources.closings is not None else None
+    carried = sources.closings.booked_in(start) if sources.closings is not None else ()
+    rows, problems = _rows(sources, worked, booked)
     counted = {(project, branch): n for (month, project, branch), n in calls.items() if month == start}
     use = Use(_awake_hours(sources.ledger, start, end), counted)
-    return Month(start, end, min(through, end), worked, leaves, use, booked, carried, problems)
+    return Month(start, end, min(through, end), worked, (*rows, *_corrections(carried)), use, booked, carried, problems)
 
 
-def _leaves(
+def _rows(
     sources: ReviewSources, worked: MonthCosts, booked: ClosedMonth | None
 ) -> tuple[tuple[AllocationRow, ...], tuple[str, ...]]:
     """The parts of a month's cost, declared lines too; of a closed month as they were closed."""
@@ -81,30 +80,37 @@ def _leaves(
         own = [
             AllocationRow(
                 line.key.org_id,
-                *leaf.path,
+                *part.path,
                 line.key.kind,
                 line.key.component,
-                Fraction(leaf.cents, 100),
-                leaf.confidence,
+                Fraction(part.cents, 100),
+                part.confidence,
             )
             for line in booked.lines
-            for leaf in line.leaves
-            if leaf.cents
+            for part in line.leaves
+            if part.cents
         ]
         return tuple(own), ()
     metered = [
         AllocationRow(
-            s.line.org_id, s.line.project_id, s.branch_id, s.tenant, USAGE, s.line.component, s.cost, s.confidence
+            share.line.org_id,
+            share.line.project_id,
+            share.branch_id,
+            share.tenant,
+            USAGE,
+            share.line.component,
+            share.cost,
+            share.confidence,
         )
-        for s in worked.shares
-        if s.cost
+        for share in worked.shares
+        if share.cost
     ]
-    leaves = Leaves((leaf.org_id, Path(leaf.project_id, leaf.branch_id, leaf.tenant), leaf.cost) for leaf in metered)
-    shares, problems = extra_shares(sources.extra, worked.month, leaves)
+    basis = Leaves((row.org_id, Path(row.project_id, row.branch_id, row.tenant), row.cost) for row in metered)
+    shares, problems = extra_shares(sources.extra, worked.month, basis)
     declared = [
-        AllocationRow(s.key.org_id, *s.path, s.key.kind, s.key.component, s.cost, s.confidence)
-        for s in shares
-        if s.cost
+        AllocationRow(share.key.org_id, *share.path, share.key.kind, share.key.component, share.cost, share.confidence)
+        for share in shares
+        if share.cost
     ]
     return (*metered, *declared), problems
 
@@ -112,11 +118,11 @@ def _leaves(
 def _corrections(carried: Iterable[Booking]) -> Iterator[AllocationRow]:
     for booking in carried:
         for line in booking.lines:
-            for leaf in line.leaves:
-                if leaf.cents:
+            for part in line.leaves:
+                if part.cents:
                     item = f"{line.key.component} {day_text(booking.month)[:7]}"
-                    cost = Fraction(leaf.cents, 100)
-                    yield AllocationRow(line.key.org_id, *leaf.path, CORRECTION, item, cost, leaf.confidence)
+                    cost = Fraction(part.cents, 100)
+                    yield AllocationRow(line.key.org_id, *part.path, CORRECTION, item, cost, part.confidence)
 
 
 def _awake_hours(ledger: Ledger, start: int, end: int) -> int:
@@ -133,9 +139,9 @@ def _trend(sources: ReviewSources, known: Iterable[Month]) -> tuple[TrendMonth, 
     found: dict[int, dict[str, Fraction]] = {}
     for month in known:
         sums = found[month.start] = {}
-        for leaf in month.leaves:
-            name = leaf.item if leaf.kind == USAGE else leaf.kind
-            sums[name] = sums.get(name, Fraction()) + leaf.cost
+        for row in month.rows:
+            name = row.item if row.kind == USAGE else row.kind
+            sums[name] = sums.get(name, Fraction()) + row.cost
     start = max(found)
     for _ in range(TREND_MONTHS - 1):
         start = month_start(start - 1)
@@ -146,14 +152,14 @@ def _trend(sources: ReviewSources, known: Iterable[Month]) -> tuple[TrendMonth, 
 
 def _cheap_month(sources: ReviewSources, start: int) -> dict[str, Fraction]:
     """A month by component without its tenants: as it was closed, or priced."""
-    booked = closed(sources.book, start) if sources.book is not None else None
+    booked = closed(sources.closings, start) if sources.closings is not None else None
     sums: dict[str, Fraction] = {}
     if booked is not None:
         for line in booked.lines:
             name = line.key.component if line.key.kind == USAGE else line.key.kind
             sums[name] = sums.get(name, Fraction()) + Fraction(line.cents, 100)
-        for leaf in _corrections(booked.carried):
-            sums[leaf.kind] = sums.get(leaf.kind, Fraction()) + leaf.cost
+        for row in _corrections(booked.carried):
+            sums[row.kind] = sums.get(row.kind, Fraction()) + row.cost
         return sums
     facts = sources.ledger.priceable(start, next_month(start), sources.card.boundaries)
     metered = []

@@ -1,4 +1,4 @@
-"""The parts of a review that other rooms work out: forecasts, anomalies, budgets, waste, allowances, an invoice.
+"""The parts of a review that features work out: forecasts, anomalies, budgets, waste, allowances, an invoice.
 
 Each adds to the facts what there is ground for, and nothing else; all of them read only the ledger and the agent's
 store, so the same files give the same review.
@@ -53,7 +53,7 @@ def add_forecasts(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> R
     through = this.through // DAY * DAY
     return replace(
         facts,
-        day_one=_range(this.start, _kept(sources, this) or _ahead(outlook, this.start, this.start)),
+        day_one=_range(this.start, _stored(sources, this) or _ahead(outlook, this.start, this.start)),
         next_month=_range(this.end, _ahead(outlook, this.end, through)) if this.complete else None,
         month_end=None if this.complete else _range(this.start, _ahead(outlook, this.start, through)),
     )
@@ -71,15 +71,15 @@ def _ahead(outlook: Outlook, month: int, through: int) -> list[Forecast]:
     return list(outlook.month(month, through).orgs.values()) if through > 0 else []
 
 
-def _kept(sources: ReviewSources, month: Month) -> list[StoredForecast]:
+def _stored(sources: ReviewSources, month: Month) -> list[StoredForecast]:
     """What the agent wrote down when the month began."""
     if sources.store is None:
         return []
-    kept = ForecastStore(sources.store).first(month.start)
-    orgs = sorted({leaf.org_id for leaf in month.leaves})
-    # What was first told days into the month was no forecast of day 1.
-    late = any(org not in kept or kept[org].through > month.start + DAY for org in orgs)
-    return [] if late else [kept[org] for org in orgs]
+    first = ForecastStore(sources.store).first(month.start)
+    orgs = sorted({row.org_id for row in month.rows})
+    # What was first written days into the month was no forecast of day 1.
+    late = any(org not in first or first[org].through > month.start + DAY for org in orgs)
+    return [] if late else [first[org] for org in orgs]
 
 
 def _range(month: int, found: Sequence[Forecast | StoredForecast]) -> Range | None:
@@ -111,7 +111,7 @@ def add_anomalies(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> R
             _name(anomaly): anomaly.usd for anomaly in outlook.anomalies(this.start) if anomaly.start < this.start
         }
     rows = []
-    for rank, anomaly in enumerate(sorted(found, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))):
+    for rank, anomaly in enumerate(sorted(found, key=_dearest_first)):
         usd = max(_ZERO, anomaly.usd - before.get(_name(anomaly), _ZERO))
         causes = tenants_behind(anomaly, sources.weights.tenant_hours) if rank < _EXPLAINED else []
         why = anomaly.why + (f"; most of it {causes[0].tenant}" if causes else "")
@@ -122,6 +122,10 @@ def add_anomalies(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> R
             )
         )
     return replace(facts, anomalies=tuple(rows))
+
+
+def _dearest_first(anomaly: Anomaly) -> tuple[object, ...]:
+    return (-anomaly.usd, anomaly.start, anomaly.project_id, anomaly.branch_id)
 
 
 def _name(anomaly: Anomaly) -> tuple[str, ...]:
@@ -155,15 +159,15 @@ def add_budgets(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> Rev
         for budget_state in judged(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
     )
     note = "Against the metered cost; credits, taxes and other declared lines are not in a budget."
-    declared = any(leaf.kind != USAGE for leaf in this.leaves)
+    declared = any(row.kind != USAGE for row in this.rows)
     return replace(facts, budgets=rows, notes={**facts.notes, "budgets": note} if declared else facts.notes)
 
 
 def add_waste(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
-    """What the agent found to be waste, as it last judged in the month (or at the start of the one after)."""
+    """What the agent found to be waste, at its last look in the month (or at the start of the one after)."""
     del costs
-    kept = WasteStore(KeyValueStore(sources.store)).of(facts.this.start) if sources.store is not None else None
-    if kept is None:
+    stored = WasteStore(KeyValueStore(sources.store)).of(facts.this.start) if sources.store is not None else None
+    if stored is None:
         return facts
     rows = tuple(
         WasteRow(
@@ -176,11 +180,11 @@ def add_waste(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> Revie
             row.command,
             row.confidence,
         )
-        for row in kept.found
+        for row in stored.found
         if row.usd_per_month
     )
-    note = f"As judged on {day_text(kept.at)}, at the pace of the days before it."
-    return replace(facts, waste=rows, waste_cost=kept.cost, notes={**facts.notes, "waste": note})
+    note = f"As judged on {day_text(stored.at)}, at the pace of the days before it."
+    return replace(facts, waste=rows, waste_cost=stored.cost, notes={**facts.notes, "waste": note})
 
 
 def add_headroom(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
@@ -200,12 +204,12 @@ def _headroom(month: Month, card: RateCard) -> Iterator[Headroom]:
             continue
         if line.component is Component.PUBLIC_TRANSFER:
             owner = (line.org_id, "" if allowance.scope is AllowanceScope.ORG else line.project_id)
-            held = transfer.get(owner, (_ZERO, line.plan))
-            transfer[owner] = (held[0] + Fraction(line.usage, GB), max(held[1], line.plan))
+            before = transfer.get(owner, (_ZERO, line.plan))
+            transfer[owner] = (before[0] + Fraction(line.usage, GB), max(before[1], line.plan))
         elif line.component is Component.EXTRA_BRANCHES:
             owner = (line.org_id, line.project_id)
-            held = branches.get(owner, (_ZERO, line.plan))
-            branches[owner] = (held[0] + Fraction(line.usage, hours), max(held[1], line.plan))
+            before = branches.get(owner, (_ZERO, line.plan))
+            branches[owner] = (before[0] + Fraction(line.usage, hours), max(before[1], line.plan))
     for component, unit, found in (
         (Component.PUBLIC_TRANSFER, "GB in the month", transfer),
         (Component.EXTRA_BRANCHES, "child branches on average", branches),
@@ -217,7 +221,7 @@ def _ranked(
     card: RateCard, at: int, what: tuple[Component, str], found: Mapping[tuple[str, str], tuple[Fraction, str]]
 ) -> Iterator[Headroom]:
     component, unit = what
-    for (org, project), (used, plan) in sorted(found.items(), key=lambda entry: (-entry[1][0], entry[0])):
+    for (org, project), (used, plan) in sorted(found.items(), key=lambda item: (-item[1][0], item[0])):
         allowance, rate = card.allowance(plan, component, at), card.rate(plan, component, at)
         if allowance is not None and rate is not None:
             free = Fraction(allowance.quantity)

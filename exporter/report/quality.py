@@ -45,8 +45,8 @@ def _reach(month: Month) -> Iterator[DataFinding]:
 
 def _gaps(month: Month, ledger: Ledger) -> Iterator[DataFinding]:
     days = range(month.start, min(month.end, month.through), DAY)
-    seen = ledger.revisions(month.start, month.end)
-    missing = [day for day in days if day not in seen]
+    known = ledger.revisions(month.start, month.end)
+    missing = [day for day in days if day not in known]
     if missing and len(missing) < len(days):
         named = ", ".join(day_text(day) for day in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -68,7 +68,7 @@ def _sums(month: Month) -> Iterator[DataFinding]:
 
 
 def _prices(month: Month) -> Iterator[DataFinding]:
-    unknown = sorted({f"{entry.component} on plan {entry.plan}" for entry in month.costs.pricing.unknown})
+    unknown = sorted({f"{line.component} on plan {line.plan}" for line in month.costs.pricing.unknown})
     if unknown:
         yield DataFinding(
             "bad",
@@ -86,11 +86,11 @@ def _prices(month: Month) -> Iterator[DataFinding]:
 
 
 def _coverage(month: Month) -> Iterator[DataFinding]:
-    compute = [leaf for leaf in month.leaves if leaf.item == Component.COMPUTE]
-    total = sum((leaf.cost for leaf in compute), Fraction())
+    compute = [row for row in month.rows if row.item == Component.COMPUTE]
+    total = sum((row.cost for row in compute), Fraction())
     if not total:
         return
-    nobody = sum((leaf.cost for leaf in compute if leaf.tenant == UNATTRIBUTED), Fraction())
+    nobody = sum((row.cost for row in compute if row.tenant == UNATTRIBUTED), Fraction())
     part = 1 - nobody / total
     level = "good" if part >= Fraction(9, 10) else "warn"
     yield DataFinding(
@@ -105,7 +105,7 @@ def _tags(month: Month, tagging: Tagging, required: tuple[str, ...]) -> Iterator
     if not tagging.keys or not required or total <= 0:
         return
     tagged = sum(
-        (leaf.cost for leaf in month.leaves if set(required) <= tagging.of(leaf.project_id, leaf.branch_id).keys()),
+        (row.cost for row in month.rows if set(required) <= tagging.of(row.project_id, row.branch_id).keys()),
         Fraction(),
     )
     level = "good" if tagged / total >= Fraction(9, 10) else "warn"

@@ -65,8 +65,8 @@ def review_of(facts: ReviewFacts) -> Review:
     frame = breakdown.frame_of(facts)
     components = breakdown.by_component(facts, frame)
     projects = breakdown.by_project(facts, frame)
-    tables = [components, changes.bridge_table(facts, components)]
-    if len({leaf.org_id for leaf in facts.this.leaves}) > 1:
+    tables = [components, changes.variance_table(facts, components)]
+    if len({row.org_id for row in facts.this.rows}) > 1:
         tables.append(breakdown.by_org(facts, frame))
     tables += [projects, *(breakdown.by_tag(facts, frame, tag) for tag in _tags(facts))]
     tables += [breakdown.by_tenant(facts, frame), changes.branch_movers(facts), details.unit_costs(facts)]
@@ -83,7 +83,7 @@ def review_of(facts: ReviewFacts) -> Review:
         facts,
         changes.headline(facts),
         changes.why(facts, movers),
-        _shapely(list(_tiles(facts))),
+        _filled(list(_tiles(facts))),
         tuple(movers[:5]),
         tuple(_todo(facts)),
         _by_key(table for table in tables if table is not None and table.rows),
@@ -104,7 +104,7 @@ def _by_key(tables: Iterable[Table]) -> dict[str, Table]:
     return found
 
 
-def _shapely(tiles: list[Tile]) -> tuple[Tile, ...]:
+def _filled(tiles: list[Tile]) -> tuple[Tile, ...]:
     """As many as fill their rows: the last ones matter least."""
     return tuple(tiles[:-1] if len(tiles) in (5, 7) else tiles[:8])
 
@@ -135,8 +135,8 @@ def _budget(facts: ReviewFacts) -> Iterator[Tile]:
             yield Tile("Budgets", f"{len(over)} of {len(whole)} exceeded" if over else "all kept", "see the list below")
         else:
             left = cents(Fraction(budget - spent))
-            kept = f"{money(left)} left" if left >= 0 else f"{money(-left)} over"
-            yield Tile("Budget", money(cents(Fraction(budget))), f"{percent(Fraction(spent) / budget)} used, {kept}")
+            rest = f"{money(left)} left" if left >= 0 else f"{money(-left)} over"
+            yield Tile("Budget", money(cents(Fraction(budget))), f"{percent(Fraction(spent) / budget)} used, {rest}")
 
 
 def _forecasts(facts: ReviewFacts, total: int) -> Iterator[Tile]:
@@ -156,28 +156,24 @@ def _placed(facts: ReviewFacts) -> Iterator[Tile]:
         saved = sum((row.usd_per_month for row in facts.waste), Fraction())
         yield Tile("Can be saved", money(cents(saved)), f"a month, {len(facts.waste)} places")
     total = facts.this.total
-    tenants = {leaf.tenant for leaf in facts.this.leaves if leaf.tenant not in NOT_TENANTS}
+    tenants = {row.tenant for row in facts.this.rows if row.tenant not in NOT_TENANTS}
     if total > 0:
-        placed = sum((leaf.cost for leaf in facts.this.leaves if leaf.tenant not in NOT_TENANTS), Fraction())
+        placed = sum((row.cost for row in facts.this.rows if row.tenant not in NOT_TENANTS), Fraction())
         yield Tile("Placed with tenants", percent(placed / total), f"{len(tenants):,} tenants; the rest is shown apart")
-    branches = {(leaf.project_id, leaf.branch_id) for leaf in facts.this.leaves if not leaf.branch_id.startswith("__")}
-    projects = {leaf.project_id for leaf in facts.this.leaves if leaf.kind == USAGE}
+    branches = {(row.project_id, row.branch_id) for row in facts.this.rows if not row.branch_id.startswith("__")}
+    projects = {row.project_id for row in facts.this.rows if row.kind == USAGE}
     yield Tile("Databases", f"{len(branches):,}", f"branches with cost, in {len(projects):,} projects")
 
 
 def _todo(facts: ReviewFacts) -> Iterator[Todo]:
-    for row in sorted(facts.waste, key=lambda r: (-r.usd_per_month, r.rule, r.project_id, r.branch_id))[:4]:
-        where = (
-            f"{facts.name(row.project_id)} / {facts.name(row.branch_id)}"
-            if row.branch_id
-            else facts.name(row.project_id)
-        )
+    for row in sorted(facts.waste, key=lambda row: row.order)[:4]:
+        where = facts.name(row.project_id) + (f" / {facts.name(row.branch_id)}" if row.branch_id else "")
         yield Todo(row.action, f"{where}: {row.evidence}", money(cents(row.usd_per_month)))
-    for odd in sorted(facts.anomalies, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))[:2]:
-        where = f"{facts.name(odd.project_id)} / {facts.name(odd.branch_id)}"
+    for anomaly in sorted(facts.anomalies, key=lambda anomaly: anomaly.order)[:2]:
+        where = f"{facts.name(anomaly.project_id)} / {facts.name(anomaly.branch_id)}"
         yield Todo(
-            f"{money(cents(odd.usd))} beyond the usual: {odd.kind.replace('_', ' ')}",
-            f"{where}: {odd.why}",
+            f"{money(cents(anomaly.usd))} beyond the usual: {anomaly.kind.replace('_', ' ')}",
+            f"{where}: {anomaly.why}",
             level="warn",
         )
     for finding in facts.findings:

@@ -42,7 +42,7 @@ class ReviewSources:
     card: RateCard
     names: Mapping[str, str]
     tagging: Tagging
-    book: CloseStore | None = None
+    closings: CloseStore | None = None
     extra: Sequence[ExtraLine] = ()
     plan: str | None = None
     company: str = ""
@@ -105,7 +105,7 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
             card=ratecard.load(settings.cost.rate_card),
             names=names,
             tagging=Tagging(report.tags, names),
-            book=book_of(ledger, store),
+            closings=book_of(ledger, store),
             extra=extra_lines(settings.cost.extra_lines),
             plan=settings.cost.plan,
             company=report.company,

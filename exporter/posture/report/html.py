@@ -108,17 +108,17 @@ def _lead(report: Report) -> tuple[str, str]:
     expired = sum(waiver[1] == "expired" for waiver in report.waivers)
     if score.failed:
         worst = [control for control in report.controls if control.status == "fail" and _worst(control, "fail") == 0]
-        told = f"{_count(score.failed, 'control')} {'fails' if score.failed == 1 else 'fail'}"
-        told += f", {len(worst)} of them critical." if worst else ", none of them critical."
+        headline = f"{_count(score.failed, 'control')} {'fails' if score.failed == 1 else 'fail'}"
+        headline += f", {len(worst)} of them critical." if worst else ", none of them critical."
     elif score.ratio is None:
-        told = "Nothing could be judged yet."
+        headline = "Nothing could be judged yet."
     else:
-        told = "Nothing that could be judged fails."
+        headline = "Nothing that could be judged fails."
     parts = [f"{score.passed} hold, {score.waived} {'is' if score.waived == 1 else 'are'} waived"]
     parts.append(f"{score.unknown} could not be judged, {score.manual} are for a person to look at")
     if expired:
         parts.append(f"{_count(expired, 'waiver')} expired: what it covered fails again")
-    return told, "; ".join(parts) + "."
+    return headline, "; ".join(parts) + "."
 
 
 def _count(number: int, name: str) -> str:

@@ -31,7 +31,7 @@ def report_command(options: argparse.Namespace) -> int:
     settings = load_settings(options)
     if settings is None:
         return USAGE
-    formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
+    formats = [name.strip() for name in options.format.split(",") if name.strip()]
     if problem := _wrong(options.month, formats):
         return _say(problem)
     if settings.ledger.url is None and not settings.storage.path.exists():
@@ -82,7 +82,7 @@ def _write(settings: CostTree, month: int, formats: list[str], options: argparse
     with sources_of(settings) as (sources, party):
         facts = gather(sources, month, PARTS)
         made = _focus_files(facts, sources, party, formats, options) if set(formats) & {"focus", "parquet"} else {}
-    if not facts.this.leaves:
+    if not facts.this.rows:
         return _say(f"--month: there is no usage of {month_name(month)} in the ledger")
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         from exporter.report.review import review_of

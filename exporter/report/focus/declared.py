@@ -24,11 +24,11 @@ def declared_rows(facts: ReviewFacts, party: Party) -> Iterator[Row]:
     """A row for each declared line and organisation. Nothing is split here: who bears it is in the review."""
     sums: dict[tuple[str, str, str], Fraction] = {}
     projects: dict[tuple[str, str, str], set[str]] = {}
-    for leaf in facts.this.leaves:
-        if leaf.kind not in (USAGE, CORRECTION):
-            key = (leaf.org_id, leaf.kind, leaf.item)
-            sums[key] = sums.get(key, Fraction()) + leaf.cost
-            projects.setdefault(key, set()).add(leaf.project_id)
+    for part in facts.this.rows:
+        if part.kind not in (USAGE, CORRECTION):
+            key = (part.org_id, part.kind, part.item)
+            sums[key] = sums.get(key, Fraction()) + part.cost
+            projects.setdefault(key, set()).add(part.project_id)
     for (org, kind, name), cost in sorted(sums.items()):
         where = projects[org, kind, name]
         amount = decimal_text(Fraction(round(cost * 10**PLACES), 10**PLACES))
@@ -110,9 +110,9 @@ def missing_rows(facts: ReviewFacts, party: Party, missing: Iterable[tuple[Invoi
 
 def _by_branch(line: InvoiceLine) -> dict[tuple[str, str], int]:
     sums: dict[tuple[str, str], int] = {}
-    for leaf in line.leaves:
-        place = (leaf.path.project_id, leaf.path.branch_id)
-        sums[place] = sums.get(place, 0) + leaf.cents
+    for part in line.leaves:
+        place = (part.path.project_id, part.path.branch_id)
+        sums[place] = sums.get(place, 0) + part.cents
     return sums
 
 

@@ -75,11 +75,11 @@ def test_the_totals_are_those_of_the_cost_report(review: Review, opened: tuple[R
         assert table.total[usd] == total, key
         assert sum(int(row[usd] or 0) for row in table.rows) == total, key
     by_tenant = {row.tenant: row.cost for row in _summed(report)}
-    leaves = {}
-    for leaf in facts.this.leaves:
-        leaves[leaf.tenant] = leaves.get(leaf.tenant, Fraction()) + leaf.cost
+    costs: dict[str, Fraction] = {}
+    for row in facts.this.rows:
+        costs[row.tenant] = costs.get(row.tenant, Fraction()) + row.cost
     assert {t: round(float(c), 9) for t, c in by_tenant.items() if c} == {
-        t: round(float(c), 9) for t, c in leaves.items()
+        t: round(float(c), 9) for t, c in costs.items()
     }
 
 
@@ -92,7 +92,7 @@ def _summed(report: CostReport) -> list[object]:
     return list(rows.values())
 
 
-def test_the_bridge_leads_from_last_month_to_this_to_the_cent(review: Review) -> None:
+def test_the_variance_leads_from_last_month_to_this_to_the_cent(review: Review) -> None:
     facts = review.facts
     assert facts.last is not None
     table = review.tables["bridge"]
@@ -145,8 +145,8 @@ def test_the_spreadsheet_opens_and_its_cents_add_up(written: Path, review: Revie
 
 def test_the_csvs_are_exact_and_harmless(written: Path, facts: ReviewFacts) -> None:
     folder = written / "one" / f"review-{MONTH}-csv"
-    leaves = list(csv.DictReader(StringIO((folder / "leaves.csv").read_text())))
-    assert abs(sum(Decimal(row["cost_usd"]) for row in leaves) - Decimal(float(facts.this.total))) < Decimal("1e-9")
+    rows = list(csv.DictReader(StringIO((folder / "leaves.csv").read_text())))
+    assert abs(sum(Decimal(row["cost_usd"]) for row in rows) - Decimal(float(facts.this.total))) < Decimal("1e-9")
     for path in folder.glob("*.csv"):
         for row in csv.reader(StringIO(path.read_text())):
             assert not [cell for cell in row if cell[:1] in "=@" and cell], path.name
