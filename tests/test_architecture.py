@@ -126,7 +126,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/recovery/commands/menu_recovery.py",
     "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",
-    "exporter/sampling/counters/series.py",
     "exporter/settings/report.py",
     "exporter/settings/secret.py",
     "exporter/settings/section.py",

@@ -34,7 +34,7 @@ from exporter.posture.store import POSTURE_SCHEMA
 from exporter.recovery.service import RecoveryService
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
@@ -77,7 +77,7 @@ class AppContext:
     disk: WriterThread
     state: State
     metrics: SelfMetrics
-    durable: Durable
+    durable: DurableCounters
     tenancy: Tenancy
     ledger: DurableLedger
     ledger_writer: WriterThread
@@ -99,7 +99,7 @@ class AppContext:
         store = Store.open(settings.storage.path, SCHEMAS)
         disk = WriterThread()
         rules = rules_of(settings)
-        durable, tenancy = Durable(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
+        durable, tenancy = DurableCounters(store, rules, settings.sampling.top_statements), Tenancy(store, rules)
         wake_states, awake = WakeStates(store, disk), AwakeFeature()
         ledger = ledger_of(settings, store, LEDGER_SCHEMAS)
         ledger_writer = disk if settings.ledger.url is None else WriterThread()

@@ -12,7 +12,7 @@ from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.store import CLOSE_POSTGRES, CloseStore, postgres_closes, sqlite_closes
 from exporter.feature.workspace import ledger_of, names_of
 from exporter.pricing import ratecard
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import DurableLedger, Ledger
 from exporter.storage.store import Schemas, Store
 from exporter.tenancy.domain.rules import TenantRules
@@ -64,7 +64,7 @@ def costs_of(settings: CostTree, store: Store, ledger: Ledger, rules: TenantRule
         WeightsFileError: the file of declared weights cannot be used.
         StoreError: the store cannot be read.
     """
-    durable = Durable(store, rules, settings.sampling.top_statements)
+    durable = DurableCounters(store, rules, settings.sampling.top_statements)
     card = ratecard.load(settings.cost.rate_card)
     facts = tenant_facts(settings, durable, Tenancy(store, rules), rules)
     return Costs(ledger, facts, card, plan=settings.cost.plan)

@@ -23,7 +23,7 @@ from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import DAY, day_text, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store, StoreError
@@ -140,7 +140,7 @@ def _months(year: Year, path: Path) -> Iterator[tuple[int, MonthProof, float, fl
 def _costs(store: Store, ledger: Ledger) -> Costs:
     """As the agent puts it together, with nothing set."""
     rules = TenantRules(())
-    return Costs(ledger, TenantFacts(Durable(store, rules), Tenancy(store, rules), rules), ratecard.load())
+    return Costs(ledger, TenantFacts(DurableCounters(store, rules), Tenancy(store, rules), rules), ratecard.load())
 
 
 def _at_once(costs: Costs, year: Year) -> Fraction:

@@ -63,7 +63,7 @@ def seed_tenants(store: Store, year: Year, *, start: int | None = None, end: int
         StoreError: the store cannot be written.
     """
     with store.snapshot() as cursor:
-        places = {(place.project_id, place.branch_id): place.id for place in tables.places(cursor)}
+        places = {(place.project_id, place.branch_id): place.id for place in tables.scopes(cursor)}
     count = 0
     begin, until = start or year.start, end or year.end
     for day in range(begin, until, DAY):
@@ -84,7 +84,7 @@ def _write_day(store: Store, places: dict[tuple[str, str], int], rows: Iterable[
         by_place.setdefault(number, []).append((row.hour, row.tenant, row.busy_us, _counters(row)))
     with store.transaction() as cursor:
         for place in new:
-            tables.save_place(cursor, place)
+            tables.save_scope(cursor, place)
         for number, parts in by_place.items():
             tables.add_hours(cursor, number, parts)
     return sum(len(parts) for parts in by_place.values())

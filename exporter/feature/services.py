@@ -11,7 +11,7 @@ from collectors.neon.client import NeonClient
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.visits import WakeStates
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store
@@ -35,7 +35,7 @@ class Services:
     state: State
     pages: ApiPages
     metrics: SelfMetrics
-    counters: Durable
+    counters: DurableCounters
     tenancy: Tenancy
     wake_states: WakeStates
 

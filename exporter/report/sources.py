@@ -21,7 +21,7 @@ from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import month_start
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.focus.rows import Party
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
@@ -95,7 +95,7 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
     with ExitStack() as opened:
         store = opened.enter_context(open_store(settings, SCHEMAS))
         rules = rules_of(settings)
-        durable = Durable(store, rules, settings.sampling.top_statements)
+        durable = DurableCounters(store, rules, settings.sampling.top_statements)
         ledger = ledger_of(settings, store, read_only=True)
         opened.callback(ledger.close)
         names, report = names_of(store), settings.report

@@ -16,7 +16,7 @@ from collectors.wake.policy import WakeState
 from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.runner import bug, run
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import EndpointRef, matches
@@ -56,7 +56,7 @@ class Readings:
     def __init__(
         self,
         settings: SamplingSettings,
-        counters: Durable,
+        counters: DurableCounters,
         state: State,
         writer: WriterThread,
         *,

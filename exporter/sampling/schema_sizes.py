@@ -14,7 +14,7 @@ from collectors.metric import Families, merged
 from collectors.postgres.database.schemas import NAME, SchemaFacts, SchemasCollector
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
@@ -38,7 +38,7 @@ class SchemaSizes:
     def __init__(
         self,
         *,
-        durable: Durable,
+        durable: DurableCounters,
         key_values: KeyValueStore,
         state: State,
         disk: WriterThread,

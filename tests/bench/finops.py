@@ -28,7 +28,7 @@ from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.documents.terminal import table
 from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import DAY
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
@@ -68,7 +68,7 @@ def measure(path: Path) -> dict[str, float]:
     found: dict[str, float] = {"idle MB": peak_megabytes()}
     rules = TenantRules(())
     store = Store.open(path, SCHEMAS, read_only=True)
-    facts = TenantFacts(Durable(store, rules), Tenancy(store, rules), rules)
+    facts = TenantFacts(DurableCounters(store, rules), Tenancy(store, rules), rules)
     costs = Costs(SqliteLedger(store), facts, ratecard.load())
     month = world(1, 1).start
     # On the last day the month is still open, so the second pass is the one that an agent does every 15 minutes.

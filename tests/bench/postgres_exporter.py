@@ -35,7 +35,7 @@ from exporter.core.state import State
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
 from exporter.documents.terminal import table
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
@@ -120,7 +120,7 @@ class Ours:
         self._store = Store.open(folder / f"top{top}.db", SCHEMAS)
         rules = TenantRules([TenantRule(tenant=None, role=r"(?P<tenant>tenant\d+)")], own_roles={"monitor"})
         self._disk = WriterThread()
-        self._readings = Readings(self._settings, Durable(self._store, rules, top), self._state, self._disk)
+        self._readings = Readings(self._settings, DurableCounters(self._store, rules, top), self._state, self._disk)
         place = EndpointRef("ep-1", "localhost", "project-1", "shop", "br-1", "main")
         labels = (place.project_id, place.branch_id, place.endpoint_id)
         target = Target(Scope.ENDPOINT, labels, "shop/main")

@@ -20,7 +20,7 @@ from collectors.wake.policy import EndpointFacts
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import SCHEMAS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, DurableCounters
 from exporter.sampling.readings import Readings
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
@@ -51,7 +51,7 @@ def state() -> State:
 def readings(tmp_path: Path, state: State) -> Iterator[Readings]:
     store, disk = Store.open(tmp_path / "neonmeter.db", SCHEMAS), WriterThread()
     rules = TenantRules((TenantRule(tenant="everyone", role="."),))
-    yield Readings(SamplingSettings(), Durable(store, rules), state, disk)
+    yield Readings(SamplingSettings(), DurableCounters(store, rules), state, disk)
     disk.close()
     store.close()
 

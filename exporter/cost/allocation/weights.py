@@ -16,7 +16,7 @@ from exporter.cost.domain.use import Place, TenantHour
 from exporter.cost.domain.weights import Confidence, DeclaredWeight, Weights, declared
 from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.components import Component
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import Tenancy
 
@@ -83,7 +83,7 @@ class TenantFacts:
 
     def __init__(
         self,
-        durable: Durable,
+        durable: DurableCounters,
         tenancy: Tenancy,
         rules: TenantRules,
         *,
@@ -169,7 +169,7 @@ class TenantFacts:
         return (project_id, branch_ref.project), (branch_id, branch_ref.branch)
 
 
-def tenant_facts(settings: CostTree, durable: Durable, tenancy: Tenancy, rules: TenantRules) -> TenantFacts:
+def tenant_facts(settings: CostTree, durable: DurableCounters, tenancy: Tenancy, rules: TenantRules) -> TenantFacts:
     """The source that the settings ask for.
 
     Raises:

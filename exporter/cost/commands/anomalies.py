@@ -68,13 +68,13 @@ def _look(settings: CostTree, since: int | None) -> AnomalyReport | None:
     from exporter.app.wiring import SCHEMAS
     from exporter.cost.outlook.outlook import Outlook, tenants_behind
     from exporter.cost.workspace import open_workspace
-    from exporter.sampling.counters.statements import Durable
+    from exporter.sampling.counters.statements import DurableCounters
     from exporter.tenancy.rules import rules_of
 
     rules = rules_of(settings)
     with open_workspace(settings, SCHEMAS, rules) as workspace:
         policy = settings.anomalies.policy()
-        durable = Durable(workspace.store, rules, settings.sampling.top_statements)
+        durable = DurableCounters(workspace.store, rules, settings.sampling.top_statements)
         costs = workspace.costs
         outlook = Outlook(costs.ledger, costs.card, plan=costs.plan, policy=policy, measured=durable.tenant_hours)
         through = outlook.through()

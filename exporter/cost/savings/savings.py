@@ -19,7 +19,7 @@ from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
 from exporter.cost.savings.waste_facts import MeasuredHours, WasteSources, gather
 from exporter.sampling.awake_store import read_windows
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import TenantRules
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def measured_hours(settings: CostTree, store: Store, rules: TenantRules) -> MeasuredHours:
     """What visits measured, by hour, compute and tenant."""
-    return Durable(store, rules, settings.sampling.top_statements).tenant_hours
+    return DurableCounters(store, rules, settings.sampling.top_statements).tenant_hours
 
 
 def sources_of(settings: CostTree, store: Store, costs: Costs, rules: TenantRules) -> WasteSources:

@@ -1,6 +1,6 @@
-"""Single counters that survive: what pg_stat_database and its like lose at a suspend is added up on disk.
+"""Single durable counters: what pg_stat_database and its like lose at a suspend is added up on disk.
 
-Every series keeps the life it was last seen in, so collectors that look at different times do not disturb each other.
+Every series has the life it was last seen in, so collectors that look at different times do not disturb each other.
 Seconds are kept as integer microseconds: sums stay exact, and what is exported never moves by rounding.
 """
 
@@ -22,15 +22,15 @@ _MICRO: Final = 1_000_000
 _Key = tuple[str, str]
 
 
-class DurableCounters:
-    """The durable counters of all targets; `exporter.sampling.counters.statements.Durable` holds the lock."""
+class SingleCounters:
+    """The durable counters of all targets. The caller holds a lock (`exporter.sampling.counters.statements`)."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._targets: dict[str, dict[_Key, StoredCounter]] = {}
 
     def absorb(self, target: str, epoch: Epoch, families: Families, statistics_since: float | None) -> Families:
-        """See :meth:`exporter.durable.statements.Durable.absorb_counters`."""
+        """As `exporter.sampling.counters.statements.DurableCounters.absorb_counters`."""
         life = CounterEpoch(
             microseconds(epoch.postmaster_start), microseconds(statistics_since or 0), microseconds(epoch.server_clock)
         )

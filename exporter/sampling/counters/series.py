@@ -1,24 +1,31 @@
-"""From a compute's accumulated counters to its series, by whole columns: there are tens of thousands at every look."""
+"""The counters of one compute in memory, and the series that are made of them.
+
+Series are made by whole columns: a compute has tens of thousands, at every look.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
+from typing import Final
 
 from collectors.metric import Families, Labels
-from collectors.postgres.cluster.statements import STATEMENT_METRICS, TENANT_METRICS
-from exporter.sampling.counters.tables import SeriesKey
+from collectors.postgres.cluster.statements import STATEMENT_FIELDS, STATEMENT_METRICS, TENANT_METRICS
+from exporter.sampling.counters.tables import SeriesKey, StatementScope, StoredTotal
 from exporter.sampling.domain.accumulate import Counters
-from exporter.sampling.domain.topk import TopK
+from exporter.sampling.domain.topk import Change, TopK
+
+ZERO: Final[Counters] = (0,) * len(STATEMENT_FIELDS)
 
 
 @dataclass(slots=True)
 class Tenant:
-    """The exported state of one tenant at one place."""
+    """The exported counters of one tenant on one compute."""
 
     top: TopK[SeriesKey]
     series: dict[SeriesKey, Counters]
-    """The members' totals and that of OTHER."""
+    """The totals of the statements with a series of their own, and that of OTHER."""
     total: Counters
     _labels: dict[SeriesKey, Labels] = field(default_factory=dict)
 
@@ -29,8 +36,40 @@ class Tenant:
         return [self._labels[key] for key in self.series]
 
 
-def tell(tenants: Mapping[str, Tenant]) -> Families:
-    """The statement and tenant series of one compute."""
+@dataclass(slots=True)
+class TenantGrowth:
+    """What one look will change for one tenant, before it is on the disk."""
+
+    change: Change[SeriesKey]
+    series: dict[SeriesKey, Counters]
+    """The new totals of the series that grew."""
+    left: list[StoredTotal]
+    """Totals of the statements that lose their series."""
+    delta: Counters
+
+
+@dataclass(slots=True)
+class ComputeStatements:
+    """All tenants of one compute. ``names`` are those of its project and its branch, for the tenant rules."""
+
+    scope: StatementScope
+    tenants: dict[str, Tenant]
+    names: tuple[str, str] = ("", "")
+    tenant_names: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The tenant of each (database, role), by the rules in force."""
+
+    def total(self, tenant: str) -> Counters:
+        """The totals of one tenant; zero before its first statement."""
+        return self.tenants[tenant].total if tenant in self.tenants else ZERO
+
+
+def add_counters(one: Counters, two: Counters) -> Counters:
+    """The sums, counter by counter."""
+    return tuple(map(add, one, two))
+
+
+def families_of(tenants: Mapping[str, Tenant]) -> Families:
+    """The statement and tenant series of one compute, from its tenants by name."""
     families = Families()
     if not tenants:
         return families

@@ -1,4 +1,4 @@
-"""The tables behind the counters that survive, and every statement of SQL on them; `durable.statements` decides.
+"""The tables of the durable counters, and every SQL statement on them.
 
 All times are integer microseconds (hours: unix seconds), all counters integers, so that sums are exact for ever.
 """
@@ -78,7 +78,7 @@ SCHEMAS: Final[Schemas] = {
 
 
 class StatementScope(NamedTuple):
-    """Where statements ran, and the last look at them."""
+    """The compute on which statements ran, and the last look at them; a row of table ``place``."""
 
     id: int
     project_id: str
@@ -89,7 +89,7 @@ class StatementScope(NamedTuple):
 
 
 class TenantHour(NamedTuple):
-    """What one tenant did on one compute in one hour; ``hour`` is its start in unix seconds, by the server's clock.
+    """What one tenant's statements did on one compute in one hour; ``hour`` is when it began, by the server's clock.
 
     ``busy_us`` is execution and planning time. Growth between two looks is shared out evenly over its hours.
     """
@@ -107,7 +107,7 @@ class TenantHour(NamedTuple):
 
 
 class StoredTotal(NamedTuple):
-    """The exported totals of one statement, and whether it is a member now."""
+    """The exported totals of one statement, and whether it has a series of its own now."""
 
     tenant: str
     key: SeriesKey
@@ -115,8 +115,8 @@ class StoredTotal(NamedTuple):
     counters: Counters
 
 
-def places(cursor: sqlite3.Cursor) -> list[StatementScope]:
-    """All places, oldest first."""
+def scopes(cursor: sqlite3.Cursor) -> list[StatementScope]:
+    """All computes whose statements were ever counted, oldest first."""
     found = cursor.execute(
         "SELECT id, project_id, branch_id, endpoint_id, postmaster_us, reset_us, clock_us, dealloc, uncertain "
         "FROM place ORDER BY id"
@@ -124,102 +124,102 @@ def places(cursor: sqlite3.Cursor) -> list[StatementScope]:
     return [StatementScope(row[0], row[1], row[2], row[3], CounterEpoch(*row[4:8]), row[8]) for row in found]
 
 
-def save_place(cursor: sqlite3.Cursor, place: StatementScope) -> None:
-    """Write the last look at a place."""
-    life = place.life
-    values = (*place[:4], life.postmaster_us, life.reset_us, life.clock_us, life.dealloc, place.uncertain)
+def save_scope(cursor: sqlite3.Cursor, scope: StatementScope) -> None:
+    """Write the last look at the statements of a compute."""
+    life = scope.life
+    values = (*scope[:4], life.postmaster_us, life.reset_us, life.clock_us, life.dealloc, scope.uncertain)
     cursor.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def load_baseline(cursor: sqlite3.Cursor, place: int) -> dict[RowKey, Counted]:
+def load_baseline(cursor: sqlite3.Cursor, scope: int) -> dict[RowKey, Counted]:
     """The rows of the last look."""
     found = cursor.execute(
-        f"SELECT role, database, queryid, since_us, {_NAMES} FROM statement_baseline WHERE place = ?", (place,)
+        f"SELECT role, database, queryid, since_us, {_NAMES} FROM statement_baseline WHERE place = ?", (scope,)
     )
     return {row[:3]: Counted(None if row[3] is None else row[3] / 1_000_000, row[4:]) for row in found}
 
 
-def save_baseline(cursor: sqlite3.Cursor, place: int, growth: Growth[RowKey]) -> None:
+def save_baseline(cursor: sqlite3.Cursor, scope: int, growth: Growth[RowKey]) -> None:
     """Write what differs from the last look."""
     if growth.new_life:
-        cursor.execute("DELETE FROM statement_baseline WHERE place = ?", (place,))
+        cursor.execute("DELETE FROM statement_baseline WHERE place = ?", (scope,))
     else:
         cursor.executemany(
             "DELETE FROM statement_baseline WHERE place = ? AND role = ? AND database = ? AND queryid = ?",
-            [(place, *key) for key in growth.gone],
+            [(scope, *key) for key in growth.gone],
         )
     cursor.executemany(
         f"INSERT OR REPLACE INTO statement_baseline VALUES (?, ?, ?, ?, ?, {_MARKS})",
         [
-            (place, *key, None if row.stats_since is None else microseconds(row.stats_since), *row.counters)
+            (scope, *key, None if row.stats_since is None else microseconds(row.stats_since), *row.counters)
             for key, row in growth.changed.items()
         ],
     )
 
 
-def load_totals(cursor: sqlite3.Cursor, place: int) -> Iterator[StoredTotal]:
-    """What is exported: the members and the ``other`` of every tenant."""
+def load_totals(cursor: sqlite3.Cursor, scope: int) -> Iterator[StoredTotal]:
+    """What is exported: the statements with a series of their own and the ``other`` of every tenant."""
     found = cursor.execute(
         f"SELECT tenant, datname, role, queryid, member, {_NAMES} FROM statement_total WHERE place = ? "
         "AND (member = 1 OR (datname = '' AND role = '' AND queryid = 'other'))",
-        (place,),
+        (scope,),
     )
     for row in found:
         yield StoredTotal(row[0], row[1:4], bool(row[4]), row[5:])
 
 
-def load_total(cursor: sqlite3.Cursor, place: int, tenant: str, key: SeriesKey) -> Counters | None:
+def load_total(cursor: sqlite3.Cursor, scope: int, tenant: str, key: SeriesKey) -> Counters | None:
     """What the series of one statement last showed; None when it never had one."""
     found: Counters | None = cursor.execute(
         f"SELECT {_NAMES} FROM statement_total WHERE place = ? AND tenant = ? AND datname = ? AND role = ? "
         "AND queryid = ?",
-        (place, tenant, *key),
+        (scope, tenant, *key),
     ).fetchone()
     return found
 
 
-def save_totals(cursor: sqlite3.Cursor, place: int, clock_us: int, totals: Iterable[StoredTotal]) -> None:
+def save_totals(cursor: sqlite3.Cursor, scope: int, clock_us: int, totals: Iterable[StoredTotal]) -> None:
     """Write exported totals and memberships."""
     cursor.executemany(
         f"INSERT OR REPLACE INTO statement_total VALUES (?, ?, ?, ?, ?, ?, ?, {_MARKS})",
-        [(place, row.tenant, *row.key, int(row.member), clock_us, *row.counters) for row in totals],
+        [(scope, row.tenant, *row.key, int(row.member), clock_us, *row.counters) for row in totals],
     )
 
 
-def forget_old_totals(cursor: sqlite3.Cursor, place: int, clock_us: int) -> None:
-    """Drop statements that left more than 35 days ago: a series that returns after that may start anew."""
+def forget_old_totals(cursor: sqlite3.Cursor, scope: int, clock_us: int) -> None:
+    """Drop statements that lost their series more than 35 days ago: one that returns later starts at zero."""
     cursor.execute(
         "DELETE FROM statement_total WHERE place = ? AND member = 0 AND touched_us < ? AND queryid <> 'other'",
-        (place, clock_us - _FORGET_AFTER_US),
+        (scope, clock_us - _FORGET_AFTER_US),
     )
 
 
-def load_tenants(cursor: sqlite3.Cursor, place: int) -> dict[str, Counters]:
-    """The totals of every tenant at a place."""
-    found = cursor.execute(f"SELECT tenant, {_NAMES} FROM tenant_total WHERE place = ?", (place,))
+def load_tenants(cursor: sqlite3.Cursor, scope: int) -> dict[str, Counters]:
+    """The totals of every tenant on a compute."""
+    found = cursor.execute(f"SELECT tenant, {_NAMES} FROM tenant_total WHERE place = ?", (scope,))
     return {row[0]: row[1:] for row in found}
 
 
-def save_tenants(cursor: sqlite3.Cursor, place: int, tenants: Iterable[tuple[str, Counters]]) -> None:
+def save_tenants(cursor: sqlite3.Cursor, scope: int, tenants: Iterable[tuple[str, Counters]]) -> None:
     """Write the totals of the tenants that did something."""
     cursor.executemany(
         f"INSERT OR REPLACE INTO tenant_total VALUES (?, ?, {_MARKS})",
-        [(place, tenant, *counters) for tenant, counters in tenants],
+        [(scope, tenant, *counters) for tenant, counters in tenants],
     )
 
 
-def add_hours(cursor: sqlite3.Cursor, place: int, parts: Iterable[tuple[int, str, int, Counters]]) -> None:
+def add_hours(cursor: sqlite3.Cursor, scope: int, parts: Iterable[tuple[int, str, int, Counters]]) -> None:
     """Add (hour, tenant, busy_us, counters) to the hourly facts, and to those of the day."""
     parts = list(parts)
     sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in _TENANT_HOUR_FIELDS)
     cursor.executemany(
         f"INSERT INTO tenant_hour VALUES (?, ?, ?, ?, {_MARKS}) ON CONFLICT DO UPDATE SET {sums}",
-        [(hour, place, tenant, busy_us, *counters) for hour, tenant, busy_us, counters in parts],
+        [(hour, scope, tenant, busy_us, *counters) for hour, tenant, busy_us, counters in parts],
     )
     cursor.executemany(
         "INSERT INTO tenant_day VALUES (?, ?, ?, ?) "
         "ON CONFLICT DO UPDATE SET wal_bytes = wal_bytes + excluded.wal_bytes",
-        [(hour // DAY * DAY, place, tenant, values[_WAL]) for hour, tenant, _, values in parts if values[_WAL]],
+        [(hour // DAY * DAY, scope, tenant, values[_WAL]) for hour, tenant, _, values in parts if values[_WAL]],
     )
 
 
@@ -249,12 +249,12 @@ def forget_hours(cursor: sqlite3.Cursor, before: int) -> int:
     return cursor.execute("DELETE FROM tenant_hour WHERE hour < ?", (before,)).rowcount
 
 
-def forget_place(cursor: sqlite3.Cursor, place: int) -> None:
-    """Drop everything of a place but its hourly facts, which are money."""
+def forget_scope(cursor: sqlite3.Cursor, scope: int) -> None:
+    """Drop all counters of a compute but its hourly facts, which costs are split by."""
     for table in ("statement_baseline", "statement_total", "tenant_total"):
-        cursor.execute(f"DELETE FROM {table} WHERE place = ?", (place,))
+        cursor.execute(f"DELETE FROM {table} WHERE place = ?", (scope,))
     # Should it be seen again, its counters count from zero, as do the totals.
-    cursor.execute("UPDATE place SET postmaster_us = 0, reset_us = 0, uncertain = 0 WHERE id = ?", (place,))
+    cursor.execute("UPDATE place SET postmaster_us = 0, reset_us = 0, uncertain = 0 WHERE id = ?", (scope,))
 
 
 class StoredCounter(NamedTuple):

@@ -15,7 +15,7 @@ from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
 from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 from exporter.pricing.ratecard import load
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
@@ -34,7 +34,7 @@ def test_measures_of_closed_months_go_up_to_the_first_that_is_open(store: Store)
     seed_store(store, SqliteLedger(store), year)
     april, may, june = year.months[:3]
     rules = TenantRules(())
-    durable, tenancy = Durable(store, rules), Tenancy(store, rules)
+    durable, tenancy = DurableCounters(store, rules), Tenancy(store, rules)
     costs = Costs(SqliteLedger(store), TenantFacts(durable, tenancy, rules), load())
     before = costs.month(june, year.end).shares
     first = min(hour.hour for hour in durable.tenant_hours(0, year.end))

@@ -11,7 +11,7 @@ from pathlib import Path
 from collectors.base import Epoch
 from collectors.metric import Families
 from collectors.postgres.cluster.statements import StatementRow, StatementSample
-from exporter.sampling.counters.statements import SCHEMAS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, DurableCounters
 from exporter.sampling.domain.topk import TopKPolicy
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
@@ -62,13 +62,13 @@ def deadlocks(look: int) -> Families:
     return families
 
 
-def open_durable(path: Path) -> tuple[Store, Durable]:
+def open_durable(path: Path) -> tuple[Store, DurableCounters]:
     """As the agent does at its start."""
     store = Store.open(path, SCHEMAS)
-    return store, Durable(store, RULES, TopKPolicy(k=4, min_stay=120))
+    return store, DurableCounters(store, RULES, TopKPolicy(k=4, min_stay=120))
 
 
-def next_look(durable: Durable) -> int:
+def next_look(durable: DurableCounters) -> int:
     """The look after the last one that is on the disk."""
     place = durable._known.get(PLACE)
     return 0 if place is None else round((place.life.clock_us / 1e6 - START - 30) / 60) + 1

@@ -23,7 +23,7 @@ from collectors.wake.policy import EndpointFacts, WakePolicy, WakeState
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster
 from exporter.sampling.computes import Compute
-from exporter.sampling.counters.statements import SCHEMAS, Durable
+from exporter.sampling.counters.statements import SCHEMAS, DurableCounters
 from exporter.sampling.readings import Readings
 from exporter.sampling.runner import NOTHING_TO_READ, Outcome, run
 from exporter.sampling.user_databases import UserDatabases
@@ -192,7 +192,7 @@ async def test_a_bug_in_a_visit_is_logged_once_and_costs_the_others_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     state, store = State(SnapshotBuilder()), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
-    readings = Readings(SamplingSettings(), Durable(store, TenantRules(())), state, disk)
+    readings = Readings(SamplingSettings(), DurableCounters(store, TenantRules(())), state, disk)
     collectors = readings.due(COMPUTE, 0.0)
     made = await visited(postgres18, *collectors)
     break_it(monkeypatch, broken)
@@ -214,7 +214,7 @@ async def test_facts_reach_who_subscribed_to_their_type(
     taken: list[tuple[str, object, float]] = []
     readings = Readings(
         SamplingSettings(),
-        Durable(store, TenantRules(())),
+        DurableCounters(store, TenantRules(())),
         state,
         disk,
         subscriptions={DatabaseSizes: [lambda compute, facts, at: taken.append((compute.endpoint.id, facts, at))]},

@@ -29,7 +29,7 @@ from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import SCHEMAS as STATEMENT_ROOMS
-from exporter.sampling.counters.statements import Durable
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -138,7 +138,7 @@ RULES = TenantRules(
 
 
 async def test_sizes_and_wal_of_a_real_server_split_its_storage_and_history(postgres: Cluster, store: Store) -> None:
-    durable, tenancy = Durable(store, RULES), Tenancy(store, RULES)
+    durable, tenancy = DurableCounters(store, RULES), Tenancy(store, RULES)
     branch_ref = BranchRef("p1", "b1", "shop", "main")
     try:
         work(postgres)
@@ -197,7 +197,7 @@ def facts_of(
     lives = [BranchLife(branch, "p1", name, "customer-birch", branch == "b1", NOVEMBER, NOVEMBER + DAY)
              for branch, name in names.items()]  # fmt: skip
     tenancy.look(lives, NOVEMBER + DAY)
-    return TenantFacts(Durable(store, rules), tenancy, rules, policies=policies, declared_weights=declared)
+    return TenantFacts(DurableCounters(store, rules), tenancy, rules, policies=policies, declared_weights=declared)
 
 
 def test_a_branch_or_a_project_of_one_tenant_is_its_whole(store: Store) -> None:

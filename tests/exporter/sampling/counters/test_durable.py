@@ -18,7 +18,7 @@ from collectors.postgres.cluster.statements import (
     TENANT_EXEC,
     StatementRow,
 )
-from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, Durable
+from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, DurableCounters
 from exporter.sampling.domain.topk import TopKPolicy
 from exporter.storage.store import Store, StoreError
 from exporter.tenancy.domain.rules import AGENT, UNATTRIBUTED, TenantRule, TenantRules
@@ -36,7 +36,7 @@ from tests.exporter.sampling.statement_world import (
 
 RULES = TenantRules([TenantRule(role="u_(?P<tenant>.+)")], own_roles=["monitor"])
 HOUR = 3600
-Reopen = Callable[[], Durable]
+Reopen = Callable[[], DurableCounters]
 
 
 @pytest.fixture
@@ -44,11 +44,11 @@ def reopen(tmp_path: Path) -> Iterator[Reopen]:
     """Opens the store anew each time, as a restart of ours does."""
     stores: list[Store] = []
 
-    def open_again() -> Durable:
+    def open_again() -> DurableCounters:
         for store in stores:
             store.close()
         stores.append(Store.open(tmp_path / "neonmeter.db", SCHEMAS))
-        return Durable(stores[-1], RULES, TopKPolicy(k=2, min_stay=0))
+        return DurableCounters(stores[-1], RULES, TopKPolicy(k=2, min_stay=0))
 
     yield open_again
     for store in stores:
@@ -218,7 +218,7 @@ def test_computes_do_not_mix_and_a_forgotten_one_starts_anew(reopen: Reopen) -> 
 
 def test_a_full_disk_changes_nothing_and_the_next_look_makes_up_for_it(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
-    durable, server = Durable(store, RULES, 2), Statements()
+    durable, server = DurableCounters(store, RULES, 2), Statements()
     server.run("u_acme", "1", calls=7)
     durable.absorb(PLACE, NAMES, server.look())
     before = exported(durable.families(PLACE[2]))
@@ -264,7 +264,7 @@ def test_any_history_adds_up(seed: int, exact: bool) -> None:
 
 def _any_history_adds_up(path: Path, rng: random.Random, exact: bool) -> None:
     store = Store.open(path, SCHEMAS)
-    durable, server = Durable(store, RULES, TopKPolicy(k=3, min_stay=100)), Statements(exact=exact)
+    durable, server = DurableCounters(store, RULES, TopKPolicy(k=3, min_stay=100)), Statements(exact=exact)
     last: dict[tuple[str, ...], float] = {}
     for _ in range(25):
         for _ in range(rng.randrange(8)):
@@ -292,7 +292,7 @@ def _any_history_adds_up(path: Path, rng: random.Random, exact: bool) -> None:
         elif event == 2:
             store.close()
             store = Store.open(path, SCHEMAS)
-            durable = Durable(store, RULES, TopKPolicy(k=3, min_stay=100))
+            durable = DurableCounters(store, RULES, TopKPolicy(k=3, min_stay=100))
     families = durable.families(PLACE[2])
     assert tenant_calls(families) == {user.removeprefix("u_"): calls for user, calls in server.done.items()}
     assert sum(hour.calls for hour in durable.tenant_hours(0, 4e9)) == sum(server.done.values())

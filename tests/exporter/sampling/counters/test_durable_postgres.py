@@ -20,7 +20,7 @@ from collectors.postgres.cluster.statements import (
     StatementsCollector,
 )
 from exporter.demo.postgres import Cluster
-from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, Durable
+from exporter.sampling.counters.statements import SCHEMAS, UNCERTAIN, DurableCounters
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import AGENT, TenantRule, TenantRules
 from tests.collectors.reading import admin
@@ -99,7 +99,7 @@ def test_three_suspends_a_restart_a_crash_and_resets_lose_no_call(major: int, tm
             for name in ("u_acme", "u_globex"):
                 connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{server.password}'")
         store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
-        durable = Durable(store, RULES, 3)
+        durable = DurableCounters(store, RULES, 3)
         done: DONE = Counter()
         busy: DONE = Counter()
         last: DONE = Counter()
@@ -124,13 +124,13 @@ def test_three_suspends_a_restart_a_crash_and_resets_lose_no_call(major: int, tm
         assert sum(hour.calls for hour in durable.tenant_hours(0, 1e11) if hour.tenant == "acme") == done["acme"]
         store.close()
         store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
-        again = Durable(store, RULES, 3).families(PLACE[2])
+        again = DurableCounters(store, RULES, 3).families(PLACE[2])
         assert again.get(TENANT_CALLS) == families.get(TENANT_CALLS)
         assert_consistent(again, most=4)
         store.close()
 
 
-def look(server: Cluster, durable: Durable) -> DONE:
+def look(server: Cluster, durable: DurableCounters) -> DONE:
     """Absorbs what the server tells now; returns the execution time that it holds, by tenant."""
     collector = StatementsCollector()
     with psycopg.connect(server.conninfo(user="monitor"), autocommit=True) as connection:
@@ -161,7 +161,7 @@ def test_evictions_by_a_full_table_invent_nothing(major: int, tmp_path: Path) ->
     """500 queries in 100 places: what was evicted before a look is gone, and from 17 on nothing else is wrong."""
     with cluster(major, **{"pg_stat_statements.max": "100"}) as server:
         store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
-        durable = Durable(store, TenantRules([TenantRule(role="u_(?P<tenant>.+)")]), 3)
+        durable = DurableCounters(store, TenantRules([TenantRule(role="u_(?P<tenant>.+)")]), 3)
         with admin(server) as connection:
             connection.execute(f"CREATE ROLE u_acme LOGIN PASSWORD '{server.password}'")
         done = 0
