@@ -7,7 +7,7 @@ carries its age instead.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -148,15 +148,11 @@ class State:
             expired += 1
         return expired
 
-    def forget(self, scope: Scope, existing: Collection[str]) -> int:
-        """Drop all entries about targets of a scope whose key is not among the ``existing``; returns how many."""
-        gone = [
-            key
-            for key, entry in self._entries.items()
-            if entry.last.target.scope is scope and key[1] not in existing
-        ]  # fmt: skip
-        self._drop(gone)
-        return len(gone)
+    def forget(self, gone: Callable[[str, Target], bool]) -> int:
+        """Drop every entry whose collector and target are ``gone``; returns how many there were."""
+        keys = [key for key, entry in self._entries.items() if gone(key[0], entry.last.target)]
+        self._drop(keys)
+        return len(keys)
 
     def exclude(self, project_ids: frozenset[str]) -> None:
         """Drop everything about these projects and take in nothing about them; all others are taken in from now on."""

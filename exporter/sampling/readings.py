@@ -78,6 +78,8 @@ class Readings:
         self._starts: dict[tuple[str, str], float | None] = {}
         """By collector and target: when the compute had been started that was last read."""
         self._intervals = {name: self._interval(name) for name in ALL}
+        chosen = settings.collectors
+        self._enabled = {name: ALL[name] for name in ALL if name not in chosen or chosen[name].enabled}
 
     def _interval(self, name: str) -> float:
         chosen = self._settings.collectors.get(name)
@@ -91,13 +93,12 @@ class Readings:
         """
         options = Options(self._slots(compute.place), self._settings.top_statements, self._wanted_settings)
         due = []
-        for name, collector in ALL.items():
-            chosen = self._settings.collectors.get(name)
+        for name, collector in self._enabled.items():
             entry = self._state.get(name, compute.target)
             recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
             same_start = self._starts.get((name, compute.target.key)) == compute.facts.started_at
             last_chance = collector.loses_on_suspend and compute.facts.suspend_after is not None
-            if not (recent and same_start and not last_chance) and (chosen is None or chosen.enabled):
+            if not (recent and same_start) or last_chance:
                 due.append(collector.build(options))
         return due
 
@@ -195,15 +196,21 @@ class Readings:
         """The stored totals by collector."""
         stored = {
             name: self._counters.stored_counters(compute.target.key, collector.metrics)
-            for name, collector in ALL.items()
+            for name, collector in self._enabled.items()
         }  # fmt: skip
-        for metric, series in self._counters.families(compute.endpoint.id).items():
-            stored[StatementsCollector.name].put(metric, series)
+        if StatementsCollector.name in stored:
+            for metric, series in self._counters.families(compute.endpoint.id).items():
+                stored[StatementsCollector.name].put(metric, series)
         return stored
 
     def forget_all_but(self, existing: Collection[str]) -> None:
-        """Drop everything about computes whose target key is not among the ``existing``."""
-        self._state.forget(Scope.ENDPOINT, existing)
+        """Drop all about computes whose target key is not among the ``existing``, and of collectors that are off."""
+
+        def gone(collector: str, target: Target) -> bool:
+            off = collector in ALL and collector not in self._enabled
+            return off or (target.scope is Scope.ENDPOINT and target.key not in existing)
+
+        self._state.forget(gone)
         self._recalled.intersection_update(existing)
         self._own_use = {key: figures for key, figures in self._own_use.items() if key in existing}
         self._starts = {key: start for key, start in self._starts.items() if key[1] in existing}

@@ -113,9 +113,9 @@ def test_targets_that_are_gone_are_dropped() -> None:
     shown = Shown()
     state = State(shown)
     state.put(seen(Status.OK, 0, backends=1), interval=60)
-    assert state.forget(Scope.ENDPOINT, {"endpoint:ep"}) == 0
-    assert state.forget(Scope.POOLER, ()) == 0
-    assert state.forget(Scope.ENDPOINT, ()) == 1
+    assert state.forget(lambda collector, target: collector == "other") == 0
+    assert state.forget(lambda collector, target: target.key == "endpoint:other") == 0
+    assert state.forget(lambda collector, target: (collector, target) == ("databases", TARGET)) == 1
     assert shown.now == {}
 
 

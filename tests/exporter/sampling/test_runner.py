@@ -5,13 +5,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collectors.base import Epoch, NoDataError, Options, Query, Reading, Result, Server, SqlCollector, Status, Target
+from collectors.base import (
+    Epoch,
+    NoDataError,
+    Observation,
+    Options,
+    Query,
+    Reading,
+    Result,
+    Server,
+    SqlCollector,
+    Status,
+    Target,
+)
 from collectors.metric import Families, Scope
 from collectors.neon.models import Endpoint
+from collectors.postgres.cluster.replication import SPILL_TXNS
 from collectors.postgres.cluster.sizes import DatabaseSizes
 from collectors.postgres.database.fingerprint import FingerprintCollector
 from collectors.postgres.database.migrations import MigrationsCollector
@@ -204,6 +218,36 @@ async def test_a_bug_in_a_visit_is_logged_once_and_costs_the_others_nothing(
     ]
     statuses = {name: entry.last.status for name, _, entry in state.entries() if name != "visit"}
     assert statuses == {collector.name: Status.BUG if collector is broken else Status.OK for collector in COLLECTORS}
+    store.close()
+
+
+async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: WriterThread, tmp_path: Path) -> None:
+    state, store = State(SnapshotBuilder()), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
+    counters = DurableCounters(store, TenantRules(()))
+    families = Families()
+    families.set(SPILL_TXNS, ("cdc",), 7)
+    counters.absorb_counters(COMPUTE.target.key, EPOCH, families)
+    before = Readings(SamplingSettings(), counters, state, disk)
+    await before.recall(COMPUTE, 0.0)
+    before.note(COMPUTE.target, Status.ASLEEP, "", 0.0)
+    other = replace(COMPUTE.target, labels=("p1", "b1", "ep2"))
+    before.note(other, Status.ASLEEP, "", 0.0)
+    state.put(Observation("cost", Target(Scope.PROJECT, ("p1",)), Status.OK, 0.0), interval=60)
+    assert {(name, target.key) for name, target, _ in state.entries()} == {
+        ("replication", "endpoint:ep1"),
+        ("visit", "endpoint:ep1"),
+        ("visit", "endpoint:ep2"),
+        ("cost", "project:p1"),
+    }
+    off = SamplingSettings.model_validate({"collectors": {"replication": {"enabled": False}}})
+    after = Readings(off, counters, state, disk)
+    after.forget_all_but({COMPUTE.target.key})
+    await after.recall(COMPUTE, 0.0)
+    assert {(name, target.key) for name, target, _ in state.entries()} == {
+        ("visit", "endpoint:ep1"),
+        ("cost", "project:p1"),
+    }
+    assert "replication" not in {collector.name for collector in after.due(COMPUTE, 0.0)}
     store.close()
 
 
