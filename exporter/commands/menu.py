@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.awake import commands as awake
 from exporter.commands import agent
 from exporter.core.command_line import Commands
-from exporter.cost.commands import menu_close, menu_finops, menu_outlook, menu_price, menu_waste
+from exporter.cost import commands as cost
 from exporter.demo import commands as demo
 from exporter.drift.commands import menu_drift
 from exporter.posture.commands import menu_posture
@@ -19,11 +19,9 @@ def add_all(commands: Commands) -> None:
     awake.add_commands(commands)
     demo.add(commands)
     agent.add_health(commands)
-    for room in (menu_finops, menu_outlook, menu_close, menu_price):
-        room.add(commands)
+    cost.add_commands(commands)
     demo.add_prove(commands)
     for room in (
-        menu_waste,
         menu_report,
         menu_drift,
         menu_recovery,

@@ -24,13 +24,13 @@ from exporter.cost.savings.kpis import Others
 from exporter.cost.savings.savings import Savings
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
-from exporter.cost.workspace import book_of
+from exporter.cost.workspace import closed_months
 from exporter.pricing.domain.calendar import month_start
+from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.store import Store, StoreError
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
-from exporter.tenancy.domain.rules import TenantRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class CostRound:
     """Works everything out that is in dollars. One round at a time."""
 
     def __init__(
-        self, settings: CostTree, costs: Costs, ledger: DurableLedger, store: Store, rules: TenantRules
+        self, settings: CostTree, costs: Costs, ledger: DurableLedger, store: Store, counters: DurableCounters
     ) -> None:
         key_values = KeyValueStore(store)
         plan = settings.cost.plan
         daily = Daily(ledger, costs.card, plan=plan)
         self._now = 0.0
         self._costs = costs
-        self._ledger_writer = BudgetCollector(settings, costs, book_of(ledger, store), key_values, daily=daily)
+        self._ledger_writer = BudgetCollector(settings, costs, closed_months(ledger, store), key_values, daily=daily)
         self._forecasts = ForecastStore(store)
         self._outlook = Outlook(
             ledger,
@@ -64,7 +64,7 @@ class CostRound:
             measured=costs.tenant_hours,
         )
         others = Others(_tagged(settings, key_values), self._forecast_accuracy, self._anomaly_usd)
-        self._savings = Savings(settings, store, costs, rules, others)
+        self._savings = Savings(settings, store, costs, counters, others)
 
     async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
         """Read Neon's own spending limit, at most once an hour.

@@ -7,20 +7,20 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from collectors.neon.inventory import Inventory
+from exporter.core.command_line import Commands
 from exporter.cost.allocation import costs as allocation
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing import budget_collector
-from exporter.cost.closing.store import CLOSE_POSTGRES, CLOSE_SCHEMA
+from exporter.cost.commands import add_commands
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.outlook import metrics as outlook_metrics
-from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.problems import problems_of_cost
 from exporter.cost.savings import kpis, waste
 from exporter.cost.settings import CostTree
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_round import UsageRound
-from exporter.cost.workspace import book_of
+from exporter.cost.workspace import LEDGER_SCHEMAS, SCHEMAS, closed_months
 from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
 from exporter.feature.ports import SnapshotList
 from exporter.feature.services import Services
@@ -33,13 +33,13 @@ class CostRun(FeatureRun):
     def __init__(self, services: Services, settings: CostTree, costs: Costs) -> None:
         self._services = services
         self._pace = settings.intervals.consumption_seconds
-        closed_months = book_of(services.ledger, services.store)
-        money = CostRound(settings, costs, services.ledger, services.store, services.rules)
+        closes = closed_months(services.ledger, services.store)
+        money = CostRound(settings, costs, services.ledger, services.store, services.counters)
         upkeep = Upkeep(
             services.ledger,
             costs,
             keep_hourly_days=settings.ledger.keep_hourly_days,
-            closed=lambda month: bool(closed_months.of(month)),
+            closed=lambda month: bool(closes.of(month)),
         )
         self._round = UsageRound(services, money, upkeep, pace=self._pace)
         self._inventory: Inventory | None = None
@@ -75,8 +75,8 @@ class CostFeature(Feature[CostTree]):
     """Declares what cost brings: its tables, metrics, problems and its run."""
 
     name = "cost"
-    schemas: ClassVar[Schemas] = {"close": CLOSE_SCHEMA, "outlook": OUTLOOK_SCHEMA}
-    ledger_schemas: ClassVar[Schemas] = {"close": CLOSE_POSTGRES}
+    schemas: ClassVar[Schemas] = SCHEMAS
+    ledger_schemas: ClassVar[Schemas] = LEDGER_SCHEMAS
     metrics = (
         MetricGroup(
             "Cost",
@@ -92,6 +92,10 @@ class CostFeature(Feature[CostTree]):
         MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),
         MetricGroup("Key figures", "the shares of the month, the ledger, the inventory", kpis.METRICS),
     )
+
+    def add_commands(self, commands: Commands) -> None:
+        """Declare the commands of cost."""
+        add_commands(commands)
 
     def problems(self, settings: CostTree) -> Iterable[str]:
         """What is wrong with the sections of cost."""

@@ -14,8 +14,9 @@ from exporter.core.selfmetrics import SelfMetrics
 from exporter.sampling.awake_store import SCHEMAS as AWAKE_SCHEMAS
 from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
 from exporter.sampling.visits import WAKE_SCHEMA
+from exporter.settings.preflight import core_problems
 from exporter.settings.secret import read_secret
-from exporter.settings.tree import CoreSettings
+from exporter.settings.tree import CoreSettings, SettingsError
 from exporter.storage.ledger.ledger import DurableLedger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
@@ -43,10 +44,11 @@ def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: boo
     Raises:
         StoreError: it cannot be used, or no agent has made it yet.
     """
-    if not settings.storage.path.exists():
-        raise StoreError(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
-    schemas = {**SHARED_SCHEMAS, **(own or {})}
     path = settings.storage.path
+    # Where the ledger is a database, its months can be closed on a machine without an agent's file.
+    if not path.exists() and not (write and settings.ledger.url is not None):
+        raise StoreError(missing_store(settings))
+    schemas = {**SHARED_SCHEMAS, **(own or {})}
     store = Store.open_beside(path, schemas) if write else Store.open(path, schemas, read_only=True)
     try:
         yield store
@@ -78,6 +80,24 @@ def shared_ledger(
 
     secret = partial(read_secret, settings.ledger.password, settings.ledger.password_file)
     return PostgresLedger.of(settings.ledger.url, secret, schemas or {}, read_only=read_only)
+
+
+def missing_store(settings: CoreSettings) -> str:
+    """What to say where no agent has made the store yet."""
+    return f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it"
+
+
+def require(settings: CoreSettings, *sections: str, store: bool = False) -> None:
+    """Refuse what cannot work before Neon is asked; ``sections`` are beginnings of paths, such as ``neon.``.
+
+    Raises:
+        SettingsError: something is known to be wrong with these sections, or (``store``) there is no store yet.
+    """
+    problems = [problem for problem in core_problems(settings) if problem.startswith(sections)]
+    if store and not settings.storage.path.exists():
+        problems.append(missing_store(settings))
+    if problems:
+        raise SettingsError(problems)
 
 
 def names_of(store: Store) -> dict[str, str]:

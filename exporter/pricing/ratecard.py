@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from collectors.errors import UsageError
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import Allowance, Rate, RateCard, contracted
 from exporter.pricing.reader import FORMAT, SHIPPED, Reader
@@ -22,8 +23,10 @@ __all__ = ["FORMAT", "SHIPPED", "RateCardError", "load", "merge", "parse"]
 Entry = TypeVar("Entry", Rate, Allowance)
 
 
-class RateCardError(Exception):
+class RateCardError(UsageError):
     """A rate card file cannot be used. ``problems`` has one line each: where, what, and what to do."""
+
+    heading = "neonmeter cannot start with the settings:"
 
     def __init__(self, origin: str, problems: list[str]) -> None:
         """Name the file and list what is wrong with it."""

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from exporter.cost.allocation.weights import WeightSource, tenant_facts
 from exporter.cost.closing.declared import extra_lines
-from exporter.cost.closing.store import CLOSE_SCHEMA, CloseStore
+from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.day import DayWeights
 from exporter.cost.domain.extra import ExtraLine
 from exporter.cost.domain.use import TenantHour
-from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
-from exporter.cost.workspace import book_of
+from exporter.cost.workspace import SCHEMAS, closed_months
 from exporter.feature.workspace import ledger_of, names_of, open_store
 from exporter.pricing import ratecard
 from exporter.pricing.domain.calendar import month_start
@@ -28,9 +27,6 @@ from exporter.storage.tables import KeyValueStore
 from exporter.tenancy.domain.rules import AGENT
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
-
-SCHEMAS = {"close": CLOSE_SCHEMA, "outlook": OUTLOOK_SCHEMA}
-"""What a review reads of the store beside the shared tables."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +101,7 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
             card=ratecard.load(settings.cost.rate_card),
             names=names,
             tagging=Tagging(report.tags, names),
-            closings=book_of(ledger, store),
+            closings=closed_months(ledger, store),
             extra=extra_lines(settings.cost.extra_lines),
             plan=settings.cost.plan,
             company=report.company,

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
+from collectors.errors import UsageError
 from exporter.cost.domain.policy import is_tenant
 from exporter.cost.domain.weights import DeclaredWeight
 from exporter.pricing.domain.calendar import DAY, day_seconds
@@ -20,8 +21,10 @@ NEEDED = ("project", "branch", "tenant", "weight")
 OPTIONAL = ("component", "from", "to")
 
 
-class WeightsFileError(ValueError):
+class WeightsFileError(UsageError):
     """The file cannot be used; ``problems`` has one line for each, with its line number."""
+
+    heading = "neonmeter cannot start with the settings:"
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
+from collectors.errors import FINDINGS, NeonmeterError
 from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.closing.store import AlreadyBookedError, CloseStore
 from exporter.cost.domain.close import Booking, Corrections, InvoiceLine, Rounding, corrections, usage_lines
@@ -23,14 +24,22 @@ from exporter.pricing.domain.usage import UsageFact
 __all__ = ["AlreadyBookedError", "ClosedMonth", "Closer", "NotReadyError", "closed"]
 
 
-class NotReadyError(Exception):
+class NotReadyError(NeonmeterError):
     """The month cannot be closed; ``reasons`` has one line each, ``final`` says that force does not help."""
+
+    exit_code = FINDINGS
 
     def __init__(self, reasons: Sequence[str], *, final: bool = False) -> None:
         """Keep the reasons."""
         super().__init__("\n".join(reasons))
         self.reasons = tuple(reasons)
         self.final = final
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The reasons, and how to close the month all the same where that can be done."""
+        force = "Close it all the same with --force; the month then carries this mark."
+        return self.reasons if self.final else (*self.reasons, force)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 
+from collectors.errors import UsageError
 from exporter.cost.domain.reconcile import InvoiceRow
 from exporter.pricing.domain.components import METRIC_COMPONENTS, STORAGE, Component
 
@@ -42,7 +43,7 @@ _TOTALS = re.compile(r"\s*(sub.?total|total|amount due|balance due|grand total|t
 _MAX_BYTES = 5_000_000
 
 
-class InvoiceError(Exception):
+class InvoiceError(UsageError):
     """The file cannot be used; ``problems`` has one line each."""
 
     def __init__(self, origin: str, problems: list[str]) -> None:

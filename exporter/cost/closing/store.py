@@ -13,6 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final
 
+from collectors.errors import FINDINGS, NeonmeterError
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import AllocationLine, Booking, InvoiceLine, LineKey, Path
 from exporter.storage.store import Store
@@ -101,8 +102,10 @@ _STATEMENTS: Final[Table[int, Mapping[str, Any]]] = Table(
 )
 
 
-class AlreadyBookedError(Exception):
+class AlreadyBookedError(NeonmeterError):
     """Another process booked this number of this month first; what it wrote stands."""
+
+    exit_code = FINDINGS
 
 
 class CloseStore:

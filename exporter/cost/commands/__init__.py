@@ -1,1 +1,21 @@
-"""The commands of cost."""
+"""The commands of cost; each stands beside its options, and nothing heavy is imported before it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.cost.commands import close, ledger, months, prices, savings
+
+if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare them, in the order of the help."""
+    months.add_cost(commands)
+    ledger.add(commands)
+    months.add_outlook(commands)
+    close.add(commands)
+    months.add_budget(commands)
+    prices.add(commands)
+    savings.add(commands)

@@ -10,49 +10,45 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.commands.main import FINDINGS, OK, USAGE, load_settings, refuse
+from collectors.errors import FINDINGS, OK, UsageError
 
 if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
     from exporter.cost.closing.close import ClosedMonth, Closer
     from exporter.cost.closing.invoice import Invoice
     from exporter.cost.closing.store import CloseStore
     from exporter.cost.domain.close import Corrections
     from exporter.cost.domain.reconcile import InvoiceRow
+    from exporter.cost.settings import CostTree
 
 
-def close_command(options: argparse.Namespace) -> int:
-    """Close a month, or say what a closed one is."""
-    from exporter.app.wiring import SCHEMAS
-    from exporter.cost.allocation.declared_weights import WeightsFileError
+def add(commands: Commands) -> None:
+    """Declare it."""
+    close = commands.add("close", close_command, "lock a month in whole cents, check it with the invoice", json=True)
+    close.add_argument("month", nargs="?", metavar="YYYY-MM", help="the month")
+    close.add_argument("--invoice", metavar="FILE", help="lines of the invoice (CSV): say where they differ, and why")
+    close.add_argument("--org", metavar="ID", help="whose invoice it is, where its lines do not say")
+    close.add_argument("--corrections", action="store_true", help="book what a closed month has changed by since")
+    close.add_argument("--dry-run", action="store_true", help="show it, write nothing")
+    close.add_argument("--force", action="store_true", help="close though data is missing; the month carries the mark")
+    close.add_argument("--by", metavar="NAME", help="who closes it (default: the user of the system)")
+    close.add_argument("--list", action="store_true", help="the closed months")
+
+
+def close_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Close a month, or say what a closed one is. Exit code 1 when it cannot be closed, or does not agree."""
     from exporter.cost.closing.close import Closer
     from exporter.cost.closing.declared import extra_lines
-    from exporter.cost.closing.invoice import InvoiceError
     from exporter.cost.domain.close import Rounding
     from exporter.cost.workspace import open_workspace
-    from exporter.pricing.ratecard import RateCardError
-    from exporter.storage.store import StoreError
-    from exporter.tenancy.rules import rules_of
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    try:
-        month, invoice = (0, None) if options.list else (_month(options.month), _invoice(options.invoice))
-    except (ValueError, InvoiceError) as problem:
-        return _say(str(problem), code=USAGE)
-    if settings.ledger.url is None and not settings.storage.path.exists():
-        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
-    try:
-        with open_workspace(
-            settings, SCHEMAS, rules_of(settings), write=not (options.list or options.dry_run)
-        ) as workspace:
-            if options.list:
-                return _list(workspace.book, options)
-            extra, rounding = extra_lines(settings.cost.extra_lines), Rounding(settings.cost.rounding)
-            closer = Closer(workspace.book, workspace.costs, extra=extra, rounding=rounding)
-            return _Month(closer, workspace.names, month, options, invoice).run()
-    except (StoreError, RateCardError, WeightsFileError) as problem:
-        return refuse(*str(problem).splitlines())
+    month, invoice = (0, None) if options.list else (_month(options.month), _invoice(options.invoice))
+    with open_workspace(settings, write=not (options.list or options.dry_run)) as workspace:
+        if options.list:
+            return _list(workspace.closed_months, options)
+        extra, rounding = extra_lines(settings.cost.extra_lines), Rounding(settings.cost.rounding)
+        closer = Closer(workspace.closed_months, workspace.costs, extra=extra, rounding=rounding)
+        return _MonthRun(closer, workspace.names, month, options, invoice).run()
 
 
 def _month(text: str | None) -> int:
@@ -62,19 +58,13 @@ def _month(text: str | None) -> int:
         return day_seconds(f"{text}-01")
     except ValueError:
         wrong = f"{text!r} is no month" if text else "no month is named"
-        raise ValueError(f"{wrong}; write `neonmeter close YYYY-MM`, or --list") from None
+        raise UsageError(f"{wrong}; write `neonmeter close YYYY-MM`, or --list") from None
 
 
 def _invoice(name: str | None) -> Invoice | None:
     from exporter.cost.closing.invoice import read_invoice
 
     return None if name is None else read_invoice(Path(name))
-
-
-def _say(*lines: str, code: int) -> int:
-    for line in lines:
-        print(line, file=sys.stderr)
-    return code
 
 
 def _list(book: CloseStore, options: argparse.Namespace) -> int:
@@ -123,7 +113,7 @@ def _variance(statement: dict[str, Any] | None) -> str:
     return "-" if statement is None else f"${statement['variance']}".replace("$-", "-$")
 
 
-class _Month:
+class _MonthRun:
     """One run of the command on one month."""
 
     def __init__(
@@ -143,26 +133,21 @@ class _Month:
         self.by = options.by if options.by is not None else _user()
 
     def run(self) -> int:
-        from exporter.cost.closing.close import AlreadyBookedError, NotReadyError, closed
+        from exporter.cost.closing.close import closed
 
         found = closed(self.closer.book, self.month)
-        try:
-            if self.options.corrections:
-                return self._correct(found)
-            return self._close() if found is None else self._closed(found)
-        except NotReadyError as problem:
-            hint = () if problem.final else ("Close it all the same with --force; the month then carries this mark.",)
-            return _say(*problem.reasons, *hint, code=FINDINGS)
-        except AlreadyBookedError as problem:
-            return _say(str(problem), code=FINDINGS)
+        if self.options.corrections:
+            return self._correct(found)
+        return self._close() if found is None else self._closed(found)
 
     def _correct(self, found: ClosedMonth | None) -> int:
+        from exporter.cost.closing.close import NotReadyError
         from exporter.cost.closing.text import correction_text, line_dict, pending_text
         from exporter.pricing.domain.calendar import day_text
 
         name = day_text(self.month)[:7]
         if found is None:
-            return _say(f"{name} is not closed; a month in the open needs no correction", code=FINDINGS)
+            raise NotReadyError([f"{name} is not closed; a month in the open needs no correction"], final=True)
         pending = self.closer.pending(self.month, self.now)
         dry = self.options.dry_run
         booking = None if dry else self.closer.book_corrections(self.month, self.now, by=self.by)
@@ -175,7 +160,7 @@ class _Month:
         elif pending.lines and dry:
             print(pending_text(name, pending).lstrip("\n"), end="")
         else:
-            print("".join(f"note: {entry}\n" for entry in pending.held), end="")
+            print("".join(f"note: {note}\n" for note in pending.held), end="")
             print(f"{name}: nothing has changed since it was closed; nothing was booked.")
         return OK
 
@@ -186,8 +171,9 @@ class _Month:
             reasons = self.closer.reasons(self.month, self.now)
             draft = ClosedMonth(self.month, self.closer.draft(self.month, self.now, by=self.by), (), ())
             self._show(draft, None, drafted=True)
-            hint = ("Closing it needs --force:",) if reasons else ()
-            return _say(*hint, *reasons, code=FINDINGS if reasons else OK)
+            if reasons:
+                print("Closing it needs --force:", *reasons, sep="\n", file=sys.stderr)
+            return FINDINGS if reasons else OK
         self.closer.close(self.month, self.now, by=self.by, force=self.options.force)
         found = closed(self.closer.book, self.month)
         if found is None:

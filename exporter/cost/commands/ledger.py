@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -14,10 +12,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from collectors.errors import FINDINGS, OK, UsageError
 from exporter.documents.terminal import counted, seconds, size, table
 
 if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
     from exporter.cost.settings import CostTree
     from exporter.storage.ledger.finest import Gap
     from exporter.storage.ledger.ledger import DurableLedger, Holdings
@@ -26,31 +25,41 @@ _GAPS_SHOWN = 20
 _BAD_SHOWN = 50
 
 
+def add(commands: Commands) -> None:
+    """Declare them, in the order of the help."""
+    ledger = commands.group("ledger", "what is kept of consumption: whole, and portable")
+    ledger.add("status", status_command, "what there is, and how fresh", json=True)
+    ledger.add("verify", verify_command, "add everything up again and look for holes", json=True)
+    export = ledger.add("export", export_command, "write every fact as a line of JSON")
+    export.add_argument("file", metavar="FILE", help="where to (- is standard output)")
+    read = ledger.add("import", import_command, "read lines of JSON; twice changes nothing")
+    read.add_argument("file", metavar="FILE", help="what `ledger export` wrote (- is standard input)")
+    ledger.add("backfill", backfill_command, "read all that Neon still has: hours, days, months")
+
+
 @contextmanager
 def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger]:
-    """The ledger alone: of the file only its own room, and no file at all where it is in PostgreSQL.
+    """The ledger alone: of the file only its own tables, and no file at all where it is in PostgreSQL.
 
     Raises:
         StoreError: it is not there, or cannot be used.
     """
-    from exporter.cost.closing.store import CLOSE_POSTGRES
-    from exporter.feature.workspace import shared_ledger
+    from exporter.cost.workspace import LEDGER_SCHEMAS, SCHEMAS
+    from exporter.feature.workspace import SHARED_SCHEMAS, missing_store, shared_ledger
     from exporter.storage.ledger.sqlite import SqliteLedger
     from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
     from exporter.storage.store import Schemas, Store, StoreError
 
-    shared = shared_ledger(settings, {"close": CLOSE_POSTGRES}, read_only=not write)
+    shared = shared_ledger(settings, LEDGER_SCHEMAS, read_only=not write)
     if shared is not None:
         with closing(shared):
             yield shared
         return
     if not write and not settings.storage.path.exists():
-        raise StoreError(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
+        raise StoreError(missing_store(settings))
     schemas: Schemas = {"ledger": LEDGER_SCHEMA}
     if write:
-        from exporter.app.wiring import SCHEMAS
-
-        schemas = SCHEMAS  # so that a file that an import makes is one that every command can read
+        schemas = {**SHARED_SCHEMAS, **SCHEMAS}  # so that commands can read a file that an import makes
     store = Store.open(settings.storage.path, schemas, read_only=not write)
     try:
         yield SqliteLedger(store)
@@ -58,19 +67,12 @@ def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger
         store.close()
 
 
-def verify_command(options: argparse.Namespace) -> int:
+def verify_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Count everything, add everything up again, and look for holes."""
     from exporter.storage.ledger.finest import gaps
-    from exporter.storage.store import StoreError
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    try:
-        with opened(settings) as ledger:
-            where, holdings, holes = ledger.where, ledger.holdings(), gaps(ledger.project_days())
-    except StoreError as problem:
-        return refuse(str(problem))
+    with opened(settings) as ledger:
+        where, holdings, holes = ledger.where, ledger.holdings(), gaps(ledger.project_days())
     if options.json:
         print(json.dumps(_as_json(where, holdings, holes), indent=2))
     else:
@@ -115,19 +117,11 @@ def _as_text(where: str, holdings: Holdings, holes: list[Gap]) -> str:
     return "".join(lines)
 
 
-def status_command(options: argparse.Namespace) -> int:
+def status_command(options: argparse.Namespace, settings: CostTree) -> int:
     """What is in the ledger, without adding it up."""
-    from exporter.storage.store import StoreError
-
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    try:
-        with opened(settings) as ledger:
-            where, through, tally = ledger.where, ledger.through(), ledger.tally()
-            days = sorted(ledger.revisions(0, 2**40))
-    except StoreError as problem:
-        return refuse(str(problem))
+    with opened(settings) as ledger:
+        where, through, tally = ledger.where, ledger.through(), ledger.tally()
+        days = sorted(ledger.revisions(0, 2**40))
     now = time.time()
     if options.json:
         found = {
@@ -150,25 +144,18 @@ def status_command(options: argparse.Namespace) -> int:
     return OK
 
 
-def export_command(options: argparse.Namespace) -> int:
+def export_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Write every fact as a line of JSON."""
     from exporter.storage.ledger.file import lines
-    from exporter.storage.store import StoreError
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
     count = 0
     try:
         with opened(settings) as ledger, _writing(options.file) as out:
             for line in lines(ledger):
                 out.write(line + "\n")
                 count += 1
-    except StoreError as problem:
-        return refuse(str(problem))
     except OSError as problem:
-        print(f"{options.file}: {problem.strerror}; nothing was written", file=sys.stderr)
-        return USAGE
+        raise UsageError(f"{options.file}: {problem.strerror}; nothing was written") from None
     print(f"{counted(count, 'line')} written to {options.file}", file=sys.stderr)
     return OK
 
@@ -191,33 +178,25 @@ def _writing(where: str) -> Iterator[TextIO]:
         part.unlink(missing_ok=True)
 
 
-def import_command(options: argparse.Namespace) -> int:
+def import_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Read lines of JSON into the ledger; what is newer there stays."""
     from exporter.storage.ledger.file import Imported, load
-    from exporter.storage.store import StoreError
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
     done = Imported()
     try:
         with _reading(options.file) as texts, opened(settings, write=True) as ledger:
-            for name in load(ledger, texts):
-                if isinstance(name, Imported):
-                    done = name
+            for read in load(ledger, texts):
+                if isinstance(read, Imported):
+                    done = read
                     continue
                 done.bad += 1
                 if done.bad <= _BAD_SHOWN:
-                    print(f"{options.file}:{name}", file=sys.stderr)
+                    print(f"{options.file}:{read}", file=sys.stderr)
             where = ledger.where
-    except StoreError as problem:
-        return refuse(str(problem))
-    except OSError as problem:
-        print(f"{options.file}: cannot be read ({problem.strerror})", file=sys.stderr)
-        return USAGE
-    except UnicodeDecodeError as problem:
-        print(f"{options.file}: is not UTF-8 text ({problem.reason}); nothing after that was read", file=sys.stderr)
-        return USAGE
+    except (OSError, UnicodeDecodeError) as problem:
+        why = f"cannot be read ({problem.strerror})" if isinstance(problem, OSError) else (
+            f"is not UTF-8 text ({problem.reason}); nothing after that was read")  # fmt: skip
+        raise UsageError(f"{options.file}: {why}") from None
     if done.bad > _BAD_SHOWN:
         print(f"... and {done.bad - _BAD_SHOWN} more lines that are no facts", file=sys.stderr)
     rows = [
@@ -238,32 +217,25 @@ def _reading(where: str) -> Iterator[TextIO]:
         yield texts
 
 
-def backfill_command(options: argparse.Namespace) -> int:
+def backfill_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Read everything that Neon still has: hours of the last week, then days, then months."""
-    from collectors.neon.errors import NeonError
-    from exporter.app.preflight import problems_of
-    from exporter.storage.store import StoreError
+    del options
+    import asyncio
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    problems = [name for name in problems_of(settings) if name.startswith(("neon.", "ledger."))]
-    if problems:
-        return refuse(*problems)
-    try:
-        return asyncio.run(_backfill(settings))
-    except StoreError as problem:
-        return refuse(str(problem))
-    except NeonError as problem:
-        print(problem.message, file=sys.stderr)
-        return UPSTREAM
+    from exporter.feature.workspace import require
+
+    require(settings, "neon.", "ledger.")
+    return asyncio.run(_backfill(settings))
 
 
 async def _backfill(settings: CostTree) -> int:
+    import contextlib
+
     from collectors.base import Status
     from collectors.neon.inventory import refresh
     from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, spans
     from exporter.feature.workspace import neon_client
+    from exporter.settings.tree import SettingsError
     from exporter.storage.writer import WriterThread
 
     neon, ledger_writer = settings.neon, WriterThread()
@@ -272,22 +244,24 @@ async def _backfill(settings: CostTree) -> int:
         ledger = stack.enter_context(opened(settings, write=True))
         before = ledger.holdings().buckets
         async with neon_client(settings) as client:
-            found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
-            if not found.org_id:
-                return refuse("neon.org_id: consumption needs an organisation; name it, or use a key of its own")
-            now = time.time() + found.skew
-            intake, projects = UsageImporter(client, ledger, ledger_writer), sorted(found.projects)
+            inventory = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
+            if not inventory.org_id:
+                raise SettingsError(
+                    ["neon.org_id: consumption needs an organisation; name it, or use a key of its own"]
+                )
+            now = time.time() + inventory.skew
+            importer, projects = UsageImporter(client, ledger, ledger_writer), sorted(inventory.projects)
             worst, notes = Status.OK, dict[str, None]()
             for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
-                status, said = await intake.reach(found, projects, span, now)
+                status, sentences = await importer.reach(inventory, projects, span, now)
                 worst = worst if status is Status.OK else status
-                notes.update(dict.fromkeys(said))
+                notes.update(dict.fromkeys(sentences))
         after = ledger.holdings().buckets
     rows = [(name, f"{after[name]:,}", f"{after[name] - before.get(name, 0):,}") for name in sorted(after)]
     if rows:
         print(table(("buckets", "now", "new"), rows), end="")
     elif not notes:
-        print(f"Neon has no usage of {counted(len(found.projects), 'project')} to tell.")
+        print(f"Neon has no usage of {counted(len(inventory.projects), 'project')} to tell.")
     for note in notes:
         print(f"note: {note}")
     return OK if worst is Status.OK else FINDINGS

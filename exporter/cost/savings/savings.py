@@ -17,23 +17,17 @@ from exporter.cost.savings import kpis
 from exporter.cost.savings.kpis import Figures, Others, WasteAssessment
 from exporter.cost.savings.store import WasteStore
 from exporter.cost.savings.waste import WasteSeries
-from exporter.cost.savings.waste_facts import MeasuredHours, WasteSources, gather
+from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.sampling.awake_store import read_windows
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
-from exporter.tenancy.domain.rules import TenantRules
 
 if TYPE_CHECKING:
     from exporter.cost.settings import CostTree
 
 
-def measured_hours(settings: CostTree, store: Store, rules: TenantRules) -> MeasuredHours:
-    """What visits measured, by hour, compute and tenant."""
-    return DurableCounters(store, rules, settings.sampling.top_statements).tenant_hours
-
-
-def sources_of(settings: CostTree, store: Store, costs: Costs, rules: TenantRules) -> WasteSources:
+def sources_of(settings: CostTree, store: Store, costs: Costs, counters: DurableCounters) -> WasteSources:
     """What the rules of waste read. Each call reads anew who keeps computes awake.
 
     Raises:
@@ -42,7 +36,7 @@ def sources_of(settings: CostTree, store: Store, costs: Costs, rules: TenantRule
     return WasteSources(
         costs.ledger,
         costs.card,
-        measured_hours(settings, store, rules),
+        counters.tenant_hours,
         read_windows(store),
         settings.cost.plan,
         round(settings.waste.window_days * 86400),
@@ -53,10 +47,10 @@ class Savings:
     """Finds waste and works out the key figures. One caller at a time, the same as for its ``Costs``."""
 
     def __init__(
-        self, settings: CostTree, store: Store, costs: Costs, rules: TenantRules, others: Others | None = None
+        self, settings: CostTree, store: Store, costs: Costs, counters: DurableCounters, others: Others | None = None
     ) -> None:
         """Open nothing yet."""
-        self._settings, self._store, self._costs, self._rules = settings, store, costs, rules
+        self._settings, self._store, self._costs, self._counters = settings, store, costs, counters
         self._others = others or Others()
         self._series = WasteSeries()
         self._kept = WasteStore(KeyValueStore(store))
@@ -67,7 +61,7 @@ class Savings:
         Raises:
             StoreError: the ledger's file cannot be read.
         """
-        sources = sources_of(self._settings, self._store, self._costs, self._rules)
+        sources = sources_of(self._settings, self._store, self._costs, self._counters)
         account = gather(sources, inventory, snapshots, int(now))
         policy = self._settings.waste.policy(self._settings.neon.api_url)
         return WasteAssessment(inventory.org_id, account, find(account, policy))
@@ -79,8 +73,7 @@ class Savings:
             StoreError: the ledger's file cannot be read.
         """
         costs = self._costs.month(now if at is None else at, now)
-        hours = measured_hours(self._settings, self._store, self._rules)
-        counts = kpis.counts_of(self._costs.ledger, hours, costs)
+        counts = kpis.counts_of(self._costs.ledger, self._counters.tenant_hours, costs)
         return kpis.figures(costs, counts, judged, self._others)
 
     def observe(self, inventory: Inventory, snapshots: Snapshots, now: float) -> list[Observation]:

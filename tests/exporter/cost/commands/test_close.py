@@ -209,7 +209,7 @@ def test_the_books_are_where_the_ledger_is(ledger: Path, run: Run, postgres18: C
 
 def test_budgets_of_this_month(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     now = OCTOBER + 9 * DAY
-    monkeypatch.setattr("exporter.cost.commands.budget.time", SimpleNamespace(time=lambda: now + 60.0))
+    monkeypatch.setattr("exporter.cost.closing.budget_report.time", SimpleNamespace(time=lambda: now + 60.0))
     store = Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     hours = range(month_start(now) - 20 * DAY, now, HOUR)
     SqliteLedger(store).put(

@@ -1,0 +1,120 @@
+"""`neonmeter cost`, `forecast`, `anomalies` and `budget`: what a month costs, will cost, and how that is unusual.
+
+They read the ledger beside a running agent, and ask nobody else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from collectors.errors import FINDINGS, OK, UsageError
+
+if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
+    from exporter.cost.settings import CostTree
+
+
+def add_cost(commands: Commands) -> None:
+    """Declare `cost`."""
+    cost = commands.add("cost", cost_command, "what each branch and tenant cost this month", json=True)
+    cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
+    cost.add_argument("--explain", action="store_true", help="show how every level adds up to the one above")
+
+
+def add_outlook(commands: Commands) -> None:
+    """Declare `forecast` and `anomalies`."""
+    forecast = commands.add("forecast", forecast_command, "what a month will have cost at its end", json=True)
+    forecast.add_argument("--month", metavar="YYYY-MM", help="a month, also one to come (default: the present one)")
+    forecast.add_argument("--by", choices=("org", "project"), default="org", help="rows by what (default: org)")
+    anomalies = commands.add("anomalies", anomalies_command, "costs that are unusual, and why", json=True)
+    anomalies.add_argument(
+        "--since", metavar="YYYY-MM-DD", help="what went on at or after a day (default: the last 30 days)"
+    )
+
+
+def add_budget(commands: Commands) -> None:
+    """Declare `budget`."""
+    budget = commands.add("budget", budget_command, "what is spent of each budget, and what will be", json=True)
+    budget.add_argument("--months", action="store_true", help="the closed months against their budgets instead")
+
+
+def month_named(text: str | None) -> float:
+    """The first instant of a month written YYYY-MM, in unix seconds; without one, now.
+
+    Raises:
+        UsageError: the text is no month.
+    """
+    if text is None:
+        return time.time()
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise UsageError(f"--month: {text} is no month; write YYYY-MM, as 2026-10") from None
+
+
+def cost_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print what the ledger says of a month. Exit code 1 when a level does not add up to the one above."""
+    at = month_named(options.month)
+    from exporter.cost.allocation.explain import Explanation, OwnUse
+    from exporter.cost.allocation.rows import CostReport
+    from exporter.cost.allocation.text import summary
+    from exporter.cost.closing.declared import declared, extra_lines
+    from exporter.cost.workspace import open_workspace
+    from exporter.sampling.visits import WAKE_STATES
+
+    with open_workspace(settings) as workspace:
+        costs, names = workspace.costs, workspace.names
+        added = sum(float(str(state.get("added_seconds", 0))) for state in WAKE_STATES.all(workspace.store).values())
+        report = CostReport(costs.month(at, time.time()), costs.stated(at))
+    problems = report.problems()
+    extra = declared(extra_lines(settings.cost.extra_lines), report.costs)
+    if options.json:
+        print(json.dumps({**report.as_dict(), **extra.as_dict()}, indent=2))
+    else:
+        print(
+            Explanation(report, names).text(OwnUse(added)) if options.explain else summary(report, names),
+            extra.text(),
+            sep="",
+            end="",
+        )
+    for problem in problems:
+        print(f"does not add up: {problem}", file=sys.stderr)
+    return FINDINGS if problems else OK
+
+
+def forecast_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print what a month will have cost at its end."""
+    month = int(month_named(options.month))
+    from exporter.cost.outlook.report import read_forecast
+
+    report = read_forecast(settings, month)
+    print(json.dumps(report.as_dict(), indent=2) + "\n" if options.json else report.text(options.by), end="")
+    return OK
+
+
+def anomalies_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print unusual costs. Exit code 1 while one goes on."""
+    from exporter.cost.outlook.report import read_anomalies
+    from exporter.pricing.domain.calendar import day_seconds
+
+    try:
+        since = None if options.since is None else day_seconds(options.since)
+    except ValueError:
+        raise UsageError(f"--since: {options.since} is no day; write YYYY-MM-DD, as 2026-10-01") from None
+    report = read_anomalies(settings, since)
+    print(json.dumps(report.as_dict(), indent=2) + "\n" if options.json else report.text(), end="")
+    return FINDINGS if report.lasting else OK
+
+
+def budget_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print every budget. Exit code 1 when one is over, or will be."""
+    from exporter.cost.closing.budget_report import read_closed_months, read_present_month
+
+    report = read_closed_months(settings) if options.months else read_present_month(settings)
+    print(json.dumps(report.as_list(), indent=2) + "\n" if options.json else report.text(), end="")
+    return FINDINGS if report.over else OK
