@@ -54,8 +54,6 @@ NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 KNOWN_UPWARD: Collection[tuple[str, str]] = {
-    ("exporter.cost", "exporter.app"),
-    ("exporter.cost", "exporter.commands"),
     ("exporter.drift", "exporter.app"),
     ("exporter.drift", "exporter.commands"),
     ("exporter.drift", "exporter.cost"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.cost.commands import close, ledger, months, prices, savings
+from exporter.cost.commands import close, cost, ledger, prices
 
 if TYPE_CHECKING:
     from exporter.core.command_line import Commands
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Declare them, in the order of the help."""
-    months.add_cost(commands)
+    cost.add_cost(commands)
     ledger.add(commands)
-    months.add_outlook(commands)
+    cost.add_outlook(commands)
     close.add(commands)
-    months.add_budget(commands)
+    cost.add_budget(commands)
     prices.add(commands)
-    savings.add(commands)
+    cost.add_savings(commands)

@@ -1,6 +1,7 @@
-"""`neonmeter cost`, `forecast`, `anomalies` and `budget`: what a month costs, will cost, and how that is unusual.
+"""`neonmeter cost`, `forecast`, `anomalies`, `budget`, `waste` and `whatif`: what a month costs, will, and could.
 
-They read the ledger beside a running agent, and ask nobody else.
+They read the ledger beside a running agent. The last two also ask Neon (GET only, nothing wakes) for what the ledger
+does not hold; nothing is changed, here or at Neon.
 """
 
 from __future__ import annotations
@@ -41,6 +42,21 @@ def add_budget(commands: Commands) -> None:
     """Declare `budget`."""
     budget = commands.add("budget", budget_command, "what is spent of each budget, and what will be", json=True)
     budget.add_argument("--months", action="store_true", help="the closed months against their budgets instead")
+
+
+def add_savings(commands: Commands) -> None:
+    """Declare `waste` and `whatif`."""
+    commands.add("waste", waste_command, "what is paid for and of no use, and what ends it", json=True)
+    what_if = commands.add("whatif", whatif_command, "a month of the ledger under other settings", json=True)
+    what_if.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
+    what_if.add_argument("--project", metavar="GLOB", default="*", help="projects to change, by id or name")
+    what_if.add_argument("--plan", metavar="PLAN", help="launch, scale or agent; allowances and rates of that plan")
+    what_if.add_argument(
+        "--suspend-timeout", metavar="SECONDS", help="suspend after so many seconds (60 to 604800; never)"
+    )
+    what_if.add_argument("--history", metavar="AGE", help="history window, such as 1d or 6h")
+    what_if.add_argument("--min-cu", metavar="CU", help="autoscaling minimum, such as 0.25")
+    what_if.add_argument("--branch-ttl", metavar="AGE", help="child branches are gone at that age, such as 7d")
 
 
 def month_named(text: str | None) -> float:
@@ -118,3 +134,27 @@ def budget_command(options: argparse.Namespace, settings: CostTree) -> int:
     report = read_closed_months(settings) if options.months else read_present_month(settings)
     print(json.dumps(report.as_list(), indent=2) + "\n" if options.json else report.text(), end="")
     return FINDINGS if report.over else OK
+
+
+def waste_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print what is paid for and of no use, in dollars a month, the dearest first, with what ends it."""
+    from exporter.cost.savings.waste_report import read_waste
+    from exporter.feature.workspace import require
+
+    require(settings, "neon.", store=True)
+    report = read_waste(settings)
+    print(json.dumps(report.as_dict(), indent=2) + "\n" if options.json else report.text(), end="")
+    return OK
+
+
+def whatif_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Print what a month of the ledger would have cost under other settings."""
+    from exporter.cost.savings.whatif_report import changes_of, read_whatif
+    from exporter.feature.workspace import require
+    from exporter.pricing.domain.calendar import month_start
+
+    month, changes = month_start(int(month_named(options.month))), changes_of(options)
+    require(settings, "neon.", store=True)
+    report = read_whatif(settings, month, changes, options.project)
+    print(json.dumps(report.as_dict(), indent=2) + "\n" if options.json else report.text(), end="")
+    return OK
