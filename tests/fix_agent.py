@@ -48,8 +48,9 @@ class Agent:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "exporter", "run", "--config", str(self.config)], stdout=out, stderr=out
             )
-        if ready:
-            assert wait_until_ready(self.url, seconds, self.alive), self.log.read_text()[-3000:]
+        if ready and not wait_until_ready(self.url, seconds, self.alive):
+            self.kill()
+            raise AssertionError(f"not ready in {seconds:g} s: {self.log.read_text()[-3000:]}")
         return self
 
     def alive(self) -> bool:

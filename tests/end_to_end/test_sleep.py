@@ -30,7 +30,7 @@ def check(night: Night) -> None:
 
 
 def test_one_touch(open_state_dir: Path) -> None:
-    night = watch(46, ONCE, EAGER, suspend_seconds=16, compare=False)
+    night = watch(46, ONCE, EAGER, suspend_seconds=16, compare=False, patience=180)
     check(night)
     touched = night.watched[0]
     assert len(touched.to_suspend) == 1, "it sleeps again"
@@ -40,7 +40,7 @@ def test_one_touch(open_state_dir: Path) -> None:
 
 @pytest.mark.deep
 def test_one_touch_of_a_minute(open_state_dir: Path) -> None:
-    night = watch(100, ONCE, EAGER)
+    night = watch(100, ONCE, EAGER, patience=180)
     check(night)
     assert len(night.watched[0].to_suspend) == 1
     assert night.watched[0].sessions
