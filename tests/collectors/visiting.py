@@ -15,7 +15,8 @@ from collectors.postgres.session import Deadlines, Visit, visit
 from exporter.demo.postgres import Cluster
 from tests.collectors.reading_fake import FakeCollector
 
-SHORT = Deadlines(connect=1.0, session=1.0)
+PATIENT = Deadlines(connect=60, session=60, statement=30)
+"""Where the deadlines are not what is tested."""
 
 
 def monitor(server: Cluster, dbname: str = "postgres") -> str:
@@ -60,7 +61,7 @@ async def settled(server: Cluster) -> None:
             await asyncio.sleep(0.1)
 
 
-async def look(server: Cluster, *queries: str, probe: Visit | None = None, deadlines: Deadlines = SHORT) -> Visit:
+async def look(server: Cluster, *queries: str, probe: Visit | None = None, deadlines: Deadlines = PATIENT) -> Visit:
     await settled(server)
     known = (probe.server, probe.evidence.postmaster_start) if probe is not None and probe.evidence else (None, 0.0)
     return await visit(

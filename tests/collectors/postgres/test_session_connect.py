@@ -11,7 +11,7 @@ from collectors.base import Status
 from collectors.postgres.session import Deadlines, visit
 from exporter.demo.postgres import Cluster, free_port
 from tests.collectors.reading_fake import FakeCollector
-from tests.collectors.visiting import SHORT, admin, monitor, open_sockets, sessions_left, settled
+from tests.collectors.visiting import PATIENT, admin, monitor, open_sockets, sessions_left, settled
 from tests.fix_postgres import PASSWORD
 
 
@@ -26,7 +26,7 @@ async def test_a_listener_that_accepts_and_never_answers_is_left_at_the_deadline
 
 
 async def test_a_dead_port_is_unreachable() -> None:
-    found = await visit(f"host=127.0.0.1 port={free_port()} user=x password=y", [], deadlines=SHORT)
+    found = await visit(f"host=127.0.0.1 port={free_port()} user=x password=y", [], deadlines=PATIENT)
     assert (found.status, found.error) == (Status.UNREACHABLE, "connection refused: nothing listens there")
 
 
@@ -37,32 +37,34 @@ async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
 
 
 async def test_a_pooler_is_refused_before_anything_is_sent() -> None:
-    found = await visit("postgresql://m:s3cret@ep-cool-1-pooler.eu-central-1.aws.neon.tech/postgres", [])
+    found = await visit(
+        "postgresql://m:s3cret@ep-cool-1-pooler.eu-central-1.aws.neon.tech/postgres", [], deadlines=PATIENT
+    )
     assert found.status is Status.UNSUPPORTED
     assert "direct host" in found.error
     assert "s3cret" not in found.error
 
 
 async def test_a_malformed_connection_string_does_not_betray_its_password() -> None:
-    found = await visit("host=x password=s3cret oops s3cret", [])
+    found = await visit("host=x password=s3cret oops s3cret", [], deadlines=PATIENT)
     assert (found.status, found.error) == (Status.UNREACHABLE, "the connection string cannot be parsed")
 
 
 async def test_a_wrong_password_is_auth_and_is_not_repeated_to_anyone(postgres: Cluster) -> None:
-    found = await visit(monitor(postgres).replace(PASSWORD, "wrong-s3cret"), [])
+    found = await visit(monitor(postgres).replace(PASSWORD, "wrong-s3cret"), [], deadlines=PATIENT)
     assert (found.status, found.error) == (Status.AUTH, "the password is wrong, or the role does not exist")
     assert sessions_left(postgres) == 0
 
 
 async def test_a_missing_database_is_said(postgres: Cluster) -> None:
-    found = await visit(monitor(postgres, "nowhere"), [])
+    found = await visit(monitor(postgres, "nowhere"), [], deadlines=PATIENT)
     assert (found.status, found.error) == (Status.UNSUPPORTED, "the database does not exist")
 
 
 async def test_a_role_over_its_connection_limit_is_told_so(postgres: Cluster) -> None:
     held = [psycopg.connect(monitor(postgres)) for _ in range(3)]
     try:
-        found = await visit(monitor(postgres), [])
+        found = await visit(monitor(postgres), [], deadlines=PATIENT)
     finally:
         for connection in held:
             connection.close()
@@ -75,7 +77,7 @@ async def test_a_revoked_connect_is_no_privilege(postgres: Cluster) -> None:
         owner.execute("CREATE DATABASE closed")
         owner.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
         try:
-            found = await visit(monitor(postgres, "closed"), [])
+            found = await visit(monitor(postgres, "closed"), [], deadlines=PATIENT)
         finally:
             owner.execute("DROP DATABASE closed")
     assert (found.status, found.error) == (Status.NO_PRIVILEGE, "the role has no CONNECT on the database")
@@ -86,7 +88,7 @@ async def test_a_role_without_pg_monitor_still_visits_and_is_recognised(postgres
     with admin(postgres) as owner:
         owner.execute(sql.SQL("CREATE ROLE plain LOGIN PASSWORD {}").format(PASSWORD))
         try:
-            found = await visit(postgres.conninfo(user="plain"), [FakeCollector("SELECT 1")])
+            found = await visit(postgres.conninfo(user="plain"), [FakeCollector("SELECT 1")], deadlines=PATIENT)
             assert sessions_left(postgres) == 0
         finally:
             owner.execute("DROP ROLE plain")

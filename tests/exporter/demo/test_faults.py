@@ -14,7 +14,7 @@ from tests.fix_twin import Twin, TwinMaker
 
 
 def get(twin: Twin, path: str = "/projects", **params: Any) -> httpx.Response:
-    with httpx.Client(verify=False, timeout=5) as client:
+    with httpx.Client(verify=False, timeout=60) as client:
         return client.get(twin.url + path, params=params, headers={"Authorization": f"Bearer {twin.key}"})
 
 
@@ -98,7 +98,7 @@ def test_latency_delays_and_the_stop_does_not_wait_for_it(make_twin: TwinMaker) 
     assert get(twin).status_code == 200
     assert time.monotonic() - began >= 0.3
     twin.api.faults.put(Fault("latency", seconds=60))
-    with pytest.raises(httpx.ReadTimeout), httpx.Client(verify=False, timeout=0.2) as client:
+    with pytest.raises(httpx.ReadTimeout), httpx.Client(verify=False, timeout=httpx.Timeout(60, read=0.2)) as client:
         client.get(f"{twin.url}/projects")
     began = time.monotonic()
     twin.api.stop()

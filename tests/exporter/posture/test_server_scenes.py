@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -70,8 +71,16 @@ def careless(major: int) -> Iterator[Cluster]:
         with psycopg.connect(running.conninfo(), autocommit=True) as admin:
             admin.execute("ALTER SYSTEM SET password_encryption = 'md5'")
             admin.execute("SELECT pg_reload_conf()")
-            admin.execute("SELECT pg_sleep(0.5)")
+            while running_password_encryption(running) != "md5":
+                time.sleep(0.05)
         yield running
+
+
+def running_password_encryption(cluster: Cluster) -> str:
+    """What a new session has: the postmaster reads its files again a moment after it was told to."""
+    with psycopg.connect(cluster.conninfo()) as session:
+        (value,) = session.execute("SHOW password_encryption").fetchone() or ("",)
+    return str(value)
 
 
 def findings(cluster: Cluster, policy: Policy = POLICY) -> list[Finding]:
