@@ -54,9 +54,6 @@ NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 KNOWN_UPWARD: Collection[tuple[str, str]] = {
-    ("exporter.drift", "exporter.app"),
-    ("exporter.drift", "exporter.commands"),
-    ("exporter.drift", "exporter.cost"),
     ("exporter.posture", "exporter.app"),
     ("exporter.posture", "exporter.commands"),
     ("exporter.posture", "exporter.cost"),
@@ -108,10 +105,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/core/http_client.py",
     "exporter/cost/problems.py",
     "exporter/cost/savings/plan_features.py",
-    "exporter/drift/commands/drift_settings.py",
-    "exporter/drift/commands/drift_store.py",
-    "exporter/drift/names.py",
-    "exporter/drift/tenants.py",
     "exporter/feature/ports.py",
     "exporter/feature/services.py",
     "exporter/posture/commands/menu_posture.py",

@@ -14,13 +14,12 @@ from collectors.base import SqlCollector
 from collectors.metric import Metric, catalogue
 from collectors.neon import inventory, operations
 from collectors.pgbouncer import console as pgbouncer
-from collectors.postgres.database.migrations import MigrationsCollector
 from collectors.postgres.database.schemas import SchemasCollector
 from collectors.registry import COLLECTORS
 from exporter.awake.feature import AwakeFeature
 from exporter.core import selfmetrics
 from exporter.cost.feature import CostFeature
-from exporter.drift import metrics as drift_metrics
+from exporter.drift.feature import DriftFeature
 from exporter.feature.feature import MetricGroup
 from exporter.posture import metrics as posture_metrics
 from exporter.recovery import metrics as recovery_metrics
@@ -32,14 +31,6 @@ def _of_collectors(collectors: Iterable[type[SqlCollector]]) -> Iterable[MetricG
     return (MetricGroup(collector.title, collector.source, collector.metrics) for collector in collectors)
 
 
-_DRIFT: Final = (
-    *_of_collectors([MigrationsCollector]),
-    MetricGroup(
-        "Drift",
-        "the system catalogues of the user databases (rule R9), against parent, branch, git or approval",
-        drift_metrics.METRICS,
-    ),
-)
 _POSTURE: Final = (
     MetricGroup(
         "Posture",
@@ -62,7 +53,7 @@ GROUPS: Final[tuple[MetricGroup, ...]] = (
     MetricGroup("Visits", "our own visits", readings.METRICS),
     *AwakeFeature.metrics,
     *_of_collectors([*COLLECTORS, SchemasCollector]),
-    *_DRIFT,
+    *DriftFeature.metrics,
     *_POSTURE,
     *_RECOVERY,
     MetricGroup("Statements, coverage", "pg_stat_statements", counters.METRICS),

@@ -110,7 +110,8 @@ class Rounds:
         await self.wiring.tenants.look(found)
         await self.wiring.awake.before_visits(found)
         await self.wiring.visitor.round(found)
-        await self.wiring.drift.look(found)
+        if self.wiring.drift is not None:
+            await self.wiring.drift.on_inventory(found)
         await self.wiring.recovery.look(found, control_plane.known.snapshots)
         await self.wiring.posture.look(found)
         first, self._first = self._first, False

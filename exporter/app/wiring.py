@@ -11,20 +11,14 @@ from dataclasses import dataclass
 
 from collectors.neon.client import NeonClient
 from collectors.postgres.cluster.sizes import DatabaseSizes
-from collectors.postgres.domain.settings import SettingsFacts
 from exporter.app.settings import Settings
 from exporter.awake.feature import AwakeFeature, AwakeRun
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.cost.feature import CostFeature, CostRun
-from exporter.drift.approvals import approvals_of
-from exporter.drift.comparer import Comparer
-from exporter.drift.scanner import DriftScanner
-from exporter.drift.service import DriftService
-from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
-from exporter.drift.store import HistoryStore, SettingsStore
-from exporter.feature.ports import SnapshotList
+from exporter.drift.feature import DriftFeature, DriftRun
+from exporter.feature.ports import SchemaRoles, SnapshotList
 from exporter.feature.services import Services
 from exporter.feature.workspace import ledger_of, neon_client
 from exporter.posture.assemble import assemble
@@ -35,7 +29,6 @@ from exporter.recovery.service import RecoveryService
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
@@ -61,7 +54,7 @@ SCHEMAS = {
     **CostFeature.schemas,
     "ledger": LEDGER_SCHEMA,
     "notebook": KEY_VALUE_SCHEMA,
-    "drift": DRIFT_SCHEMA,
+    **DriftFeature.schemas,
     "posture": POSTURE_SCHEMA,
 }
 """Every room of the store."""
@@ -124,7 +117,7 @@ class Wiring:
     visitor: Visitor
     awake: AwakeRun
     tenants: TenantReadings
-    drift: DriftService
+    drift: DriftRun | None
     posture: PostureService
     kept: AppContext
     recovery: RecoveryService
@@ -154,12 +147,12 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     tenants = TenantReadings(kept.tenancy, kept.disk, client)
     services.provide(SnapshotList, tenants)
     sizes = _schema_sizes(kept, tenants)
-    judge, holder = SettingsEvaluator(settings.drift), SettingsCache(SettingsStore(kept.store))
-    riding, drift = _drift(settings, kept, sizes, judge, holder, rules=rules)
-    readings = _readings(settings, kept, tenants, judge, holder)
+    services.provide(SchemaRoles, sizes)
+    drift = DriftFeature().start(services, settings)
+    readings = _readings(settings, kept, tenants, drift)
     guard, posture = assemble(settings, kept, rules, client)
     scanners: list[DatabaseScanner] = [sizes]
-    scanners += [riding] if settings.drift.enabled else []
+    scanners += drift.scanners if drift is not None else []
     scanners += [guard] if settings.posture.enabled else []
     users = UserDatabases(policy_of(settings.sampling), scanners, clock=kept.clock)
     awake = kept.awake.start(services, settings)
@@ -194,14 +187,11 @@ def _schema_sizes(kept: AppContext, tenants: TenantReadings) -> SchemaSizes:
     )
 
 
-def _readings(
-    settings: Settings, kept: AppContext, tenants: TenantReadings, judge: SettingsEvaluator, holder: SettingsCache
-) -> Readings:
+def _readings(settings: Settings, kept: AppContext, tenants: TenantReadings, drift: DriftRun | None) -> Readings:
     subscriptions: dict[type, list[OnFacts]] = {DatabaseSizes: [tenants.databases]}
-    wanted: tuple[str, ...] = ()
-    if settings.drift.enabled:
-        subscriptions[SettingsFacts] = [holder.keep]
-        wanted = judge.desired.names if judge.desired else ()
+    for facts, take in drift.subscriptions.items() if drift is not None else ():
+        subscriptions.setdefault(facts, []).append(take)
+    wanted = drift.wanted_settings if drift is not None else ()
     return Readings(
         settings.sampling, kept.durable, kept.state, kept.disk, subscriptions=subscriptions, wanted_settings=wanted
     )  # fmt: skip
@@ -235,36 +225,3 @@ def _control_plane(settings: Settings, kept: AppContext, client: NeonClient) -> 
         disk=kept.disk,
         clock=kept.clock,
     )
-
-
-def _drift(
-    settings: Settings,
-    kept: AppContext,
-    sizes: SchemaSizes,
-    judge: SettingsEvaluator,
-    holder: SettingsCache,
-    *,
-    rules: TenantRules,
-) -> tuple[DriftScanner, DriftService]:
-    fingerprints = FingerprintStore(kept.store)
-    scanner = DriftScanner(
-        fingerprints,
-        kept.disk,
-        kept.state,
-        book=HistoryStore(kept.store),
-        own_roles=sizes.own_roles,
-        column_order=settings.drift.column_order,
-        clock=kept.clock,
-    )
-    service = DriftService(
-        settings.drift,
-        Comparer(settings.drift, fingerprints, approvals_of(settings), rules),
-        judge=judge,
-        holder=holder,
-        fingerprints=fingerprints,
-        scanner=scanner,
-        state=kept.state,
-        details=kept.details,
-        clock=kept.clock,
-    )
-    return scanner, service

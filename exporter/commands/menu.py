@@ -7,7 +7,7 @@ from exporter.commands import agent
 from exporter.core.command_line import Commands
 from exporter.cost import commands as cost
 from exporter.demo import commands as demo
-from exporter.drift.commands import menu_drift
+from exporter.drift import commands as drift
 from exporter.posture.commands import menu_posture
 from exporter.recovery.commands import menu_recovery
 from exporter.report.commands import menu_report
@@ -21,10 +21,7 @@ def add_all(commands: Commands) -> None:
     agent.add_health(commands)
     cost.add_commands(commands)
     demo.add_prove(commands)
-    for room in (
-        menu_report,
-        menu_drift,
-        menu_recovery,
-        menu_posture,
-    ):
+    menu_report.add(commands)
+    drift.add_commands(commands)
+    for room in (menu_recovery, menu_posture):
         room.add(commands)

@@ -1,4 +1,4 @@
-"""The file of what settings should be (``drift.desired``): YAML, by project and branch, kept in git beside the code."""
+"""The file of the desired state of settings (``drift.desired``): YAML, by project and branch, fit for git."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from collectors.errors import UsageError
 from collectors.neon.models import Branch, Endpoint, Project
 from collectors.postgres.domain.settings import Setting, canonical
 from exporter.drift.domain.desired import ENDPOINT, PROJECT, DesiredValue
@@ -30,7 +31,7 @@ class EndpointWanted:
 
 @dataclass(frozen=True, config=_CLOSED)
 class Rule:
-    """What the branches that match should be; of several rules, the first that says something of a setting counts."""
+    """The desired state of the branches that match; of several rules, the first that names a setting counts."""
 
     project: str = "*"
     branch: str = "*"
@@ -45,8 +46,8 @@ class Rule:
 _RULES = TypeAdapter(list[Rule])
 
 
-class DesiredError(Exception):
-    """The file cannot be used: which, where, and what to do."""
+class DesiredError(UsageError):
+    """The file cannot be used: the message says which, where, and why."""
 
 
 class Desired:
@@ -79,10 +80,10 @@ class Desired:
         return tuple(sorted({name for rule in self.rules for name in rule.settings}))
 
     def of(self, project: Project, branch: Branch, settings: Mapping[str, Setting]) -> DesiredValue:
-        """What one branch should be; ``settings`` are the server's, for their units.
+        """The desired state of one branch; ``settings`` are the server's, for their units.
 
         Raises:
-            DesiredError: a value cannot be one of its setting.
+            DesiredError: a value is not of the kind of its setting.
         """
         mine = [
             rule
@@ -102,7 +103,7 @@ class Desired:
 
 
 def platform_of(project: Project, endpoint: Endpoint | None) -> dict[tuple[str, str], str]:
-    """What Neon's API says of a branch, in the words of the file."""
+    """The settings of a branch and its project in Neon's API, by (kind, name) as the file names them."""
     found: dict[tuple[str, str], Any] = {}
     if project.history_retention_seconds is not None:
         found[PROJECT, "history_retention_seconds"] = project.history_retention_seconds

@@ -1,7 +1,7 @@
-"""What git holds: the migrations of a tool as its files tell, to say what is pending, unknown or changed.
+"""The migrations of a tool as files in git, to find what is pending, unknown or changed.
 
-Only what a file tells by itself is used: no tool is run. Checksums are worked out where the tool's form is known
-(Flyway's CRC-32 over lines, Prisma's and Drizzle's SHA-256), and are absent everywhere else.
+Only the files are read: no tool is run. Checksums are computed where the tool's form is known (Flyway's CRC-32 over
+lines, Prisma's and Drizzle's SHA-256), and are absent everywhere else.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from collectors.errors import UsageError
 from exporter.drift.domain.migrations import Expected, Manifest, ancestry
 
 
-class ManifestError(Exception):
+class ManifestError(UsageError):
     """The files cannot be used: the message says which, what is wrong, and what to do."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from collectors.base import Status
 from collectors.postgres.domain.migrations import History, Lock, Migration, MigrationFacts
 from collectors.postgres.domain.settings import Setting, SettingsFacts
-from exporter.sampling.computes import DatabaseRef
+from exporter.sampling.computes import Compute, DatabaseRef
 from exporter.storage.store import Store
 from exporter.storage.tables import Table
 
@@ -141,7 +141,7 @@ class HistoryStore:
 
 
 class SettingsStore:
-    """Settings and roles by compute. Every call works on the disk.
+    """Settings and roles by compute, in memory and on the disk. Every call works on the disk.
 
     Raises:
         StoreError: from every method: the disk is full or the file damaged; then nothing has changed.
@@ -150,13 +150,20 @@ class SettingsStore:
     def __init__(self, store: Store) -> None:
         """Use a store that was opened with ``DRIFT_SCHEMA``."""
         self._store = store
+        self._known: Mapping[ComputeIds, StoredSettings] | None = None
 
-    def all(self) -> dict[ComputeIds, StoredSettings]:
+    def all(self) -> Mapping[ComputeIds, StoredSettings]:
         """Everything that is known."""
-        return _SETTINGS.all(self._store)
+        if self._known is None:
+            self._known = _SETTINGS.all(self._store)
+        return self._known
 
-    def write(self, ids: ComputeIds, facts: SettingsFacts, taken_at: float) -> StoredSettings:
-        """Replace what is known of one compute, read at ``taken_at`` (unix seconds); answers it as stored."""
-        stored = StoredSettings(facts, taken_at)
-        _SETTINGS.put(self._store, [(ids, stored)])
-        return stored
+    def take(self, compute: Compute, facts: SettingsFacts, at: float) -> None:
+        """Take in what was read of a compute at ``at`` (unix seconds); written only when something is new."""
+        ids = (compute.place.project_id, compute.place.branch_id, compute.endpoint.id)
+        before = self.all().get(ids)
+        if before is None or before.facts != facts:
+            stored = StoredSettings(facts, at)
+            _SETTINGS.put(self._store, [(ids, stored)])
+            # A new mapping: a reader of the old one in another thread sees a whole one.
+            self._known = {**self.all(), ids: stored}

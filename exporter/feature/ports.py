@@ -11,6 +11,7 @@ from typing import Protocol
 
 from collectors.neon.snapshots import Snapshots
 from collectors.platforms.domain.security import DrillFacts
+from exporter.sampling.computes import Compute
 
 
 class OffsiteCopies(Protocol):
@@ -40,4 +41,12 @@ class SnapshotList(Protocol):
 
     def snapshots(self) -> Snapshots:
         """The snapshots of each project as last read, by project id; None where Neon refuses the list."""
+        ...
+
+
+class SchemaRoles(Protocol):
+    """Knows which role works in which schema of a database. Sampling answers, drift asks."""
+
+    def own_roles(self, compute: Compute, datname: str) -> Mapping[str, str]:
+        """The role of each schema in which exactly one role works that works nowhere else."""
         ...

@@ -20,12 +20,11 @@ from collectors.postgres.domain.migrations import History, MigrationFacts
 from collectors.postgres.domain.settings import SettingsFacts
 from exporter.core.api_pages import ApiPages
 from exporter.core.state import State
-from exporter.drift.approvals import Approvals
-from exporter.drift.comparer import Comparer
+from exporter.drift.baselines import Approvals
+from exporter.drift.evaluation import Evaluator
 from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import DriftService
 from exporter.drift.settings import DriftSettings
-from exporter.drift.settings_drift import SettingsCache, SettingsEvaluator
 from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.sampling.computes import Compute, DatabaseRef, computes
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
@@ -84,19 +83,17 @@ class World:
         self.fingerprints = FingerprintStore(self.store)
         self.approvals = Approvals(self.folder / "approved")
         rules = TenantRules([TenantRule(schema="t_(?P<tenant>.+)")])
-        self.holder = SettingsCache(SettingsStore(self.store))
+        self.server_settings = SettingsStore(self.store)
         self.scanner = DriftScanner(
-            self.fingerprints, self.disk, self.state, book=HistoryStore(self.store), clock=lambda: self.now
+            self.fingerprints, HistoryStore(self.store), self.disk, self.state, clock=lambda: self.now
         )  # fmt: skip
         self.service = DriftService(
-            self.settings,
-            Comparer(self.settings, self.fingerprints, self.approvals, rules),
-            judge=SettingsEvaluator(self.settings),
-            holder=self.holder,
+            Evaluator(self.settings, self.fingerprints, self.approvals, rules),
             fingerprints=self.fingerprints,
+            settings=self.server_settings,
             scanner=self.scanner,
             state=self.state,
-            details=self.details,
+            api_pages=self.details,
             clock=lambda: self.now,
         )
         self.inventory = inventory()
@@ -121,7 +118,7 @@ class World:
         await self.scanner.finish(self.compute(key), [key.datname], Status.OK, "", 0.1)
 
     def told(self, key: DatabaseRef, facts: SettingsFacts) -> None:
-        self.holder.keep(self.compute(key), facts, self.now)
+        self.server_settings.take(self.compute(key), facts, self.now)
 
     async def look(self) -> None:
         await self.service.look(self.inventory)
