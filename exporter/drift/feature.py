@@ -17,11 +17,12 @@ from exporter.drift.scanner import DriftScanner
 from exporter.drift.service import NAME, DriftService
 from exporter.drift.settings import DriftTree
 from exporter.drift.store import HistoryStore, SettingsStore
-from exporter.feature.feature import Feature, FeatureRun, MetricGroup, OnFacts, Schemas
+from exporter.feature.feature import Feature, FeatureRun, MetricGroup, Schemas
 from exporter.feature.ports import SchemaRoles
 from exporter.feature.services import Services
 from exporter.sampling.computes import Compute
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
+from exporter.sampling.readings import OnFacts
 from exporter.sampling.user_databases import DatabaseScanner
 
 
