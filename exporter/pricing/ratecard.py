@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from collectors.errors import UsageError
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import Allowance, Rate, RateCard, contracted
-from exporter.pricing.reader import FORMAT, SHIPPED, Reader
+from exporter.pricing.reader import FORMAT, SHIPPED, read_card
 
 __all__ = ["FORMAT", "SHIPPED", "RateCardError", "load", "merge", "parse"]
 
@@ -66,10 +66,9 @@ def parse(text: str, origin: str) -> RateCard:
         document = json.loads(text, parse_float=str, object_pairs_hook=_unique)
     except ValueError as problem:
         raise RateCardError(origin, [f"not valid JSON ({problem}); correct it there"]) from problem
-    reader = Reader()
-    plans, spans = reader.document(document)
-    if reader.problems:
-        raise RateCardError(origin, reader.problems)
+    plans, spans, problems = read_card(document)
+    if problems:
+        raise RateCardError(origin, problems)
     return RateCard(plans, origin=origin, plan_history=spans)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import model_validator as whole
 
 from exporter.pricing.domain.calendar import day_seconds
 from exporter.pricing.domain.components import Component
@@ -24,187 +27,253 @@ from exporter.pricing.domain.rates import (
 FORMAT = 1
 SHIPPED = "exporter/pricing/neon.json"
 """The list prices that come with neonmeter."""
-Entry = TypeVar("Entry", bound=Rate | Allowance | Discount)
-_AMOUNT = re.compile(r"\d{1,9}(\.\d{1,12})?\Z")
-_PERCENT = re.compile(r"(100(\.0{1,9})?|\d{1,2}(\.\d{1,9})?)\Z")
-_TOP = {"format", "currency", "about", "plans", "plan_history"}
-_PLAN = {"label", "rates", "allowances", "unpriced", "discounts", "not_offered", "like"}
-_RATE = {"rate", "list", "valid_from", "source", "source_date"}
-_DISCOUNT = {"percent", "valid_from", "source", "source_date"}
-_SPAN = {"org", "project", "plan", "valid_from", "source", "source_date"}
 ALL = "all"
 """The key of a discount that holds for every component."""
-_ALLOWANCE = {"quantity", "scope", "valid_from", "source", "source_date"}
+_AMOUNT = re.compile(r"\d{1,9}(\.\d{1,12})?\Z")
+_PERCENT = re.compile(r"(100(\.0{1,9})?|\d{1,2}(\.\d{1,9})?)\Z")
+_ABSENT: Any = Field(None, validate_default=True)
+"""A value that must be there: absent is as wrong as null, and in the same words."""
 
 
-class Reader:
-    """Turns JSON into plans and keeps every problem with the path of where it is."""
+def _must(holds: Callable[[Any], object], text: str) -> BeforeValidator:
+    """The value as it is where it holds, else a mistake in these words; ``{!r}`` in them is the value."""
 
-    def __init__(self) -> None:
-        """Begin without a problem."""
-        self.problems: list[str] = []
+    def check(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(text.format(value))
+        return value
 
-    def document(self, document: Any) -> tuple[list[PlanCard], list[PlanSpan]]:
-        """The plans and the plan history of a whole card; what is wrong with it is in ``problems`` after."""
-        if not isinstance(document, dict):
-            self.problems.append(f"the file must hold one JSON object; start from a copy of {SHIPPED}")
-            return [], []
-        self._known("", document, _TOP)
-        if document.get("format") != FORMAT:
-            self.problems.append(f'format: must be {FORMAT}; write "format": {FORMAT}')
-        if document.get("currency") != "USD":
-            self.problems.append('currency: only USD is understood; write "currency": "USD"')
-        spans = self._spans(document.get("plan_history", []))
-        plans = document.get("plans", {} if spans else None)
-        if not isinstance(plans, dict) or not (plans or spans):
-            self.problems.append("plans: must be an object of at least one plan, by the API's subscription type")
-            return [], spans
-        return [self._plan(f"plans.{name}", name, plan) for name, plan in plans.items()], spans
+    return BeforeValidator(check)
 
-    def _spans(self, history: Any) -> list[PlanSpan]:
-        if not isinstance(history, list):
-            self.problems.append("plan_history: must be a list of entries with plan and valid_from")
-            return []
-        found = []
-        for number, entry in enumerate(history):
-            where = f"plan_history[{number}]"
-            valid_from, source = self._dated(where, entry, _SPAN)
-            if not isinstance(entry, dict) or valid_from is None or source is None:
-                continue
-            org, project, plan = entry.get("org", "*"), entry.get("project", "*"), entry.get("plan")
-            if not isinstance(plan, str) or not plan or not isinstance(org, str) or not isinstance(project, str):
-                self.problems.append(f"{where}: plan must be a plan of the card; org and project are globs over ids")
-            else:
-                found.append(PlanSpan(org, project, plan_named(plan), valid_from, source))
-        return found
 
-    def _plan(self, where: str, name: str, plan: Any) -> PlanCard:
-        if not isinstance(plan, dict):
-            self.problems.append(f"{where}: must be an object with label and rates")
-            return PlanCard(name, name)
-        self._known(where, plan, _PLAN)
-        unpriced = plan.get("unpriced", "")
-        if not isinstance(unpriced, str) or (unpriced and plan.get("rates")):
-            self.problems.append(f"{where}.unpriced: must be the reason as text, on a plan without rates; remove one")
-        if not unpriced and not any(plan.get(key) for key in ("rates", "allowances", "discounts", "like")):
-            self.problems.append(f"{where}: has neither rates nor allowances; add them, or say why in unpriced")
-        rates = self._section(
-            f"{where}.rates", plan.get("rates", {}), lambda at, key, entry: self._rate(at, name, key, entry)
-        )
-        allowances = self._section(
-            f"{where}.allowances",
-            plan.get("allowances", {}),
-            lambda at, key, entry: self._allowance(at, name, key, entry),
-        )
-        return PlanCard(
-            name,
-            str(plan.get("label", "")),
-            rates,
-            allowances,
-            str(unpriced),
-            self._discounts(f"{where}.discounts", plan.get("discounts", {})),
-            self._not_offered(f"{where}.not_offered", plan.get("not_offered", {})),
-            plan_named(str(plan.get("like", ""))),
-        )
+def _matches(pattern: re.Pattern[str]) -> Callable[[Any], object]:
+    return lambda text: isinstance(text, str) and pattern.match(text)
 
-    def _not_offered(self, where: str, section: Any) -> dict[Component, str]:
-        if not isinstance(section, dict) or not all(isinstance(why, str) and why for why in section.values()):
-            self.problems.append(f"{where}: must be an object of reasons (text) by component")
-            return {}
-        for key in section.keys() - set(Component):
-            self.problems.append(f"{where}.{key}: unknown component; use one of {', '.join(Component)}")
-        return {Component(key): why for key, why in section.items() if key in set(Component)}
 
-    def _discounts(self, where: str, section: Any) -> dict[Component, tuple[Discount, ...]]:
-        """By component; what is said for all holds for those that have nothing of their own."""
-        if isinstance(section, dict) and ALL in section:
-            section = {**dict.fromkeys(Component, section[ALL]), **{k: v for k, v in section.items() if k != ALL}}
-        return self._section(where, section, self._discount)
+def _is_day(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and day_seconds(text) is not None
+    except ValueError:
+        return False
 
-    def _discount(self, where: str, component: Component, entry: Any) -> Discount | None:
-        valid_from, source = self._dated(where, entry, _DISCOUNT)
-        percent = entry.get("percent") if isinstance(entry, dict) else None
-        if not isinstance(percent, str) or not _PERCENT.match(percent):
-            self.problems.append(f'{where}.percent: {percent!r} is no share; write percent as text, like "12.5"')
-        elif valid_from is not None and source is not None:
-            return Discount(component, Fraction(percent) / 100, valid_from, source)
-        return None
 
-    def _section(
-        self, where: str, section: Any, read: Callable[[str, Component, Any], Entry | None]
-    ) -> dict[Component, tuple[Entry, ...]]:
-        if not isinstance(section, dict):
-            self.problems.append(f"{where}: must be an object by component")
-            return {}
-        found: dict[Component, tuple[Entry, ...]] = {}
-        for key, history in section.items():
-            at = f"{where}.{key}"
-            if key not in tuple(Component):
-                self.problems.append(f"{at}: unknown component; use one of {', '.join(Component)}")
-            elif not isinstance(history, list) or not history:
-                self.problems.append(f"{at}: must be a list of at least one dated entry")
-            else:
-                entries = [read(f"{at}[{i}]", Component(key), entry) for i, entry in enumerate(history)]
-                kept = tuple(entry for entry in entries if entry is not None)
-                if any(a.valid_from >= b.valid_from for a, b in pairwise(kept)):
-                    self.problems.append(f"{at}: valid_from must rise from entry to entry; sort them, drop duplicates")
-                found[Component(key)] = kept
-        return {component: history for component, history in found.items() if history}
+def _in_order(history: tuple[_D, ...]) -> tuple[_D, ...]:
+    if any(before.valid_from >= after.valid_from for before, after in pairwise(history)):
+        raise ValueError("valid_from must rise from entry to entry; sort them, drop duplicates")
+    return history
 
-    def _rate(self, where: str, plan: str, component: Component, entry: Any) -> Rate | None:
-        valid_from, source = self._dated(where, entry, _RATE)
-        amount = entry.get("rate") if isinstance(entry, dict) else None
-        if not isinstance(amount, str) or not _AMOUNT.match(amount):
-            self.problems.append(f'{where}.rate: {amount!r} is no amount; write USD as text, like "0.106"')
-            return None
-        listed = entry.get("list")
-        if listed is not None and (not isinstance(listed, str) or not _AMOUNT.match(listed)):
-            self.problems.append(f'{where}.list: {listed!r} is no amount; write USD as text, like "0.106"')
-            return None
-        if valid_from is None or source is None:
-            return None
-        return Rate(plan, component, Fraction(amount), valid_from, source, None if listed is None else Fraction(listed))
 
-    def _allowance(self, where: str, plan: str, component: Component, entry: Any) -> Allowance | None:
-        valid_from, source = self._dated(where, entry, _ALLOWANCE)
-        if not isinstance(entry, dict) or valid_from is None or source is None:
-            return None
-        quantity, scope, rule = entry.get("quantity"), entry.get("scope"), component.spec.allowance
-        if rule is None:
+def _for_all(section: Any) -> Any:
+    """What is said for all holds for the components that have nothing of their own."""
+    if isinstance(section, dict) and ALL in section:
+        return {**dict.fromkeys(Component, section[ALL]), **{k: v for k, v in section.items() if k != ALL}}
+    return section
+
+
+def _with_component(section: Any) -> Any:
+    """The section with the component of its key in each entry, by which quantity and scope are checked."""
+    if not isinstance(section, dict):
+        return section
+    return {
+        key: [row | {"component": key} if isinstance(row, dict) else row for row in rows]
+        if isinstance(rows, list)
+        else rows
+        for key, rows in section.items()
+    }
+
+
+def _quantity(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"must be whole {info.data['component'].spec.allowance.unit}, 0 or more")
+    return value
+
+
+def _scope(value: Any, info: ValidationInfo) -> Any:
+    hourly = info.data["component"].spec.hourly_allowance
+    if value not in tuple(AllowanceScope) or (hourly and value != AllowanceScope.PROJECT):
+        raise ValueError("must be org or project (extra_branches: project)")
+    return value
+
+
+def _unpriced(reason: Any, info: ValidationInfo) -> Any:
+    if not isinstance(reason, str) or (reason and info.data.get("rates")):
+        raise ValueError("must be the reason as text, on a plan without rates; remove one")
+    return reason
+
+
+def _plans(plans: Any, info: ValidationInfo) -> Any:
+    if not isinstance(plans, dict) or not (plans or info.data.get("plan_history")):
+        raise ValueError("must be an object of at least one plan, by the API's subscription type")
+    return plans
+
+
+_DAY = _must(_is_day, '{!r} is no day; write it like "2026-03-20"')
+_USD = Annotated[
+    Fraction, BeforeValidator(Fraction), _must(_matches(_AMOUNT), '{!r} is no amount; write USD as text, like "0.106"')
+]
+_Percent = Annotated[
+    Fraction,
+    BeforeValidator(Fraction),
+    _must(_matches(_PERCENT), '{!r} is no share; write percent as text, like "12.5"'),
+]
+_Glob = Annotated[
+    str,
+    _must(
+        lambda text: isinstance(text, str) and text,
+        "plan must be a plan of the card; org and project are globs over ids",
+    ),
+]
+_Text = Annotated[str, _must(_matches(re.compile(r"\s*\S")), "say where the figure was read, as text")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class _Dated(_Strict):
+    valid_from: Annotated[int, BeforeValidator(day_seconds), _DAY] = _ABSENT
+    source: _Text = _ABSENT
+    source_date: Annotated[str, _DAY] = _ABSENT
+
+    @property
+    def read(self) -> Source:
+        """Where and when the figure was read."""
+        return Source(self.source, self.source_date)
+
+
+class _Span(_Dated):
+    org: _Glob = "*"
+    project: _Glob = "*"
+    plan: _Glob = _ABSENT
+
+
+class _Rate(_Dated):
+    rate: _USD = _ABSENT
+    list: _USD | None = None
+
+
+class _Discount(_Dated):
+    percent: _Percent = _ABSENT
+
+
+class _Allowance(_Dated):
+    component: Component
+    quantity: Annotated[int, BeforeValidator(_quantity)] = _ABSENT
+    scope: Annotated[AllowanceScope, BeforeValidator(_scope)] = _ABSENT
+
+    @whole(mode="before")
+    @classmethod
+    def _may_be(cls, row: Any) -> Any:
+        component = row.get("component") if isinstance(row, dict) else None
+        if component in set(Component) and Component(component).spec.allowance is None:
             allowed = " and ".join(component for component in Component if component.spec.allowance)
-            self.problems.append(f"{where}: only {allowed} have an allowance; remove it")
-        elif not isinstance(quantity, int) or isinstance(quantity, bool) or quantity < 0:
-            self.problems.append(f"{where}.quantity: must be whole {rule.unit}, 0 or more")
-        elif scope not in tuple(AllowanceScope) or (
-            component.spec.hourly_allowance and scope != AllowanceScope.PROJECT
-        ):
-            self.problems.append(f"{where}.scope: must be org or project (extra_branches: project)")
+            raise ValueError(f"only {allowed} have an allowance; remove it")
+        return row
+
+
+_D = TypeVar("_D", bound=_Dated)
+_History = Annotated[
+    tuple[_D, ...],
+    AfterValidator(_in_order),
+    _must(lambda rows: isinstance(rows, list) and rows, "must be a list of at least one dated entry"),
+]
+
+
+class _Plan(_Strict):
+    label: Annotated[str, BeforeValidator(str)] = ""
+    rates: dict[Component, _History[_Rate]] = {}
+    allowances: Annotated[dict[Component, _History[_Allowance]], BeforeValidator(_with_component)] = {}
+    discounts: Annotated[dict[Component, _History[_Discount]], BeforeValidator(_for_all)] = {}
+    not_offered: Annotated[
+        dict[Component, str],
+        _must(
+            lambda reasons: isinstance(reasons, dict) and all(isinstance(why, str) and why for why in reasons.values()),
+            "must be an object of reasons (text) by component",
+        ),
+    ] = {}
+    like: Annotated[str, BeforeValidator(lambda name: plan_named(str(name)))] = ""
+    unpriced: Annotated[str, BeforeValidator(_unpriced)] = ""
+
+    @whole(mode="after")
+    def _has_something(self) -> Self:
+        if not (self.unpriced or self.rates or self.allowances or self.discounts or self.like):
+            raise ValueError("has neither rates nor allowances; add them, or say why in unpriced")
+        return self
+
+
+class _Card(_Strict):
+    format: Annotated[int, _must(lambda number: number == FORMAT, f'must be {FORMAT}; write "format": {FORMAT}')] = (
+        _ABSENT
+    )
+    currency: Annotated[str, _must(lambda name: name == "USD", 'only USD is understood; write "currency": "USD"')] = (
+        _ABSENT
+    )
+    about: Any = None
+    plan_history: Annotated[
+        tuple[_Span, ...],
+        _must(lambda spans: isinstance(spans, list), "must be a list of entries with plan and valid_from"),
+    ] = ()
+    plans: Annotated[dict[str, _Plan], BeforeValidator(_plans)] = Field({}, validate_default=True)
+
+
+def read_card(document: Any) -> tuple[list[PlanCard], list[PlanSpan], list[str]]:
+    """The plans and the plan history of a whole card, and what is wrong with it, a line each with its place."""
+    try:
+        card = _Card.model_validate(document)
+    except ValidationError as problem:
+        return [], [], list(_sentences(problem))
+    spans = [PlanSpan(s.org, s.project, plan_named(s.plan), s.valid_from, s.read) for s in card.plan_history]
+    return [_plan(name, plan) for name, plan in card.plans.items()], spans, []
+
+
+def _plan(name: str, plan: _Plan) -> PlanCard:
+    rates = {
+        component: tuple(Rate(name, component, row.rate, row.valid_from, row.read, row.list) for row in rows)
+        for component, rows in plan.rates.items()
+    }
+    allowances = {
+        component: tuple(Allowance(name, component, row.quantity, row.scope, row.valid_from, row.read) for row in rows)
+        for component, rows in plan.allowances.items()
+    }
+    discounts = {
+        component: tuple(Discount(component, row.percent / 100, row.valid_from, row.read) for row in rows)
+        for component, rows in plan.discounts.items()
+    }
+    return PlanCard(name, plan.label, rates, allowances, plan.unpriced, discounts, plan.not_offered, plan.like)
+
+
+def _sentences(problem: ValidationError) -> Iterator[str]:
+    errors = problem.errors(include_url=False)
+    unknown = {error["loc"][:-1] for error in errors if error["loc"][-1:] == ("[key]",)}
+    for error in errors:
+        place = error["loc"]
+        is_key = place[-1:] == ("[key]",)
+        if not is_key and any(place[: len(at)] == at for at in unknown):
+            continue  # What stands under a name that is no component is not looked at.
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if part != "[key]")
+        if is_key:
+            text = f"unknown component; use one of {', '.join(Component)}"
+        elif error["type"] == "value_error":
+            text = str(error["ctx"]["error"])
         else:
-            return Allowance(plan, component, quantity, AllowanceScope(scope), valid_from, source)
-        return None
+            text = _sentence(error["type"], place)
+        yield f"{path.removeprefix('.')}: {text}" if path else text
 
-    def _dated(self, where: str, entry: Any, keys: set[str]) -> tuple[int | None, Source | None]:
-        if not isinstance(entry, dict):
-            self.problems.append(f"{where}: must be an object with {', '.join(sorted(keys))}")
-            return None, None
-        self._known(where, entry, keys)
-        valid_from = self._day(f"{where}.valid_from", entry.get("valid_from"))
-        name = entry.get("source")
-        if not isinstance(name, str) or not name.strip():
-            self.problems.append(f"{where}.source: say where the figure was read, as text")
-            return valid_from, None
-        if self._day(f"{where}.source_date", entry.get("source_date")) is None:
-            return valid_from, None
-        return valid_from, Source(name, entry["source_date"])
 
-    def _day(self, where: str, text: Any) -> int | None:
-        try:
-            return day_seconds(text if isinstance(text, str) else "")
-        except ValueError:
-            self.problems.append(f'{where}: {text!r} is no day; write it like "2026-03-20"')
-            return None
+_ENTRIES: Mapping[str, type[_Dated]] = {"rates": _Rate, "allowances": _Allowance, "discounts": _Discount}
 
-    def _known(self, where: str, entry: Mapping[str, Any], keys: set[str]) -> None:
-        for key in sorted(entry.keys() - keys):
-            path = f"{where}.{key}" if where else key
-            self.problems.append(f"{path}: unknown key; use {', '.join(sorted(keys))}")
+
+def _sentence(kind: str, place: tuple[int | str, ...]) -> str:
+    """What is wrong with an object, by pydantic's name for it and its place."""
+    if kind == "dict_type":
+        return "must be an object by component"
+    if not place:
+        return f"the file must hold one JSON object; start from a copy of {SHIPPED}"
+    owner = place[:-1] if kind == "extra_forbidden" else place
+    model: type[BaseModel] = _Card
+    if owner:
+        model = _Span if owner[0] == "plan_history" else _Plan if len(owner) == 2 else _ENTRIES[str(owner[2])]
+    keys = ", ".join(sorted(model.model_fields.keys() - {"component"}))
+    if kind == "extra_forbidden":
+        return f"unknown key; use {keys}"
+    return f"must be an object with {'label and rates' if model is _Plan else keys}"
