@@ -35,7 +35,7 @@ _ABSENT: Any = Field(None, validate_default=True)
 """A value that must be there: absent is as wrong as null, and in the same words."""
 
 
-def _must(holds: Callable[[Any], object], text: str) -> BeforeValidator:
+def must(holds: Callable[[Any], object], text: str) -> BeforeValidator:
     """The value as it is where it holds, else a mistake in these words; ``{!r}`` in them is the value."""
 
     def check(value: Any) -> Any:
@@ -107,23 +107,23 @@ def _plans(plans: Any, info: ValidationInfo) -> Any:
     return plans
 
 
-_DAY = _must(_is_day, '{!r} is no day; write it like "2026-03-20"')
+_DAY = must(_is_day, '{!r} is no day; write it like "2026-03-20"')
 _USD = Annotated[
-    Fraction, BeforeValidator(Fraction), _must(_matches(_AMOUNT), '{!r} is no amount; write USD as text, like "0.106"')
+    Fraction, BeforeValidator(Fraction), must(_matches(_AMOUNT), '{!r} is no amount; write USD as text, like "0.106"')
 ]
 _Percent = Annotated[
     Fraction,
     BeforeValidator(Fraction),
-    _must(_matches(_PERCENT), '{!r} is no share; write percent as text, like "12.5"'),
+    must(_matches(_PERCENT), '{!r} is no share; write percent as text, like "12.5"'),
 ]
 _Glob = Annotated[
     str,
-    _must(
+    must(
         lambda text: isinstance(text, str) and text,
         "plan must be a plan of the card; org and project are globs over ids",
     ),
 ]
-_Text = Annotated[str, _must(_matches(re.compile(r"\s*\S")), "say where the figure was read, as text")]
+_Text = Annotated[str, must(_matches(re.compile(r"\s*\S")), "say where the figure was read, as text")]
 
 
 class _Strict(BaseModel):
@@ -175,7 +175,7 @@ _D = TypeVar("_D", bound=_Dated)
 _History = Annotated[
     tuple[_D, ...],
     AfterValidator(_in_order),
-    _must(lambda rows: isinstance(rows, list) and rows, "must be a list of at least one dated entry"),
+    must(lambda rows: isinstance(rows, list) and rows, "must be a list of at least one dated entry"),
 ]
 
 
@@ -186,7 +186,7 @@ class _Plan(_Strict):
     discounts: Annotated[dict[Component, _History[_Discount]], BeforeValidator(_for_all)] = {}
     not_offered: Annotated[
         dict[Component, str],
-        _must(
+        must(
             lambda reasons: isinstance(reasons, dict) and all(isinstance(why, str) and why for why in reasons.values()),
             "must be an object of reasons (text) by component",
         ),
@@ -202,16 +202,16 @@ class _Plan(_Strict):
 
 
 class _Card(_Strict):
-    format: Annotated[int, _must(lambda number: number == FORMAT, f'must be {FORMAT}; write "format": {FORMAT}')] = (
+    format: Annotated[int, must(lambda number: number == FORMAT, f'must be {FORMAT}; write "format": {FORMAT}')] = (
         _ABSENT
     )
-    currency: Annotated[str, _must(lambda name: name == "USD", 'only USD is understood; write "currency": "USD"')] = (
+    currency: Annotated[str, must(lambda name: name == "USD", 'only USD is understood; write "currency": "USD"')] = (
         _ABSENT
     )
     about: Any = None
     plan_history: Annotated[
         tuple[_Span, ...],
-        _must(lambda spans: isinstance(spans, list), "must be a list of entries with plan and valid_from"),
+        must(lambda spans: isinstance(spans, list), "must be a list of entries with plan and valid_from"),
     ] = ()
     plans: Annotated[dict[str, _Plan], BeforeValidator(_plans)] = Field({}, validate_default=True)
 

@@ -7,18 +7,18 @@ ids or names; ``from`` and ``to`` are days (YYYY-MM-DD, UTC), the last one inclu
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from collectors.errors import UsageError
 from exporter.cost.domain.policy import is_tenant
 from exporter.cost.domain.weights import DeclaredWeight
-from exporter.pricing.domain.calendar import DAY, day_seconds
+from exporter.pricing.domain.calendar import DAY, day_seconds, day_text
 from exporter.pricing.domain.components import Component
-
-NEEDED = ("project", "branch", "tenant", "weight")
-OPTIONAL = ("component", "from", "to")
+from exporter.pricing.reader import must
 
 
 class WeightsFileError(UsageError):
@@ -29,6 +29,57 @@ class WeightsFileError(UsageError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def _weight(text: str) -> Fraction:
+    try:
+        weight = Fraction(-1) if "/" in text else Fraction(text)
+    except ValueError:
+        weight = Fraction(-1)
+    if weight < 0:
+        raise ValueError(f"weight {text!r} is not a number of at least 0")
+    return weight
+
+
+def _component(text: str) -> Component | None:
+    if text and text not in set(Component):
+        raise ValueError(f"component {text!r} is not one of {', '.join(Component)}")
+    return Component(text) if text else None
+
+
+def _day(text: Any, info: ValidationInfo) -> int | None:
+    try:
+        return day_seconds(text) if text else None
+    except ValueError:
+        name = _Row.model_fields[str(info.field_name)].alias
+        raise ValueError(f"{name} {text!r} is not a day; write YYYY-MM-DD") from None
+
+
+class _Row(BaseModel):
+    """One line; the aliases of the fields are the columns."""
+
+    project: Annotated[str, must(bool, "project is empty; write * for all")]
+    branch: Annotated[str, must(bool, "branch is empty; write * for all")]
+    tenant: Annotated[str, must(lambda name: name and is_tenant(name), "tenant {!r} cannot be a tenant's name")]
+    weight: Annotated[Fraction, BeforeValidator(_weight)]
+    component: Annotated[Component | None, BeforeValidator(_component)] = None
+    first: Annotated[int | None, BeforeValidator(_day)] = Field(None, alias="from")
+    last: Annotated[int | None, BeforeValidator(_day)] = Field(None, alias="to")
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.first is not None and self.last is not None and self.last < self.first:
+            raise ValueError(f"to {day_text(self.last)} is before from {day_text(self.first)}")
+        return self
+
+    def declared(self) -> DeclaredWeight:
+        """The line as it is asked: the last day is included."""
+        end = None if self.last is None else self.last + DAY
+        return DeclaredWeight(self.project, self.branch, self.tenant, self.weight, self.component, self.first, end)
+
+
+_COLUMNS = {field.alias or name: field.is_required() for name, field in _Row.model_fields.items()}
+"""Columns of the file, and whether they must be there."""
 
 
 def load(path: Path | None) -> tuple[DeclaredWeight, ...]:
@@ -48,59 +99,20 @@ def load(path: Path | None) -> tuple[DeclaredWeight, ...]:
     lines = csv.DictReader(text.splitlines(), skipinitialspace=True, restkey="", restval="")
     columns = [name.strip() for name in lines.fieldnames or ()]
     lines.fieldnames = columns
-    problems += [f"{path}:1: there is no column {name!r}" for name in NEEDED if name not in columns]
-    unknown = [name for name in columns if name not in (*NEEDED, *OPTIONAL)]
-    problems += [f"{path}:1: unknown column {name!r}; known: {', '.join((*NEEDED, *OPTIONAL))}" for name in unknown]
+    problems += [
+        f"{path}:1: there is no column {name!r}" for name, needed in _COLUMNS.items() if needed and name not in columns
+    ]
+    unknown = [name for name in columns if name not in _COLUMNS]
+    problems += [f"{path}:1: unknown column {name!r}; known: {', '.join(_COLUMNS)}" for name in unknown]
     for line in lines if not problems else ():
         if any(isinstance(value, list) for value in line.values()):
             problems.append(f"{path}:{lines.line_num}: more values than columns")
             continue
-        values = {name: (value or "").strip() for name, value in line.items()}
-        found = list(_problems(values))
-        problems += [f"{path}:{lines.line_num}: {problem}" for problem in found]
-        if not found:
-            rows.append(_row(values))
+        try:
+            rows.append(_Row.model_validate({name: (value or "").strip() for name, value in line.items()}).declared())
+        except ValidationError as wrong:
+            found = (error["ctx"]["error"] for error in wrong.errors())
+            problems += [f"{path}:{lines.line_num}: {problem}" for problem in found]
     if problems:
         raise WeightsFileError(problems)
     return tuple(rows)
-
-
-def _problems(values: Mapping[str, str]) -> Iterator[str]:
-    for name in ("project", "branch"):
-        if not values[name]:
-            yield f"{name} is empty; write * for all"
-    if not values["tenant"] or not is_tenant(values["tenant"]):
-        yield f"tenant {values['tenant']!r} cannot be a tenant's name"
-    try:
-        if "/" in values["weight"] or Fraction(values["weight"]) < 0:
-            raise ValueError  # noqa: TRY301 - one message for both
-    except ValueError:
-        yield f"weight {values['weight']!r} is not a number of at least 0"
-    if values.get("component") and values["component"] not in {component.value for component in Component}:
-        yield f"component {values['component']!r} is not one of {', '.join(Component)}"
-    days = {}
-    for name in ("from", "to"):
-        try:
-            days[name] = _day(values.get(name, ""))
-        except ValueError:
-            yield f"{name} {values[name]!r} is not a day; write YYYY-MM-DD"
-    first, last = days.get("from"), days.get("to")
-    if first is not None and last is not None and last < first:
-        yield f"to {values['to']} is before from {values['from']}"
-
-
-def _row(values: Mapping[str, str]) -> DeclaredWeight:
-    last = _day(values.get("to", ""))
-    return DeclaredWeight(
-        values["project"],
-        values["branch"],
-        values["tenant"],
-        Fraction(values["weight"]),
-        Component(values["component"]) if values.get("component") else None,
-        _day(values.get("from", "")),
-        None if last is None else last + DAY,
-    )
-
-
-def _day(text: str) -> int | None:
-    return day_seconds(text) if text else None

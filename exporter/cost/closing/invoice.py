@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
 
 from collectors.errors import UsageError
 from exporter.cost.domain.reconcile import InvoiceRow
@@ -99,9 +102,9 @@ def parse_invoice(text: str, origin: str) -> Invoice:
             continue
         values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
         try:
-            row = _row(number, values)
-        except ValueError as problem:
-            problems.append(f"line {number}: {problem}")
+            row = _Line.model_validate(values).row(number)
+        except ValidationError as wrong:
+            problems += [f"line {number}: {error['ctx']['error']}" for error in wrong.errors()]
             continue
         if _TOTALS.match(row.description) and not row.components:
             stated = row.amount
@@ -128,18 +131,71 @@ def _columns(head: list[str]) -> dict[str, int]:
     return found
 
 
-def _row(number: int, values: Mapping[str, str]) -> InvoiceRow:
-    description = values.get("description") or values.get("component") or ""
-    if not description:
+def _described(text: str, info: ValidationInfo) -> str:
+    described = text or info.data["component"]
+    if not described:
         raise ValueError("has neither a description nor a component; say what the amount is for")
-    components = _components(values.get("component", ""), description)
-    amount = _amount("amount", values.get("amount", ""))
-    quantity: Fraction | None = None
-    if components and values.get("quantity"):
-        quantity = _amount("quantity", values["quantity"]) * _factor(components[0], values.get("unit", ""))
-    return InvoiceRow(
-        number, description, components, amount, quantity, values.get("org_id", ""), values.get("project_id", "")
-    )
+    return str(described)
+
+
+def _number(text: str, info: ValidationInfo) -> Fraction:
+    wrong = f"{info.field_name} {text!r} is no number; write it like 1234.56"
+    plain = re.sub(r"USD|US\$|[$\s]", "", text, flags=re.IGNORECASE)
+    if plain.startswith("(") and plain.endswith(")"):
+        plain = f"-{plain[1:-1]}"
+    plain = plain.replace("\u2212", "-")
+    if re.search(r"\.\d{3},\d|^-?\d+,\d{1,2}$", plain):
+        # Written with a decimal comma.
+        plain = plain.replace(".", "").replace(",", ".")
+    try:
+        amount = Decimal(plain.replace(",", ""))
+    except InvalidOperation:
+        raise ValueError(wrong) from None
+    if not amount.is_finite() or abs(amount) > 10**15:
+        raise ValueError(wrong)
+    return Fraction(amount)
+
+
+def _quantity(text: str, info: ValidationInfo) -> Fraction | None:
+    """Only of what is metered: a discount may have any number of anything."""
+    return _number(text, info) if text and _components_of(info.data) else None
+
+
+def _factor(unit: str, info: ValidationInfo) -> Fraction:
+    """How many of our units of the component one of the line's is."""
+    if not unit or info.data.get("quantity") is None:
+        return Fraction(1)
+    component = _components_of(info.data)[0]
+    ours = component.spec.unit
+    plain = re.sub(r"[^a-z]", "", unit.lower().replace("per", "")).rstrip("s")
+    factor = _UNITS[ours].get(plain.replace("hours", "hour").replace("months", "month"))
+    if factor is None:
+        raise ValueError(f"unit {unit!r} is none of {component.value}; write {ours}")
+    return factor
+
+
+class _Line(BaseModel):
+    """One line of the file by our names of the columns; an absent column is empty. The order is that of checking."""
+
+    model_config = ConfigDict(validate_default=True)
+
+    component: str = ""
+    description: Annotated[str, BeforeValidator(_described)] = ""
+    amount: Annotated[Fraction, BeforeValidator(_number)] = ""  # type: ignore[assignment]
+    quantity: Annotated[Fraction | None, BeforeValidator(_quantity)] = ""  # type: ignore[assignment]
+    unit: Annotated[Fraction, BeforeValidator(_factor)] = ""  # type: ignore[assignment]
+    project_id: str = ""
+    org_id: str = ""
+
+    def row(self, number: int) -> InvoiceRow:
+        """The line as it is reconciled; ``number`` is its line in the file."""
+        quantity = None if self.quantity is None else self.quantity * self.unit
+        components = _components(self.component, self.description)
+        return InvoiceRow(number, self.description, components, self.amount, quantity, self.org_id, self.project_id)
+
+
+def _components_of(values: Mapping[str, str]) -> tuple[Component, ...]:
+    return _components(values["component"], values.get("description", ""))
 
 
 def _components(named: str, description: str) -> tuple[Component, ...]:
@@ -154,32 +210,3 @@ def _components(named: str, description: str) -> tuple[Component, ...]:
             if slug and re.search(pattern, slug.replace("_", " ")):
                 return components
     return ()
-
-
-def _factor(component: Component, unit: str) -> Fraction:
-    ours = component.spec.unit
-    if not unit:
-        return Fraction(1)
-    plain = re.sub(r"[^a-z]", "", unit.lower().replace("per", "")).rstrip("s")
-    factor = _UNITS[ours].get(plain.replace("hours", "hour").replace("months", "month"))
-    if factor is None:
-        raise ValueError(f"unit {unit!r} is none of {component.value}; write {ours}")
-    return factor
-
-
-def _amount(column: str, text: str) -> Fraction:
-    plain = re.sub(r"USD|US\$|[$\s]", "", text, flags=re.IGNORECASE)
-    if plain.startswith("(") and plain.endswith(")"):
-        plain = f"-{plain[1:-1]}"
-    plain = plain.replace("\u2212", "-")
-    if re.search(r"\.\d{3},\d|^-?\d+,\d{1,2}$", plain):
-        # Written with a decimal comma.
-        plain = plain.replace(".", "").replace(",", ".")
-    plain = plain.replace(",", "")
-    try:
-        amount = Decimal(plain)
-    except InvalidOperation:
-        raise ValueError(f"{column} {text!r} is no number; write it like 1234.56") from None
-    if not amount.is_finite() or abs(amount) > 10**15:
-        raise ValueError(f"{column} {text!r} is no number; write it like 1234.56")
-    return Fraction(amount)

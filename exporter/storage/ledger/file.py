@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from collectors.errors import UsageError
 from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger.ledger import Changes, DurableLedger, checked
 
@@ -22,7 +23,7 @@ _LAST = 253402300800
 _TEXTS = frozenset({"org_id", "project_id", "branch_id", "granularity", "plan", "metric"})
 
 
-class LineError(ValueError):
+class LineError(UsageError):
     """A line is no fact; the message says what is wrong with it, without its number."""
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from collectors.errors import UsageError
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import METRIC_COMPONENTS
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
@@ -29,7 +30,7 @@ _TIMES = 4096
 """A dump has the same few hours again and again."""
 
 
-class DumpError(Exception):
+class DumpError(UsageError):
     """The dump cannot be priced: on which line, what is wrong, and what to do."""
 
 
