@@ -88,7 +88,7 @@ def closed_facts(closed_store: Store, opened: tuple[ReviewSources, Party]) -> Re
     fact = max(ledger.hours("compute_unit_seconds", april, april + 24 * HOUR), key=lambda entry: entry.value)
     ledger.put([fact._replace(value=fact.value * 40 + 7200, observed_at=fact.observed_at + HOUR)])
     Closer(book, costs, extra=DECLARED).close(may, after)
-    sources = replace(opened[0], ledger=ledger, book=book, extra=DECLARED, store=None)
+    sources = replace(opened[0], ledger=ledger, closings=book, extra=DECLARED, store=None)
     return gather(sources, may)
 
 
