@@ -54,13 +54,6 @@ NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 KNOWN_UPWARD: Collection[tuple[str, str]] = {
-    ("exporter.posture", "exporter.app"),
-    ("exporter.posture", "exporter.commands"),
-    ("exporter.posture", "exporter.cost"),
-    ("exporter.posture", "exporter.recovery"),
-    ("exporter.recovery", "exporter.app"),
-    ("exporter.recovery", "exporter.commands"),
-    ("exporter.recovery", "exporter.posture"),
     ("exporter.report", "exporter.commands"),
     ("exporter.commands", "exporter.demo"),
 }  # fmt: skip
@@ -107,10 +100,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/cost/savings/plan_features.py",
     "exporter/feature/ports.py",
     "exporter/feature/services.py",
-    "exporter/posture/commands/menu_posture.py",
-    "exporter/posture/problems.py",
-    "exporter/recovery/commands/menu_recovery.py",
-    "exporter/recovery/drill_names.py",
     "exporter/report/commands/menu_report.py",
     "exporter/settings/report.py",
     "exporter/settings/secret.py",

@@ -21,8 +21,8 @@ from exporter.core import selfmetrics
 from exporter.cost.feature import CostFeature
 from exporter.drift.feature import DriftFeature
 from exporter.feature.feature import MetricGroup
-from exporter.posture import metrics as posture_metrics
-from exporter.recovery import metrics as recovery_metrics
+from exporter.posture.feature import PostureFeature
+from exporter.recovery.feature import RecoveryFeature
 from exporter.sampling import readings
 from exporter.sampling.counters import statements as counters
 
@@ -30,21 +30,6 @@ from exporter.sampling.counters import statements as counters
 def _of_collectors(collectors: Iterable[type[SqlCollector]]) -> Iterable[MetricGroup]:
     return (MetricGroup(collector.title, collector.source, collector.metrics) for collector in collectors)
 
-
-_POSTURE: Final = (
-    MetricGroup(
-        "Posture",
-        "the controls of docs/posture.md, over catalogues, Neon's API, key stores, buckets and handshakes",
-        posture_metrics.METRICS,
-    ),
-)
-_RECOVERY: Final = (
-    MetricGroup(
-        "Recovery",
-        "Neon API: projects, branches, snapshots; the drills' ledger (`neonmeter drill`); the settings",
-        recovery_metrics.METRICS,
-    ),
-)
 
 GROUPS: Final[tuple[MetricGroup, ...]] = (
     MetricGroup("Neon inventory", "Neon API: projects, branches, endpoints", inventory.METRICS),
@@ -54,8 +39,8 @@ GROUPS: Final[tuple[MetricGroup, ...]] = (
     *AwakeFeature.metrics,
     *_of_collectors([*COLLECTORS, SchemasCollector]),
     *DriftFeature.metrics,
-    *_POSTURE,
-    *_RECOVERY,
+    *PostureFeature.metrics,
+    *RecoveryFeature.metrics,
     MetricGroup("Statements, coverage", "pg_stat_statements", counters.METRICS),
     MetricGroup("PgBouncer", "SHOW STATS, POOLS, DATABASES, LISTS, CONFIG, VERSION", pgbouncer.METRICS),
     MetricGroup("The agent itself", "this program", selfmetrics.METRICS),

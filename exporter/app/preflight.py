@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.app.settings import Settings
 from exporter.cost.problems import problems_of_cost
-from exporter.posture.problems import problems_of_posture
+from exporter.posture.settings import problems_of_posture
 from exporter.settings.preflight import core_problems
 from exporter.tenancy.domain.rules import check_rules
 from exporter.tenancy.rules import tenant_rules

@@ -21,8 +21,6 @@ from exporter.storage.store import StoreError
 
 PINNED_SECONDS = 15.0
 """Computes that never suspend are looked at this often: watching keeps nothing awake there."""
-POSTURE_SECONDS = 10.0
-"""Whether a source of posture is due is asked this often; each has its own pace (posture.pace)."""
 PUBLISH_CHECK_SECONDS = 0.5
 _log = logging.getLogger("neonmeter.rounds")
 
@@ -82,7 +80,8 @@ class Rounds:
         every("pinned", PINNED_SECONDS, self._pinned, first_in=PINNED_SECONDS)
         every("consumption", intervals.consumption_seconds, self._consume, first_in=intervals.consumption_seconds)
         every("operations", intervals.operations_seconds, self._operations, first_in=intervals.operations_seconds)
-        every("posture", POSTURE_SECONDS, self._posture, first_in=POSTURE_SECONDS)
+        for job in self.wiring.posture.jobs if self.wiring.posture is not None else ():
+            every(job.name, job.seconds, job.run, first_in=job.first_in)
         for pooler in settings.pgbouncer:
             every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, partial(self.wiring.poolers.read, pooler))
         schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
@@ -109,11 +108,12 @@ class Rounds:
         self._publisher.has_inventory = True
         await self.wiring.tenants.look(found)
         await self.wiring.awake.before_visits(found)
+        if self.wiring.posture is not None:
+            await self.wiring.posture.before_visits(found)
         await self.wiring.visitor.round(found)
-        if self.wiring.drift is not None:
-            await self.wiring.drift.on_inventory(found)
-        await self.wiring.recovery.look(found, control_plane.known.snapshots)
-        await self.wiring.posture.look(found)
+        for run in (self.wiring.drift, self.wiring.recovery, self.wiring.posture):
+            if run is not None:
+                await run.on_inventory(found)
         first, self._first = self._first, False
         if first:
             await self._read_snapshots()
@@ -138,9 +138,6 @@ class Rounds:
     async def _operations(self) -> None:
         await self.wiring.control_plane.read_operations()
 
-    async def _posture(self) -> None:
-        await self.wiring.posture.read(self.wiring.control_plane.known.inventory)
-
     async def _publish_if_due(self) -> None:
         if self._publisher.due(self.wiring.settings.intervals.publish_seconds):
             self._publish()
@@ -157,7 +154,7 @@ class Rounds:
                 wake_states=wiring.kept.wake_states.all(),
                 notes=(
                     *self._notes.values(),
-                    *wiring.posture.notes(),
+                    *(wiring.posture.notes() if wiring.posture is not None else ()),
                     *wiring.control_plane.notes(),
                     *wiring.cost.notes(),
                 ),

@@ -21,11 +21,8 @@ from exporter.drift.feature import DriftFeature, DriftRun
 from exporter.feature.ports import SchemaRoles, SnapshotList
 from exporter.feature.services import Services
 from exporter.feature.workspace import ledger_of, neon_client
-from exporter.posture.assemble import assemble
-from exporter.posture.service import PostureService
-from exporter.posture.sql import POSTURE_POSTGRES
-from exporter.posture.store import POSTURE_SCHEMA
-from exporter.recovery.service import RecoveryService
+from exporter.posture.feature import PostureFeature, PostureRun
+from exporter.recovery.feature import RecoveryFeature, RecoveryRun
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import SCHEMAS as DURABLE_ROOMS
 from exporter.sampling.counters.statements import DurableCounters
@@ -55,10 +52,10 @@ SCHEMAS = {
     "ledger": LEDGER_SCHEMA,
     "notebook": KEY_VALUE_SCHEMA,
     **DriftFeature.schemas,
-    "posture": POSTURE_SCHEMA,
+    **PostureFeature.schemas,
 }
 """Every room of the store."""
-LEDGER_SCHEMAS = {**CostFeature.ledger_schemas, "posture": POSTURE_POSTGRES}
+LEDGER_SCHEMAS = {**CostFeature.ledger_schemas, **PostureFeature.ledger_schemas}
 """The tables of features in the PostgreSQL ledger."""
 
 
@@ -118,9 +115,9 @@ class Wiring:
     awake: AwakeRun
     tenants: TenantReadings
     drift: DriftRun | None
-    posture: PostureService
+    posture: PostureRun | None
     kept: AppContext
-    recovery: RecoveryService
+    recovery: RecoveryRun | None
     cost: CostRun
     poolers: Poolers
 
@@ -150,10 +147,10 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     services.provide(SchemaRoles, sizes)
     drift = DriftFeature().start(services, settings)
     readings = _readings(settings, kept, tenants, drift)
-    guard, posture = assemble(settings, kept, rules, client)
+    posture = PostureFeature().start(services, settings)
     scanners: list[DatabaseScanner] = [sizes]
-    scanners += drift.scanners if drift is not None else []
-    scanners += [guard] if settings.posture.enabled else []
+    for run in (drift, posture):
+        scanners += run.scanners if run is not None else []
     users = UserDatabases(policy_of(settings.sampling), scanners, clock=kept.clock)
     awake = kept.awake.start(services, settings)
     visitor = Visitor(
@@ -168,7 +165,7 @@ def wire(settings: Settings, kept: AppContext) -> Wiring:
     )
     kept.tenancy.use(rules)
     kept.durable.use(rules, settings.sampling.top_statements)
-    recovery = RecoveryService(settings, kept.state, offsite=posture.offsite)
+    recovery = RecoveryFeature().start(services, settings)
     cost = CostFeature().start(services, settings)
     poolers = Poolers(settings.pgbouncer, kept.state, deadline_seconds=settings.sampling.session_seconds)
     return Wiring(

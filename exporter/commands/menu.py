@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from exporter.awake import commands as awake
 from exporter.commands import agent
 from exporter.core.command_line import Commands
 from exporter.cost import commands as cost
 from exporter.demo import commands as demo
 from exporter.drift import commands as drift
-from exporter.posture.commands import menu_posture
-from exporter.recovery.commands import menu_recovery
+from exporter.posture import commands as posture
+from exporter.recovery import commands as recovery
 from exporter.report.commands import menu_report
+
+if TYPE_CHECKING:
+    from exporter.feature.ports import RestoreDrills
+    from exporter.settings import CoreSettings
 
 
 def add_all(commands: Commands) -> None:
@@ -23,5 +29,12 @@ def add_all(commands: Commands) -> None:
     demo.add_prove(commands)
     menu_report.add(commands)
     drift.add_commands(commands)
-    for room in (menu_recovery, menu_posture):
-        room.add(commands)
+    recovery.add_commands(commands)
+    posture.add_commands(commands, _drills)
+
+
+def _drills(settings: CoreSettings) -> RestoreDrills:
+    """Who tells posture of restore drills when no agent runs."""
+    from exporter.recovery.feature import DrillHistory
+
+    return DrillHistory(settings)

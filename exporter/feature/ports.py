@@ -28,10 +28,8 @@ class RestoreDrills(Protocol):
     def drill_facts(self, projects: Iterable[tuple[str, str]]) -> Mapping[str, DrillFacts]:
         """By ``project/kind``: of every project that was drilled, and of those that must be and never were.
 
-        ``projects``: id and name of each that there is. Reads a file; call it in a thread.
-
-        Raises:
-            NeonmeterError: the file cannot be read.
+        ``projects``: id and name of each that there is. Where the drills cannot be read, the facts say why. Reads a
+        file: call it in a thread.
         """
         ...
 

@@ -25,32 +25,32 @@ SOURCES: Mapping[str, type] = {
     "pooler": PoolerFacts,
     "drill": DrillFacts,
 }
-"""What is kept under which name. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
+"""The type of each source's facts. Keys: ``project/branch/database``, ``project/branch``, or the thing's own name."""
 Fact = TypeVar("Fact")
 Answer = TypeVar("Answer")
 CachedFacts = dict[FactKey, tuple[float, object]]
 
 
-def from_book(book: PostureStore) -> CachedFacts:
+def facts_of(store: PostureStore) -> CachedFacts:
     """Everything on the disk that still fits; what does not is read again in its time."""
     found: CachedFacts = {}
-    for key, kept in book.facts().items():
+    for key, stored in store.facts().items():
         kind = SOURCES.get(key.source)
-        fact = kept.as_(kind) if kind is not None else None
+        fact = stored.as_(kind) if kind is not None else None
         if fact is not None:
-            found[key] = (kept.taken_at, fact)
+            found[key] = (stored.taken_at, fact)
     return found
 
 
 class FactCache:
-    """Lives on the event loop. Without a book nothing is written: for one look beside a running agent."""
+    """Lives on the event loop. Without a store nothing is written: for one look beside a running agent."""
 
     def __init__(
-        self, book: PostureStore | None = None, disk: WriterThread | None = None, facts: CachedFacts | None = None
+        self, store: PostureStore | None = None, writer: WriterThread | None = None, facts: CachedFacts | None = None
     ) -> None:
-        """``facts``: what is known already, in place of what the book has."""
-        self._book = book
-        self._disk = disk
+        """``facts``: what is known already, in place of what the store has."""
+        self._store = store
+        self._writer = writer
         self._facts = facts
         self.revision = 0
         """Grows when the content of a fact changed; not when the same was read again."""
@@ -58,7 +58,7 @@ class FactCache:
     async def load(self) -> CachedFacts:
         """Everything; read from the disk once."""
         if self._facts is None:
-            self._facts = await self._run(from_book) or {}
+            self._facts = await self._run(facts_of) or {}
         return self._facts
 
     def get(self, source: str, key: str, kind: type[Fact]) -> tuple[float, Fact] | None:
@@ -80,7 +80,7 @@ class FactCache:
             self.revision += 1
         known.update(new)
         if new:
-            await self._run(lambda book: book.write(new))
+            await self._run(lambda store: store.write(new))
 
     async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
         """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
@@ -90,10 +90,10 @@ class FactCache:
             del known[row]
         if gone:
             self.revision += 1
-            await self._run(lambda book: book.forget(gone))
+            await self._run(lambda store: store.forget(gone))
 
     async def _run(self, act: Callable[[PostureStore], Answer]) -> Answer | None:
-        book = self._book
-        if book is None or self._disk is None:
+        store = self._store
+        if store is None or self._writer is None:
             return None
-        return await self._disk.run(lambda: act(book))
+        return await self._writer.run(lambda: act(store))

@@ -10,6 +10,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from collectors.base import Status, Unread
+from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.pgbouncer.console import PoolerTarget, read_pooler
@@ -18,9 +19,11 @@ from collectors.platforms.s3 import BucketTarget, read_bucket
 from collectors.platforms.tls import TlsTarget, shake_hands
 from collectors.platforms.vault import Token, VaultTarget, read_vault
 from collectors.platforms.vault_login import approle, fixed, from_environment, kubernetes
+from exporter.feature.ports import RestoreDrills
 from exporter.posture.fact_cache import FactCache
-from exporter.posture.settings import BucketSettings, VaultSettings
-from exporter.posture.sources import Outcome
+from exporter.posture.settings import BucketSettings, PostureTree, VaultSettings
+from exporter.posture.sources import NeonApi, Outcome, Source
+from exporter.settings.dsn import pooler_conninfo
 from exporter.settings.secret import read_secret
 from exporter.settings.sections import PoolerSettings
 
@@ -51,6 +54,27 @@ class KeyStores:
             if isinstance(store.key_names, Unread) and isinstance(store.sealed, Unread):
                 return Outcome(Status.UNREACHABLE, f"{name} could not be read: {store.sealed.why}")
         return Outcome()
+
+
+class Drills:
+    """The restore drills, as whoever runs them knows them; reads a file, asks nobody."""
+
+    name = "drill"
+    every = 60.0
+
+    def __init__(self, drills: Callable[[], RestoreDrills | None]) -> None:
+        self._drills = drills
+
+    async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
+        """Every project that must have been drilled."""
+        drills = self._drills()
+        if drills is None:
+            return Outcome()
+        projects = [(project.id, project.name) for project in inventory.projects.values()]
+        facts = await asyncio.to_thread(drills.drill_facts, projects)
+        await fact_cache.put("drill", facts, now)
+        failed = [fact.last_success_at for fact in facts.values() if isinstance(fact.last_success_at, Unread)]
+        return Outcome(Status.NO_DATA, failed[0].why) if failed else Outcome()
 
 
 def target_of(settings: VaultSettings) -> VaultTarget:
@@ -200,3 +224,21 @@ def _project_id(text: str, inventory: Inventory) -> str:
 def _outcome(parts: Sequence[object], what: str) -> Outcome:
     failed = [part for part in parts if isinstance(part, Unread)]
     return Outcome(failed[0].status, f"{what}: {failed[0].why}") if failed else Outcome()
+
+
+def sources_of(
+    settings: PostureTree, client: NeonClient, drills: Callable[[], RestoreDrills | None]
+) -> tuple[Source, ...]:
+    """Everything that the settings name; ``drills`` is asked at each look."""
+    posture, pace = settings.posture, settings.posture.pace
+    found: list[Source] = [NeonApi(client, pace.api_seconds)]
+    if posture.vaults:
+        found.append(KeyStores(posture.vaults, pace.vault_seconds))
+    if posture.s3:
+        found.append(Buckets(posture.s3, pace.s3_seconds))
+    if settings.pgbouncer:
+        found.append(Poolers(settings.pgbouncer, pooler_conninfo, pace.pooler_seconds))
+    if settings.recovery.enabled:
+        found.append(Drills(drills))
+    found.append(Handshakes(posture.tls, settings.postgres.dsn, pace.tls_seconds))
+    return tuple(found)

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from collectors.base import NOT_ASKED, Known, Unread
 from collectors.neon.models import Branch, Project
-from exporter.cost.domain.allocate import SHARED
 from exporter.posture.domain.facts import RegistryFacts, TenantEntry
-from exporter.tenancy.domain.rules import TenantRules
+from exporter.tenancy.domain.rules import SHARED, TenantRules
 
 TenantOf = Callable[[str], str]
 ACCOUNT = "__account__"

@@ -1,4 +1,7 @@
-"""A judgement as series: counts, worst outcomes, scores and ages; never a label per object."""
+"""The metrics of posture, and an evaluation as series: counts, worst outcomes, scores and ages.
+
+No object is ever a label.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from collectors.base import Unread
-from collectors.metric import Families
-from exporter.posture import metrics
+from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.posture.domain.evaluate import Score
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
@@ -15,7 +17,89 @@ from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import Registry
 from exporter.posture.waivers import EvaluatedFinding, WaiverState
 
-RESIDENCY, OURSELVES = "P35", "P50"
+CONTROL = Metric(
+    "neon_posture_control_status", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
+    "1 for each control, by its worst outcome in the project (pass, fail, waived, error, unknown, manual, "
+    "not_applicable). What could not be read is error or unknown, never pass. __account__ is what is of no project.",
+    ("control", "severity", "status"), max_series=200,
+)  # fmt: skip
+FINDINGS = Metric(
+    "neon_posture_findings", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
+    "Objects that fail a control, by severity: fail (nobody answers for it), waived, expired (its waiver is over; "
+    "these are in fail too); and what ended as error or unknown. Which ones: /api/v1/posture/PROJECT.",
+    ("severity", "status"), worse="up", max_series=40,
+)  # fmt: skip
+SCORE = Metric(
+    "neon_posture_score_ratio", Kind.GAUGE, Unit.RATIO, Scope.PROJECT,
+    "Weight of the controls that hold, of those that could be judged and are not waived; absent when none could.",
+    worse="down", max_series=1,
+)  # fmt: skip
+KNOWN = Metric(
+    "neon_posture_known_ratio", Kind.GAUGE, Unit.RATIO, Scope.PROJECT,
+    "Weight of the controls that could be judged, of those that apply: a good score over little that is known is none.",
+    worse="down", max_series=1,
+)  # fmt: skip
+TENANT_FINDINGS = Metric(
+    "neon_tenant_posture_findings", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
+    "Open failures that put a tenant's data at risk. Only tenants that have, or had, some.",
+    ("tenant", "severity"), worse="up", max_series=600,
+)  # fmt: skip
+TENANT_SCORE = Metric(
+    "neon_tenant_posture_score_ratio", Kind.GAUGE, Unit.RATIO, Scope.PROJECT,
+    "As neon_posture_score_ratio, over the controls of whole databases and what is said of this tenant. Only tenants "
+    "that something was said of.",
+    ("tenant",), worse="down", max_series=600,
+)  # fmt: skip
+RESIDENCY = Metric(
+    "neon_project_residency_ok", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
+    "1 when the project's region is on the list where data may lie (posture.allow.regions), 0 when it is not; absent "
+    "when the place of the region is not known.",
+    ("region",), worse="down", max_series=1,
+)  # fmt: skip
+PASSWORD_AGE = Metric(
+    "neon_role_password_age_seconds", Kind.GAUGE, Unit.SECONDS, Scope.PROJECT,
+    "The oldest password of a role that may log in, by branch: since Neon's API says that the role was last changed, "
+    "which is the nearest there is.",
+    ("branch_id",), worse="up", max_series=500,
+)  # fmt: skip
+EXCESS = Metric(
+    "neonmeter_excess_privilege", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
+    "1 where neonmeter's own role may do more than it needs (superuser, neon_superuser, BYPASSRLS, reading tables): "
+    "make it one by docs/permissions.sql. 0 where it was looked at and is well.",
+    worse="up", max_series=1,
+)  # fmt: skip
+KEY_AGE = Metric(
+    "neon_api_key_age_seconds", Kind.GAUGE, Unit.SECONDS, Scope.AGENT,
+    "The oldest API key by what it opens: organization, project, personal.",
+    ("kind",), worse="up", max_series=3,
+)  # fmt: skip
+TENANT_KEY_AGE = Metric(
+    "neon_tenant_key_age_seconds", Kind.GAUGE, Unit.SECONDS, Scope.AGENT,
+    "Since a tenant's encryption key was last rotated, the oldest of its key stores.",
+    ("tenant",), worse="up", max_series=600,
+)  # fmt: skip
+WAIVERS = Metric(
+    "neon_posture_waivers", Kind.GAUGE, Unit.NONE, Scope.AGENT,
+    "Entries of posture.waivers: active, expiring (within 14 days, in active too), expired, unused (nothing fails that "
+    "they speak of).",
+    ("state",), worse="up", max_series=4,
+)  # fmt: skip
+FACTS_AGE = Metric(
+    "neon_posture_facts_age_seconds", Kind.GAUGE, Unit.SECONDS, Scope.AGENT,
+    "Age of the oldest facts of a source that are still judged by; a database that sleeps is not read, and ages.",
+    ("source",), worse="up", max_series=20,
+)  # fmt: skip
+SOURCE_UP = Metric(
+    "neon_posture_source_up", Kind.GAUGE, Unit.NONE, Scope.AGENT,
+    "Whether the last look at a source beside the databases (api, vault, s3, tls, pooler) was answered.",
+    ("source",), worse="down", max_series=20,
+)  # fmt: skip
+METRICS = (
+    CONTROL, FINDINGS, SCORE, KNOWN, TENANT_FINDINGS, TENANT_SCORE, RESIDENCY, PASSWORD_AGE, EXCESS, KEY_AGE,
+    TENANT_KEY_AGE, WAIVERS, FACTS_AGE, SOURCE_UP,
+)  # fmt: skip
+
+RESIDENCY_CONTROL, OWN_ROLE_CONTROL = "P35", "P50"
 EXPIRING_SECONDS = 14 * 86400
 TENANTS_SHOWN = 500
 Seen = set[tuple[str, str]]
@@ -27,21 +111,21 @@ def project_series(evaluation: PostureEvaluation, project: str, seen: Seen) -> F
     families = Families()
     judged = evaluation.of(project)
     for control, evaluated in worst_by_control(judged).items():
-        families.set(metrics.CONTROL, (control, evaluated.finding.severity.value, evaluated.status), 1)
+        families.set(CONTROL, (control, evaluated.finding.severity.value, evaluated.status), 1)
     for key, count in sorted(counted(judged).items()):
-        families.set(metrics.FINDINGS, key, count)
+        families.set(FINDINGS, key, count)
     score = evaluation.by_project.get(project)
     if score is not None:
         if score.ratio is not None:
-            families.set(metrics.SCORE, (), float(score.ratio))
+            families.set(SCORE, (), float(score.ratio))
         if score.known is not None:
-            families.set(metrics.KNOWN, (), float(score.known))
+            families.set(KNOWN, (), float(score.known))
     tenants = _tenants(judged)
     seen.update(tenants)
     for key in sorted(seen)[:TENANTS_SHOWN]:
-        families.set(metrics.TENANT_FINDINGS, key, tenants.get(key, 0))
+        families.set(TENANT_FINDINGS, key, tenants.get(key, 0))
     for tenant, ratio in _tenant_scores(evaluation, project):
-        families.set(metrics.TENANT_SCORE, (tenant,), ratio)
+        families.set(TENANT_SCORE, (tenant,), ratio)
     _residency(families, evaluation, project)
     _passwords(families, evaluation, project)
     return families
@@ -86,12 +170,12 @@ def _residency(families: Families, evaluation: PostureEvaluation, project: str) 
     outcomes = {
         evaluated.finding.outcome
         for evaluated in evaluation.of(project)
-        if evaluated.finding.control == RESIDENCY and evaluated.finding.object_id == project
+        if evaluated.finding.control == RESIDENCY_CONTROL and evaluated.finding.object_id == project
     }
     if region and Outcome.FAIL in outcomes:
-        families.set(metrics.RESIDENCY, (region,), 0)
+        families.set(RESIDENCY, (region,), 0)
     elif region and Outcome.PASS in outcomes:
-        families.set(metrics.RESIDENCY, (region,), 1)
+        families.set(RESIDENCY, (region,), 1)
 
 
 def _passwords(families: Families, evaluation: PostureEvaluation, project: str) -> None:
@@ -104,14 +188,17 @@ def _passwords(families: Families, evaluation: PostureEvaluation, project: str) 
             if role.updated_at is not None and not role.no_login and not role.protected
         ]
         if changed:
-            families.set(metrics.PASSWORD_AGE, (branch.id,), max(0.0, evaluation.at - min(changed)))
+            families.set(PASSWORD_AGE, (branch.id,), max(0.0, evaluation.at - min(changed)))
 
 
 def excess(evaluation: PostureEvaluation) -> dict[tuple[str, str], list[str]]:
     """By branch, what our own role has too much; empty where it was looked at and is well."""
     found: dict[tuple[str, str], list[str]] = {}
     for evaluated in evaluation.verdict.judged:
-        if evaluated.finding.control != OURSELVES or evaluated.finding.outcome not in (Outcome.PASS, Outcome.FAIL):
+        if evaluated.finding.control != OWN_ROLE_CONTROL or evaluated.finding.outcome not in (
+            Outcome.PASS,
+            Outcome.FAIL,
+        ):
             continue
         parts = evaluated.finding.object_id.split("/", 2)
         told = found.setdefault((parts[0], parts[1] if len(parts) > 1 else ""), [])
@@ -127,19 +214,19 @@ def account_series(
     families = Families()
     facts, now = evaluation.gathered.facts, evaluation.at
     for kind, at in sorted(_oldest_keys(facts).items()):
-        families.set(metrics.KEY_AGE, (kind,), max(0.0, now - at))
+        families.set(KEY_AGE, (kind,), max(0.0, now - at))
     for tenant, at in sorted(_oldest_tenant_keys(facts, registry).items())[:TENANTS_SHOWN]:
-        families.set(metrics.TENANT_KEY_AGE, (tenant,), max(0.0, now - at))
+        families.set(TENANT_KEY_AGE, (tenant,), max(0.0, now - at))
     states = Counter({state.value: 0 for state in WaiverState} | {"expiring": 0})
     for waiver, standing, _ in evaluation.verdict.waivers:
         states[standing.value] += 1
         states["expiring"] += standing is not WaiverState.EXPIRED and waiver.expires_at - now <= EXPIRING_SECONDS
     for state, count in sorted(states.items()):
-        families.set(metrics.WAIVERS, (state,), count)
+        families.set(WAIVERS, (state,), count)
     for source, at in sorted(evaluation.gathered.ages.items()):
-        families.set(metrics.FACTS_AGE, (source,), max(0.0, now - at))
+        families.set(FACTS_AGE, (source,), max(0.0, now - at))
     for source, up in sorted(sources.items()):
-        families.set(metrics.SOURCE_UP, (source,), int(up))
+        families.set(SOURCE_UP, (source,), int(up))
     return families
 
 

@@ -1,4 +1,4 @@
-"""What `neonmeter posture` works with: facts that the agent kept, what Neon says now (GET only), judged here.
+"""What `neonmeter posture` works with: facts that the agent stored, and what Neon says now (GET only), evaluated here.
 
 It reads beside a running agent and writes nothing there; databases are never entered by it.
 """
@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from collectors.neon.client import NeonClient
-from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
-from exporter.posture.assemble import sources_of
+from exporter.feature.ports import RestoreDrills
+from exporter.feature.workspace import open_store
 from exporter.posture.evaluation import Evaluator, PostureEvaluation
-from exporter.posture.fact_cache import CachedFacts, FactCache, from_book
+from exporter.posture.fact_cache import CachedFacts, FactCache, facts_of
+from exporter.posture.outside import sources_of
 from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources
-from exporter.posture.store import FactKey, PostureStore
-from exporter.storage.store import Schemas, Store
+from exporter.posture.store import POSTURE_SCHEMA, FactKey, PostureStore
 from exporter.tenancy.domain.rules import TenantRules
 
 PASSES = 20
@@ -35,7 +35,7 @@ class PreviousRun:
     """The state of the last day before today."""
 
 
-def kept(settings: PostureTree, schemas: Schemas, now: float) -> PreviousRun:
+def previous_run(settings: PostureTree, now: float) -> PreviousRun:
     """Read it; empty where no agent ever ran.
 
     Raises:
@@ -43,17 +43,14 @@ def kept(settings: PostureTree, schemas: Schemas, now: float) -> PreviousRun:
     """
     if not settings.storage.path.exists():
         return PreviousRun({}, {}, None)
-    store = Store.open(settings.storage.path, schemas, read_only=True)
-    try:
-        book = PostureStore(store)
-        day = book.day_before(now)
-        return PreviousRun(from_book(book), book.since(), None if day is None else (day.taken_at, day.failures))
-    finally:
-        store.close()
+    with open_store(settings, {"posture": POSTURE_SCHEMA}) as opened:
+        store = PostureStore(opened)
+        day = store.day_before(now)
+        return PreviousRun(facts_of(store), store.since(), None if day is None else (day.taken_at, day.failures))
 
 
 @dataclass(frozen=True, slots=True)
-class PostureRun:
+class PostureLook:
     """One look at everything."""
 
     evaluation: PostureEvaluation
@@ -67,9 +64,11 @@ async def look(
     rules: TenantRules,
     client: NeonClient,
     known: PreviousRun,
+    *,
+    drills: Callable[[], RestoreDrills | None],
     clock: Callable[[], float] = time.time,
-) -> PostureRun:
-    """Read what is not fresh, and judge.
+) -> PostureLook:
+    """Read what is not fresh, and evaluate. ``drills`` answers who knows the restore drills.
 
     Raises:
         NeonError: Neon cannot be read.
@@ -78,7 +77,7 @@ async def look(
     neon = settings.neon
     inventory = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
     fact_cache = FactCache(facts=dict(known.facts))
-    sources = PostureSources(sources_of(settings, client), fact_cache, clock)
+    sources = PostureSources(sources_of(settings, client, drills), fact_cache, clock)
     for _ in range(PASSES):
         before = await _missing(fact_cache, inventory)
         await sources.look(inventory)
@@ -88,7 +87,7 @@ async def look(
     judge = Evaluator(settings, rules)
     facts = await fact_cache.load()
     evaluation = judge.judge(inventory, facts, known.since, clock())
-    return PostureRun(evaluation, judge, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts)))
+    return PostureLook(evaluation, judge, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts)))
 
 
 async def _missing(fact_cache: FactCache, inventory: Inventory) -> int:
@@ -109,6 +108,3 @@ def _limits(settings: PostureTree, facts: CachedFacts) -> tuple[str, ...]:
         )
     return ("No database was read yet: `neonmeter run` reads one while others use it. Grants, row security and roles "
             "are unknown until then.",)  # fmt: skip
-
-
-__all__ = ["NeonError", "PostureRun", "PreviousRun", "kept", "look"]

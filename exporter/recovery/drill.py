@@ -1,17 +1,19 @@
 """One drill: go back in a branch of its own, see whether the data is there, delete the branch, write down what it took.
 
 The branch is deleted whatever happens: after a failure, an interrupt, a SIGTERM; what a kill -9 leaves, the next drill
-finds by the ledger and by the name; and it carries an expiry. The source is never written to, but for a marker.
+finds by the journal and by the name; and it carries an expiry. The source is never written to, but for a marker.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -21,15 +23,32 @@ from collectors.neon.errors import NeonError
 from collectors.neon.models import Endpoint
 from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.recovery import checks
-from exporter.recovery.drill_names import copy_name
-from exporter.recovery.journal import ABORTED, BEGAN, ENDED, FAILED, OK, Check, Drill, DrillJournal, JournalError
-from exporter.recovery.steps import DrillError, Source, databases_of, find_copy, remove, wait_for_operations
+from exporter.recovery.journal import (
+    ABORTED,
+    BEGAN,
+    ENDED,
+    FAILED,
+    OK,
+    Check,
+    Drill,
+    DrillJournal,
+    JournalError,
+    copy_name,
+)
+from exporter.recovery.steps import (
+    CLEAN_SECONDS,
+    DrillError,
+    Source,
+    databases_of,
+    find_copy,
+    remove,
+    wait_for_operations,
+)
 from exporter.recovery.writer import DrillBranch, DrillWriter
 from exporter.settings.dsn import DsnError
 from exporter.settings.recovery import Heartbeat, Marker, Sentinel
 from exporter.settings.secret import SecretError
 
-CLEAN_SECONDS = 180.0
 _LOOKS, _BETWEEN_LOOKS_SECONDS = 5, 2.0
 _NOTHING = (
     "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the "
@@ -74,14 +93,14 @@ class DrillRun:
         *,
         client: NeonClient,
         writer: DrillWriter,
-        book: DrillJournal,
+        journal: DrillJournal,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._plan = plan
         self._client = client
         self._writer = writer
-        self._book = book
+        self._journal = journal
         self._say = say
         self._clock = clock
         self._found: list[Check] = []
@@ -105,16 +124,16 @@ class DrillRun:
         """Do it; never raises for what fails on the way: the drill says what it was.
 
         Raises:
-            BookError: the ledger cannot be written. Before anything was made: nothing is made.
+            JournalError: the journal cannot be written. Before anything was made: nothing is made.
         """
         try:
             await self._mark()
         except (psycopg.Error, DrillError) as problem:
             self._end(FAILED, f"the marker cannot be written: {' '.join(str(problem).split())[:200]}", cleaned=True)
-            self._book.write(ENDED, self.drill, self._clock())
+            self._journal.write(ENDED, self.drill, self._clock())
             return self.drill
         self.drill = replace(self.drill, started_at=self._clock())
-        self._book.write(BEGAN, self.drill, self._clock())
+        self._journal.write(BEGAN, self.drill, self._clock())
         try:
             await self._prove()
             failed = [f"{check.name}: {check.detail}" for check in self._found if check.ok is False]
@@ -131,7 +150,7 @@ class DrillRun:
             # Whatever it was: the branch must not stay behind. Not the text: what is unforeseen may quote anything.
             self._end(FAILED, f"{type(problem).__name__} in the drill itself")
         await self._clean()
-        self._book.write(ENDED, self.drill, self._clock())
+        self._journal.write(ENDED, self.drill, self._clock())
         return self.drill
 
     def _end(self, result: str, error: str, *, cleaned: bool = False) -> None:
@@ -181,7 +200,7 @@ class DrillRun:
                 raise
             self._looks = 1
             self.drill = replace(self.drill, copy_id=made.branch.id)
-            self._book.write(BEGAN, self.drill, self._clock())
+            self._journal.write(BEGAN, self.drill, self._clock())
             if not made.endpoints:
                 raise DrillError("Neon made the branch without a compute")
         with self._step("operations"):
@@ -233,3 +252,23 @@ class DrillRun:
         except (NeonError, DrillError, ValueError) as problem:
             left = f"the branch {self.drill.copy_name} is still there (`neonmeter drill list` deletes it): {problem}"
             self.drill = replace(self.drill, error="; ".join(filter(None, (self.drill.error, left))))
+
+
+class Interrupts:
+    """The first SIGINT or SIGTERM ends the drill, which deletes its branch; further ones are only answered."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._ended = False
+
+    def arm(self) -> None:
+        """From now on; the running task is the one that is ended."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: self._hear(task))
+
+    def _hear(self, task: asyncio.Task[Any] | None) -> None:
+        self._say("interrupted: the branch is being deleted, wait a moment")
+        if not self._ended and task is not None:
+            self._ended = True
+            task.cancel()

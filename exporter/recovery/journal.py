@@ -1,4 +1,4 @@
-"""The drills' ledger: a file in which each line holds the digest of the one before, signed when there is a key.
+"""The drills' journal: a file in which each line holds the digest of the one before, signed when there is a key.
 
 A line that was changed, dropped or put in between shows; a cut-off end shows only to who noted the last digest.
 
@@ -12,22 +12,30 @@ import hashlib
 import hmac
 import json
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from collectors.errors import UsageError
 from exporter.settings import CoreSettings
 
 BEGAN, ENDED, CLEANED = "began", "ended", "cleaned"
 OK, FAILED, ABORTED = "ok", "failed", "aborted"
+_NAME = re.compile(r"neonmeter-drill-(\d{8}T\d{6})Z-[0-9a-f]{6}\Z")
+"""By its name alone a branch is known as one that a drill made, and that may be deleted."""
 START = "0" * 64
 """What the first line holds as the digest of the line before."""
 
 
-class JournalError(Exception):
+class JournalError(UsageError):
     """The file cannot be used; one line for a person."""
+
+    heading = "neonmeter cannot start with the settings:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class DrillJournal:
         """Hold the file: one drill at a time, or one would delete the other's branch. A kill lets go of it.
 
         Raises:
-            BookError: another drill holds it, or the folder cannot be written.
+            JournalError: another drill holds it, or the folder cannot be written.
         """
         name = self.path.with_name(self.path.name + ".lock")
         try:
@@ -110,7 +118,7 @@ class DrillJournal:
         """Append a line; it is on the disk when this returns. Only inside ``alone``.
 
         Raises:
-            BookError: the disk refuses it.
+            JournalError: the disk refuses it.
         """
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
@@ -136,7 +144,7 @@ class DrillJournal:
         """Every drill, oldest first, as its last line has it.
 
         Raises:
-            BookError: the file is not one of ours.
+            JournalError: the file is not one of ours.
         """
         found: dict[str, Drill] = {}
         for number, line in enumerate(self._lines(), 1):
@@ -153,7 +161,7 @@ class DrillJournal:
         """Check every digest and, with the key, every signature.
 
         Raises:
-            BookError: the file cannot be read.
+            JournalError: the file cannot be read.
         """
         before, signed, foreign = START, 0, 0
         lines = self._lines()
@@ -190,10 +198,26 @@ class DrillJournal:
             raise JournalError(f"{self.path}: {problem.strerror}") from None
 
 
+def copy_name(now: float) -> str:
+    """A name that says what the branch is for and since when (unix seconds), and that no other branch has."""
+    return f"neonmeter-drill-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%S}Z-{secrets.token_hex(3)}"
+
+
+def began_at(name: str) -> float | None:
+    """When the drill of a branch of this name began (unix seconds); None when it is not a drill's."""
+    found = _NAME.match(name)
+    if found is None:
+        return None
+    try:
+        return datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return None
+
+
 def path_of(settings: CoreSettings) -> Path:
-    """The file of the settings, or one beside the ledger."""
-    ledger = settings.storage.path
-    return settings.recovery.drills or ledger.with_name(ledger.name + ".drills")
+    """The file of the settings, or one beside the store."""
+    store = settings.storage.path
+    return settings.recovery.drills or store.with_name(store.name + ".drills")
 
 
 def key_name(key: bytes) -> str:

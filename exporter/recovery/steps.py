@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
+from collectors.errors import NeonmeterError
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, BranchPage, Model
 from collectors.neon.operations import read_operations
-from exporter.recovery.drill_names import began_at
-from exporter.recovery.journal import Drill, DrillJournal
+from exporter.recovery.journal import ABORTED, CLEANED, Drill, DrillJournal, began_at
 from exporter.recovery.targets import earliest_restorable
 from exporter.recovery.writer import DrillWriter
 
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.2, 3.0
 """Often at first, because the answer is a part of the RTO that is measured."""
+CLEAN_SECONDS = 180.0
+"""Longest wait for a branch to be gone."""
 OVER_AFTER_SECONDS = 86_400.0
 """A branch of a drill that nobody here knows is left alone for so long: the drill may run elsewhere."""
 _FINAL = frozenset({"finished", "skipped"})
 _FAILED = frozenset({"failed", "error", "cancelled"})
 
 
-class DrillError(Exception):
+class DrillError(NeonmeterError):
     """The drill cannot go on: one line for a person."""
 
 
@@ -140,18 +142,18 @@ class LeftOver:
 
     branch: Branch
     ours: Drill | None
-    """The drill of our ledger that made it."""
+    """The drill of our journal that made it."""
     over: bool
     """Whether that drill certainly is over."""
 
 
-def leftovers(branches: Iterable[Branch], book: DrillJournal, now: float) -> list[LeftOver]:
-    """Branches of drills among these. Call it inside ``Book.alone``: then no drill of our ledger runs.
+def leftovers(branches: Iterable[Branch], journal: DrillJournal, now: float) -> list[LeftOver]:
+    """Branches of drills among these. Call it inside ``DrillJournal.alone``: then no drill of our journal runs.
 
     Raises:
-        BookError: the ledger cannot be read.
+        JournalError: the journal cannot be read.
     """
-    ours = {drill.copy_name: drill for drill in book.drills()}
+    ours = {drill.copy_name: drill for drill in journal.drills()}
     found = []
     for branch in branches:
         began = began_at(branch.name)
@@ -185,3 +187,34 @@ async def find_copy(client: NeonClient, project_id: str, name: str) -> Branch | 
         NeonError: nobody knows.
     """
     return next((entry for entry in await branches_of(client, project_id) if entry.name == name), None)
+
+
+async def sweep(
+    client: NeonClient,
+    writer: DrillWriter,
+    journal: DrillJournal,
+    inventory: Inventory,
+    *,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Remove the branches of drills that are over; answers their names. One that may be of a drill elsewhere is told.
+
+    Raises:
+        NeonError, DrillError: one is still there.
+        JournalError: the journal cannot be used.
+    """
+    removed = []
+    for left in leftovers(inventory.branches.values(), journal, inventory.server_now):
+        branch = left.branch
+        if not left.over:
+            say(f"{branch.name}: a drill that this ledger does not know; left alone until it expires")
+            continue
+        say(f"{branch.name}: left by a drill that was killed; deleting it ...")
+        await remove(client, writer, branch, CLEAN_SECONDS)
+        removed.append(branch.name)
+        if (drill := left.ours) is not None:
+            now = time.time()
+            if not drill.result:
+                drill = replace(drill, result=ABORTED, error="killed", ended_at=now)
+            journal.write(CLEANED, replace(drill, copy_id=branch.id, cleaned=True), now)
+    return removed

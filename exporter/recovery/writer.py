@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from collectors.base import Status
 from collectors.neon.errors import NeonError, advice, one_line, retry_after
 from collectors.neon.models import Branch, Endpoint, ErrorAnswer, Model, Operation
-from exporter.recovery.drill_names import began_at
+from exporter.recovery.journal import began_at
 
 _PAUSE = 1.0
 _LONGEST_PAUSE = 15.0

@@ -20,8 +20,8 @@ from exporter.demo.world import World
 from exporter.demo.worldfile import build_world, load
 from exporter.posture.evaluation import Evaluator, PostureEvaluation
 from exporter.posture.fact_cache import FactCache
+from exporter.posture.feature import PostureRun
 from exporter.posture.report.report import Report, report_of
-from exporter.posture.service import PostureService
 from exporter.posture.sources import NeonApi, PostureSources
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
 from exporter.serving.snapshot import SnapshotBuilder
@@ -56,21 +56,22 @@ class Platform:
         self.sources = PostureSources(
             (NeonApi(self.client, self.settings.posture.pace.api_seconds),), self.fact_cache, self.clock
         )
-        self.service = PostureService(
+        self.service = PostureRun(
             self.judge,
             self.sources,
-            book=PostureStore(self.store),
-            disk=self.disk,
+            store=PostureStore(self.store),
+            writer=self.disk,
             state=self.state,
-            details=self.details,
+            pages=self.details,
             clock=self.clock,
         )
 
     async def look(self) -> PostureEvaluation:
         """One round: the inventory, what is due, and the judgement."""
         self.inventory = await refresh(self.client, None, clock=self.clock)
-        await self.service.read(self.inventory)
-        await self.service.look(self.inventory)
+        await self.service.before_visits(self.inventory)
+        await self.service.read_sources()
+        await self.service.on_inventory(self.inventory)
         assert self.service.evaluation is not None
         return self.service.evaluation
 

@@ -8,7 +8,7 @@ import pytest
 
 from collectors.postgres.domain.security import AgentRole, DatabaseFacts, Group, ServerFacts
 from exporter.demo.faults import Fault
-from exporter.posture.store import DAY
+from exporter.posture.store import DAY, PostureStore
 from tests.exporter.posture.platform_world import NOW, Platform, platform
 
 WAIVERS = [
@@ -146,7 +146,7 @@ async def test_since_when_it_fails_outlives_a_restart_and_ends_with_the_failure(
             evaluated.finding.control: evaluated.since for evaluated in evaluation.verdict.judged if evaluated.open
         }
         assert since["P36"] == NOW + DAY + 700
-        before = again.service._book.day_before(again.clock())
+        before = PostureStore(again.store).day_before(again.clock())
         assert before is not None
         assert before.taken_at == NOW
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,8 +12,7 @@ import psycopg
 import pytest
 
 from exporter.demo.postgres import Cluster
-from exporter.posture.publish import PUBLISH_SECONDS, PosturePublisher
-from exporter.posture.sql import VIEW_NAMES
+from exporter.posture.publish import PUBLISH_SECONDS, VIEWS, PosturePublisher
 from exporter.storage.ledger.postgres import PostgresLedger
 from tests.exporter.posture.platform_world import platform
 from tests.exporter.posture.test_service import WAIVERS
@@ -83,7 +83,7 @@ async def test_the_views_tell_what_was_judged(
 
 def test_the_reader_sees_the_views_and_no_table(reader: psycopg.Connection[Any]) -> None:
     page = (DOCS / "posture.md").read_text()
-    for view in VIEW_NAMES:
+    for view in re.findall(r"CREATE VIEW (\w+)", VIEWS):
         reader.execute(f"SELECT * FROM {view}".encode())
         assert f"`{view}`" in page
     for table in ("posture_finding", "posture_status", "posture_score_day"):

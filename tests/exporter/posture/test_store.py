@@ -24,7 +24,7 @@ from collectors.postgres.domain.security import (
     TenantNames,
 )
 from exporter.posture.codec import CodecError, decode, encode
-from exporter.posture.fact_cache import SOURCES, from_book
+from exporter.posture.fact_cache import SOURCES, facts_of
 from exporter.posture.store import DAY, POSTURE_SCHEMA, FactKey, PostureStore
 from exporter.storage.store import Store
 
@@ -52,9 +52,9 @@ def test_a_fact_comes_back_as_it_was(fact: object, tmp_path: Path) -> None:
     with_store = Store.open(tmp_path / "n.db", {"posture": POSTURE_SCHEMA})
     book = PostureStore(with_store)
     book.write({FactKey(source, "k"): (3.0, fact)})
-    assert from_book(book) == {FactKey(source, "k"): (3.0, fact)}
+    assert facts_of(book) == {FactKey(source, "k"): (3.0, fact)}
     book.forget([FactKey(source, "k")])
-    assert from_book(book) == {}
+    assert facts_of(book) == {}
     with_store.close()
 
 
@@ -115,7 +115,7 @@ def test_a_store_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
             for key, plain in facts.items():
                 body = zlib.compress(json.dumps(plain).encode())
                 cursor.execute("INSERT INTO posture_fact VALUES (?, ?, ?, ?)", (source, key, 7.0, body))
-    found = {tuple(key): fact for key, (_, fact) in from_book(PostureStore(store)).items()}
+    found = {tuple(key): fact for key, (_, fact) in facts_of(PostureStore(store)).items()}
     store.close()
     assert found.keys() == {(source, key) for source, facts in written.items() for key in facts}
     for (source, key), fact in found.items():

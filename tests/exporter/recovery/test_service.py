@@ -15,11 +15,10 @@ from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
 from exporter.app.settings import Settings
 from exporter.core.state import State
-from exporter.recovery import metrics
-from exporter.recovery.drill_names import copy_name
-from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJournal
-from exporter.recovery.posture_source import drill_facts
-from exporter.recovery.service import RecoveryFacts, RecoveryService, observe
+from exporter.recovery import series as metrics
+from exporter.recovery.feature import RecoveryRun, drill_facts
+from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJournal, copy_name
+from exporter.recovery.series import RecoveryFacts, observe
 from exporter.recovery.targets import earliest_restorable
 from exporter.settings.recovery import RecoverySettings, RecoveryTarget
 from tests.exporter.recovery.test_journal import drill
@@ -138,11 +137,11 @@ class _Sink:
 async def test_the_file_is_read_when_it_changed(tmp_path: Path) -> None:
     settings = Settings(recovery={"drills": tmp_path / "drills", "targets": TARGETS.targets})
     state, book = State(_Sink()), DrillJournal(tmp_path / "drills")
-    service = RecoveryService(settings, state, offsite=lambda: {"p": NOW - HOUR})
+    run = RecoveryRun(settings.recovery, book, state, offsite=lambda: {"p": NOW - HOUR})
     seen = inventory(branch("main", parent_id="", default=True))
 
     async def shown(metric: Metric) -> Series:
-        await service.look(seen, {})
+        await run.on_inventory(seen)
         ((_, _, entry),) = state.entries()
         assert entry.good is not None
         return entry.good.families.get(metric)

@@ -15,7 +15,7 @@ from exporter.demo.api import WRITE_KEY, TwinApiSettings
 from exporter.demo.plane import Plane
 from exporter.demo.request import ApiError, Request
 from exporter.recovery import writer as writer_module
-from exporter.recovery.drill_names import began_at, copy_name
+from exporter.recovery.journal import began_at, copy_name
 from exporter.recovery.writer import DrillBranch, DrillWriter
 from tests.fix_twin import TwinMaker
 
@@ -117,8 +117,8 @@ WRITING = {"exporter.recovery.writer", "exporter.recovery.drill", "exporter.reco
 ALLOWED = {
     "exporter.recovery.drill",
     "exporter.recovery.steps",
-    "exporter.recovery.commands.drill",
-    "exporter.recovery.commands.drill_plan",
+    "exporter.recovery.commands",
+    "exporter.recovery.plan",
 }
 
 
@@ -139,8 +139,8 @@ def imported(path: Path) -> Iterator[str]:
 def test_only_the_command_imports_the_client_that_writes() -> None:
     found = {name for name, path in modules().items() if WRITING & set(imported(path))}
     assert found - {"exporter.recovery.writer"} == ALLOWED
-    handlers = {name for name, path in modules().items() if "exporter.recovery.commands.drill:" in path.read_text()}
-    assert handlers == {"exporter.recovery.commands.menu_recovery"}
+    users = {name for name, path in modules().items() if "exporter.recovery.commands" in set(imported(path))}
+    assert users == {"exporter.commands.menu"}
 
 
 def test_the_running_agent_cannot_reach_it() -> None:
@@ -152,7 +152,7 @@ def test_the_running_agent_cannot_reach_it() -> None:
         if name in known and name not in reached:
             reached.add(name)
             ahead += imported(known[name])
-    assert "exporter.recovery.service" in reached
+    assert "exporter.recovery.feature" in reached
     assert not reached & WRITING
 
 

@@ -11,8 +11,7 @@ import yaml
 from exporter.app.settings import load
 from exporter.posture.domain.policy import Policy
 from exporter.posture.policy import policy_of
-from exporter.posture.problems import problems_of_posture
-from exporter.posture.settings import PostureSettings
+from exporter.posture.settings import PostureSettings, problems_of_posture
 from exporter.settings import SettingsError
 
 WAIVER = {"control": "P10", "object": "*", "reason": "known", "approver": "ann", "expires": "2027-01-01"}

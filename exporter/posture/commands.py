@@ -1,6 +1,6 @@
 """`neonmeter posture`: security and compliance of everything that is watched, and the report of it.
 
-It reads what a running agent keeps, asks Neon for the rest (GET only), wakes nothing and enters no database.
+It reads what a running agent stored, asks Neon for the rest (GET only), wakes nothing and enters no database.
 """
 
 from __future__ import annotations
@@ -8,54 +8,71 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, load_settings, refuse
+from collectors.errors import FINDINGS, OK, UsageError
 
 if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
+    from exporter.feature.ports import RestoreDrills
     from exporter.posture.report.report import Report
     from exporter.posture.settings import PostureTree
-    from exporter.posture.workspace import PostureRun
+    from exporter.posture.workspace import PostureLook, PreviousRun
 
 FORMATS = ("html", "md", "csv", "json", "ocsf")
 _RANKS = ("critical", "high", "medium", "low", "none")
 Before = tuple[float, Mapping[str, tuple[str, str, str]]]
+DrillsOf = Callable[["PostureTree"], "RestoreDrills | None"]
 
 
-class _UsageError(Exception):
-    """What is wrong with what was asked for: one line."""
+class PostureUsageError(UsageError):
+    """What was asked for cannot be done."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"posture: {text}")
 
 
-def posture_command(options: argparse.Namespace) -> int:
-    """Print the summary, or JSON; write the files; exit 1 when something fails that nobody answers for."""
-    from collectors.neon.errors import NeonError
-    from exporter.app.preflight import problems_of
-    from exporter.posture.catalogue import CatalogueError
-    from exporter.storage.store import StoreError
+def add_commands(commands: Commands, drills_of: DrillsOf = lambda _: None) -> None:
+    """Declare it; imports nothing heavy. ``drills_of`` answers who knows the restore drills, by the settings."""
+    handler = partial(posture_command, drills_of=drills_of)
+    posture = commands.add("posture", handler, "security and compliance: what fails and why", json=True, checked=True)
+    posture.add_argument(
+        "--framework", metavar="NAME", help="only its clauses: gdpr, iso27001, soc2, cis, c5; several with commas"
+    )
+    posture.add_argument("--project", metavar="GLOB", default="*", help="projects by id or name")
+    posture.add_argument("--control", metavar="ID", help="one control in full, as P01")
+    posture.add_argument("--out", metavar="DIR", help="write the report into this folder")
+    posture.add_argument(
+        "--format",
+        metavar="LIST",
+        default="html,md,csv,json",
+        help="any of html,md,csv,json,ocsf (default: all but ocsf)",
+    )
+    posture.add_argument(
+        "--since", metavar="FILE", help="a posture.json to tell changes from (default: the one in --out)"
+    )
+    posture.add_argument(
+        "--fail-on", metavar="SEVERITY", default="low", choices=("critical", "high", "medium", "low", "none"),
+        help="exit 1 for open failures from this severity on: critical, high, medium, low, none",
+    )  # fmt: skip
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
-    problems = [name for name in problems_of(settings) if name.startswith(("neon.", "posture.", "tenants"))]
-    if problems:
-        return refuse(*problems)
-    try:
-        formats = _formats(options)
-        report = _report(settings, options)
-        if options.out:
-            _write(report, formats, Path(options.out))
-    except _UsageError as problem:
-        print(f"posture: {problem}", file=sys.stderr)
-        return USAGE
-    except NeonError as problem:
-        print(problem.message, file=sys.stderr)
-        return UPSTREAM
-    except (StoreError, CatalogueError) as problem:
-        return refuse(*str(problem).splitlines())
+
+def posture_command(options: argparse.Namespace, settings: PostureTree, *, drills_of: DrillsOf) -> int:
+    """Print the summary, or JSON; write the files; exit 1 when something fails that nobody answers for.
+
+    Raises:
+        PostureUsageError: an option cannot be used, or a file cannot be read or written.
+        NeonError: Neon cannot be read.
+        StoreError, CatalogueError: the store, or a file of controls or frameworks, cannot be used.
+    """
+    formats = _formats(options)
+    report = _report(settings, options, drills_of)
+    if options.out:
+        _write(report, formats, Path(options.out))
     _print(report, options)
     return FINDINGS if _fails(report, options.fail_on) else OK
 
@@ -64,49 +81,48 @@ def _formats(options: argparse.Namespace) -> list[str]:
     formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
     wrong = [entry for entry in formats if entry not in FORMATS]
     if wrong or not formats:
-        raise _UsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
+        raise PostureUsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
     return formats
 
 
-def _report(settings: PostureTree, options: argparse.Namespace) -> Report:
-    from exporter.app.wiring import SCHEMAS
+def _report(settings: PostureTree, options: argparse.Namespace, drills_of: DrillsOf) -> Report:
     from exporter.posture.catalogue import load_catalogue
     from exporter.posture.report.report import report_of
-    from exporter.posture.workspace import kept
+    from exporter.posture.workspace import previous_run
 
     catalogue = load_catalogue(settings.posture.catalogue)
     frameworks = _chosen("--framework", options.framework, catalogue.frameworks)
     _chosen("--control", options.control, catalogue.controls)
-    known = kept(settings, SCHEMAS, time.time())
-    before = _before(options) or known.before
-    seen = asyncio.run(_look(settings, known))
+    previous = previous_run(settings, time.time())
+    before = _before(options) or previous.before
+    found = asyncio.run(_look(settings, previous, drills_of))
     report = report_of(
-        seen.evaluation,
+        found.evaluation,
         catalogue,
         company=settings.report.company,
-        organization=seen.inventory.org_name or seen.inventory.org_id,
+        organization=found.inventory.org_name or found.inventory.org_id,
         frameworks=frameworks,
         project=options.project,
         before=before,
-        notes=seen.notes,
+        notes=found.notes,
     )
-    if options.project != "*" and not any(_matches(project, options.project) for project in _projects(seen)):
-        names = ", ".join(sorted(name for _, name in _projects(seen)))
-        raise _UsageError(f"--project: no project is like {options.project!r}; there are {names}")
+    if options.project != "*" and not any(_matches(project, options.project) for project in _projects(found)):
+        names = ", ".join(sorted(name for _, name in _projects(found)))
+        raise PostureUsageError(f"--project: no project is like {options.project!r}; there are {names}")
     return report
 
 
-async def _look(settings: PostureTree, known: Any) -> PostureRun:
+async def _look(settings: PostureTree, previous: PreviousRun, drills_of: DrillsOf) -> PostureLook:
     from exporter.feature.workspace import neon_client
     from exporter.posture.workspace import look
     from exporter.tenancy.rules import rules_of
 
     async with neon_client(settings) as client:
-        return await look(settings, rules_of(settings), client, known)
+        return await look(settings, rules_of(settings), client, previous, drills=lambda: drills_of(settings))
 
 
-def _projects(seen: PostureRun) -> list[tuple[str, str]]:
-    return [(project.id, project.name) for project in seen.inventory.projects.values()]
+def _projects(found: PostureLook) -> list[tuple[str, str]]:
+    return [(project.id, project.name) for project in found.inventory.projects.values()]
 
 
 def _matches(project: tuple[str, str], glob: str) -> bool:
@@ -120,7 +136,7 @@ def _chosen(option: str, text: str | None, known: Mapping[str, object]) -> list[
     wrong = [name for name in names if name not in known]
     if wrong:
         few = ", ".join(known) if len(known) < 12 else f"{min(known)} to {max(known)}"
-        raise _UsageError(f"{option}: there is no {', '.join(wrong)}; there are {few}")
+        raise PostureUsageError(f"{option}: there is no {', '.join(wrong)}; there are {few}")
     return names
 
 
@@ -134,9 +150,9 @@ def _before(options: argparse.Namespace) -> Before | None:
     try:
         return before_of(json.loads(path.read_text("utf-8")))
     except OSError as problem:
-        raise _UsageError(f"--since: {path} cannot be read ({problem.strerror})") from None
+        raise PostureUsageError(f"--since: {path} cannot be read ({problem.strerror})") from None
     except (ValueError, KeyError, TypeError):
-        raise _UsageError(f"--since: {path} is no posture.json of this version") from None
+        raise PostureUsageError(f"--since: {path} is no posture.json of this version") from None
 
 
 def _write(report: Report, formats: list[str], folder: Path) -> None:
@@ -147,7 +163,7 @@ def _write(report: Report, formats: list[str], folder: Path) -> None:
             draft.write_text(text, "utf-8")
             draft.replace(folder / name)
     except OSError as problem:
-        raise _UsageError(f"--out: {folder} cannot be written ({problem.strerror})") from None
+        raise PostureUsageError(f"--out: {folder} cannot be written ({problem.strerror})") from None
 
 
 def _files(report: Report, formats: list[str]) -> Iterator[tuple[str, str]]:

@@ -7,26 +7,28 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from collectors.errors import UsageError
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Endpoint
 from collectors.postgres.domain.fingerprint import Fingerprint
-from exporter.recovery.commands.drill_text import instant
+from exporter.feature.workspace import open_store
 from exporter.recovery.drill import Plan
 from exporter.recovery.steps import DrillError, Source, source_of
 from exporter.recovery.targets import of_spot
+from exporter.recovery.text import instant
 from exporter.sampling.fingerprint_scan import ScanError, scan
-from exporter.sampling.fingerprint_store import FingerprintStore
+from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
 from exporter.settings import CoreSettings, PostgresSettings
 from exporter.settings.dsn import DsnError, EndpointRef, conninfo
 from exporter.settings.recovery import Marker
-from exporter.storage.store import Store, StoreError
+from exporter.storage.store import StoreError
 
 MINUTES_AGO = 10.0
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])\Z")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class PlanError(Exception):
+class PlanError(UsageError):
     """The options or the settings do not make a drill; one line for a person."""
 
 
@@ -145,11 +147,11 @@ def _expected(
 ) -> Callable[[str], Awaitable[Fingerprint | None]] | None:
     if how == "none":
         return None
-    # Read before anything is made: a ledger that cannot be read must not cost a branch.
-    kept = _kept(settings, source) if how == "kept" else {}
+    # Read before anything is made: a store that cannot be read must not cost a branch.
+    stored = _stored(settings, source) if how == "kept" else {}
 
     async def expected(database: str) -> Fingerprint | None:
-        return await _live(settings, source, database) if how == "live" else kept.get(database)
+        return await _live(settings, source, database) if how == "live" else stored.get(database)
 
     return expected
 
@@ -163,17 +165,12 @@ async def _live(settings: CoreSettings, source: Source, database: str) -> Finger
         raise DrillError(f"the source cannot be read: {problem}") from None
 
 
-def _kept(settings: CoreSettings, source: Source) -> dict[str, Fingerprint]:
+def _stored(settings: CoreSettings, source: Source) -> dict[str, Fingerprint]:
     """What the agent last read of each database of the branch."""
-    from exporter.app.wiring import SCHEMAS
-
     if not settings.storage.path.exists():
         return {}
     try:
-        store = Store.open(settings.storage.path, SCHEMAS, read_only=True)
-        try:
+        with open_store(settings, {"drift": DRIFT_SCHEMA}) as store:
             return FingerprintStore(store).of_branch(source.project_id, source.branch_id)
-        finally:
-            store.close()
     except StoreError as problem:
         raise PlanError(f"--fingerprint kept: {problem}") from None

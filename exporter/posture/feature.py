@@ -1,0 +1,287 @@
+"""Security posture as a feature: reads what is due, evaluates when something moved, shows series, pages and notes.
+
+Evaluating is pure and runs in a thread. It is done again when facts moved, when the inventory did, and every ten
+minutes, because keys, passwords and waivers grow old by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from collectors.base import Observation, Status, Target, Unread
+from collectors.metric import Families, Scope
+from collectors.neon.inventory import Inventory
+from exporter.core.api_pages import ApiPages
+from exporter.core.command_line import Commands
+from exporter.core.state import State
+from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
+from exporter.feature.ports import OffsiteCopies, RestoreDrills
+from exporter.feature.services import Services
+from exporter.posture import pages, series
+from exporter.posture.catalogue import CatalogueError
+from exporter.posture.commands import add_commands
+from exporter.posture.evaluation import Evaluator, PostureEvaluation, registry_of
+from exporter.posture.fact_cache import FactCache
+from exporter.posture.outside import sources_of
+from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher
+from exporter.posture.registry import ACCOUNT
+from exporter.posture.scanner import PostureScanner
+from exporter.posture.settings import PostureTree, problems_of_posture
+from exporter.posture.sources import PostureSources, forget_gone
+from exporter.posture.store import POSTURE_SCHEMA, PostureStore
+from exporter.sampling.user_databases import DatabaseScanner
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.store import StoreError
+from exporter.storage.writer import WriterThread
+
+NAME = "posture"
+EXCESS = "posture_agent"
+INTERVAL = 600.0
+AGAIN_SECONDS = 600.0
+LOOK_SECONDS = 10.0
+"""Whether a source is due is asked this often; each has its own pace (posture.pace)."""
+_AGENT = Target(Scope.AGENT, (), "posture")
+_log = logging.getLogger("neonmeter.posture")
+
+
+class PostureRun(FeatureRun):
+    """Lives on the event loop; what it knows of facts is the fact cache's, and so outlives it."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        sources: PostureSources,
+        *,
+        store: PostureStore,
+        writer: WriterThread,
+        state: State,
+        pages: ApiPages,
+        scanner: PostureScanner | None = None,
+        publisher: PosturePublisher | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._evaluator = evaluator
+        self._sources = sources
+        self._fact_cache = sources.fact_cache
+        self._store = store
+        self._writer = writer
+        self._state = state
+        self._pages = pages
+        self._scanner = scanner
+        self._publisher = publisher
+        self._clock = clock
+        self._inventory: Inventory | None = None
+        self._mark: object = None
+        self._at = 0.0
+        self._since: dict[str, float] | None = None
+        self._tenants_shown: dict[str, series.Seen] = {}
+        self._excess: tuple[str, ...] = ()
+        self._trouble: tuple[str, ...] = ()
+        self.evaluation: PostureEvaluation | None = None
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The sources beside the databases."""
+        return (Job("posture", LOOK_SECONDS, self.read_sources, first_in=LOOK_SECONDS),)
+
+    @property
+    def scanners(self) -> Sequence[DatabaseScanner]:
+        """The scan of the catalogues."""
+        return () if self._scanner is None else (self._scanner,)
+
+    async def before_visits(self, inventory: Inventory) -> None:
+        """Remember what there is, for the sources."""
+        self._inventory = inventory
+
+    async def read_sources(self) -> None:
+        """Read the sources whose time has come.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        if self._inventory is not None:
+            await self._sources.look(self._inventory)
+
+    async def on_inventory(self, inventory: Inventory) -> None:
+        """Evaluate what moved, and show it.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        self._inventory = inventory
+        await forget_gone(inventory, self._fact_cache)
+        cached_facts, now = dict(await self._fact_cache.load()), self._clock()
+        mark = (self._fact_cache.revision, _moved(inventory))
+        if mark == self._mark and now - self._at < AGAIN_SECONDS:
+            return
+        if self._since is None:
+            self._since = await self._writer.run(self._store.since)
+        since = dict(self._since)
+        try:
+            evaluation = await asyncio.to_thread(self._evaluator.judge, inventory, cached_facts, since, now)
+        except (CatalogueError, OSError) as problem:
+            self._complain(problem)
+            return
+        self._mark, self._at, self._trouble = mark, now, ()
+        await self._remember(evaluation)
+        self.evaluation = evaluation
+        self._show(evaluation)
+        if self._publisher is not None:
+            try:
+                await asyncio.to_thread(self._publisher.publish, evaluation, self._evaluator.catalogue)
+            except StoreError as problem:  # the views grow old; what is served here does not
+                self._complain(problem)
+
+    def newest_copies(self) -> Mapping[str, float]:
+        """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
+        facts = self.evaluation.gathered.facts.buckets if self.evaluation is not None else ()
+        taken: dict[str, float] = {}
+        for fact in facts:
+            if fact.project_id and not isinstance(fact.newest, Unread) and fact.newest:
+                taken[fact.project_id] = max(fact.newest[0].at, taken.get(fact.project_id, 0.0))
+        return taken
+
+    def notes(self) -> Iterable[str]:
+        """For the index page: what we may do too much, and which source does not answer."""
+        return (*self._excess, *self._trouble, *self._sources.notes())
+
+    def _complain(self, problem: Exception) -> None:
+        told = tuple(f"posture: {line}" for line in str(problem).splitlines()[:5])
+        if told != self._trouble:
+            _log.error("%s", "; ".join(told))
+        self._trouble = told
+
+    async def _remember(self, evaluation: PostureEvaluation) -> None:
+        """Since when each failure is there, and how it stands today."""
+        failures = {
+            evaluated.finding.cache_key: evaluated
+            for evaluated in evaluation.verdict.judged
+            if evaluated.since is not None
+        }
+        known = self._since or {}
+        new = dict.fromkeys(failures.keys() - known.keys(), evaluation.at)
+        gone = known.keys() - failures.keys()
+        if new or gone:
+            self._since = {key: at for key, at in (known | new).items() if key not in gone}
+            await self._writer.run(lambda: self._store.mark(new, gone))
+        today = {
+            key: (evaluated.finding.control, evaluated.finding.object_id, evaluated.finding.evidence)
+            for key, evaluated in failures.items()
+            if evaluated.open
+        }
+        await self._writer.run(lambda: self._store.save_day(evaluation.at, today))
+
+    def _show(self, evaluation: PostureEvaluation) -> None:
+        projects = sorted({*evaluation.projects, ACCOUNT})
+        too_much = series.excess(evaluation)
+        observations = self._observations(evaluation, projects, too_much)
+        self._state.show(NAME, observations, interval=INTERVAL, forever=True)
+        self._warn(evaluation, too_much)
+        self._show_pages(evaluation, projects)
+
+    def _observations(
+        self, evaluation: PostureEvaluation, projects: Sequence[str], too_much: Mapping[tuple[str, str], list[str]]
+    ) -> Iterator[Observation]:
+        def told(name: str, target: Target, families: Families) -> Observation:
+            return Observation(name, target, Status.OK, evaluation.at, families=families)
+
+        for project in projects:
+            target = Target(Scope.PROJECT, (project,), evaluation.gathered.names.get(project, project))
+            shown = self._tenants_shown.setdefault(project, set())
+            yield told(NAME, target, series.project_series(evaluation, project, shown))
+        for (project, branch), evidence in sorted(too_much.items()):
+            families = Families()
+            families.set(series.EXCESS, (), int(bool(evidence)))
+            yield told(
+                EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families
+            )
+        ups = {name: outcome.status is Status.OK for name, outcome in self._sources.outcomes().items()}
+        yield told(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
+
+    def _warn(self, evaluation: PostureEvaluation, too_much: Mapping[tuple[str, str], list[str]]) -> None:
+        """An agent that may do too much says so wherever somebody looks."""
+        notes = tuple(
+            f"neonmeter itself has too much privilege in {evaluation.path('/'.join(place))}: {told[0]}"
+            f"{f' (and {len(told) - 1} more)' if len(told) > 1 else ''}; make its role by docs/permissions.sql"
+            for place, told in sorted(too_much.items())
+            if told
+        )
+        for note in notes:
+            if note not in self._excess:
+                _log.warning("%s", note)
+        self._excess = notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
+
+    def _show_pages(self, evaluation: PostureEvaluation, projects: Sequence[str]) -> None:
+        catalogue = self._evaluator.catalogue
+        told: dict[str, object] = {
+            "": pages.index_page(evaluation, projects),
+            "tenants": pages.tenants_page(evaluation),
+        }
+        for project in projects:
+            told[project] = pages.project_page(evaluation, project, catalogue)
+            told[f"{project}.md"] = pages.project_markdown(evaluation, project, catalogue)
+        self._pages.replace(NAME, told)
+
+
+def _moved(inventory: Inventory) -> object:
+    """What an inventory is remembered by: the same as long as nothing that we judge moved."""
+    return (
+        tuple((key, holding.project.marks, holding.branches_at) for key, holding in sorted(inventory.holdings.items())),
+        frozenset(inventory.branches),
+        frozenset(inventory.endpoints),
+    )  # fmt: skip
+
+
+class PostureFeature(Feature[PostureTree]):
+    """Declares what posture brings."""
+
+    name = NAME
+    schemas: ClassVar[Schemas] = {"posture": POSTURE_SCHEMA}
+    ledger_schemas: ClassVar[Schemas] = {"posture": POSTURE_POSTGRES}
+    metrics = (
+        MetricGroup(
+            "Posture",
+            "the controls of docs/posture.md, over catalogues, Neon's API, key stores, buckets and handshakes",
+            series.METRICS,
+        ),
+    )
+
+    def add_commands(self, commands: Commands) -> None:
+        """Declare `posture`."""
+        add_commands(commands)
+
+    def problems(self, settings: PostureTree) -> Iterable[str]:
+        """What can be known to be wrong with its section before anything is contacted."""
+        return problems_of_posture(settings.posture)
+
+    def start(self, services: Services, settings: PostureTree) -> PostureRun | None:
+        """Begin a generation; opens no connection and reads no file."""
+        if not settings.posture.enabled:
+            return None
+        store = PostureStore(services.store)
+        fact_cache = FactCache(store, services.writer)
+        sources = sources_of(settings, services.client, lambda: services.find(RestoreDrills))
+        run = PostureRun(
+            Evaluator(settings, services.rules),
+            PostureSources(sources, fact_cache, services.clock),
+            store=store,
+            writer=services.writer,
+            state=services.state,
+            pages=services.pages,
+            scanner=PostureScanner(
+                settings.posture, registry_of(settings, services.rules), fact_cache, clock=services.clock
+            ),
+            publisher=_publisher(services.ledger),
+            clock=services.clock,
+        )
+        services.provide(OffsiteCopies, run)
+        return run
+
+
+def _publisher(ledger: DurableLedger) -> PosturePublisher | None:
+    """Only a PostgreSQL ledger has readers with SQL."""
+    return None if ledger.link is None else PosturePublisher(ledger.link)

@@ -1,0 +1,179 @@
+"""The metrics of recovery, and what fills them: what could be restored now, what is promised, what drills proved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from collectors.base import Observation, Status, Target
+from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.neon.inventory import Inventory
+from collectors.neon.models import Branch, Project
+from collectors.neon.snapshots import Snapshots
+from exporter.recovery.journal import OK, Drill, began_at
+from exporter.recovery.targets import earliest_restorable, target_of
+from exporter.settings.recovery import RecoverySettings
+
+NAME = "recovery"
+PITR = "pitr"
+"""The kind of drill that there is: a restore to an instant of the past."""
+_MANY: Final = 1000
+
+
+def _gauge(name: str, unit: Unit, text: str, *labels: str, worse: str = "") -> Metric:
+    return Metric(name, Kind.GAUGE, unit, Scope.PROJECT, text, labels, worse=worse, max_series=_MANY)
+
+
+WINDOW = _gauge(
+    "neon_pitr_window_seconds", Unit.SECONDS,
+    "How far back the branch can be restored now: Neon's window, or its own age while that is less. Default, protected "
+    "and root branches, those with a target and those that were drilled.", "branch_id", worse="down",
+)  # fmt: skip
+EARLIEST = _gauge(
+    "neon_pitr_earliest_restorable_timestamp_seconds", Unit.TIMESTAMP,
+    "The earliest instant that the branch can be restored to: what is older lives in snapshots and off-site copies.",
+    "branch_id", worse="up",
+)  # fmt: skip
+SNAPSHOTS = _gauge(
+    "neon_branch_snapshots", Unit.NONE,
+    "Snapshots of the branch that exist now; absent where Neon does not tell the list.", "branch_id", worse="down",
+)  # fmt: skip
+SNAPSHOT_AGE = _gauge(
+    "neon_snapshot_age_seconds", Unit.SECONDS,
+    "Age of the branch's newest snapshot: what restoring it would lose. Absent without one.", "branch_id", worse="up",
+)  # fmt: skip
+OFFSITE_AGE = _gauge(
+    "neon_offsite_backup_age_seconds", Unit.SECONDS,
+    "Age of the newest copy of the project outside its region: what losing the region would lose.", worse="up",
+)  # fmt: skip
+RTO_TARGET = _gauge(
+    "neon_drill_rto_target_seconds", Unit.SECONDS, "Longest time to restored data that is promised (recovery.targets).",
+    "branch_id", "kind",
+)  # fmt: skip
+RPO_TARGET = _gauge(
+    "neon_drill_rpo_target_seconds", Unit.SECONDS,
+    "Most time whose writes may be lost, as promised (recovery.targets).",
+    "branch_id", "kind",
+)  # fmt: skip
+LAST_SUCCESS = _gauge(
+    "neon_drill_last_success_timestamp_seconds", Unit.TIMESTAMP,
+    "When a drill last proved that the branch can be restored; absent when none ever did.",
+    "branch_id", "kind", worse="down",
+)  # fmt: skip
+LAST_DURATION = _gauge(
+    "neon_drill_last_duration_seconds", Unit.SECONDS,
+    "RTO that the last successful drill measured: from asking Neon for the branch to data that was checked.",
+    "branch_id", "kind", worse="up",
+)  # fmt: skip
+LAST_RPO = _gauge(
+    "neon_drill_last_rpo_seconds", Unit.SECONDS,
+    "RPO that the last successful drill measured: from the newest data it found to the instant it went back to; absent "
+    "when it had no heartbeat and no marker to tell by.", "branch_id", "kind", worse="up",
+)  # fmt: skip
+LAST_RESULT = _gauge(
+    "neon_drill_last_result", Unit.NONE,
+    "1 when the last drill that ended proved what it should, 0 when it failed or was interrupted.",
+    "branch_id", "kind", worse="down",
+)  # fmt: skip
+LEFT = _gauge(
+    "neon_drill_branches_left", Unit.NONE,
+    "Branches of drills that exist in the project: for long: one was killed, and `neonmeter drill list` removes it.",
+    worse="up",
+)  # fmt: skip
+METRICS: Final = (
+    WINDOW, EARLIEST, SNAPSHOTS, SNAPSHOT_AGE, OFFSITE_AGE,
+    RTO_TARGET, RPO_TARGET, LAST_SUCCESS, LAST_DURATION, LAST_RPO, LAST_RESULT, LEFT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class BranchNames:
+    """A branch by ids and names."""
+
+    project_id: str
+    project_name: str
+    branch_id: str
+    branch_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryFacts:
+    """What is known beside the inventory. Instants in unix seconds."""
+
+    snapshots: Snapshots
+    drills: Sequence[Drill]
+    offsite: Mapping[str, float]
+    """When the newest off-site copy was taken, by project."""
+
+
+def observe(settings: RecoverySettings, inventory: Inventory, known: RecoveryFacts, now: float) -> list[Observation]:
+    """One observation a project; ``now`` is Neon's clock, for ages, and stamps nothing."""
+    drills: dict[tuple[str, str], list[Drill]] = {}
+    for drill in known.drills:
+        drills.setdefault((drill.project_id, drill.branch_id), []).append(drill)
+    by_project: dict[str, list[Branch]] = {}
+    for branch in inventory.branches.values():
+        by_project.setdefault(branch.project_id, []).append(branch)
+    found = []
+    branch_series = _Series(settings, known, now)
+    for project in inventory.projects.values():
+        families = Families()
+        for branch in sorted(by_project.get(project.id, ()), key=lambda entry: entry.id):
+            branch_series.add(families, project, branch, drills.get((project.id, branch.id), []))
+        copies = [entry for entry in by_project.get(project.id, ()) if began_at(entry.name) is not None]
+        families.set(LEFT, (), len(copies))
+        if project.id in known.offsite:
+            families.set(OFFSITE_AGE, (), max(0.0, now - known.offsite[project.id]))
+        target = Target(Scope.PROJECT, (project.id,), project.name)
+        found.append(Observation(NAME, target, Status.OK, inventory.taken_at, families=families, rows=len(families)))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    settings: RecoverySettings
+    known: RecoveryFacts
+    now: float
+
+    def add(self, families: Families, project: Project, branch: Branch, drills: list[Drill]) -> None:
+        branch_ref = BranchNames(project.id, project.name, branch.id, branch.name)
+        target = target_of(self.settings, branch_ref) if began_at(branch.name) is None else None
+        if not (branch.default or branch.protected or not branch.parent_id or target or drills):
+            return
+        if project.history_retention_seconds is not None:
+            window = project.history_retention_seconds
+            since = earliest_restorable(self.now, window, branch.created_at, branch.last_reset_at)
+            families.set(EARLIEST, (branch.id,), since)
+            families.set(WINDOW, (branch.id,), max(0.0, self.now - since))
+        self._snapshots(families, branch)
+        if target is not None:
+            families.set(RTO_TARGET, (branch.id, PITR), target.rto_seconds)
+            families.set(RPO_TARGET, (branch.id, PITR), target.rpo_seconds)
+        _drills(families, branch.id, [drill for drill in drills if drill.result])
+
+    def _snapshots(self, families: Families, branch: Branch) -> None:
+        listed = self.known.snapshots.get(branch.project_id)
+        if listed is None:
+            return
+        taken = [
+            snapshot.created_at for snapshot in listed if snapshot.source_branch_id == branch.id and snapshot.created_at
+        ]
+        families.set(SNAPSHOTS, (branch.id,), len(taken))
+        if taken:
+            families.set(SNAPSHOT_AGE, (branch.id,), max(0.0, self.now - max(taken)))
+
+
+def _drills(families: Families, branch_id: str, ended: list[Drill]) -> None:
+    for kind in sorted({drill.kind for drill in ended}):
+        mine = [drill for drill in ended if drill.kind == kind]
+        last = max(mine, key=lambda entry: entry.ended_at)
+        families.set(LAST_RESULT, (branch_id, kind), int(last.result == OK))
+        good = max((drill for drill in mine if drill.result == OK), key=lambda entry: entry.ended_at, default=None)
+        if good is None:
+            continue
+        families.set(LAST_SUCCESS, (branch_id, kind), good.ended_at)
+        if good.rto_seconds is not None:
+            families.set(LAST_DURATION, (branch_id, kind), good.rto_seconds)
+        if good.rpo_seconds is not None:
+            families.set(LAST_RPO, (branch_id, kind), good.rpo_seconds)
