@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_a_collector_passes_its_own_test_and_those_of_all_collectors(with_collec
     told = run(with_collector, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", *tests)
     assert "passed" in told
     assert "skipped" not in told, told
+
+
+def test_a_price_component_is_priced_asked_for_and_told_by_name(open_state_dir: Path) -> None:
+    root = follow("component", open_state_dir / "component")
+    page = (root / "docs" / "metrics.md").read_text()
+    run(root, "-m", "exporter.app.reference")
+    assert (root / "docs" / "metrics.md").read_text() == page  # A component is a value of a label, not a series.
+    ran = run(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", "tests/exporter/pricing")
+    assert "passed" in ran
+    rates = json.loads(run(root, "-m", "exporter", "rates", "show", "--json"))
+    assert "object_storage" in json.dumps(rates)
+    asked = "from exporter.pricing.domain.components import USAGE_METRICS; print(*USAGE_METRICS['branches'])"
+    assert "object_storage_bytes_month" in run(root, "-c", asked).split()
 
 
 def test_an_alert_passes_the_gates_of_all_alerts(open_state_dir: Path) -> None:
