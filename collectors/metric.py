@@ -1,7 +1,7 @@
-"""What a metric is: each one is declared once, beside the code that fills it, and everything else derives from that.
+"""Metrics: each one is declared once, beside the code that fills it, and everything else derives from that.
 
-A collector module carries ``METRICS``, a tuple of :class:`Metric`; ``exporter.app.catalog`` joins
-them explicitly. docs/metrics.md, the README's table and the tests of dashboards and alerts read the joined catalogue.
+A collector names its metrics in its class, a feature in its groups; ``exporter.app.catalog`` joins them.
+docs/metrics.md, the README's table and the tests of dashboards and alerts read the joined catalogue.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Scope(Enum):
     _value_: tuple[str, ...]
 
     def __new__(cls, *labels: str) -> Self:
-        """Python before 3.11.4 makes a bare object of the value ``()``, so the value is said here."""
+        """Python before 3.11.4 makes a bare object of the value ``()``, so the value is set here."""
         member = object.__new__(cls)
         member._value_ = labels
         return member
@@ -87,7 +87,7 @@ class Metric:
         """Refuse what promtool would: the catalogue is checked where it is written.
 
         Raises:
-            ValueError: the name, the suffix, the help or the labels break the naming rules of docs/architecture.md.
+            ValueError: the name, the suffix, the help or the labels break the naming rules (see CONTRIBUTING.md).
         """
         problems = list(self._problems())
         if problems:

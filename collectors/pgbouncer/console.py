@@ -33,7 +33,7 @@ SECURITY_SETTINGS = (
     "ignore_startup_parameters", "log_connections", "log_disconnections", "log_pooler_errors", "max_client_conn",
     "max_prepared_statements", "pool_mode", "server_tls_protocols", "server_tls_sslmode", "stats_users",
 )  # fmt: skip
-"""What a control reads: SHOW CONFIG also tells paths and queries."""
+"""Settings that controls read; SHOW CONFIG also has paths and queries, which are not taken."""
 _SECURITY_SHOWS = ("VERSION", "CONFIG")
 _FAN_OUT = 8
 _PORT = "6432"
@@ -60,7 +60,7 @@ class PoolerTarget:
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """One process: what it is called in the label, and how it is reached."""
+    """One PgBouncer process: its value of label ``pooler``, and how to connect to it."""
 
     label: str
     conninfo: str = field(repr=False)
@@ -74,7 +74,7 @@ class _Failure(Exception):  # noqa: N818 - an outcome with a status, caught wher
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an instance told nothing."""
+    """Why nothing could be read from an instance."""
 
     status: Status
     why: str
@@ -186,8 +186,8 @@ def _conninfo(options: Mapping[str, object], host: str, address: str, port: str)
         "options": "",  # PgBouncer refuses the parameter; empty also keeps PGOPTIONS out
         "application_name": str(options.get("application_name") or "neonmeter"),
     }
-    kept = {key: str(value) for key, value in options.items() if value is not None and key not in changed}
-    return make_conninfo("", **kept, **changed)
+    unchanged = {key: str(value) for key, value in options.items() if value is not None and key not in changed}
+    return make_conninfo("", **unchanged, **changed)
 
 
 async def _addresses(target: PoolerTarget, host: str, port: str) -> list[str]:
@@ -237,13 +237,13 @@ async def _visit(
     except (psycopg.Error, OSError, UnicodeError) as problem:
         raise _refusal(problem) from None
     # Cancelling a query would wait for the answer that does not come, so the deadline closes the socket instead.
-    guard = loop.call_at(ends, _shut_down, connection.pgconn.socket)
+    deadline = loop.call_at(ends, _shut_down, connection.pgconn.socket)
     try:
         shows, refused = await _read_shows(connection, wanted)
     except psycopg.Error as problem:
         raise (_Failure(Status.TIMEOUT, late) if loop.time() >= ends else _refusal(problem)) from None
     finally:
-        guard.cancel()
+        deadline.cancel()
         await connection.close()
     if not shows.keys() & set(telling):
         raise _classify("; ".join(refused.values()))
@@ -279,9 +279,9 @@ def _shut_down(descriptor: int) -> None:
 
 def _reason(problem: BaseException) -> str:
     text = str(problem).strip()
-    # Several addresses give several lines; what the server said stands after its severity.
-    said = re.findall(r"(?:FATAL|ERROR):\s*(.+)", text)
-    return one_line(said[-1] if said else text.splitlines()[0] if text else type(problem).__name__, 200)
+    # Several addresses give several lines; the server's own text stands after its severity.
+    texts = re.findall(r"(?:FATAL|ERROR):\s*(.+)", text)
+    return one_line(texts[-1] if texts else text.splitlines()[0] if text else type(problem).__name__, 200)
 
 
 def _refusal(problem: BaseException) -> _Failure:

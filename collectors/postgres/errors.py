@@ -1,6 +1,6 @@
 """What went wrong in a visit, in the closed words of `Status` and one line for a person.
 
-libpq reports a failed connect as text without a code, so that part is told by its words; a failed query has a
+libpq reports a failed connect as text without a code, so that part is recognised by its words; a failed query has a
 SQLSTATE. No message of ours ever carries a connection string or a password.
 """
 

@@ -191,7 +191,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class ForeignUse:
-    """Whether someone else was there since our last visit, and by which signs. No ``baseline``: sums tell nothing."""
+    """Whether somebody else was there since our last visit, and by which signs.
+
+    Without ``baseline`` there was no earlier visit whose sums could be compared.
+    """
 
     reasons: tuple[str, ...]
     baseline: bool = True

@@ -1,4 +1,4 @@
-"""What our own role may do too much: for `neonmeter check`, before anything is set up.
+"""Privileges of our own role that it does not need: for `neonmeter check`, before anything is set up.
 
 Source: pg_roles and pg_auth_members. Roles that it could become count, because SET ROLE is one statement away.
 """
@@ -14,7 +14,7 @@ from collectors.postgres import query
 
 NAME = "own_role"
 NEEDED = frozenset({"pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "pg_stat_scan_tables"})
-"""pg_monitor and what it brings."""
+"""pg_monitor and the roles that it includes."""
 _SQL = """WITH RECURSIVE mine (oid) AS (
     SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user
     UNION SELECT m.roleid FROM mine JOIN pg_catalog.pg_auth_members AS m ON m.member = mine.oid
@@ -26,7 +26,7 @@ SELECT r.rolname::text AS name, r.rolname = current_user AS own, r.rolsuper AS s
 
 @dataclass(frozen=True, slots=True)
 class OwnRole:
-    """Our role, and what it has that it does not need, in words."""
+    """The name of our role, and in words each privilege that it does not need."""
 
     name: str
     excess: tuple[str, ...]
@@ -39,25 +39,25 @@ class OwnRoleCollector(SqlCollector):
     interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """One question."""
+        """One statement."""
         del server
         return (Query("roles", _SQL),)
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
-        """:class:`OwnRole`.
+        """The facts are an `OwnRole`.
 
         Raises:
-            NoDataError: it was not answered.
+            NoDataError: the query failed.
         """
         del epoch
         rows = list(query.records(results.get("roles")))
         if not rows:
-            raise NoDataError("our own role was not told")
-        told = []
+            raise NoDataError("our own role could not be read")
+        excess = []
         for row in rows:
             has = [name for name in ("superuser", "createrole", "createdb", "replication", "bypassrls") if row[name]]
             if row["own"]:
-                told += has
+                excess += has
             elif row["name"] not in NEEDED:
-                told.append(f"member of {row['name']}" + (f" ({', '.join(has)})" if has else ""))
-        return Reading(Families(), len(rows), OwnRole(str(rows[0]["name"]), tuple(told)))
+                excess.append(f"member of {row['name']}" + (f" ({', '.join(has)})" if has else ""))
+        return Reading(Families(), len(rows), OwnRole(str(rows[0]["name"]), tuple(excess)))

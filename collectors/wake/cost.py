@@ -1,7 +1,7 @@
-"""How much awake time our sessions added to a compute: the price of watching, as a metric and not as a promise.
+"""How much awake time our sessions added to a compute: the price of monitoring, as a figure and not as a promise.
 
 A session keeps a compute awake until T after it ended. Without us it would have slept T after the last foreign
-activity. What lies between is ours, unless a user came back before. Everything here errs upwards.
+activity. The time between is ours, unless a user came back before. Every estimate here errs upwards.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collectors.wake.state import EndpointFacts, WakeState, replace
 from collectors.wake.trust import believed
 
 LOOK = 0.5
-"""Neon's monitor looks this often (seconds), so our last statement may be seen this much later."""
+"""Neon's monitor looks this often (seconds), so it may notice our last statement this much later."""
 
 
 def added_awake_seconds(
@@ -31,7 +31,7 @@ def added_awake_seconds(
 
 
 def settle(facts: EndpointFacts, state: WakeState, active: float | None, eps: float, now: float) -> WakeState:
-    """Book the open hold of ours when the compute is no longer in that life.
+    """Account for the time that our sessions held the compute awake, once it is no longer in that life.
 
     ``active`` is the last activity the API shows: after our last session and a margin it was someone else, if the API
     is believed.
@@ -42,17 +42,17 @@ def settle(facts: EndpointFacts, state: WakeState, active: float | None, eps: fl
         return state
     known = believed(state, now) and facts.started_at == state.visited_start
     after = active if known and active is not None and active >= state.own_end + eps else None
-    return _book(facts, state, after)
+    return _settled(facts, state, after)
 
 
 def open_hold(state: WakeState, own_end: float, now: float) -> WakeState:
-    """Before a visit: what it will hold begins at the last foreign activity, unless an older hold is still open."""
+    """Before a visit: the time that it holds begins at the last foreign activity, unless an older hold is open."""
     anchor = state.anchor if state.anchor is not None else state.candidate
     return replace(state, anchor=anchor, held_until=state.own_end, own_end=own_end, in_flight=now, last_visit=now)
 
 
 def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, busy: bool) -> WakeState:
-    """After a visit that found someone: book the hold before it, and begin a new one.
+    """After a visit that found somebody else: account for the hold before it, and begin a new one.
 
     (A visit that finds nobody only prolongs the hold that is open: the last foreign activity is still the old one.)
     """
@@ -70,7 +70,7 @@ def settle_by_visit(facts: EndpointFacts, state: WakeState, began: float, *, bus
     )
 
 
-def _book(facts: EndpointFacts, state: WakeState, next_foreign: float | None) -> WakeState:
+def _settled(facts: EndpointFacts, state: WakeState, next_foreign: float | None) -> WakeState:
     added = _held(facts, state.anchor, state.own_end, next_foreign)
     return replace(state, anchor=None, added_seconds=state.added_seconds + added)
 

@@ -4,22 +4,22 @@ Pure functions over (policy, facts, state, now): no clock, no I/O. The order of 
 ``decide`` -> persist ``before_visit`` -> visit -> persist ``after_visit``. The state is JSON-able and complete, so a
 restart or a crash loop samples nothing idle.
 
-CLOCKS. ``now``, ``own_end`` and everything else that is kept are one clock, never the server's: the later of the API's
-(its Date header) and our own, so that no activity looks younger than it is while one of the two is right. What is
-compared with the server's own times (state_change) uses ``server_end``. A new life of a compute is told by
-``started_at`` *differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies
-run on different clocks. By how much a visit measures; before one did, an age cannot be told, and nothing is visited.
+CLOCKS. ``now``, ``own_end`` and all stored times are on one clock, never the server's: the later of the API's (its Date
+header) and our own, so that no activity looks younger than it is while one of the two is right. What is compared with
+the server's own times (state_change) uses ``server_end``. A new life of a compute is recognised by ``started_at``
+*differing*, not by its value. If ``last_active`` was ever in the future, ``now`` and the API's bodies run on different
+clocks. A visit measures by how much; before that an age is unknown, and nothing is visited.
 
 BOUND (T: seconds until suspend; G = clamp(T/5, 10, 60); d: session budget; a: the last foreign activity). A visit at
 v ends by v + d, so the suspend comes by v + d + 0.5 s + T. Every visit follows something that somebody else did at most
 G before: a start that was not ours, what our previous visit saw, or what a believed ``last_active`` shows (see
 `collectors.wake.trust`). So v <= a + G, and the suspend is at most G + d + 0.5 s later than without us: 65.5 s
 (T = 300) or 17.5 s (T = 60), once per transition, whatever the API shows and however many samplers there are, as long
-as ``last_active`` is not believed. Where it is believed, each further sampler may add as much again until a visit sees
-it; then nobody believes for a day.
+as ``last_active`` is not believed. Where it is believed, each further sampler may add as much again until a visit finds
+that sampler; then none believes it for a day.
 Without proof one visit is made per `long_life` of unseen awake time (``api``: only if ``last_active`` claims somebody;
 ``database``: if it outlasts that): if nobody was there after all, T + d + 0.5 s, a twelfth of that time at most. The
-same once for a compute that is first seen in the middle of a life. In every case R5 ends it: after a visit that finds
+same once for a compute that we first see in the middle of a life. In every case R5 ends it: after a visit that finds
 nobody comes a silence of more than 2T, twice as long each time, so that no number of samplers keeps a compute awake.
 """
 
@@ -59,9 +59,9 @@ __all__ = [
 ]
 
 MAX_LAG = 130.0
-"""The API shows ``last_active`` at most this late, as far as anyone has seen."""
+"""The largest delay of ``last_active`` in the API that was ever observed, in seconds."""
 SETTLE = 5.0
-"""A younger compute is left alone: our connect could not be told from the one that woke it (R8)."""
+"""A younger compute is left alone: our connect could not be distinguished from the one that woke it (R8)."""
 MAX_SILENCE = 16
 """R5 doubles its silence up to this many times 2T."""
 USER_VISIT_SECONDS = 3600.0
@@ -73,12 +73,12 @@ def fresh_seconds(suspend_after: float) -> float:
 
 
 def pace_seconds(policy: WakePolicy, suspend_after: float) -> float:
-    """How long after a visit that saw somebody the next one follows: within G, not into our own trace."""
+    """Seconds from a visit that found somebody to the next one: within G, and clear of our own trace."""
     return min(max(policy.tick, policy.eps), fresh_seconds(suspend_after))
 
 
 def bound_seconds(policy: WakePolicy, suspend_after: float) -> float:
-    """At most this much later than without us does an idle compute suspend (see the module)."""
+    """Upper bound of the seconds by which we delay the suspend of an idle compute (see the module)."""
     return fresh_seconds(suspend_after) + policy.session + LOOK
 
 
@@ -90,23 +90,23 @@ def unproved_bound_seconds(policy: WakePolicy, suspend_after: float) -> float:
 def decide(policy: WakePolicy, facts: EndpointFacts, state: WakeState | None, now: float) -> Decision:
     """Whether SQL may be sent to the endpoint now."""
     first = state is None or _stepped_back(state, now)
-    kept = _first_sight(policy, facts, state, now) if first or state is None else _remember(policy, facts, state, now)
-    kept = _wake_without_answer(policy, facts, kept, now)
+    after = _first_sight(policy, facts, state, now) if first or state is None else _remember(policy, facts, state, now)
+    after = _wake_without_answer(policy, facts, after, now)
     for rule in (_r1_awake, _r8_breaker, _r7_one_at_a_time):
-        refused = rule(policy, facts, kept, now)
+        refused = rule(policy, facts, after, now)
         if refused is not None:
             return refused
     if facts.suspend_after is None:
-        return Decision(True, "R2", "it never suspends, so watching keeps nothing awake", kept)
+        return Decision(True, "R2", "it never suspends, so watching keeps nothing awake", after)
     if first:
-        due = kept.quiet_until or kept.own_end + policy.eps
-        return Decision(False, "R6", "seen for the first time: waiting for activity after now", kept, due)
-    proved = _by_proof(policy, facts, kept, now)
+        due = after.quiet_until or after.own_end + policy.eps
+        return Decision(False, "R6", "seen for the first time: waiting for activity after now", after, due)
+    proved = _by_proof(policy, facts, after, now)
     if proved is not None and (proved.allow or proved.rule == "R10"):
         return proved
-    if now < kept.quiet_until:
-        return Decision(False, "R5", "our last sample found nobody else: staying away", kept, kept.quiet_until)
-    shown = (_by_outlasting if policy.evidence == "database" else _by_api)(policy, facts, kept, now)
+    if now < after.quiet_until:
+        return Decision(False, "R5", "our last sample found nobody else: staying away", after, after.quiet_until)
+    shown = (_by_outlasting if policy.evidence == "database" else _by_api)(policy, facts, after, now)
     return shown if shown.allow or proved is None else proved
 
 
@@ -150,16 +150,16 @@ def after_visit(
     )
     if evidence.woken_by_us:
         return replace(_open_breaker(policy, ended, now), foreign=False)
-    # Without a baseline nothing can be said; the next sample will have one.
+    # Without a baseline nothing is known; the next sample will have one.
     if verdict or not verdict.baseline:
         return settle_by_visit(facts, ended, began, busy=evidence.busy_now)
     return _nobody(policy, facts, ended, now)
 
 
 def may_enter_user_databases(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> Decision:
-    """R9: sessions in user databases move the counters that keep a compute awake, so they ride on a sample.
+    """R9: whether sessions in user databases may be opened now; they move the counters that keep a compute awake.
 
-    Ask right after `after_visit`, in the same visit. Once per life of the compute, and once an hour in a long one.
+    Ask right after `after_visit` of a sample that found somebody else. Once per life of the compute, and hourly.
     """
     if now > state.own_end + policy.session:
         return Decision(False, "R9", "work in user databases rides on a sample, and none is under way", state)
@@ -188,7 +188,7 @@ def after_user_visits(
 
 
 def close_breaker(state: WakeState) -> WakeState:
-    """What an operator may ask for once the cause of a wake of ours is understood."""
+    """The state with the breaker closed, which an operator may ask for once the cause of a wake is understood."""
     return replace(state, breaker_until=0.0)
 
 
@@ -227,7 +227,7 @@ def _silence(policy: WakePolicy, facts: EndpointFacts) -> float:
 
 
 def _nobody(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
-    """R5: the sample found nobody. Doubling the silence ends the turns of any number of samplers, as two.
+    """R5: the sample found nobody. Doubling the silence makes the visits of any number of samplers end, even in turns.
 
     If ``last_active`` led us here, it is contradicted by the database, and not believed for some suspends.
     """
@@ -237,21 +237,21 @@ def _nobody(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
 
 
 def _stepped_back(state: WakeState, now: float) -> bool:
-    # The API's clock was set back: what we kept is in a future that may never come.
+    # The API's clock was set back: the stored times are in a future that may never come.
     return max(state.last_visit, state.seen_at) > now + 60
 
 
 def _remember(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
-    kept = _lead(facts, state, now)
-    if kept.anchor is not None:
-        kept = settle(facts, kept, _last_active(facts, kept, now), policy.eps, now)
-    kept = end_life(facts, kept, now)
-    if facts.started_at != kept.seen_start:
-        kept = replace(kept, seen_start=facts.started_at, seen_at=now)
-    if kept.quiet_until and kept.seen_start != kept.visited_start:
+    after = _lead(facts, state, now)
+    if after.anchor is not None:
+        after = settle(facts, after, _last_active(facts, after, now), policy.eps, now)
+    after = end_life(facts, after, now)
+    if facts.started_at != after.seen_start:
+        after = replace(after, seen_start=facts.started_at, seen_at=now)
+    if after.quiet_until and after.seen_start != after.visited_start:
         # Someone else started it: the silence of R5 was about a life that is over.
-        kept = replace(kept, quiet_until=0.0, silence=0)
-    return stand(facts, kept, now)
+        after = replace(after, quiet_until=0.0, silence=0)
+    return stand(facts, after, now)
 
 
 def _lead(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:

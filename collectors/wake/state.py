@@ -1,4 +1,4 @@
-"""What the wake policy is told, what it remembers and what it answers: plain data, JSON-able where it is kept.
+"""Input, memory and answers of the wake policy: plain data; what is stored can be written as JSON.
 
 The rules are in ``collectors.wake.policy``. Times are unix seconds on the API's clock unless said otherwise.
 """
@@ -17,7 +17,7 @@ NEVER_ABOVE_CU = 16.0
 
 @dataclass(frozen=True, slots=True)
 class WakePolicy:
-    """The settings of the policy, in seconds; see the module for what they bound."""
+    """The settings of the policy, in seconds; `collectors.wake.policy` says what they bound."""
 
     evidence: Literal["api", "database"] = "api"
     eps: float = 15.0
@@ -31,10 +31,10 @@ class WakePolicy:
 
 @dataclass(frozen=True, slots=True)
 class EndpointFacts:
-    """What the control plane says of an endpoint. Times are unix seconds of the API.
+    """An endpoint as the control plane shows it. Times are unix seconds of the API.
 
     ``read_at`` is when the API said so; without it the caller vouches that it is fresh (a state that is a minute old
-    can hide a suspend).
+    may hide a suspend).
     """
 
     endpoint_id: str
@@ -58,7 +58,7 @@ class EndpointFacts:
 
 @dataclass(frozen=True)
 class WakeState:
-    """What we remember of an endpoint between visits and restarts. Times: unix seconds on the API's clock."""
+    """What is remembered about an endpoint across visits and restarts. Times: unix seconds on the API's clock."""
 
     endpoint_id: str
     own_end: float
@@ -70,12 +70,12 @@ class WakeState:
     """How many visits in a row found nobody else: the exponent of R5."""
     breaker_until: float = 0.0
     wakes: int = 0
-    """How often we woke it: a counter to alert on."""
+    """How often we woke it; alerts fire on this."""
     pinned_by: str = ""
     last_visit: float = 0.0
     visits: int = 0
     foreign: bool = False
-    """Whether the last visit found someone else."""
+    """Whether the last visit found somebody else."""
     reasons: tuple[str, ...] = ()
     in_flight: float = 0.0
     """When a visit began that has not been accounted for; survives a crash in mid-visit."""
@@ -92,15 +92,15 @@ class WakeState:
     echo_until: float = 0.0
     """Until then another neonmeter is about, whose sessions ``last_active`` shows as well: only proofs count."""
     proof: float = 0.0
-    """The newest instant at which a visit saw that somebody else was active."""
+    """The newest instant at which a visit found somebody else active."""
     stood: float = 0.0
-    """The newest ``last_active`` that was seen to stand still in this life; 0.0: none, or it moved since."""
+    """The newest ``last_active`` that stood still in this life; 0.0: none did, or it moved since."""
     confirmed: int = 0
-    """Suspends in a row that bore out what ``last_active`` had shown."""
+    """Suspends in a row that confirmed what ``last_active`` had shown."""
     doubt: int = 0
-    """How often it was contradicted, lately: 2 to the power of this many suspends make it believed again."""
+    """How often it was contradicted lately: it is believed again after 2 to the power of this many suspends."""
     met_start: float | None = None
-    """The life in the middle of which it was first seen."""
+    """The life in the middle of which we first saw it."""
     counted_start: float | None = None
     """The newest life that is over and in ``awake_seconds``."""
     awake_seconds: float = 0.0
@@ -120,10 +120,10 @@ class WakeState:
     held_until: float | None = None
     """``own_end`` before the visit that is under way: what the sessions before it held ended there."""
     added_seconds: float = 0.0
-    """Awake time we added so far: an upper bound, see `collectors.wake.cost`."""
+    """Upper bound of the awake time that we added so far (`collectors.wake.cost`)."""
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able; the inverse is `from_dict`."""
+        """A mapping that can be written as JSON; the inverse is `from_dict`."""
         return asdict(self)
 
     @classmethod
@@ -144,7 +144,7 @@ if TYPE_CHECKING:
 else:
 
     def replace(state: WakeState, **changes: Any) -> WakeState:
-        """The state with other values, as dataclasses.replace: a month of a fleet needs this some million times."""
+        """As dataclasses.replace, and faster: replaying a month of a fleet calls it some million times."""
         changed = object.__new__(WakeState)
         changed.__dict__.update(state.__dict__, **changes)
         return changed
@@ -154,7 +154,7 @@ else:
 class Decision:
     """The answer: ``rule`` is the one that decided, ``why`` one line for a person.
 
-    ``state`` is to be kept also when the answer is no. ``due_again`` is the earliest time that can change it without
+    ``state`` is to be stored also when the answer is no. ``due_again`` is the earliest time that can change it without
     new facts from the API; None: only new facts can. ``end_by``: when the session must be over at the latest.
     """
 

@@ -1,10 +1,10 @@
-"""Whom to believe that somebody else is there: what is proved, and what the API merely shows.
+"""What to believe about the presence of somebody else: what is proved, and what the API merely shows.
 
 A visit adds at most the time since the last foreign activity. So it is harmless soon after something that is *proved*:
-a start that was not ours, or what an earlier visit saw. Beyond that only the API's ``last_active`` can tell, and a
-wrong one can neither be told from a right one nor refuted without a visit, except by a suspend: it comes T after the
-last activity. What had stood still before it and was not later than that is borne out; what claims to be later was
-false. So ``last_active`` is believed only after suspends that bore it out, and after each contradiction only after
+a start that was not ours, or what an earlier visit found. Beyond that there is only the API's ``last_active``, and a
+wrong value cannot be distinguished from a right one without a visit, except by a suspend: it comes T after the last
+activity. A value that had stood still before it and was not later than that is confirmed; one that claims to be later
+was wrong. So ``last_active`` is believed only after suspends that confirmed it, and after each contradiction only after
 twice as many. Pure functions.
 """
 
@@ -24,27 +24,27 @@ MOST_DOUBT = 5
 
 
 def long_life(suspend_after: float) -> float:
-    """After so much awake time that no visit saw, one may be made on less than proof: it adds T to that at most."""
+    """Awake time in seconds after which a visit may be made without proof: it adds T to that at most."""
     return max(12 * suspend_after, 3600.0)
 
 
 def believed(state: WakeState, now: float) -> bool:
-    """Whether the API's ``last_active`` may lead to a visit: borne out often enough, and no other sampler about."""
+    """Whether the API's ``last_active`` may lead to a visit: confirmed often enough, and no other sampler is active."""
     return state.confirmed >= 1 << state.doubt and now >= state.echo_until
 
 
 def unknown(state: WakeState) -> bool:
-    """Whether no suspend has told anything about ``last_active`` yet."""
+    """Whether no suspend has confirmed or contradicted ``last_active`` yet."""
     return not state.confirmed and not state.doubt
 
 
 def contradicted(state: WakeState) -> WakeState:
-    """What the API showed was not so."""
+    """The state after a ``last_active`` that proved wrong."""
     return replace(state, confirmed=0, doubt=min(MOST_DOUBT, state.doubt + 1))
 
 
 def stand(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
-    """Take in whether ``last_active`` stands still.
+    """Note whether ``last_active`` stands still.
 
     The state changes only when that changes, because every change is a write to the disk.
     """
@@ -56,7 +56,7 @@ def stand(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
 
 
 def end_life(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
-    """When the API shows that the life we knew is over: count it, and what its suspend says of ``last_active``."""
+    """Count a life that the API shows to be over, and what its suspend says about ``last_active``."""
     began = state.seen_start
     if began is None or state.counted_start == began:
         return state
@@ -64,12 +64,12 @@ def end_life(facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
         return state
     ended = facts.suspended_at if facts.suspended_at is not None and facts.suspended_at >= began else None
     if ended is not None and state.stood:
-        state = _judge(facts, state, ended)
+        state = _weigh_suspend(facts, state, ended)
     lived = max(0.0, (ended or facts.started_at or now) - began)
     return replace(state, counted_start=began, stood=0.0, awake_seconds=state.awake_seconds + lived)
 
 
-def _judge(facts: EndpointFacts, state: WakeState, ended: float) -> WakeState:
+def _weigh_suspend(facts: EndpointFacts, state: WakeState, ended: float) -> WakeState:
     if facts.suspend_timeout_seconds < 0:
         return state
     # Not the rules' T, which is at least 60: what the control plane really went by.
@@ -85,7 +85,7 @@ def _judge(facts: EndpointFacts, state: WakeState, ended: float) -> WakeState:
 
 
 def start_proof(facts: EndpointFacts, state: WakeState) -> float | None:
-    """When somebody else started this life of the compute, if we saw that it is a new one."""
+    """When somebody else started this life of the compute; None when that is not known."""
     started = facts.started_at
     if started is None or started == state.visited_start or started != state.seen_start:
         return None
@@ -95,7 +95,7 @@ def start_proof(facts: EndpointFacts, state: WakeState) -> float | None:
 
 
 def evidence_proof(evidence: Evidence, began: float) -> float:
-    """The newest instant at which a visit that began then (policy clock) saw that somebody else was active."""
+    """The newest instant at which somebody else was active, by a visit that ``began`` then (policy clock)."""
     if evidence.busy_now:
         return began
     changed = [holder.changed for holder in evidence.holders if holder.kind == IDLE and holder.changed is not None]
@@ -105,7 +105,7 @@ def evidence_proof(evidence: Evidence, began: float) -> float:
 
 
 def within_budget(policy: WakePolicy, facts: EndpointFacts, state: WakeState, *, adds: float, now: float) -> bool:
-    """Whether a visit that may add so much keeps what we add to this compute below its share of the awake time."""
+    """Whether what we add to this compute stays below our share of its awake time if a visit ``adds`` so much."""
     if adds <= CHEAP:
         return True  # Somebody is there right now: that is what visits are for.
     started = facts.started_at

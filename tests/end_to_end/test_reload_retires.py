@@ -100,7 +100,7 @@ def shown(agent: Agent, feature: str) -> list[str]:
 
 
 def pages(agent: Agent, feature: str) -> list[str]:
-    listed: list[str] = json.loads(agent.page("/api/v1"))["pages"]
+    listed: list[str] = json.loads(agent.page("/api/v1/"))["pages"]
     return [page for page in listed if page == f"/api/v1/{feature}" or page.startswith(f"/api/v1/{feature}/")]
 
 
@@ -125,8 +125,8 @@ def test_what_is_switched_off_leaves(feature: str, agent: Agent) -> None:
 def of_project(agent: Agent, project: str) -> list[str]:
     """Everywhere that a project's id stands."""
     lines = [line for line in agent.page("/metrics").splitlines() if project in line]
-    targets = [row for row in json.loads(agent.page("/targets?format=json"))["targets"] if project in json.dumps(row)]
-    listed: list[str] = json.loads(agent.page("/api/v1"))["pages"]
+    targets = [row for row in json.loads(agent.page("/targets?format=json")) if project in json.dumps(row)]
+    listed: list[str] = json.loads(agent.page("/api/v1/"))["pages"]
     inside = [page for page in listed if project in page or project in agent.page(page)]
     return [*lines, *map(str, targets), *inside]
 

@@ -173,7 +173,7 @@ class ActivityCollector(SqlCollector):
         families = Families()
         raw = list(query.records(results.get("sessions")))
         groups = tuple(_group(row) for row in raw if not self._is_own(row))
-        holders = (*find_keepers(groups), *_subscriptions(query.records(results.get("subscriptions"))))
+        holders = (*find_holders(groups), *_subscriptions(query.records(results.get("subscriptions"))))
         if "sessions" in results:
             self._read_sessions(families, [group for group in groups if group.backend_type in ("", "client backend")])
             _set_largest(families, XMIN_AGE, (row["xmin_age"] for row in raw))
@@ -206,7 +206,7 @@ class ActivityCollector(SqlCollector):
         _set_largest(families, OLDEST_IDLE, idling)
 
 
-def find_keepers(groups: Iterable[SessionGroup]) -> tuple[AwakeSession, ...]:
+def find_holders(groups: Iterable[SessionGroup]) -> tuple[AwakeSession, ...]:
     """Who keeps the compute awake, the most sessions first; idle sessions do not, unless they are a monitor's."""
     found: Counter[tuple[str, str, str]] = Counter()
     for group in groups:
@@ -243,10 +243,10 @@ def bound(series: Mapping[tuple[str, str, str], int], top: int) -> dict[tuple[st
         pairs[user, application] += sessions
     # Ties go by name, so that a pair does not come and go between two equal visits.
     ranked = sorted(pairs, key=lambda pair: (-pairs[pair], pair))
-    kept = frozenset(ranked[:top])
+    largest = frozenset(ranked[:top])
     bounded: Counter[tuple[str, str, str]] = Counter()
     for (kind, user, application), sessions in series.items():
-        pair = (user, application) if (user, application) in kept else (OTHER, OTHER)
+        pair = (user, application) if (user, application) in largest else (OTHER, OTHER)
         bounded[kind, *pair] += sessions
     return dict(bounded)
 

@@ -191,7 +191,7 @@ class ReplicationFacts:
 
 @dataclass(slots=True)
 class ReplicationCollector(SqlCollector):
-    """Reads slots and walsenders; ``expected_slots`` are names whose absence must be seen."""
+    """Reads slots and walsenders; ``expected_slots`` are names of which the absence is shown."""
 
     expected_slots: tuple[str, ...] = ()
 
@@ -213,7 +213,7 @@ class ReplicationCollector(SqlCollector):
         )
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:  # noqa: ARG002 - the protocol's
-        """Map slots, walsenders and decoding; a vanished expected slot is told only when the slots could be read.
+        """Map slots, walsenders and decoding; an expected slot is called absent only when the slots could be read.
 
         Raises:
             NoDataError: every query failed.

@@ -251,13 +251,13 @@ class StatementsCollector(SqlCollector):
         names = cast("list[tuple[str, int, str]]", results["names"].rows)
         users = {oid: name for kind, oid, name in names if kind == "user"}
         databases = {oid: name for kind, oid, name in names if kind == "database"}
-        kept, excluded = exclude_rows(raw, users, databases)
+        counted, excluded = exclude_rows(raw, users, databases)
         for reason, (count, exec_us) in excluded.items():
             families.set(EXCLUDED, (reason,), count)
             families.set(EXCLUDED_SECONDS, (reason,), exec_us / 1_000_000)
         rows = tuple([
             StatementRow._make((users[row[0]], databases[row[1]], row[2], row[3], row[4:], row[0], row[1]))
-            for row in merge_rows(kept)
+            for row in merge_rows(counted)
         ])  # fmt: skip
         sample = StatementSample(epoch, since or 0.0, int(info["dealloc"]), rows, len(raw))
         return Reading(families, len(raw), sample, since)
@@ -273,7 +273,7 @@ _INFO = (
 def merge_rows(raw: list[_RawRow]) -> list[_RawRow]:
     """Sum the rows that differ only in what is no label (top-level or nested).
 
-    The merged row is as old as its oldest part: a nested call that is seen for the first time is growth of a known
+    The merged row is as old as its oldest part: a nested call that shows up for the first time is growth of a known
     statement, not a new one whose whole past would count again.
     """
     merged = {row[:3]: row for row in raw}
@@ -298,7 +298,7 @@ def exclude_rows(
     A dropped role or database can run nothing more, so its entries are left out rather than moved to another name,
     under which all of their past would be counted a second time.
     """
-    kept: list[_RawRow] = []
+    counted: list[_RawRow] = []
     counts, exec_us = dict.fromkeys(REASONS, 0), dict.fromkeys(REASONS, 0)
     for row in raw:
         user = users.get(row[0])
@@ -309,8 +309,8 @@ def exclude_rows(
         elif row[2] is None:
             reason = "hidden"
         else:
-            kept.append(row)
+            counted.append(row)
             continue
         counts[reason] += 1
         exec_us[reason] += row[_EXEC_US]
-    return kept, {reason: (counts[reason], exec_us[reason]) for reason in REASONS}
+    return counted, {reason: (counts[reason], exec_us[reason]) for reason in REASONS}

@@ -89,9 +89,9 @@ class FingerprintCollector(SqlCollector):
         whole = dict(_globals(results["globals"]))
         objects |= whole
         schemas[DATABASE] = _print_of(whole)
-        told = next(iter(query.records(results["version"])))
+        version = next(iter(query.records(results["version"])))
         delta = FingerprintDelta(
-            int(told["major"]), self.datname, epoch.server_clock, schemas, objects, float(told["seconds"] or 0)
+            int(version["major"]), self.datname, epoch.server_clock, schemas, objects, float(version["seconds"] or 0)
         )
         return Reading(Families(), len(results["schemas"].rows), delta)
 

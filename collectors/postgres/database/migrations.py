@@ -86,7 +86,7 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class MigrationsCollector(SqlCollector):
-    """Reads one user database (rule R9: it rides along)."""
+    """Reads one user database (rule R9)."""
 
     datname: str
 
@@ -111,12 +111,12 @@ class MigrationsCollector(SqlCollector):
         """Series per tool and schema; :class:`MigrationFacts` as facts.
 
         Raises:
-            NoDataError: the server did not tell this time, or no migration tool was ever at work here.
+            NoDataError: the histories could not be read, or no migration tool was ever at work here.
         """
-        told = _told(results.get("told"))
-        if told is None:
+        tables = _tables(results.get("told"))
+        if tables is None:
             raise NoDataError("the migration histories were not handed over in this visit")
-        facts = MigrationFacts(self.datname, tuple(_histories(told)), tuple(_locks(results, self.datname)))
+        facts = MigrationFacts(self.datname, tuple(_histories(tables)), tuple(_locks(results, self.datname)))
         if not facts.histories:
             raise NoDataError("no migration tool's history table is in this database")
         return Reading(families_of(facts, epoch.server_clock), len(facts.histories), facts)
@@ -128,8 +128,8 @@ def families_of(
     """The series of one database; ``vanished`` counts, by tool and schema, what was gone at a later look."""
     families = Families()
     for tool in sorted({history.tool for history in facts.histories}):
-        mine = [history for history in facts.histories if history.tool == tool]
-        _fill(families, facts.datname, tool, mine, server_clock)
+        of_tool = [history for history in facts.histories if history.tool == tool]
+        _fill(families, facts.datname, tool, of_tool, server_clock)
         _fill_lock(families, facts.datname, tool, facts.locks)
     for (tool, schema), count in (vanished or {}).items():
         families.add(ROLLED_BACK, (facts.datname, tool, schema), count)
@@ -171,7 +171,7 @@ def _fill_lock(families: Families, datname: str, tool: str, locks: Iterable[Lock
         families.set(LOCK_AGE, (datname, tool), max(0.0, *ages) if len(ages) > 1 else max(0.0, ages[0]))
 
 
-def _told(result: Result | None) -> list[dict[str, Any]] | None:
+def _tables(result: Result | None) -> list[dict[str, Any]] | None:
     for row in query.records(result):
         if row["told"]:
             parsed: list[dict[str, Any]] = json.loads(row["told"])
@@ -179,13 +179,13 @@ def _told(result: Result | None) -> list[dict[str, Any]] | None:
     return None
 
 
-def _histories(told: list[dict[str, Any]]) -> Iterator[History]:
+def _histories(tables: list[dict[str, Any]]) -> Iterator[History]:
     """Of histories with one digest the server sends the rows once: they are shared here."""
     rows: dict[tuple[str, str], tuple[Migration, ...]] = {}
-    for entry in told:
+    for entry in tables:
         if "rows" in entry:
             rows[entry["tool"], entry["digest"]] = tuple(Migration(*row) for row in entry["rows"])
-    for entry in told:
+    for entry in tables:
         status = Status(entry["error"]) if entry.get("error") else Status.OK
         yield History(
             entry["tool"],
@@ -199,7 +199,7 @@ def _histories(told: list[dict[str, Any]]) -> Iterator[History]:
 
 
 def _locks(results: Mapping[str, Result], datname: str) -> Iterator[Lock]:
-    for entry in _told(results.get("held")) or ():
+    for entry in _tables(results.get("held")) or ():
         if entry.get("held"):
             since = entry.get("since")
             age = None if since is None else float(entry["now"]) - float(since)

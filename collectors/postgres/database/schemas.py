@@ -1,6 +1,6 @@
-"""Inside the user databases: how large each schema is, and which role works in which schema.
+"""The schemas of a user database: how large each one is, and which roles work in it.
 
-Neither can be told from database `postgres`, and a session in a user database moves the very counters that keep a
+Neither is visible from database `postgres`, and a session in a user database moves the very counters that keep a
 compute awake: so these are read only on the back of an allowed visit, rarely (rule R9 of `collectors.wake.policy`).
 Source: pg_class, pg_namespace, pg_roles, pg_db_role_setting.
 """
@@ -36,7 +36,7 @@ METRICS = (SIZE, TABLES, UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class SchemaFacts:
-    """Which schemas a login role works in, in one database; its search_path tells, else what it owns or was granted."""
+    """The schemas that each login role works in: those of its search_path, else those that it owns or was granted."""
 
     datname: str
     schemas: Mapping[str, tuple[str, ...]]
@@ -49,7 +49,7 @@ class UserDatabaseNames(SqlCollector):
     interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """One list, oldest database first."""
+        """One list, the oldest database first."""
         return (Query("names", query.load("schemas_databases", server.version_num // 10000)),)
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
@@ -61,7 +61,7 @@ class UserDatabaseNames(SqlCollector):
 
 @dataclass(frozen=True, slots=True)
 class SchemasCollector(SqlCollector):
-    """Reads one user database."""
+    """Reads the schemas of one user database."""
 
     datname: str
 
@@ -72,12 +72,12 @@ class SchemasCollector(SqlCollector):
     interval = 3600.0
 
     def queries(self, server: Server) -> tuple[Query, ...]:
-        """Sizes and roles."""
+        """Sizes of the schemas, and the roles that may use them."""
         major = server.version_num // 10000
         return (Query("sizes", query.load("schemas", major)), Query("roles", query.load("schemas_roles", major)))
 
     def read(self, results: Mapping[str, Result], epoch: Epoch) -> Reading:
-        """Series per schema; the roles as facts."""
+        """Series by schema; the roles as `SchemaFacts`."""
         del epoch
         families = Families()
         rows = 0

@@ -17,7 +17,7 @@ KINDS = (
     "aggregate", "trigger", "policy", "type", "rule", "statistics", "collation", "grant", "extension", "publication",
     "event_trigger", "order",
 )  # fmt: skip
-"""Every kind of object that a fingerprint tells apart. ``order`` is the order of a table's columns, only on demand."""
+"""Every kind of object of a fingerprint. ``order`` is the order of a table's columns, which is read only on demand."""
 DATABASE = ""
 """The schema of what belongs to the database as a whole: extensions, publications, event triggers."""
 
@@ -70,7 +70,7 @@ class Fingerprint:
         return digest_of(f"{schema}\x1f{entry.relative}" for schema, entry in sorted(self.schemas.items()))
 
     def digests(self) -> dict[str, str]:
-        """By schema: what the server is to be told that we know. A tenant's new role moves the relative one only."""
+        """The known digests by schema, as the server gets them. A tenant's new role changes only the relative one."""
         return {
             schema: fingerprint.digest + fingerprint.relative
             for schema, fingerprint in self.schemas.items()
@@ -109,7 +109,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class FingerprintDelta:
-    """What one look told: every schema's digests, and the objects of those that were not known by them."""
+    """The answer to one scan: the digests of every schema, and the objects of those whose digests were not known."""
 
     pg_major: int
     database: str
@@ -120,14 +120,14 @@ class FingerprintDelta:
     """What the scan took on the server."""
 
     def onto(self, known: Fingerprint | None) -> Fingerprint:
-        """The whole fingerprint now, given the one whose digests the server was told."""
-        told = {key.schema for key in self.objects}
-        kept = {
+        """The whole fingerprint now, given the one whose digests were sent to the server."""
+        read = {key.schema for key in self.objects}
+        unchanged = {
             key: row
             for key, row in (known.objects.items() if known else ())
-            if key.schema in self.schemas and key.schema not in told
+            if key.schema in self.schemas and key.schema not in read
         }
-        return Fingerprint(self.pg_major, self.database, self.taken_at, self.schemas, {**kept, **self.objects})
+        return Fingerprint(self.pg_major, self.database, self.taken_at, self.schemas, {**unchanged, **self.objects})
 
 
 def digest_of(parts: Iterable[str]) -> str:

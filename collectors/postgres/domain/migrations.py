@@ -1,4 +1,4 @@
-"""Migration histories of a database, as their tools tell them."""
+"""Migration histories of a database, as their tools recorded them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNNING_SECONDS = 600.0
 
 
 class Migration(NamedTuple):
-    """One migration as its tool tells it."""
+    """One migration as its tool recorded it."""
 
     id: str
     """Name or version; Liquibase: file::id::author, Sqitch: project:change, Django: app.name."""
@@ -52,7 +52,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A tool's lock that is held: for how long at most (None: unknown) and by whom, as far as it can be told."""
+    """A tool's lock that is held: for how long at most (None: unknown) and by whom, as far as it is known."""
 
     tool: str
     schema: str

@@ -22,7 +22,7 @@ HOUR = 3600 * MICRO
 REACH = 900 * MICRO
 """One visit speaks for at most this much of the time before it."""
 ENOUGH = 600 * MICRO
-"""Less awake time than this tells no mean size."""
+"""With less awake time than this no mean size is given."""
 OTHER = "other"
 
 
@@ -40,14 +40,14 @@ UNCOVERED = AwakeHolder("uncovered")
 
 
 class Sighting(NamedTuple):
-    """A keeper that a visit found; ``since`` is from when on it proves that one was there, None: only now."""
+    """A holder that a visit found; ``since`` is from when on it is proved to have been there, None: only now."""
 
     holder: AwakeHolder
     since: int | None = None
 
 
 class Part(NamedTuple):
-    """Awake time of one keeper within one hour; ``hour`` is its start in unix seconds."""
+    """Awake time of one holder within one hour; ``hour`` is its start in unix seconds."""
 
     hour: int
     holder: AwakeHolder
@@ -86,55 +86,55 @@ class AwakeState:
         return self.seen - self.covered
 
 
-def look(book: AwakeState | None, shown: ShownState, now: int) -> tuple[AwakeState, list[Part]]:
+def look(state: AwakeState | None, shown: ShownState, now: int) -> tuple[AwakeState, list[Part]]:
     """Take in what the control plane shows at ``now``: time passes, a life ends, another begins."""
     started = shown.started
-    if book is None:
+    if state is None:
         return AwakeState(now, started or 0, shown.active and started is not None, seen=now, covered=now), []
     if started is None:
-        return book, []
+        return state, []
     parts: list[Part] = []
-    if started != book.life:
-        if book.open:
-            ended = shown.suspended is not None and book.life <= shown.suspended <= started
-            book, parts = _close(book, shown.suspended if ended else None)
-        begin = max(started, book.seen)
-        book = replace(book, life=started, open=True, sampled=False, seen=begin, covered=begin)
-    if not book.open:
+    if started != state.life:
+        if state.open:
+            ended = shown.suspended is not None and state.life <= shown.suspended <= started
+            state, parts = _close(state, shown.suspended if ended else None)
+        begin = max(started, state.seen)
+        state = replace(state, life=started, open=True, sampled=False, seen=begin, covered=begin)
+    if not state.open:
         if not shown.active:
-            return book, parts
+            return state, parts
         # The same life that we took for ended: the API was ahead of itself.
-        book = replace(book, open=True, sampled=False)
+        state = replace(state, open=True, sampled=False)
     if not shown.active:
         ended = shown.suspended is not None and shown.suspended >= started
-        book, rest = _close(book, min(shown.suspended or 0, now) if ended else None)
-        return book, parts + rest
-    book = replace(book, seen=max(book.seen, now))
-    late = book.seen - REACH
-    if late > book.covered:
-        parts += _share(book.covered, late, (UNCOVERED,))
-        book = replace(book, covered=late)
-    return book, parts
+        state, rest = _close(state, min(shown.suspended or 0, now) if ended else None)
+        return state, parts + rest
+    state = replace(state, seen=max(state.seen, now))
+    late = state.seen - REACH
+    if late > state.covered:
+        parts += _share(state.covered, late, (UNCOVERED,))
+        state = replace(state, covered=late)
+    return state, parts
 
 
-def _close(book: AwakeState, until: int | None) -> tuple[AwakeState, list[Part]]:
-    end = max(book.seen, until or 0)
-    parts = list(_share(book.covered, end, (UNCOVERED,)))
-    return replace(book, open=False, seen=end, covered=end), parts
+def _close(state: AwakeState, until: int | None) -> tuple[AwakeState, list[Part]]:
+    end = max(state.seen, until or 0)
+    parts = list(_share(state.covered, end, (UNCOVERED,)))
+    return replace(state, open=False, seen=end, covered=end), parts
 
 
-def sample(book: AwakeState, sightings: Collection[Sighting], at: int) -> tuple[AwakeState, list[Part]]:
+def sample(state: AwakeState, sightings: Collection[Sighting], at: int) -> tuple[AwakeState, list[Part]]:
     """Take in what a visit found at ``at``; outside a life that the control plane showed it says nothing."""
-    if not book.open or at <= book.covered:
-        return book, []
-    reach = max(book.covered, at - REACH) if book.sampled else at
+    if not state.open or at <= state.covered:
+        return state, []
+    reach = max(state.covered, at - REACH) if state.sampled else at
     holders = {sighting.holder for sighting in sightings}
-    parts = [*_proven(book.covered, reach, sightings), *_share(reach, at, holders or (NOBODY,))]
-    return replace(book, sampled=True, covered=at, seen=max(book.seen, at)), parts
+    parts = [*_proven(state.covered, reach, sightings), *_share(reach, at, holders or (NOBODY,))]
+    return replace(state, sampled=True, covered=at, seen=max(state.seen, at)), parts
 
 
 def _proven(start: int, end: int, sightings: Iterable[Sighting]) -> Iterator[Part]:
-    """Share out a stretch that the visit speaks for only as far as it proves who was there."""
+    """Share out a span of time in which the visit proves of some holders that they were there."""
     since: dict[AwakeHolder, int] = {}
     for sighting in sightings:
         if sighting.since is not None:
@@ -146,7 +146,7 @@ def _proven(start: int, end: int, sightings: Iterable[Sighting]) -> Iterator[Par
 
 
 def _share(start: int, end: int, holders: Collection[AwakeHolder]) -> Iterator[Part]:
-    """Equal parts of a stretch, hour by hour; what does not divide goes to the first by name."""
+    """Equal parts of a span of time, hour by hour; what does not divide goes to the first by name."""
     ranked = sorted(holders)
     while start < end:
         stop = min(end, start // HOUR * HOUR + HOUR)
@@ -159,9 +159,9 @@ def _share(start: int, end: int, holders: Collection[AwakeHolder]) -> Iterator[P
 
 
 def named(holder: AwakeHolder, known: Collection[AwakeHolder], most: int) -> AwakeHolder:
-    """The keeper to count for: itself while there is room for a name, then ``other`` of its reason, for good.
+    """The holder to count for: itself while fewer than ``most`` have a name, then ``other`` of its reason, for good.
 
-    Who has a name keeps it, so that no counter goes back.
+    One that has a name never loses it, so that no counter goes back.
     """
     if holder in known or len(known) < most:
         return holder
@@ -185,6 +185,6 @@ def usd_per_day(amount: int, window: int, cu: Fraction, rate: Fraction) -> Fract
     return usd(24 * HOUR, cu, rate) * Fraction(amount, window) if window > 0 else Fraction()
 
 
-def total(parts: Mapping[AwakeHolder, int], book: AwakeState) -> int:
+def total(parts: Mapping[AwakeHolder, int], state: AwakeState) -> int:
     """All awake time: what was shared out, and what may still be."""
-    return sum(parts.values()) + book.pending
+    return sum(parts.values()) + state.pending
