@@ -96,6 +96,11 @@ def markdown_text(text: str) -> str:
     return "".join(f"\\{char}" if char in "*_`[]<>#|~" else char for char in text)
 
 
+def markdown_cell(text: str) -> str:
+    """Text in a Markdown table: one line, and nothing that would end the cell, its code or the table's text."""
+    return " ".join(text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").split())
+
+
 def markdown_document(parts: Sequence[str], most: int) -> str:
     """Parts as paragraphs in at most ``most`` characters; what is too much is left out before the last part."""
     first = list(parts)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 
+from exporter.documents.formats import markdown_cell
 from exporter.posture.catalogue import Catalogue, Control
 from exporter.posture.domain.evaluate import Score
 from exporter.posture.domain.finding import Outcome
@@ -145,19 +145,15 @@ def _table(
             remedy = f"waiver EXPIRED {evaluated.waiver.expires} ({who}). {remedy}" if evaluated.expired else (
                 f"waived until {evaluated.waiver.expires} by {who}"
             )  # fmt: skip
+        finding = evaluated.finding
+        name, evidence = markdown_cell(evaluation.path(finding.object_id)), markdown_cell(finding.evidence)
         lines.append(
-            f"| {evaluated.finding.severity.value} | {evaluated.finding.control} {control.title if control else ''} | "
-            f"`{cell(evaluation.path(evaluated.finding.object_id))}` | {cell(evaluated.finding.evidence)} | "
-            f"{cell(remedy)} |"
+            f"| {finding.severity.value} | {finding.control} {control.title if control else ''} | "
+            f"`{name}` | {evidence} | {markdown_cell(remedy)} |"
         )
     if len(judged) > 100:
         lines.append(f"| | | and {len(judged) - 100} more | | |")
     return [*lines, ""]
-
-
-def cell(text: str) -> str:
-    """Text in a Markdown table: one line, and no bar that would end the cell."""
-    return " ".join(text.replace("|", "\\|").replace("`", "'").replace("<", "&lt;").split())
 
 
 def index_page(evaluation: PostureEvaluation, projects: Iterable[str]) -> dict[str, object]:
@@ -191,11 +187,3 @@ def tenants_page(evaluation: PostureEvaluation) -> dict[str, object]:
                 severity = evaluated.finding.severity.value
                 counts[severity] = counts.get(severity, 0) + evaluated.finding.count
     return {"tenants": dict(sorted(found.items()))}
-
-
-def instant(at: float) -> str:
-    """A time for a person, in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-Pages = Mapping[str, object]

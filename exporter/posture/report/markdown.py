@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from exporter.documents.formats import markdown_cell as cell
 from exporter.documents.text import instant
-from exporter.posture.pages import cell, summary
+from exporter.posture.pages import summary
 from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, Row, days_ago, source_words
 
 ROWS = 200

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 
 from exporter.documents.charts import Step, range_bar, sparkline, stacked_bars, waterfall
-from exporter.documents.formats import csv_text, json_text, markdown_document, markdown_text, records_csv
+from exporter.documents.formats import csv_text, json_text, markdown_cell, markdown_document, markdown_text, records_csv
 from exporter.documents.html import render, table_view
 from exporter.documents.tables import Column, Kind, Table, total_row
 from exporter.documents.xlsx import Summary, workbook
@@ -105,5 +105,6 @@ def test_records_of_programs_stay_as_they_are() -> None:
 
 def test_markdown_is_short_and_has_no_markup_of_others() -> None:
     assert markdown_text("a*b|<c>") == "a\\*b\\|\\<c\\>"
+    assert markdown_cell("a|b\n`<c>`") == "a\\|b '&lt;c>'"
     assert markdown_document(["head", "x" * 50, "y" * 50, "end"], 70) == "head\n\n" + "x" * 50 + "\n\nend\n"
     assert len(markdown_document(["h" * 90, "end"], 70)) == 71
