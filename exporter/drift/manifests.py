@@ -61,7 +61,7 @@ def _flyway(path: Path) -> Iterator[Expected]:
             name = version or "R__" + match["description"].replace("_", " ")
             parts = tuple(int(part) for part in version.split(".") if part) if version else ()
             found.append((not version, parts, Expected(name, _flyway_checksum(file), repeatable=not version)))
-    yield from (expected for _, _, expected in sorted(found, key=lambda entry: (entry[0], entry[1], entry[2].id)))
+    yield from (expected for _, _, expected in sorted(found, key=lambda file: (*file[:2], file[2].id)))
 
 
 def _flyway_checksum(file: Path) -> str:
@@ -94,7 +94,7 @@ def _alembic(path: Path) -> Iterator[Expected]:
         revision, down = known.get("revision"), known.get("down_revision")
         if isinstance(revision, str):
             above = (down,) if isinstance(down, str) else tuple(down) if isinstance(down, list | tuple) else ()
-            parents[revision] = tuple(str(entry) for entry in above)
+            parents[revision] = tuple(str(name) for name in above)
     ancestors = ancestry(parents)
     for revision in sorted(parents, key=lambda name: (len(ancestors[name]), name)):
         yield Expected(revision, ancestors=ancestors[revision])
@@ -159,10 +159,9 @@ def _knex(path: Path) -> Iterator[Expected]:
 def _drizzle(path: Path) -> Iterator[Expected]:
     journal = path / "meta" / "_journal.json"
     try:
-        entries = json.loads(journal.read_text("utf-8"))["entries"]
-        for entry in entries:
-            text = (path / f"{entry['tag']}.sql").read_bytes()
-            yield Expected(str(entry["when"]), hashlib.sha256(text).hexdigest())
+        for migration in json.loads(journal.read_text("utf-8"))["entries"]:
+            text = (path / f"{migration['tag']}.sql").read_bytes()
+            yield Expected(str(migration["when"]), hashlib.sha256(text).hexdigest())
     except (ValueError, KeyError, TypeError):
         raise ManifestError(f"{journal}: not Drizzle's journal; generate it again") from None
 

@@ -1,4 +1,4 @@
-"""The metrics of drift; `drift.service` fills them. Objects are counted by kind: never a label per object."""
+"""The metrics of drift; `drift.series` fills them. Objects are counted by kind: never a label per object."""
 
 from __future__ import annotations
 

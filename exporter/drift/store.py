@@ -37,7 +37,7 @@ def onto(before: StoredHistories | None, facts: MigrationFacts, taken_at: float)
     if before is None:
         return StoredHistories(facts, taken_at)
     vanished = dict(before.vanished)
-    known = {(entry.tool, entry.schema): entry for entry in before.facts.histories}
+    known = {(history.tool, history.schema): history for history in before.facts.histories}
     for history in facts.histories:
         place = (history.tool, history.schema)
         last = known.get(place)

@@ -48,7 +48,7 @@ class FingerprintSummary:
     digest: str
     taken_at: float
     digests: Mapping[str, str]
-    """By schema: what we know, as the server is told (``Fingerprint.digests``)."""
+    """By schema, as the next scan sends them to the server (``Fingerprint.digests``)."""
     extensions: Mapping[str, str]
     """Version by name."""
 

@@ -46,7 +46,7 @@ class StoreError(UsageError):
     heading = "neonmeter cannot start with the settings:"
 
 
-class StoreHeldError(StoreError):
+class StoreLockedError(StoreError):
     """An agent writes to the file; whoever only adds rows that no agent writes may use ``Store.open_beside``."""
 
 
@@ -57,11 +57,13 @@ class StoreOldError(StoreError):
 class Store:
     """The open file. Safe to share between threads; do not ``await`` inside a transaction or a snapshot."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection | None, reader: sqlite3.Connection, guard: int) -> None:
+    def __init__(
+        self, path: Path, writer: sqlite3.Connection | None, reader: sqlite3.Connection, lock_file: int
+    ) -> None:
         self.path = path
         self._writer = writer
         self._reader = reader
-        self._guard = guard
+        self._lock_file = lock_file
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
 
@@ -76,7 +78,7 @@ class Store:
         """
         try:
             return cls.open(path, schemas)
-        except StoreHeldError:
+        except StoreLockedError:
             return cls.open(path, schemas, beside=True)
 
     @classmethod
@@ -87,7 +89,7 @@ class Store:
         of an older neonmeter up to date where no agent holds them; ``beside`` is for :meth:`open_beside`.
 
         Raises:
-            StoreHeldError: another agent writes to it.
+            StoreLockedError: another agent writes to it.
             StoreError: it is damaged, foreign, newer than this program, or not accessible.
         """
         if read_only:
@@ -101,14 +103,14 @@ class Store:
     def _update(cls, path: Path, schemas: Schemas, old: StoreOldError) -> None:
         try:
             cls._open(path, schemas).close()
-        except StoreHeldError as held:
-            raise StoreError(f"{old}; first stop the older one that still runs ({held})") from held
+        except StoreLockedError as locked:
+            raise StoreError(f"{old}; first stop the older one that still runs ({locked})") from locked
         except StoreError as problem:
             raise StoreError(f"{old}; here it failed: {problem}") from problem
 
     @classmethod
     def _open(cls, path: Path, schemas: Schemas, *, read_only: bool = False, beside: bool = False) -> Self:
-        guard = -1 if read_only or beside else _guard(path)
+        lock_file = -1 if read_only or beside else _lock(path)
         connections: list[sqlite3.Connection] = []
         try:
             with _explained(path):
@@ -121,9 +123,9 @@ class Store:
         except BaseException:
             for connection in connections:
                 connection.close()
-            _release(guard)
+            _release(lock_file)
             raise
-        return cls(path, None if read_only else connections[0], connections[-1], guard)
+        return cls(path, None if read_only else connections[0], connections[-1], lock_file)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
@@ -151,7 +153,7 @@ class Store:
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Cursor]:
-        """Read one consistent state, fixed when the block begins; writers are not held up. May be nested.
+        """Read one consistent state, fixed when the block begins; writers do not wait. May be nested.
 
         Raises:
             StoreError: the file is damaged or gone.
@@ -176,39 +178,39 @@ class Store:
                 # Last, because the last connection to close folds the WAL into the file.
                 self._writer.close()
             self._writer = None
-            self._guard = _release(self._guard)
+            self._lock_file = _release(self._lock_file)
 
 
-def _guard(path: Path) -> int:
+def _lock(path: Path) -> int:
     # A file of its own: SQLite's own locks vanish when anyone in this process closes a descriptor of the database.
     name = path.with_name(path.name + ".lock")
     try:
-        guard = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock_file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as problem:
         raise StoreError(f"{name}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
     try:
-        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The database must exist with its narrow mode before SQLite opens it; the -wal and -shm files inherit it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except BlockingIOError as problem:
-        holder = os.pread(guard, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(guard)
-        raise StoreHeldError(
+        holder = os.pread(lock_file, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock_file)
+        raise StoreLockedError(
             f"{path}: another neonmeter (process {holder}) writes to it; stop that one, or give this one its own "
             "storage.path"
         ) from problem
     except OSError as problem:
-        os.close(guard)
+        os.close(lock_file)
         raise StoreError(f"{path}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
-    os.ftruncate(guard, 0)
-    os.pwrite(guard, f"{os.getpid()}\n".encode(), 0)
-    return guard
+    os.ftruncate(lock_file, 0)
+    os.pwrite(lock_file, f"{os.getpid()}\n".encode(), 0)
+    return lock_file
 
 
-def _release(guard: int) -> int:
+def _release(lock_file: int) -> int:
     # The lock file stays: removing it would let two agents lock two different files of the same name.
-    if guard >= 0:
-        os.close(guard)
+    if lock_file >= 0:
+        os.close(lock_file)
     return -1
 
 

@@ -1,7 +1,7 @@
 """A table of a store as a mapping: how keys and values become rows, and every usual statement on them.
 
 A method that takes a `Store` works in a transaction of its own; one that is given a cursor works in the caller's, so
-that several tables change together. Cursors of PostgreSQL will do as well, where the same table is kept there.
+that several tables change together. Cursors of PostgreSQL will do as well, where the same table exists there.
 """
 
 from __future__ import annotations

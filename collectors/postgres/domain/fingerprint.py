@@ -62,12 +62,12 @@ class Fingerprint:
     @property
     def digest(self) -> str:
         """Of everything: 32 hexadecimal digits, of which 12 are shown."""
-        return digest_of(f"{schema}\x1f{entry.digest}" for schema, entry in sorted(self.schemas.items()))
+        return digest_of(f"{name}\x1f{schema.digest}" for name, schema in sorted(self.schemas.items()))
 
     @property
     def relative(self) -> str:
         """The same of the relative digests."""
-        return digest_of(f"{schema}\x1f{entry.relative}" for schema, entry in sorted(self.schemas.items()))
+        return digest_of(f"{name}\x1f{schema.relative}" for name, schema in sorted(self.schemas.items()))
 
     def digests(self) -> dict[str, str]:
         """The known digests by schema, as the server gets them. A tenant's new role changes only the relative one."""
@@ -96,7 +96,7 @@ class Fingerprint:
             tree = json.loads(text)
             found, schemas, rows = tree["format"], tree["schemas"], tree["objects"]
             objects = {ObjectKey(*row[:3]): ObjectFingerprint(*row[3:]) for row in rows}
-            fingerprints = {name: SchemaFingerprint(*entry) for name, entry in schemas.items()}
+            fingerprints = {name: SchemaFingerprint(*schema) for name, schema in schemas.items()}
             made = cls(int(tree["pg_major"]), str(tree["database"]), taken_at, fingerprints, objects)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError("not a fingerprint; make one with `neonmeter fingerprint -o FILE`") from None

@@ -21,7 +21,7 @@ class Migration(NamedTuple):
     state: str
     """``applied``, ``failed``, ``running`` or ``skipped``."""
     at: float | None
-    """When, in unix seconds; None where the tool keeps no time."""
+    """When, in unix seconds; None where the tool records no time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class MigrationFacts:
-    """All histories and held locks of one database."""
+    """All histories, and the locks in use, of one database."""
 
     datname: str
     histories: tuple[History, ...]
@@ -74,6 +74,6 @@ def majority(histories: Iterable[History]) -> str:
     counts: dict[str, tuple[int, int, str]] = {}
     for history in histories:
         if history.status is Status.OK:
-            held = counts.get(history.digest, (0, len(history.migrations), history.digest))
-            counts[history.digest] = (held[0] + 1, *held[1:])
+            count = counts.get(history.digest, (0, len(history.migrations), history.digest))
+            counts[history.digest] = (count[0] + 1, *count[1:])
     return max(counts.values(), default=(0, 0, ""))[2]

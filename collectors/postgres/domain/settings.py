@@ -22,7 +22,7 @@ _FACTOR: Final = {
 
 
 class Setting(NamedTuple):
-    """One setting: its value only where it is listed, else the MD5 of it; both as PostgreSQL keeps it, in ``unit``."""
+    """One setting: its value only where it is listed, else the MD5 of it; both in PostgreSQL's own ``unit``."""
 
     value: str | None
     digest: str
@@ -54,7 +54,7 @@ class SettingsFacts:
 
 
 def canonical(wanted: object, unit: str | None, vartype: str) -> str:
-    """A value as somebody writes it (8MB, 500ms, true), as PostgreSQL keeps it in ``unit``.
+    """A value as somebody writes it (8MB, 500ms, true), in PostgreSQL's own ``unit``.
 
     Raises:
         ValueError: it is not of that kind.

@@ -2,7 +2,7 @@
 
 One implementation for SQLite and PostgreSQL: a booking is written whole in one transaction, under the number that it
 has among the bookings of its month. A second writer with the same number gets an error, and nothing is doubled.
-Exact figures are kept as text (``numerator/denominator``), cents as whole numbers.
+Exact figures are stored as text (``numerator/denominator``), cents as whole numbers.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class CloseStore:
         """
         number = (booking.month, booking.sequence)
         lines = [((*number, place), line) for place, line in enumerate(booking.lines)]
-        allocations = [((*key, *leaf.path), leaf) for key, line in lines for leaf in line.leaves]
+        allocations = [((*key, *part.path), part) for key, line in lines for part in line.leaves]
 
         def act(cursor: Cursor) -> None:
             if _BOOKINGS.add(cursor, [(number, booking)]):
@@ -176,12 +176,12 @@ class CloseStore:
 
 def _lines(cursor: Cursor, booking: Booking) -> tuple[InvoiceLine, ...]:
     number = (booking.month, booking.sequence)
-    leaves: dict[int, list[AllocationLine]] = {}
+    allocations: dict[int, list[AllocationLine]] = {}
     # Sorted here: a database sorts names by its collation, we by code point.
-    for key, leaf in sorted(_ALLOCATIONS.all(cursor, *number).items()):
-        leaves.setdefault(key[2], []).append(leaf)
+    for key, allocation in sorted(_ALLOCATIONS.all(cursor, *number).items()):
+        allocations.setdefault(key[2], []).append(allocation)
     lines = sorted(_LINES.all(cursor, *number).items())
-    return tuple(replace(line, leaves=tuple(leaves.get(key[2], ()))) for key, line in lines)
+    return tuple(replace(line, leaves=tuple(allocations.get(key[2], ()))) for key, line in lines)
 
 
 def _line(*columns: Any) -> InvoiceLine:

@@ -21,14 +21,14 @@ class Expected:
     checksum: str | None = None
     """In the tool's own form, or None where it cannot be worked out from the file."""
     ancestors: frozenset[str] = frozenset()
-    """Ids that are applied when this one is, for tools that keep only their heads (Alembic, golang-migrate)."""
+    """Ids that are applied when this one is, for tools that store only their heads (Alembic, golang-migrate)."""
     repeatable: bool = False
     """It has no place in the order (Flyway ``R__``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All migrations of one tool in git. ``heads_only``: the database keeps only the last ones of them."""
+    """All migrations of one tool in git. ``heads_only``: the database has only the last of them."""
 
     tool: str
     expected: tuple[Expected, ...]

@@ -120,6 +120,24 @@ async def test_tenants_of_one_branch(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+async def test_a_branch_that_is_gone_leaves_series_and_pages(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        await drifted(here)
+        await here.migrated(MAIN, history("a"))
+        await here.migrated(CHILD, history("a"))
+        await here.look()
+        assert {"br-main", "br-child"} == {key[0] for key in here.series("neon_schema_fingerprint_info")}
+        assert {"br-main", "br-child"} == {key[0] for key in here.series("neon_migrations_applied", "migrations")}
+        del here.inventory.branches["br-child"], here.inventory.endpoints["ep-child"]
+        await here.look()
+        assert {"br-main"} == {key[0] for key in here.series("neon_schema_fingerprint_info")}
+        assert {"br-main"} == {key[0] for key in here.series("neon_migrations_applied", "migrations")}
+        assert here.details.get("/api/v1/drift/p1/br-child") is None
+        assert here.details.get("/api/v1/drift/p1/br-main") is not None
+        here.state.retire("drift")
+        assert list(here.state.entries()) == []
+
+
 def history(*ids: str, schema: str = "public", tool: str = "typeorm") -> History:
     rows = tuple(Migration(name, None, "applied", None) for name in ids)
     return History(tool, schema, "migrations", rows, digest="/".join(ids))

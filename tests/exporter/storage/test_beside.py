@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.storage.store import Store, StoreError, StoreHeldError
+from exporter.storage.store import Store, StoreError, StoreLockedError
 
 NOTES = {"notes": ["CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT"]}
 MORE = {**NOTES, "more": ["CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT"]}
@@ -27,7 +27,7 @@ def count(store: Store) -> int:
 
 def test_two_write_beside_each_other_and_nothing_is_lost(tmp_path: Path) -> None:
     agent = Store.open(tmp_path / "n.db", NOTES)
-    with pytest.raises(StoreHeldError, match="another neonmeter"):
+    with pytest.raises(StoreLockedError, match="another neonmeter"):
         Store.open(tmp_path / "n.db", NOTES)
     beside = Store.open_beside(tmp_path / "n.db", NOTES)
     threads = [
@@ -41,7 +41,7 @@ def test_two_write_beside_each_other_and_nothing_is_lost(tmp_path: Path) -> None
     assert count(agent) == count(beside) == 80
     beside.close()
     write(agent, "the guard is still held")
-    with pytest.raises(StoreHeldError):
+    with pytest.raises(StoreLockedError):
         Store.open(tmp_path / "n.db", NOTES)
     agent.close()
 
@@ -49,7 +49,7 @@ def test_two_write_beside_each_other_and_nothing_is_lost(tmp_path: Path) -> None
 def test_alone_it_is_an_ordinary_writer(tmp_path: Path) -> None:
     beside = Store.open_beside(tmp_path / "n.db", NOTES)
     write(beside, "x")
-    with pytest.raises(StoreHeldError):
+    with pytest.raises(StoreLockedError):
         Store.open(tmp_path / "n.db", NOTES)
     beside.close()
 
