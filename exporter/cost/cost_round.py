@@ -1,13 +1,13 @@
-"""The money's round: costs, budgets, outlook and waste, one after the other, from what is in the ledger.
+"""Costs, budgets, outlook and waste, worked out one after the other from what is in the ledger.
 
-They share the priced days, so they run in one thread. What one of them cannot do is told under its own name, and the
-others are shown all the same.
+They share the priced days, so they run in one thread at a time. What one of them cannot do is reported under its own
+name, and the others are shown all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -35,7 +35,7 @@ from exporter.storage.writer import WriterThread
 
 @dataclass(frozen=True, slots=True)
 class InventoryView:
-    """What Neon told last, which waste and unit costs are judged by."""
+    """What Neon has, as last read: waste and unit costs are worked out from it."""
 
     inventory: Inventory | None = None
     snapshots: Snapshots = field(default_factory=dict)
@@ -52,7 +52,7 @@ class CostRound:
         daily = Daily(ledger, costs.card, plan=plan)
         self._now = 0.0
         self._costs = costs
-        self._ledger_writer = BudgetCollector(settings, costs, closed_months(ledger, store), key_values, daily=daily)
+        self._budgets = BudgetCollector(settings, costs, closed_months(ledger, store), key_values, daily=daily)
         self._forecasts = ForecastStore(store)
         self._outlook = Outlook(
             ledger,
@@ -73,29 +73,29 @@ class CostRound:
             NeonError: Neon did not answer.
             StoreError: the disk is full or the file damaged.
         """
-        await self._ledger_writer.read_limit(client, disk, org_id, now)
+        await self._budgets.read_limit(client, disk, org_id, now)
 
-    async def round(self, seen: InventoryView, now: float) -> tuple[list[Observation], dict[str, str]]:
-        """Everything that is to be shown, and why a part of it is not, by its name. ``now`` by our clock.
+    async def round(self, view: InventoryView, now: float) -> tuple[dict[str, list[Observation]], dict[str, str]]:
+        """What each part has to show, by its name, and why another part has nothing new. ``now`` by our clock.
 
         Raises:
             StoreError: the costs themselves cannot be worked out.
         """
         self._now = now
-        observations = await asyncio.to_thread(self._costs.observe, now)
+        shown = {"cost": await asyncio.to_thread(self._costs.observe, now)}
         problems: dict[str, str] = {}
-        parts: dict[str, Callable[[], Iterable[Observation]]] = {
-            "budgets": lambda: self._ledger_writer.observe(now),
+        parts: dict[str, Callable[[], list[Observation]]] = {
+            "budgets": lambda: self._budgets.observe(now),
             "outlook": lambda: self._outlook.observe(now),
         }
-        if (found := seen.inventory) is not None:
-            parts["waste"] = lambda: self._savings.observe(found, seen.snapshots, now + found.skew)
+        if (inventory := view.inventory) is not None:
+            parts["waste"] = lambda: self._savings.observe(inventory, view.snapshots, now + inventory.skew)
         for name, part in parts.items():
             try:
-                observations += await asyncio.to_thread(lambda part=part: list(part()))  # type: ignore[misc]
+                shown[name] = await asyncio.to_thread(part)
             except StoreError as problem:
                 problems[name] = str(problem)
-        return observations, problems
+        return shown, problems
 
     def _forecast_accuracy(self, org_id: str) -> Fraction | None:
         """1 less the error of the first forecast of the last whole month; None when there was none."""

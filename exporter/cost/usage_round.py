@@ -61,6 +61,7 @@ class UsageRound:
     async def _read_limit(self, org_id: str, now: float) -> None:
         try:
             await self._money.read_limit(self._services.client, self._services.writer, org_id, now)
+            self.feeds.note("spending limit", ())
         except NeonError as problem:
             self.feeds.note("spending limit", (problem.message,))
 
@@ -117,9 +118,10 @@ class UsageRound:
         """
         began, step = self._clock(), "pricing"
         try:
-            observations, problems = await self._money.round(view, began)
-            for observation in observations:
-                self._services.state.put(observation, interval=self._pace, forever=True)
+            shown, problems = await self._money.round(view, began)
+            for part, observations in shown.items():
+                # Money never expires: it stays until its part does not name it any more.
+                self._services.state.show(f"cost/{part}", observations, interval=self._pace, forever=True)
             self.feeds.put(step, Status.OK, began, self._pace)
             for name, problem in problems.items():
                 self.feeds.put(name, Status.UNREACHABLE, began, self._pace, problem)

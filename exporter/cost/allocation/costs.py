@@ -96,7 +96,6 @@ class Costs:
         self._weights: WeightSource = HoursOnly(tenant_hours) if callable(tenant_hours) else tenant_hours
         self.plan = plan
         self._stretches = PricePeriods(card)
-        self._shown: set[Target] = set()
         self._days: dict[int, _Day] = {}
         self._settled: dict[int, tuple[object, dict[UseKey, Use]]] = {}
         self._months: dict[int, tuple[object, MonthCosts]] = {}
@@ -279,11 +278,6 @@ class Costs:
         month_series(by_target, this.shares, this.uses, folded)
         self._run_rate(by_target, now)
         self._owners(by_target, this, now)
-        # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
-        shown = set(by_target)
-        for gone in self._shown - shown:
-            by_target[gone] = Families()
-        self._shown = shown
         return [
             Observation(COLLECTOR, target, Status.OK, now, families=families, rows=len(families))
             for target, families in by_target.items()

@@ -1,6 +1,6 @@
-"""The books of a running agent: budgets judged and closed months shown, at the pace at which costs are worked out.
+"""Budgets and closed months of a running agent as series, at the pace at which costs are worked out.
 
-The agent reads the book of closed months and never writes it: a person closes a month. Neon's spending limit is read
+The agent reads the closed months and never writes them: a person closes a month. Neon's spending limit is read
 once an hour; where it cannot be read, the one that is known stays.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from collectors.base import Observation, Status, Target
+from collectors.base import Observation
 from collectors.neon.client import NeonClient
 from collectors.neon.spending_limit import read_spending_limit
 from exporter.cost.allocation.costs import Costs
@@ -40,19 +40,18 @@ class BudgetCollector:
         self,
         settings: CostTree,
         costs: Costs,
-        book: CloseStore,
+        closed_months: CloseStore,
         key_values: KeyValueStore,
         *,
         daily: Daily | None = None,
     ) -> None:
-        """``daily`` may be shared with other forecasts; without, the books keep their own."""
+        """``daily`` may be shared with other forecasts; without, the collector prices its own days."""
         self._settings = settings
         self._costs = costs
-        self._book = book
+        self._closed_months = closed_months
         self._key_values = key_values
         self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
         self._asked: dict[str, float] = {}
-        self._shown: set[tuple[str, Target]] = set()
         self._held: tuple[object, Mapping[str, Projection]] | None = None
 
     async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
@@ -72,14 +71,9 @@ class BudgetCollector:
         """The series of the budgets and of the closed months.
 
         Raises:
-            StoreError: the ledger or the book cannot be read.
+            StoreError: the ledger or the closed months cannot be read.
         """
-        found = [*self._budgets(now), *reconciliation.observe(self._book, now)]
-        shown = {(observation.collector, observation.target) for observation in found}
-        # Who has nothing to show any more says so once: the state keeps what it is not told to forget.
-        gone = sorted(self._shown - shown, key=str)
-        self._shown = shown
-        return found + [Observation(collector, target, Status.OK, now) for collector, target in gone]
+        return [*self._budgets(now), *reconciliation.observe(self._closed_months, now)]
 
     def _budgets(self, now: float) -> list[Observation]:
         limits = limits_of(self._key_values, self._costs.ledger.through().orgs)

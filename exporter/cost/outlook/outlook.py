@@ -74,7 +74,6 @@ class Outlook:
         self._held: tuple[object, int, list[Observation]] | None = None
         self.unusual: tuple[Anomaly, ...] = ()
         """What the last ``observe`` found."""
-        self._shown: set[Target] = set()
 
     def through(self) -> int:
         """The end of the last whole day (UTC) that every organisation was read to; 0 without data.
@@ -196,10 +195,6 @@ class Outlook:
                 families = by_target.setdefault(Target(Scope.PROJECT, (anomaly.project_id,)), Families())
                 families.add(metrics.ACTIVE, (anomaly.kind, anomaly.component), 1)
                 families.add(metrics.IMPACT, (anomaly.kind, anomaly.component), to_decimal(anomaly.usd))
-        shown = set(by_target)
-        for gone in self._shown - shown:
-            by_target[gone] = Families()
-        self._shown = shown
         return [
             Observation(COLLECTOR, target, Status.OK, now, families=families, rows=len(families))
             for target, families in by_target.items()

@@ -13,10 +13,9 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshots
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.domain.waste.rules import find
-from exporter.cost.savings import kpis
+from exporter.cost.savings import kpis, waste
 from exporter.cost.savings.kpis import Figures, Others, WasteAssessment
 from exporter.cost.savings.store import WasteStore
-from exporter.cost.savings.waste import WasteSeries
 from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.sampling.awake_store import read_windows
 from exporter.sampling.counters.statements import DurableCounters
@@ -52,7 +51,6 @@ class Savings:
         """Open nothing yet."""
         self._settings, self._store, self._costs, self._counters = settings, store, costs, counters
         self._others = others or Others()
-        self._series = WasteSeries()
         self._kept = WasteStore(KeyValueStore(store))
 
     def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> WasteAssessment:
@@ -85,4 +83,4 @@ class Savings:
         judged = self.judge(inventory, snapshots, now)
         self._kept.save(judged.findings, now)
         figures = self.figures(judged, now)
-        return [*self._series.observe(judged.findings, now), *kpis.observe(figures, judged, now)]
+        return [*waste.observe(judged.findings, now), *kpis.observe(figures, judged, now)]

@@ -37,31 +37,21 @@ UNKNOWN = Metric(
 METRICS: tuple[Metric, ...] = (WASTE, FINDINGS, UNKNOWN)
 
 
-class WasteSeries:
-    """Turns findings into observations; says once that a project has none any more."""
-
-    def __init__(self) -> None:
-        """Nothing is shown yet."""
-        self._shown: set[str] = set()
-
-    def observe(self, findings: Findings, now: float) -> list[Observation]:
-        """One observation for each project with findings that cost something, one for the counts."""
-        projects: dict[str, dict[tuple[str, str], Fraction]] = {}
-        for waste in findings.found:
-            if not waste.usd_per_month:
-                continue  # The counts have it.
-            sums = projects.setdefault(waste.project_id, {})
-            key = (waste.branch_id, waste.rule)
-            sums[key] = sums.get(key, Fraction()) + waste.usd_per_month
-        gone = self._shown - projects.keys()
-        self._shown = set(projects)
-        observations = [_project(key, _bounded(sums), now) for key, sums in projects.items()]
-        observations += [_project(key, {}, now) for key in sorted(gone)]
-        families = Families()
-        for rule, (count, _) in by_rule(findings).items():
-            families.set(FINDINGS, (rule,), count)
-            families.set(UNKNOWN, (rule,), sum(unknown.rule == rule for unknown in findings.unknown))
-        return [*observations, Observation(COLLECTOR, Target(Scope.AGENT, ()), Status.OK, now, families=families)]
+def observe(findings: Findings, now: float) -> list[Observation]:
+    """One observation for each project with findings that cost something, one for the counts."""
+    projects: dict[str, dict[tuple[str, str], Fraction]] = {}
+    for waste in findings.found:
+        if not waste.usd_per_month:
+            continue  # The counts have it.
+        sums = projects.setdefault(waste.project_id, {})
+        key = (waste.branch_id, waste.rule)
+        sums[key] = sums.get(key, Fraction()) + waste.usd_per_month
+    observations = [_project(key, _bounded(sums), now) for key, sums in projects.items()]
+    families = Families()
+    for rule, (count, _) in by_rule(findings).items():
+        families.set(FINDINGS, (rule,), count)
+        families.set(UNKNOWN, (rule,), sum(unknown.rule == rule for unknown in findings.unknown))
+    return [*observations, Observation(COLLECTOR, Target(Scope.AGENT, ()), Status.OK, now, families=families)]
 
 
 def _project(project_id: str, sums: Mapping[tuple[str, str], Decimal], now: float) -> Observation:

@@ -15,6 +15,7 @@ import pytest
 
 from collectors.base import Observation, Status
 from collectors.metric import Metric, Scope, catalogue
+from exporter.core.state import State
 from exporter.cost.allocation import costs as costs_module
 from exporter.cost.allocation import metrics as cost_metrics
 from exporter.cost.allocation.costs import Costs, observe
@@ -23,6 +24,7 @@ from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
 from exporter.pricing.domain.rates import to_decimal
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
+from exporter.serving.snapshot import SnapshotBuilder
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -148,16 +150,16 @@ def test_usage_without_a_price_is_a_series(store: Store) -> None:
     assert series(observations, cost_metrics.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
 
 
-def test_what_is_settled_is_taken_back_from_the_state(store: Store) -> None:
+def test_what_is_settled_leaves_the_state(store: Store) -> None:
     ledger = SqliteLedger(store)
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
-    book = Costs(ledger, Busy(), CARD)
-    (unknown,) = [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
-    assert len(unknown.families) == 1
+    costs, state = Costs(ledger, Busy(), CARD), State(SnapshotBuilder())
+    state.show("cost", costs.observe(NOW), interval=900, forever=True)
+    (unknown,) = [entry for _, target, entry in state.entries() if target.scope is Scope.PROJECT]
+    assert len(unknown.last.families) == 1
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale_v3", at=NOW)])
-    (known,) = [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
-    assert len(known.families) == 0
-    assert not [o for o in book.observe(NOW) if o.target.scope is Scope.PROJECT]
+    state.show("cost", costs.observe(NOW), interval=900, forever=True)
+    assert not [target for _, target, _ in state.entries() if target.scope is Scope.PROJECT]
 
 
 def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:

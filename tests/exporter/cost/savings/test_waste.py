@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from collectors.metric import catalogue
+from collectors.metric import Scope, catalogue
 from collectors.neon.client import NeonClient
 from collectors.neon.consumption import read_consumption
 from collectors.neon.inventory import Inventory, refresh
@@ -27,7 +27,7 @@ from exporter.cost.domain.waste.rules import find
 from exporter.cost.domain.waste.waste import Account, Findings, Policy, Waste
 from exporter.cost.domain.whatif.whatif import AwakeSpan
 from exporter.cost.savings import kpis, waste
-from exporter.cost.savings.waste import OTHER, WASTE, WasteSeries
+from exporter.cost.savings.waste import OTHER, WASTE
 from exporter.cost.savings.waste_facts import WasteSources, gather
 from exporter.cost.savings.whatif_facts import lives_of
 from exporter.demo.world import TwinSnapshot
@@ -180,10 +180,9 @@ def test_without_visits_it_is_unknown_how_busy_a_compute_is(scene: Scene) -> Non
 
 def test_the_series_are_the_findings_and_go_when_they_are_gone(scene: Scene) -> None:
     _, found = scene.judge()
-    series = WasteSeries()
     shown = {
         (*observation.target.labels, *labels): value
-        for observation in series.observe(found, NOW)
+        for observation in waste.observe(found, NOW)
         for labels, value in observation.families.get(WASTE).items()
     }
     assert sum(map(Fraction, shown.values())) == pytest.approx(float(found.total), rel=1e-9)
@@ -191,21 +190,20 @@ def test_the_series_are_the_findings_and_go_when_they_are_gone(scene: Scene) -> 
     assert float(shown[preview]) == 1.75
     counts = {
         labels: value
-        for observation in series.observe(found, NOW)
+        for observation in waste.observe(found, NOW)
         for labels, value in observation.families.get(waste.FINDINGS).items()
     }
     assert counts["idle_branch",] == 1
     nothing = Findings((), (), Fraction())
-    emptied = {entry.target.labels: entry.families for entry in series.observe(nothing, NOW)}
-    assert not emptied[id_of(scene.twin, "bookshop"),].get(WASTE)
-    assert len(series.observe(nothing, NOW)) == 1
+    (counted,) = waste.observe(nothing, NOW)
+    assert counted.target.scope is Scope.AGENT
 
 
 def test_many_branches_are_summed_as_one_and_nothing_is_lost(scene: Scene) -> None:
     _, found = scene.judge()
     one = of(found, "idle_branch")
     many = [Waste(one.rule, "p", f"b{n}", Fraction(n), "", "", "", one.confidence) for n in range(300)]
-    (project, _) = WasteSeries().observe(Findings(tuple(many), (), Fraction(10**6)), NOW)
+    (project, _) = waste.observe(Findings(tuple(many), (), Fraction(10**6)), NOW)
     shown = project.families.get(WASTE)
     assert len(shown) == waste.BRANCHES_SHOWN + 1
     assert sum(shown.values()) == sum(range(300))
