@@ -56,3 +56,14 @@ def test_an_alert_passes_the_gates_of_all_alerts(open_state_dir: Path) -> None:
     ran = run(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", *gates)
     assert "NeonmeterConnectionsHigh" in (root / "alerts" / "tests" / "agent.test.yml").read_text()
     assert "passed" in ran
+
+
+def test_a_posture_control_is_reported_and_passes_its_own_test_and_those_of_all_controls(open_state_dir: Path) -> None:
+    root = follow("control", open_state_dir / "control")
+    run(root, "-m", "exporter.app.reference")
+    told = run(root, "-c", "from exporter.posture.catalogue import shipped; print(shipped().clauses('P71'))")
+    assert "A.8.5" in told
+    assert "IDM-09" in told
+    tests = ["tests/exporter/posture/domain", "tests/exporter/posture/test_catalogue.py", "tests/test_docs.py"]
+    ran = run(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not deep", *tests)
+    assert "passed" in ran

@@ -21,7 +21,7 @@ def catalogue() -> Catalogue:
 
 
 def test_every_control_is_there_once_and_has_code(catalogue: Catalogue) -> None:
-    assert list(catalogue.controls) == [f"P{number:02}" for number in range(1, 71)]
+    assert list(catalogue.controls) == [f"P{number:02}" for number in range(1, len(catalogue.controls) + 1)]
     automatic = {control.id for control in catalogue.controls.values() if control.evaluated == "auto"}
     assert automatic <= automatic_controls()
 
@@ -73,7 +73,7 @@ def test_a_folder_of_ones_own_wins_file_by_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [
-        ("controls.yaml", lambda t: t["controls"].pop(), "P70 is missing"),
+        ("controls.yaml", lambda t: t["controls"].pop(69), "P70 is missing"),
         ("controls.yaml", lambda t: t["controls"].append(t["controls"][0]), "P01 xtenant_grant is there twice"),
         ("controls.yaml", lambda t: t["controls"][0].update(id="P99"), "P99: nothing evaluates it"),
         ("controls.yaml", lambda t: t["controls"][0].update(severity="bad"), "P01.severity: must be one of critical"),
@@ -84,7 +84,7 @@ def test_a_folder_of_ones_own_wins_file_by_file(tmp_path: Path) -> None:
         ("controls.yaml", lambda t: t["controls"][0].update(profile=["oracle"]), "'oracle' is none of neon"),
         ("controls.yaml", lambda t: t["controls"][0].update(evaluated="maybe"), "P01.evaluated: must be one of auto"),
         ("controls.yaml", lambda t: t.update(controls={}), "must hold a list `controls`"),
-        ("controls.yaml", lambda t: t["controls"].append("P71"), "controls[70]: must be a mapping"),
+        ("controls.yaml", lambda t: t["controls"].insert(0, "P00"), "controls[0]: must be a mapping"),
         ("controls.yaml", lambda t: t["controls"][67].pop("unmapped"), "P68: no framework names it"),
         ("controls.yaml", lambda t: t["controls"][0].update(unmapped="x"), "P01: a framework names it"),
         ("frameworks/gdpr.yaml", lambda t: t["clauses"][0].update(controls=["P77"]), "there is no control P77"),
