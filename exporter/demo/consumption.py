@@ -30,10 +30,10 @@ def answer_projects(view: View, usage: Usage, request: Request) -> Json:
     chosen = page(known, request, request.number("limit", 10, 1, 100), lambda name: name)
     rows = [
         {
-            "project_id": entry,
-            "periods": ask.periods(usage.periods(), partial(usage.project, entry)),
+            "project_id": project_id,
+            "periods": ask.periods(usage.periods(), partial(usage.project, project_id)),
         }
-        for entry in chosen.items
+        for project_id in chosen.items
     ]
     return {"projects": rows, **pagination(chosen, request)}
 

@@ -85,7 +85,7 @@ class Year:
         )
         self._orgs = {org.id: org for org in self.orgs}
         planned = plan_faults(seed, self.projects, self.start, self.end) if faults else ()
-        self._planned: dict[str, Planned] = {entry.branch.id: entry for entry in planned}
+        self._planned: dict[str, Planned] = {plan.branch.id: plan for plan in planned}
         # A day's compute is asked for twice, for the usage and for who was busy.
         self._used = lru_cache(2 * len(self.projects))(self._used_anew)
 

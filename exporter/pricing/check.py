@@ -45,19 +45,19 @@ def _gaps(plan: PlanCard) -> Iterator[str]:
             yield f"{where}: gap: no rate from {day_text(first)} to {until}, when the plan had others; add that time"
 
 
-def _dates(where: str, entries: tuple[Rate, ...] | tuple[Allowance, ...], now: int, max_age_days: int) -> Iterator[str]:
-    in_force = max((entry.valid_from for entry in entries if entry.valid_from <= now), default=None)
-    for entry in entries:
-        read = day_seconds(entry.source.date)
-        since = day_text(entry.valid_from)
-        if entry.valid_from > now:
+def _dates(where: str, prices: tuple[Rate, ...] | tuple[Allowance, ...], now: int, max_age_days: int) -> Iterator[str]:
+    in_force = max((price.valid_from for price in prices if price.valid_from <= now), default=None)
+    for price in prices:
+        read = day_seconds(price.source.date)
+        since = day_text(price.valid_from)
+        if price.valid_from > now:
             yield f"{where}: future: holds only from {since}; until then what stands before it holds"
         if read > now:
-            yield f"{where}: future: the source of {since} was read on {entry.source.date}; correct source_date"
-        elif entry.valid_from == in_force and now - read > max_age_days * DAY:
+            yield f"{where}: future: the source of {since} was read on {price.source.date}; correct source_date"
+        elif price.valid_from == in_force and now - read > max_age_days * DAY:
             age = (now - read) // DAY
             yield (
-                f"{where}: old: {entry.source.name} was read {age} days ago ({entry.source.date}); "
+                f"{where}: old: {price.source.name} was read {age} days ago ({price.source.date}); "
                 "look it up again and set source_date"
             )
 

@@ -119,15 +119,15 @@ def merge(base: RateCard, over: RateCard) -> RateCard:
     return RateCard(plans.values(), currency=base.currency, origin=origin, plan_history=history, own=own)
 
 
-def _renamed(entries: tuple[Entry, ...], plan: str) -> tuple[Entry, ...]:
-    return tuple(entry if entry.plan == plan else replace(entry, plan=plan) for entry in entries)
+def _renamed(prices: tuple[Entry, ...], plan: str) -> tuple[Entry, ...]:
+    return tuple(price if price.plan == plan else replace(price, plan=plan) for price in prices)
 
 
 def _joined(
     old: Mapping[Component, tuple[Allowance, ...]], new: Mapping[Component, tuple[Allowance, ...]]
 ) -> dict[Component, tuple[Allowance, ...]]:
     joined = dict(old)
-    for component, entries in new.items():
-        kept = [entry for entry in old.get(component, ()) if entry.valid_from < entries[0].valid_from]
-        joined[component] = (*kept, *entries)
+    for component, allowances in new.items():
+        earlier = [one for one in old.get(component, ()) if one.valid_from < allowances[0].valid_from]
+        joined[component] = (*earlier, *allowances)
     return joined

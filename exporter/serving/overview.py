@@ -14,7 +14,7 @@ from collectors.pgbouncer.shows import MAXWAIT, POOLS, VERSION_INFO
 from collectors.wake.policy import WakeState
 from exporter.core.state import Entry, State
 from exporter.cost.allocation import costs
-from exporter.cost.allocation import metrics as cost_metrics
+from exporter.cost.allocation import series as cost_series
 from exporter.sampling.computes import Compute, computes
 from exporter.sampling.readings import NAME as VISIT
 from exporter.sampling.visits import Plan
@@ -117,9 +117,9 @@ def _money(state: State) -> tuple[tuple[TenantCostRow, ...], float | None]:
     for collector, _, entry in state.entries():
         if collector != costs.COLLECTOR or entry.good is None:
             continue
-        for (tenant, _), value in entry.good.families.get(cost_metrics.TENANT_MONTH).items():
+        for (tenant, _), value in entry.good.families.get(cost_series.TENANT_MONTH).items():
             by_tenant[tenant] = by_tenant.get(tenant, Decimal(0)) + Decimal(value)
-        for value in entry.good.families.get(cost_metrics.THROUGH).values():
+        for value in entry.good.families.get(cost_series.THROUGH).values():
             through = float(value) if through is None else min(through, float(value))
     return tuple(TenantCostRow(tenant, usd) for tenant, usd in sorted(by_tenant.items())), through
 

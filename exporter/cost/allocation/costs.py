@@ -15,8 +15,20 @@ from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
-from exporter.cost.allocation.metrics import CORRECTIONS, METRICS, RATE_CARD, RATE_CARD_AGE, RUN_RATE, THROUGH, UNKNOWN
-from exporter.cost.allocation.series import OTHER, branch_target, counter_series, folded_tenants, month_series
+from exporter.cost.allocation.series import (
+    CORRECTIONS,
+    METRICS,
+    OTHER,
+    RATE_CARD,
+    RATE_CARD_AGE,
+    RUN_RATE,
+    THROUGH,
+    UNKNOWN,
+    branch_target,
+    counter_series,
+    folded_tenants,
+    month_series,
+)
 from exporter.cost.allocation.weights import HoursOnly, WeightSource
 from exporter.cost.domain.allocate import Share, TenantHour, Use, UseKey, allocate
 from exporter.cost.domain.day import DayKey, DayWeights, split_day

@@ -48,7 +48,9 @@ def prove_month(costs: MonthCosts, usage: Mapping[Component, int]) -> MonthProof
     """Check one month; ``usage`` is the raw usage of all projects by component, from another source than the ledger."""
     pricing = costs.pricing
     proof = MonthProof(costs.month, len(pricing.lines), len(costs.shares), pricing.total)
-    proof.problems.extend(f"no price: {entry.project_id} {entry.component}: {entry.why}" for entry in pricing.unknown)
+    proof.problems.extend(
+        f"no price: {unknown.project_id} {unknown.component}: {unknown.why}" for unknown in pricing.unknown
+    )
     _prove_usage(proof, costs, usage)
     _prove_lines(proof, costs)
     _prove_levels(proof, costs)

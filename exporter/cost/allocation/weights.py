@@ -121,9 +121,9 @@ class TenantFacts:
         samples: dict[tuple[str, str, int], dict[str, int]] = {}
         holders: dict[tuple[str, str, int], dict[str, int]] = {}
         for found in self._tenancy.samples(day, day + DAY):
-            for kept, amount in ((samples, found.sessions), (holders, found.kept_us)):
+            for seconds, amount in ((samples, found.sessions), (holders, found.kept_us)):
                 if amount:
-                    kept.setdefault((found.project_id, found.branch_id, found.hour), {})[found.tenant] = amount
+                    seconds.setdefault((found.project_id, found.branch_id, found.hour), {})[found.tenant] = amount
         children: dict[str, list[BranchSpan]] = {}
         for life in self._tenancy.lives():
             if life.child and life.born < day + DAY and life.seen >= day:

@@ -76,9 +76,8 @@ def month_named(text: str | None) -> float:
 def cost_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Print what the ledger says of a month. Exit code 1 when a level does not add up to the one above."""
     at = month_named(options.month)
-    from exporter.cost.allocation.explain import Explanation, OwnUse
     from exporter.cost.allocation.rows import CostReport
-    from exporter.cost.allocation.text import summary
+    from exporter.cost.allocation.text import Explanation, OwnUse, summary
     from exporter.cost.closing.declared import declared, extra_lines
     from exporter.cost.workspace import open_workspace
     from exporter.sampling.visits import WAKE_STATES

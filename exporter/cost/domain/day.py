@@ -162,10 +162,10 @@ class _Splitting:
         for row in hours:
             place = (row.project_id, row.branch_id)
             self._seen.add(place)
-            for kept, name in ((self._rows, "rows"), (self._wal, "wal_bytes")):
+            for amounts, name in ((self._rows, "rows"), (self._wal, "wal_bytes")):
                 amount = getattr(row, name, 0)
                 if amount:
-                    tenants = kept.setdefault(place, {})
+                    tenants = amounts.setdefault(place, {})
                     tenants[row.tenant] = tenants.get(row.tenant, 0) + amount
         for (project, branch, _), found in self._weights.samples.items():
             tenants = self._samples.setdefault((project, branch), {})

@@ -94,7 +94,7 @@ class _Key(NamedTuple):
 
 
 def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None) -> Pricing:
-    """Price usage of any span; each bucket must be there once (see ``newest_only``). ``plan`` overrides the API's.
+    """Price usage of any span; each bucket must be there once. ``plan`` overrides the API's.
 
     ``plan`` is a subscription type, or the name a person has for one (``scale``). Allowances per month apply to what is
     given of each calendar month (UTC).
@@ -124,17 +124,6 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
             )
         )
     return Pricing(tuple(lines), tuple(sorted(unknown, key=lambda u: (u.project_id, u.plan, u.component))))
-
-
-def newest_only(facts: Iterable[UsageFact]) -> list[UsageFact]:
-    """One fact per bucket: of duplicates the one observed last, and of those the last given."""
-    kept: dict[tuple[object, ...], UsageFact] = {}
-    for fact in facts:
-        bucket = fact[:7]
-        held = kept.get(bucket)
-        if held is None or fact.observed_at >= held.observed_at:
-            kept[bucket] = fact
-    return list(kept.values())
 
 
 class PricePeriods(dict[int, PricePeriod]):

@@ -169,7 +169,7 @@ class RateCard:
             if span.valid_from <= at and fnmatchcase(org_id, span.org) and fnmatchcase(project_id, span.project)
         )
         # Of two of one day the later in the file holds.
-        newest = max(enumerate(spans), key=lambda entry: (entry[1].valid_from, entry[0]), default=None)
+        newest = max(enumerate(spans), key=lambda numbered: (numbered[1].valid_from, numbered[0]), default=None)
         return newest[1].plan if newest else plan
 
     def rate(self, plan: str, component: Component, at: int) -> Rate | None:
@@ -268,8 +268,8 @@ _Dated = TypeVar("_Dated", Rate, Discount)
 
 def _newest(history: tuple[_Dated, ...], at: int) -> _Dated | None:
     return max(
-        (discount for discount in history if discount.valid_from <= at),
-        key=lambda entry: entry.valid_from,
+        (dated for dated in history if dated.valid_from <= at),
+        key=lambda dated: dated.valid_from,
         default=None,
     )
 

@@ -69,13 +69,13 @@ def read_dump(lines: Iterable[str], *, plan: str | None = None) -> Dump:
         facts[bucket], seen[bucket] = fact, number
     if not facts:
         raise DumpError("there is no usage in it; write a header and at least one row, or one JSON object a line")
-    kept = _finest(facts.values())
+    finest = _finest(facts.values())
     notes = []
     if repeated:
         notes.append(f"{repeated} repeated {'bucket was' if repeated == 1 else 'buckets were'} counted once")
-    if len(kept) < len(facts):
-        notes.append(f"{len(facts) - len(kept)} coarser buckets were left out: finer ones of the same time are there")
-    return Dump(tuple(kept), tuple(notes))
+    if len(finest) < len(facts):
+        notes.append(f"{len(facts) - len(finest)} coarser buckets were left out: finer ones of the same time are there")
+    return Dump(tuple(finest), tuple(notes))
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -213,14 +213,14 @@ def _finest(facts: Iterable[UsageFact]) -> list[UsageFact]:
     for fact in facts:
         series = (fact.org_id, fact.project_id, fact.branch_id, fact.metric)
         by_series.setdefault(series, {}).setdefault(fact.granularity, []).append(fact)
-    kept: list[UsageFact] = []
+    finest: list[UsageFact] = []
     for sizes in by_series.values():
         hours = {fact.start for fact in sizes.get(HOURLY, ())}
         days = [fact for fact in sizes.get(DAILY, ()) if not hours or not _any(hours, fact, HOUR)]
         covered = {fact.start // DAY * DAY for fact in chain(sizes.get(HOURLY, ()), sizes.get(DAILY, ()))}
         months = [fact for fact in sizes.get(MONTHLY, ()) if not covered or not _any(covered, fact, DAY)]
-        kept += [*sizes.get(HOURLY, ()), *days, *months]
-    return kept
+        finest += [*sizes.get(HOURLY, ()), *days, *months]
+    return finest
 
 
 def _any(starts: set[int], fact: UsageFact, step: int) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
-from exporter.pricing.domain.price import CostLine, newest_only, price
+from exporter.pricing.domain.price import CostLine, price
 from exporter.pricing.domain.rates import RateCard, decimal_text
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
@@ -264,13 +264,6 @@ def test_branches_read_after_their_project_make_no_negative_row() -> None:
 def test_negative_usage_is_refused() -> None:
     with pytest.raises(ValueError, match="never negative"):
         price([fact("compute_unit_seconds", -1)], CARD)
-
-
-def test_of_duplicate_buckets_the_newest_holds() -> None:
-    old = fact("compute_unit_seconds", 10)._replace(observed_at=1)
-    new = fact("compute_unit_seconds", 30)._replace(observed_at=2)
-    assert newest_only([new, old]) == [new]
-    assert newest_only([old, new, new]) == [new]
 
 
 facts_strategy = st.lists(

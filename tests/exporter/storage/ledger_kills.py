@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.allocation.metrics import ADJUSTMENTS, COST
+from exporter.cost.allocation.series import ADJUSTMENTS, COST
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import DurableLedger
 from tests.exporter.storage import ledger_writer

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.allocation.metrics import COST
+from exporter.cost.allocation.series import COST
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.ledger import DurableLedger

@@ -107,7 +107,7 @@ class _Usual:
             return
         middle = median(every)
         medians = [median(weekday) if len(weekday) >= 3 else middle for weekday in self._weekdays]
-        rests = [value - medians[day] for day, entry in enumerate(self._weekdays) for value in entry]
+        rests = [value - medians[day] for day, values in enumerate(self._weekdays) for value in values]
         self._wide = max(spread(rests), least)
 
 

@@ -98,13 +98,15 @@ def extra_branches(project: ProjectFacts, policy: Policy, purse: Purse, now: int
     if not usd or project.free_branches is None:
         return
     over = max(1, project.children - project.free_branches)
-    leaves = [branch for branch in project.branches if branch.child and not branch.protected and not branch.children]
-    oldest = sorted(leaves, key=lambda entry: (-(_idle_for(entry, now) or 0), entry.created_at or 0, entry.id))[:over]
+    childless = [branch for branch in project.branches if branch.child and not branch.protected and not branch.children]
+    oldest = sorted(childless, key=lambda branch: (-(_idle_for(branch, now) or 0), branch.created_at or 0, branch.id))[
+        :over
+    ]
     commands = [neonctl("branches", "delete", branch.id, project_id=project.id) for branch in oldest]
     yield Waste(
         "extra_branches", project.id, "", usd,
         f"{project.children} child branches now, {project.free_branches} are free; paid by the hour",
-        f"delete {over}; unused for longest: {', '.join(entry.name for entry in oldest[:5]) or 'none can go'}"
+        f"delete {over}; unused for longest: {', '.join(branch.name for branch in oldest[:5]) or 'none can go'}"
         + (f" and {len(oldest) - 5} more" if len(oldest) > 5 else ""),
         " && ".join(commands[:5]), Confidence.EXACT,
     )  # fmt: skip
@@ -116,7 +118,7 @@ def old_snapshot(project: ProjectFacts, policy: Policy, purse: Purse, now: int) 
     if project.snapshots is None:
         yield Unknown("old_snapshot", project.id, "its snapshots could not be listed")
         return
-    for snapshot in sorted(project.snapshots, key=lambda entry: (entry.created_at, entry.id)):
+    for snapshot in sorted(project.snapshots, key=lambda snapshot: (snapshot.created_at, snapshot.id)):
         age = now - snapshot.created_at
         if age < policy.snapshot_age:
             continue

@@ -261,4 +261,4 @@ class Purse:
 
     def take_all(self, project_id: str, branch_id: str, components: Iterable[Component]) -> Fraction:
         """Take all that is left of some components of one branch."""
-        return sum((self.take(Pool(project_id, branch_id, entry)) for entry in components), Fraction())
+        return sum((self.take(Pool(project_id, branch_id, component)) for component in components), Fraction())

@@ -206,7 +206,7 @@ def _priced(
         priced = price(moved, card)
     else:
         priced = price(facts, card, plan=plan)
-    unknown = {f"{entry.plan}: {entry.component}: {entry.why}" for entry in priced.unknown}
+    unknown = {f"{usage.plan}: {usage.component}: {usage.why}" for usage in priced.unknown}
     return priced.total, tuple(sorted(unknown))
 
 

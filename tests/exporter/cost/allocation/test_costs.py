@@ -17,7 +17,7 @@ from collectors.base import Observation, Status
 from collectors.metric import Metric, Scope, catalogue
 from exporter.core.state import State
 from exporter.cost.allocation import costs as costs_module
-from exporter.cost.allocation import metrics as cost_metrics
+from exporter.cost.allocation import series as cost_series
 from exporter.cost.allocation.costs import Costs, observe
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
@@ -71,7 +71,7 @@ def series(observations: list[Observation], metric: Metric) -> dict[tuple[str, .
     found: dict[tuple[str, ...], Decimal] = {}
     for observation in observations:
         for labels, value in observation.families.get(metric).items():
-            assert not isinstance(value, float) or metric is cost_metrics.COVERAGE
+            assert not isinstance(value, float) or metric is cost_series.COVERAGE
             found[(*observation.target.labels, *labels)] = value if isinstance(value, Decimal) else Decimal(value)
     return found
 
@@ -98,19 +98,19 @@ def a_day(ledger: SqliteLedger) -> Busy:
 
 
 def test_the_catalogue_declares_every_metric_once() -> None:
-    assert len(catalogue(cost_metrics.METRICS)) == len(cost_metrics.METRICS)
+    assert len(catalogue(cost_series.METRICS)) == len(cost_series.METRICS)
 
 
 def test_a_branch_costs_what_its_tenants_cost(store: Store) -> None:
     ledger = SqliteLedger(store)
     observations = observe(ledger, a_day(ledger), CARD, NOW)
     assert {o.status for o in observations} == {Status.OK}
-    month = series(observations, cost_metrics.MONTH)
+    month = series(observations, cost_series.MONTH)
     assert month["p1", "b1", "compute"] == Decimal("0.106") * 24
     exact = {UNATTRIBUTED: Fraction("0.106") * 24 * 100 / 3600, PROJECT_LEVEL: Fraction(3 * 24, 744) * Fraction("1.5")}
     assert month["p1", UNATTRIBUTED, "compute"] == to_decimal(exact[UNATTRIBUTED])
     assert month["p1", PROJECT_LEVEL, "extra_branches"] == to_decimal(exact[PROJECT_LEVEL])
-    tenants = series(observations, cost_metrics.TENANT_MONTH)
+    tenants = series(observations, cost_series.TENANT_MONTH)
     assert tenants["p1", "b1", "acme", "compute"] == Decimal("0.106") * 24 * 900 / 3600
     assert tenants["p1", "b1", SHARED, "root_storage"] == month["p1", "b1", "root_storage"]
     assert tenants["p1", "b2", UNATTRIBUTED, "compute"] == month["p1", "b2", "compute"]
@@ -131,23 +131,23 @@ def test_two_projects_do_not_share_the_key_of_their_own_rows(store: Store) -> No
 def test_coverage_run_rate_and_owners(store: Store) -> None:
     ledger = SqliteLedger(store)
     observations = observe(ledger, a_day(ledger), CARD, NOW)
-    coverage = series(observations, cost_metrics.COVERAGE)
+    coverage = series(observations, cost_series.COVERAGE)
     assert coverage["p1", "b1"] == Decimal((1500 * 10**6 + 7) / (3600 * 10**6))
     assert coverage["p1", "b2"] == 0
-    assert series(observations, cost_metrics.THROUGH) == {("org-1",): Decimal(NOVEMBER + DAY)}
-    run_rate = series(observations, cost_metrics.RUN_RATE)
+    assert series(observations, cost_series.THROUGH) == {("org-1",): Decimal(NOVEMBER + DAY)}
+    run_rate = series(observations, cost_series.RUN_RATE)
     assert run_rate["p1", "b2"] == Decimal("0.106") / 2
-    info = series(observations, cost_metrics.RATE_CARD)
+    info = series(observations, cost_series.RATE_CARD)
     assert [labels[:2] for labels in info] == [("launch_v3", "2026-05-01")]
-    assert series(observations, cost_metrics.RATE_CARD_AGE)["launch_v3",] > 0
+    assert series(observations, cost_series.RATE_CARD_AGE)["launch_v3",] > 0
 
 
 def test_usage_without_a_price_is_a_series(store: Store) -> None:
     ledger = SqliteLedger(store)
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
     observations = observe(ledger, Busy(), CARD, NOW)
-    assert series(observations, cost_metrics.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
-    assert series(observations, cost_metrics.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
+    assert series(observations, cost_series.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
+    assert series(observations, cost_series.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
 
 
 def test_what_is_settled_leaves_the_state(store: Store) -> None:
@@ -170,14 +170,14 @@ def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:
         ledger.put([fact("compute_unit_seconds", value, NOVEMBER, at=NOVEMBER + HOUR + number)])
         # A new Costs each time: a restart of the agent.
         observations = observe(ledger, Busy(), CARD, NOW)
-        counted = series(observations, cost_metrics.COST)
-        taken_back = series(observations, cost_metrics.ADJUSTMENTS)
+        counted = series(observations, cost_series.COST)
+        taken_back = series(observations, cost_series.ADJUSTMENTS)
         assert counted["p1", "b1", "compute"] >= seen.get(("p1", "b1", "compute"), 0)
         net = counted["p1", "b1", "compute"] - taken_back["p1", "b1", "compute", "down"]
         assert net == Decimal("0.106") * value / 3600
         seen = counted
     assert seen["p1", "b1", "compute"] == Decimal("0.106") * (7200 + 3600) / 3600
-    assert series(observations, cost_metrics.CORRECTIONS) == {(): Decimal(1)}
+    assert series(observations, cost_series.CORRECTIONS) == {(): Decimal(1)}
 
 
 def test_counters_go_on_over_the_turn_of_the_month(store: Store) -> None:
@@ -185,15 +185,15 @@ def test_counters_go_on_over_the_turn_of_the_month(store: Store) -> None:
     book = Costs(ledger, Busy(), CARD)
     last_hour = NOVEMBER - HOUR
     ledger.put([fact("compute_unit_seconds", 3600, last_hour)])
-    before = series(book.observe(NOVEMBER - 10), cost_metrics.COST)
+    before = series(book.observe(NOVEMBER - 10), cost_series.COST)
     ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER)])
     after = book.observe(NOVEMBER + HOUR)
     assert before["p1", "b1", "compute"] == Decimal("0.106")
-    assert series(after, cost_metrics.COST)["p1", "b1", "compute"] == Decimal("0.212")
-    assert series(after, cost_metrics.MONTH)["p1", "b1", "compute"] == Decimal("0.106")
+    assert series(after, cost_series.COST)["p1", "b1", "compute"] == Decimal("0.212")
+    assert series(after, cost_series.MONTH)["p1", "b1", "compute"] == Decimal("0.106")
     # A correction of the month before still arrives.
     ledger.put([fact("compute_unit_seconds", 7200, last_hour, at=NOVEMBER + 2 * HOUR)])
-    assert series(book.observe(NOVEMBER + 3 * HOUR), cost_metrics.COST)["p1", "b1", "compute"] == Decimal("0.318")
+    assert series(book.observe(NOVEMBER + 3 * HOUR), cost_series.COST)["p1", "b1", "compute"] == Decimal("0.318")
 
 
 def test_an_open_hour_counts_its_tenants_but_not_yet_its_idle_time(store: Store) -> None:
@@ -203,15 +203,15 @@ def test_an_open_hour_counts_its_tenants_but_not_yet_its_idle_time(store: Store)
     busy = Busy([Hour("p1", "b1", "acme", hour, 900 * 10**6)])
     book = Costs(ledger, busy, CARD)
     during = book.observe(hour + 1800)
-    assert series(during, cost_metrics.TENANT_MONTH)["p1", "b1", IDLE, "compute"] == Decimal("0.0795")
-    counted = series(during, cost_metrics.TENANT_COST)
+    assert series(during, cost_series.TENANT_MONTH)["p1", "b1", IDLE, "compute"] == Decimal("0.0795")
+    counted = series(during, cost_series.TENANT_COST)
     assert counted["p1", "b1", "acme", "compute"] == Decimal("0.0265")
     assert counted["p1", "b1", IDLE, "compute"] == 0
     busy.hours.append(Hour("p1", "b1", "acme", hour, 900 * 10**6))
     after = book.observe(hour + HOUR + costs_module.LAG + 1)
-    counted = series(after, cost_metrics.TENANT_COST)
+    counted = series(after, cost_series.TENANT_COST)
     assert counted["p1", "b1", "acme", "compute"] == counted["p1", "b1", IDLE, "compute"] == Decimal("0.053")
-    assert not series(after, cost_metrics.TENANT_ADJUSTMENTS)
+    assert not series(after, cost_series.TENANT_ADJUSTMENTS)
 
 
 def test_a_closed_day_is_split_once_until_its_usage_moves(store: Store) -> None:
@@ -224,8 +224,8 @@ def test_a_closed_day_is_split_once_until_its_usage_moves(store: Store) -> None:
     ledger.put([fact("compute_unit_seconds", 7200, NOVEMBER, at=NOW)])
     again = book.observe(NOW + 1800)
     assert busy.asked == [NOVEMBER, NOVEMBER]
-    assert series(again, cost_metrics.MONTH) != series(first, cost_metrics.MONTH)
-    assert series(again, cost_metrics.MONTH) == series(observe(ledger, busy, CARD, NOW), cost_metrics.MONTH)
+    assert series(again, cost_series.MONTH) != series(first, cost_series.MONTH)
+    assert series(again, cost_series.MONTH) == series(observe(ledger, busy, CARD, NOW), cost_series.MONTH)
 
 
 def test_the_report_ties_at_every_level(store: Store) -> None:
@@ -274,16 +274,16 @@ def test_many_tenants_are_bounded_and_still_sum(store: Store, monkeypatch: pytes
     ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER)])
     busy = Busy([Hour("p1", "b1", f"t{n}", NOVEMBER, 100 * 10**6) for n in range(5)])
     book = Costs(ledger, busy, CARD)
-    before = series(book.observe(NOW), cost_metrics.TENANT_COST)
+    before = series(book.observe(NOW), cost_series.TENANT_COST)
     assert sorted(tenant for _, _, tenant, _ in before) == [IDLE, costs_module.OTHER, "t0", "t1", "t2"]
     # A newcomer with a name that sorts first joins the others, and pushes nobody out.
     ledger.put([fact("compute_unit_seconds", 3600, NOVEMBER + HOUR)])
     busy.hours.append(Hour("p1", "b1", "aaa", NOVEMBER + HOUR, 3600 * 10**6))
     observations = Costs(ledger, busy, CARD).observe(NOW)
-    after = series(observations, cost_metrics.TENANT_COST)
+    after = series(observations, cost_series.TENANT_COST)
     assert after.keys() == before.keys()
     assert all(after[key] >= before[key] for key in before)
     assert Decimal("0.212") - sum(after.values()) < Decimal("1e-11")
-    month = series(observations, cost_metrics.TENANT_MONTH)
+    month = series(observations, cost_series.TENANT_MONTH)
     assert month.keys() == after.keys()
     assert abs(sum(month.values()) - Decimal("0.212")) < Decimal("1e-25")

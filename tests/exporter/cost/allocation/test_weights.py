@@ -15,10 +15,10 @@ from collectors.postgres.cluster.sizes import SIZE, SizesCollector
 from collectors.postgres.cluster.statements import STATEMENT_FIELDS, StatementSample, StatementsCollector
 from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
 from collectors.postgres.database.schemas import SchemaFacts, SchemasCollector
-from exporter.cost.allocation import metrics as cost_metrics
+from exporter.cost.allocation import series as cost_series
 from exporter.cost.allocation.costs import Costs, MonthCosts
-from exporter.cost.allocation.explain import Explanation, OwnUse
 from exporter.cost.allocation.rows import CostReport
+from exporter.cost.allocation.text import Explanation, OwnUse
 from exporter.cost.allocation.weights import TenantFacts
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence
 from exporter.cost.domain.day import Policies
@@ -254,12 +254,12 @@ def test_counters_never_fall_whatever_the_policies(store: Store, idle: IdlePolic
                     (hour, tenant, busy * 10**6),
                 )
             observed = book.observe(hour + busy)
-            counted = series(observed, cost_metrics.TENANT_COST)
+            counted = series(observed, cost_series.TENANT_COST)
             assert all(counted[name] >= value for name, value in before.items())
             before = counted
     observed = book.observe(NOVEMBER + 3 * DAY)
-    counted, taken = series(observed, cost_metrics.TENANT_COST), series(observed, cost_metrics.TENANT_ADJUSTMENTS)
-    month_to_date = series(observed, cost_metrics.TENANT_MONTH)
+    counted, taken = series(observed, cost_series.TENANT_COST), series(observed, cost_series.TENANT_ADJUSTMENTS)
+    month_to_date = series(observed, cost_series.TENANT_MONTH)
     assert not [name for name in taken if not name[2].startswith("__")]
     assert {name: round(value, 9) for name, value in counted.items() if value} == {
         name: round(value, 9) for name, value in month_to_date.items() if value
@@ -275,7 +275,7 @@ def test_confidence_is_a_share_of_the_money(store: Store) -> None:
     sure = {
         (*observation.target.labels, *labels): float(value)
         for observation in observed
-        for labels, value in observation.families.get(cost_metrics.CONFIDENCE).items()
+        for labels, value in observation.families.get(cost_series.CONFIDENCE).items()
     }
     assert sum(value for labels, value in sure.items() if labels[:2] == ("p1", "b1")) == pytest.approx(1)
     assert set(sure) == {("p1", "b1", "exact"), ("p1", PROJECT_LEVEL, "exact")}
