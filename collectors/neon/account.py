@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import BaseModel
+
 from collectors.base import Status
 from collectors.neon.client import Listing, NeonClient
 from collectors.neon.errors import NeonError, one_line
@@ -22,7 +24,7 @@ _GLOB = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The organisation at hand. ``org_id`` is empty when there is none or the key does not tell."""
+    """The organisation at hand. ``org_id`` is empty when there is none or the key does not show it."""
 
     org_id: str = ""
     org_name: str = ""
@@ -42,7 +44,7 @@ async def find_account(client: NeonClient, org_id: str | None) -> Account:
     try:
         listing = await client.pages("/users/me/organizations", {}, OrganizationPage)
     except NeonError as problem:
-        if problem.http_status in _REFUSED:  # an organisation's or a project's key is nobody's: the projects will tell
+        if problem.http_status in _REFUSED:  # not a user's key: the projects show the owner
             return Account(requests=1)
         raise
     found = listing.items
@@ -158,3 +160,27 @@ async def _named_projects(client: NeonClient, ids: Sequence[str]) -> tuple[Listi
     if not projects and last is not None:
         raise last
     return Listing(tuple(projects), server_now, len(ids), unavailable=frozenset(unavailable)), tuple(notes)
+
+
+class SpendingLimitAnswer(BaseModel):
+    """``GET /organizations/{org_id}/billing/spending_limit``."""
+
+    spending_limit_cents: int | None = None
+
+
+async def read_spending_limit(client: NeonClient, org_id: str) -> int | None:
+    """The spending limit that the organisation has set at Neon, in US cents a month.
+
+    None where no limit is set, the plan has none, or the key may not see it. At 80 and at 100 % Neon notifies; it
+    suspends nothing.
+
+    Raises:
+        NeonError: Neon did not answer.
+    """
+    try:
+        answer, _ = await client.get(f"/organizations/{org_id}/billing/spending_limit", None, SpendingLimitAnswer)
+    except NeonError as problem:
+        if problem.status in (Status.UNSUPPORTED, Status.NO_PRIVILEGE):
+            return None
+        raise
+    return answer.spending_limit_cents

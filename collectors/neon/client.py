@@ -22,7 +22,6 @@ from pydantic import BaseModel, ValidationError
 from collectors.base import Status
 from collectors.neon.errors import NeonError, advice, http_date, one_line, retried, retry_after
 from collectors.neon.models import ErrorAnswer, Page
-from collectors.neon.ratelimit import TokenBucket
 
 ATTEMPTS = 5
 BODY_LIMIT = 64 * 1024 * 1024
@@ -36,6 +35,51 @@ _ID_AFTER = {"projects": "project_id", "branches": "branch_id", "endpoints": "en
 Params = Mapping[str, str | int]
 Answer = TypeVar("Answer", bound=BaseModel)
 Item = TypeVar("Item")
+
+
+class TokenBucket:
+    """Requests per minute with a burst, for all callers of a client; they are served in the order in which they came.
+
+    Its state is one number, the instant at which the bucket is full again: a reservation is exact and needs no timer.
+    """
+
+    def __init__(
+        self,
+        per_minute: int,
+        burst: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Start full.
+
+        Raises:
+            ValueError: a rate or a burst below one would never let anything through.
+        """
+        if per_minute < 1 or burst < 1:
+            raise ValueError(f"a rate of {per_minute} a minute with a burst of {burst} lets nothing through")
+        self._interval = 60.0 / per_minute
+        self._burst = burst
+        self._clock = clock
+        self._sleep = sleep
+        self._full_at = clock()
+
+    def reserve(self) -> float:
+        """Take one token, possibly from the future; returns the seconds to wait before using it."""
+        now = self._clock()
+        due = max(self._full_at, now)
+        self._full_at = due + self._interval
+        return max(0.0, due - now - (self._burst - 1) * self._interval)
+
+    async def acquire(self) -> None:
+        """Wait for a token. A caller that is cancelled while it waits leaves its token unused."""
+        wait = self.reserve()
+        if wait > 0:
+            await self._sleep(wait)
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody through for a while: the server said 429 to one caller, and that holds for all."""
+        self._full_at = max(self._full_at, self._clock() + seconds + (self._burst - 1) * self._interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +224,7 @@ class NeonClient:
             NeonError: a page could not be read; what came before it is lost, because half a list is worse than none.
         """
         items: list[Item] = []
-        bad, unavailable, seen = 0, set[str](), set[str]()
+        bad, unavailable, cursors = 0, set[str](), set[str]()
         cursor: str | None = None
         for count in range(1, MOST_PAGES + 1):
             page, server_now = await self.get(path, {**params, "cursor": cursor} if cursor else params, model)
@@ -190,11 +234,11 @@ class NeonClient:
             unavailable.update(page.unavailable_project_ids or ())
             following = page.pagination.cursor if page.pagination else None
             ended = not following or not (page.items or page.unavailable_project_ids)
-            repeated = following in seen
+            repeated = following in cursors
             if ended or repeated or (enough is not None and enough(good)):
                 cut = repeated and not ended
                 return Listing(tuple(items), server_now, count, cut, bad, frozenset(unavailable))
-            seen.add(following or "")
+            cursors.add(following or "")
             cursor = following
         return Listing(tuple(items), server_now, MOST_PAGES, True, bad, frozenset(unavailable))
 
@@ -269,12 +313,12 @@ class NeonClient:
 
     def _refusal(self, path: str, reply: _Reply) -> Exception:
         try:
-            said = ErrorAnswer.model_validate_json(reply.body)
+            answer = ErrorAnswer.model_validate_json(reply.body)
         except ValidationError:
-            said = ErrorAnswer()
+            answer = ErrorAnswer()
         status, what = advice(reply.status)
-        words = f" (Neon says: {self._hide(one_line(said.message, 200))})" if said.message else ""
-        request_id = said.request_id or _request_id(reply)
+        words = f" (Neon says: {self._hide(one_line(answer.message, 200))})" if answer.message else ""
+        request_id = answer.request_id or _request_id(reply)
         trace = f" [request {one_line(request_id, 80)}]" if request_id else ""
         message = f"GET {route_of(path)}: HTTP {reply.status}: {what}{words}{trace}"
         error = NeonError(status, message, request_id or None, reply.status)

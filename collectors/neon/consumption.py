@@ -1,4 +1,4 @@
-"""What was used, per hour, project and branch: the raw facts that cost is computed from. Reading it wakes nothing.
+"""Consumption per hour, project and branch: the raw figures that cost is computed from. Reading it wakes nothing.
 
 Neon keeps hourly figures for 168 hours, refreshes them about every 15 minutes and leaves out what is zero, so a caller
 reads the newest buckets again and takes an absent metric as 0. An account whose plan has no consumption history is not
@@ -39,7 +39,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class BillingPeriod:
-    """A stretch of a project's billing under one plan; ``end`` is None while it lasts. Unix seconds."""
+    """A period of a project's billing under one plan, in unix seconds; ``end`` is None while it lasts."""
 
     project_id: str
     period_id: str

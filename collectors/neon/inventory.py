@@ -1,7 +1,7 @@
-"""What there is: projects, branches and computes, read from Neon at the price of what moved.
+"""The inventory: projects, branches and computes, read from Neon at the price of what changed.
 
 One list call shows which projects moved; only those, and those with a compute that is awake, are read again. What Neon
-cannot tell in time is unknown, never deleted: its last known state stays, marked as such. Nothing here wakes a compute.
+cannot answer in time is unknown, never deleted: its last known state stays, marked. Nothing here wakes a compute.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ NAME = "inventory"
 _FAN_OUT = 8
 """Past about ten in flight, more only hides round trips, and the token bucket decides anyway."""
 _BRANCHES_SECONDS = 300.0
-"""An active project moves at every look; its branches' sizes are read again this often, not each time."""
+"""An active project changes at every refresh; the sizes of its branches are read again this often, not each time."""
 _MAX_AGE_SECONDS = 1800.0
 """Whether every change inside a project moves its list row is not documented, so none is trusted for longer."""
 _FAILURES_TO_STOP = _FAN_OUT
-"""In a row: as many as are under way at once, so that a few projects with trouble of their own do not look like an API
-that is down."""
+"""Failures in a row: as many as requests under way at once, so that a few failing projects do not look like an API that
+is down."""
 
 
 READ_AT_EVERY_LOOK = 40
-"""In an organisation of so many projects at most, their computes are read at every look: the list of projects tells
+"""In an organisation of at most so many projects, their computes are read at every refresh: the list of projects shows
 late that one woke, and a visit must come soon after. It is a tenth of our share of Neon's rate limit."""
 
 
@@ -52,12 +52,12 @@ class _Identified(Protocol):
     def id(self) -> str: ...
 
 
-Thing = TypeVar("Thing", bound=_Identified)
+Item = TypeVar("Item", bound=_Identified)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Holding:
-    """What we hold of one project, and when which part was read (unix seconds of this machine).
+    """One project with its branches and computes, and when which part was read (unix seconds of this machine).
 
     ``families`` is the same object as long as nothing in it changed, so that publishing can see that at once.
     """
@@ -72,13 +72,13 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inventory:
-    """One look at an account.
+    """The account at one refresh.
 
     ``projects``, ``branches`` and ``endpoints`` are by id and hold the last known state also of what is in
     ``unknown_project_ids``: such a state is no ground for connecting to a compute. ``notes`` are degradations, each a
     sentence for a person. ``excluded_project_ids`` are those that the key can see and the settings leave out.
-    ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours,
-    both to about a second. ``taken_at`` is our clock. ``org_id`` and ``plan`` are empty when the key does not tell.
+    ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours, both to about a second.
+    ``taken_at`` is our clock. ``org_id`` and ``plan`` are empty when the key does not show them.
     """
 
     org_id: str
@@ -108,7 +108,7 @@ async def refresh(
     full: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Inventory:
-    """Look again. ``include`` and ``exclude`` are globs on project ids and names.
+    """Read what changed since ``previous``. ``include`` and ``exclude`` are globs on project ids and names.
 
     Raises:
         NeonError: the account or the list of projects cannot be read; ``previous`` is then still the best there is.
@@ -122,9 +122,9 @@ async def refresh(
     if fresh:
         account = await settle_account(client, account, list(rows.values()))
     known = previous.holdings if previous is not None else {}
-    look = _Round(client, clock, listing.server_now, full or previous is None)
-    look.every = len(rows) <= READ_AT_EVERY_LOOK
-    holdings = await look.read(rows, known)
+    reads = _Round(client, clock, listing.server_now, full or previous is None)
+    reads.every = len(rows) <= READ_AT_EVERY_LOOK
+    holdings = await reads.read(rows, known)
     unknown = _unlisted(listing, rows, known, include, exclude)
     for project_id in unknown & known.keys():
         holdings.setdefault(project_id, known[project_id])
@@ -136,12 +136,12 @@ async def refresh(
         projects=projects,
         branches={branch.id: branch for holding in holdings.values() for branch in holding.branches},
         endpoints={endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints},
-        unknown_project_ids=frozenset(unknown | look.failed.keys()),
-        notes=(*account.notes, *list_notes, *_listing_notes(listing, unknown), *look.notes()),
-        server_now=look.server_now,
+        unknown_project_ids=frozenset(unknown | reads.failed.keys()),
+        notes=(*account.notes, *list_notes, *_listing_notes(listing, unknown), *reads.notes()),
+        server_now=reads.server_now,
         skew=skew,
         taken_at=clock(),
-        requests=account.requests + listing.pages + look.requests,
+        requests=account.requests + listing.pages + reads.requests,
         holdings=holdings,
         account=account,
         excluded_project_ids=_left_out(listing, rows, previous),
@@ -169,7 +169,7 @@ def _unlisted(
     include: Sequence[str],
     exclude: Sequence[str],
 ) -> set[str]:
-    """Projects of which this list says nothing, and not that they are gone."""
+    """Projects that this list does not contain although they may exist."""
     unknown = {
         project_id
         for project_id in listing.unavailable
@@ -216,7 +216,7 @@ class _Round:
         self._failures_in_a_row = 0
 
     async def read(self, rows: Mapping[str, Project], known: Mapping[str, Holding]) -> dict[str, Holding]:
-        """The holdings of all rows; a project that could not be read keeps what was known of it."""
+        """The holdings of all rows; a project that could not be read has its previous one."""
         now = self._clock()
         done = await asyncio.gather(*(self._project(row, known.get(row.id), now) for row in rows.values()))
         return {holding.project.id: holding for holding in done if holding is not None}
@@ -233,54 +233,54 @@ class _Round:
             )
         return notes
 
-    async def _project(self, row: Project, held: Holding | None, now: float) -> Holding | None:
-        branches_due, endpoints_due = self._due(row, held, now)
-        if held is not None and not branches_due and not endpoints_due:
+    async def _project(self, row: Project, before: Holding | None, now: float) -> Holding | None:
+        branches_due, endpoints_due = self._due(row, before, now)
+        if before is not None and not branches_due and not endpoints_due:
             return _hold(
-                held,
+                before,
                 row,
-                held.branches,
-                held.endpoints,
-                branches_at=held.branches_at,
-                marks=held.branches_marks,
+                before.branches,
+                before.endpoints,
+                branches_at=before.branches_at,
+                marks=before.branches_marks,
             )
         async with self._gate:
             if self._stopped is not None:
                 self.failed[row.id] = self._stopped
-                return held
+                return before
             try:
-                holding = await self._read_project(row, held, branches_due, endpoints_due, now)
+                holding = await self._read_project(row, before, branches_due, endpoints_due, now)
             except NeonError as problem:
                 if problem.http_status == 404:  # deleted since the list was made
                     return None
                 self._fail(row.id, problem)
-                return held
+                return before
             self._failures_in_a_row = 0
             return holding
 
     def _fail(self, project_id: str, problem: NeonError) -> None:
         self.failed[project_id] = problem
         self._failures_in_a_row += problem.status in (Status.TIMEOUT, Status.UNREACHABLE)
-        # A project of its own trouble is one thing; an API that fails is left alone until the next round.
+        # One failing project is no reason to stop; an API that fails is left alone until the next round.
         down = self._failures_in_a_row >= _FAILURES_TO_STOP
         if down or problem.status in (Status.AUTH, Status.RATE_LIMITED):
             self._stopped = problem
 
-    def _due(self, row: Project, held: Holding | None, now: float) -> tuple[bool, bool]:
+    def _due(self, row: Project, before: Holding | None, now: float) -> tuple[bool, bool]:
         """Whether to read the branches, and whether to read the computes."""
-        if held is None or self._full or now - held.branches_at >= _MAX_AGE_SECONDS * _spread(row.id):
+        if before is None or self._full or now - before.branches_at >= _MAX_AGE_SECONDS * _spread(row.id):
             return True, True
-        moved = row.marks != held.project.marks
-        stale = row.marks != held.branches_marks and now - held.branches_at >= _BRANCHES_SECONDS
-        changed = row.updated_at != held.project.updated_at or not all(branch.settled for branch in held.branches)
-        return changed or stale, self.every or moved or not all(endpoint.settled for endpoint in held.endpoints)
+        moved = row.marks != before.project.marks
+        stale = row.marks != before.branches_marks and now - before.branches_at >= _BRANCHES_SECONDS
+        changed = row.updated_at != before.project.updated_at or not all(branch.settled for branch in before.branches)
+        return changed or stale, self.every or moved or not all(endpoint.settled for endpoint in before.endpoints)
 
     async def _read_project(
-        self, row: Project, held: Holding | None, branches_due: bool, endpoints_due: bool, now: float
+        self, row: Project, before: Holding | None, branches_due: bool, endpoints_due: bool, now: float
     ) -> Holding:
-        branches = held.branches if held is not None else ()
-        endpoints = held.endpoints if held is not None else ()
-        branches_at, marks = (held.branches_at, held.branches_marks) if held is not None else (now, row.marks)
+        branches = before.branches if before is not None else ()
+        endpoints = before.endpoints if before is not None else ()
+        branches_at, marks = (before.branches_at, before.branches_marks) if before is not None else (now, row.marks)
         if endpoints_due:
             found = await self._client.pages(f"/projects/{row.id}/endpoints", {}, EndpointPage)
             endpoints = self._take(found, endpoints)
@@ -288,19 +288,19 @@ class _Round:
             listed = await self._client.pages(f"/projects/{row.id}/branches", {"limit": 10_000}, BranchPage)
             branches = self._take(listed, branches)
             branches_at, marks = now, row.marks
-        return _hold(held, row, branches, endpoints, branches_at=branches_at, marks=marks)
+        return _hold(before, row, branches, endpoints, branches_at=branches_at, marks=marks)
 
-    def _take(self, listing: Listing[Thing], before: tuple[Thing, ...]) -> tuple[Thing, ...]:
+    def _take(self, listing: Listing[Item], before: tuple[Item, ...]) -> tuple[Item, ...]:
         self.requests += listing.pages
         self.server_now = max(self.server_now, listing.server_now)
         self._bad += listing.bad_items
-        things = {thing.id: thing for thing in before} if not listing.complete else {}
-        things.update((thing.id, thing) for thing in listing.items)
-        return tuple(things[key] for key in sorted(things))
+        items = {item.id: item for item in before} if not listing.complete else {}
+        items.update((item.id, item) for item in listing.items)
+        return tuple(items[key] for key in sorted(items))
 
 
 def _hold(
-    held: Holding | None,
+    before: Holding | None,
     row: Project,
     branches: tuple[Branch, ...],
     endpoints: tuple[Endpoint, ...],
@@ -308,8 +308,12 @@ def _hold(
     branches_at: float,
     marks: tuple[object, ...],
 ) -> Holding:
-    same = held is not None and (held.project, held.branches, held.endpoints) == (row, branches, endpoints)
-    families = held.families if held is not None and same else project_families(row, branches, endpoints)
+    same = before is not None and (before.project, before.branches, before.endpoints) == (
+        row,
+        branches,
+        endpoints,
+    )
+    families = before.families if before is not None and same else project_families(row, branches, endpoints)
     return Holding(row, branches, endpoints, families, branches_at, marks)
 
 

@@ -41,7 +41,7 @@ def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 """Ids become parts of paths and labels, so one with any other character is refused with its item."""
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\]-]{1,255}$")]
-"""A password is sent there, through a connection string: no room for anything but a host."""
+"""A password is sent there, through a connection string: nothing but a host name may stand here."""
 Instant = Annotated[float | None, BeforeValidator(instant)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 Flag = Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)]
@@ -243,7 +243,7 @@ class Timeframe(Model):
 
 
 class Period(Model):
-    """``ConsumptionHistoryPerPeriodV2``: a stretch of a billing period under one plan."""
+    """``ConsumptionHistoryPerPeriodV2``: a part of a billing period under one plan."""
 
     period_id: Text = ""
     period_plan: Text = ""
@@ -261,7 +261,7 @@ class UsageHistory(Model):
 
 
 class Cursor(Model):
-    """``Pagination`` and ``CursorPagination``: two names for the same thing."""
+    """``Pagination`` and ``CursorPagination``: two names for the same schema."""
 
     cursor: str | None = Field(default=None, validation_alias=AliasChoices("cursor", "next"))
 

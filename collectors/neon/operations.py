@@ -1,6 +1,6 @@
-"""When computes woke and slept, from Neon's own record of its operations: exact, and kept by Neon for months.
+"""When computes woke and slept, from Neon's own record of its operations: exact, and available for months.
 
-The agent's own view of a compute has gaps between two looks; this has none. Reading it wakes nothing.
+The inventory shows a compute only at each refresh; this record has no gaps. Reading it wakes nothing.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class OperationCounts:
     counted: dict[str, float] = field(default_factory=dict)
     """Ids counted already, with their creation: those at or after ``since``, which the next list repeats."""
     unfinished: int = 0
-    """Operations that still ran when they were listed last: above zero, ask again though nothing else moved."""
+    """Operations that still ran when they were listed last: above zero, ask again although nothing else changed."""
 
     def absorb(self, operations: Iterable[Operation]) -> list[WakeEvent]:
         """Count what is new among the operations; returns the new wakes and suspends."""
@@ -156,7 +156,7 @@ class OperationCounts:
         return families
 
     def as_dict(self) -> dict[str, object]:
-        """Everything, as what JSON can hold."""
+        """Everything as a mapping that can be written as JSON."""
         counts = [[*key, value] for key, value in self.counts.items()]
         return {"project_id": self.project_id, "since": self.since, "counts": counts, "counted": dict(self.counted)}
 

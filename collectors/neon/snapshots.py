@@ -1,4 +1,4 @@
-"""The snapshots of a project: which there are, how old, and what Neon charges for each. Reading them wakes nothing."""
+"""The snapshots of a project: their ages, and the bytes that Neon charges for each. Reading them wakes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Snapshot(Model):
 
     @property
     def charged_bytes(self) -> int | None:
-        """What it is charged for: its increment or its full size; None when Neon has not worked that out yet."""
+        """The bytes that it is charged for: its increment or its full size; None until Neon has computed them."""
         return self.diff_size if self.diff_size is not None else self.full_size
 
 

@@ -1,4 +1,4 @@
-"""What the inventory says of one compute, in the words of those who need it: settings, labels, the wake policy."""
+"""Computes of an inventory, in the terms of settings, labels and the wake policy; databases and their names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.settings.dsn import EndpointRef
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """One compute at one look: where it is, what its series are called, and what the policy judges it by."""
+    """One compute of an inventory: its address, the target of its series, and its facts for the wake policy."""
 
     endpoint: Endpoint
     place: EndpointRef
@@ -47,7 +47,7 @@ def database_ref(compute: Compute, datname: str) -> DatabaseRef:
 
 
 def computes(inventory: Inventory) -> list[Compute]:
-    """Every compute of the inventory. Of a project that Neon could not tell, the state is unknown, not the last one."""
+    """Every compute of the inventory; of a project that Neon does not answer for, the state is unknown."""
     found = []
     for endpoint in inventory.endpoints.values():
         project, branch = inventory.projects.get(endpoint.project_id), inventory.branches.get(endpoint.branch_id)

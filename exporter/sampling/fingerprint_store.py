@@ -1,4 +1,4 @@
-"""The last fingerprint of every database, on the disk: a branch that sleeps is compared by what it was when awake.
+"""The last fingerprint of every database, on the disk: a branch that sleeps is compared by its last one.
 
 Bodies are large (5 MB for 10,000 tables, a tenth of it compressed), so only their digests stay in memory.
 """
@@ -42,7 +42,7 @@ DRIFT_SCHEMA: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class FingerprintSummary:
-    """What stays in memory of a fingerprint."""
+    """The part of a fingerprint that stays in memory."""
 
     pg_major: int
     digest: str

@@ -1,7 +1,7 @@
-"""What readings tell about tenants beside statements: whose the bytes are, who was at work, which branches live.
+"""Facts about tenants beside their statements: sizes, active sessions, and which branches and snapshots exist.
 
-It asks no compute for anything: sizes ride on the collectors of sizes and schemas, samples on the evidence of a visit.
-Lives on the event loop; everything is written on the disk's thread.
+No query is made for them: sizes come from the collectors of sizes and schemas, sessions from a visit's evidence.
+Lives on the event loop; everything is written on the writer thread.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class TenantReadings:
         return self._snapshots
 
     async def read_snapshots(self, inventory: Inventory | None) -> None:
-        """Read which snapshots exist, once an hour; what Neon does not tell stays a cost of the project.
+        """Read which snapshots exist, once an hour; snapshots that Neon does not list stay a cost of the project.
 
         Raises:
             StoreError: the disk is full or the file damaged.
@@ -116,9 +116,9 @@ class TenantReadings:
     async def sample(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
     ) -> None:
-        """Take in who was at work at a visit (`exporter.sampling.visits.OnEvidence`).
+        """Count the active sessions at a visit (`exporter.sampling.visits.OnEvidence`).
 
-        Only sessions count whose tenant the application_name alone tells: others are known from their statements.
+        Only sessions count whose tenant the application_name alone tells: others are known by their statements.
 
         Raises:
             StoreError: the disk is full or the file damaged.

@@ -43,7 +43,7 @@ clock)."""
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was last decided for a compute, for a person: by which rule, why, and when it is looked at again."""
+    """The last decision about a compute, for a person: by which rule, why, and when it is considered again."""
 
     rule: str
     why: str
@@ -53,7 +53,7 @@ class Plan:
 
 @dataclass(slots=True)
 class _Known:
-    """What we remember of one compute between visits, in memory only: losing it costs one more probe."""
+    """One compute between visits, in memory only: losing it costs one more probe."""
 
     breaker: Breaker = field(default_factory=Breaker)
     server: Server | None = None
@@ -83,15 +83,15 @@ class WakeStates:
         self._states = {key: WakeState.from_dict(value) for key, value in WAKE_STATES.items(store)}
 
     def get(self, endpoint_id: str) -> WakeState | None:
-        """The state of one compute; None before its first sight."""
+        """The state of one compute; None before it was first considered."""
         return self._states.get(endpoint_id)
 
     def all(self) -> list[WakeState]:
-        """The states of every compute ever seen."""
+        """The states of all computes, also of those that are gone."""
         return list(self._states.values())
 
     async def save(self, state: WakeState) -> None:
-        """Keep a state; it is on the disk when this returns."""
+        """Store a state; it is on the disk when this returns."""
         if self._states.get(state.endpoint_id) != state:
             self._states[state.endpoint_id] = state
             await self._disk.run(lambda: WAKE_STATES.put(self._store, [(state.endpoint_id, state.as_dict())]))

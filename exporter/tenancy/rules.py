@@ -1,4 +1,4 @@
-"""From the settings to the tenants' rules."""
+"""From the settings to the tenant rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.tenancy.domain.rules import TenantRule, TenantRules
 
 
 def tenant_rules(rules: list[TenantRuleSettings]) -> tuple[TenantRule, ...]:
-    """The rules of the settings as the computations take them."""
+    """The rules as `TenantRules` takes them."""
     return tuple(
         TenantRule(
             tenant=rule.tenant,
@@ -27,7 +27,7 @@ def tenant_rules(rules: list[TenantRuleSettings]) -> tuple[TenantRule, ...]:
 
 
 def rules_of(settings: CoreSettings) -> TenantRules:
-    """The tenants' rules; the role of our own DSN is the agent itself.
+    """The tenant rules of the settings; the roles of our own DSNs are the agent itself.
 
     Raises:
         TenantRulesError: a tenant rule cannot work.

@@ -1,7 +1,7 @@
-"""What splits a cost beside statements, kept on the disk: sizes by tenant and day, who was seen, branches that lived.
+"""Facts that split a cost beside statements: sizes by tenant and day, sessions by tenant, and which branches existed.
 
-All of it comes from readings that are made anyway, and is resolved to tenants when it is read: a later change of the
-rules counts from then on. Neon forgets which branches existed; a cost of last month needs their names and lives.
+All of them come from readings that are made anyway, and are resolved to tenants when they are read: a later change of
+the rules counts from then on. Neon forgets which branches existed; the cost of last month needs their names and dates.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ SCHEMAS: Final[Schemas] = {
     ]
 }
 REFRESH: Final = HOUR
-"""A branch that is still there is written down this often, and at once when it is new, renamed or gone."""
+"""A branch that still exists is written this often, in seconds, and at once when it is new, renamed or gone."""
 KEPT: Final = 100 * DAY
-"""Sizes and samples are needed for the months that are still worked out, this one and the last."""
+"""Sizes and samples are needed for as long as a month may still be computed: this one and the last."""
 _SAMPLE: Final = """INSERT INTO tenant_sample VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     sessions = sessions + excluded.sessions, kept_us = kept_us + excluded.kept_us"""
 
 
 class BranchRef(NamedTuple):
-    """A branch with its names, as the rules want them."""
+    """A branch with the names by which rules may match it."""
 
     project_id: str
     branch_id: str
@@ -94,7 +94,7 @@ class SchemaSize:
 
 
 class TenantSize(NamedTuple):
-    """What one tenant held in one branch on one day; ``rough`` when some of it is not measured."""
+    """Bytes of one tenant in one branch on one day; ``rough`` when some of them are not measured."""
 
     day: int
     project_id: str
@@ -105,7 +105,7 @@ class TenantSize(NamedTuple):
 
 
 class TenantSample(NamedTuple):
-    """What visits found of one tenant in one hour: sessions at work, and awake time for which it was the keeper."""
+    """One tenant in one hour: its active sessions at visits, and the awake time for which it was the holder."""
 
     hour: int
     project_id: str
@@ -122,7 +122,7 @@ class _Known:
 
 
 class Tenancy:
-    """Lives on the disk's thread; reads are safe from others.
+    """What is stored about tenants. Lives on the writer thread; reads are safe from others.
 
     Raises:
         StoreError: from every method: the disk is full or the file damaged; then nothing has changed.
@@ -133,7 +133,7 @@ class Tenancy:
         self._store = store
         self._rules = rules
         self._known: dict[tuple[str, str], _Known] = {}
-        self._told: dict[tuple[str, str], tuple[int, dict[str, tuple[int, bool]]]] = {}
+        self._written: dict[tuple[str, str], tuple[int, dict[str, tuple[int, bool]]]] = {}
         with store.snapshot() as cursor:
             rows = cursor.execute("SELECT * FROM branch_life").fetchall()
         self._lives = {row[0]: BranchLife._make((*row[:4], bool(row[4]), *row[5:])) for row in rows}
@@ -145,18 +145,16 @@ class Tenancy:
     def use(self, rules: TenantRules) -> None:
         """Take new rules (a reload): they count from today on."""
         self._rules = rules
-        self._told.clear()
-
-    # -- what is read ---------------------------------------------------------------------------------------------
+        self._written.clear()
 
     def look(self, branches: Collection[BranchLife], at: float) -> None:
-        """Take in which branches exist at ``at``; one that was there at the last look and is not named is gone."""
+        """Take in which branches exist at ``at``; one that existed at the last call and is not named is gone."""
         changed = []
         for life in branches:
-            held = self._lives.get(life.branch_id)
-            if held is None or held[:5] != life[:5] or life.seen - held.seen >= REFRESH:
-                # A branch is as old as it was first said to be; a restore gives it a new id.
-                changed.append(life if held is None else life._replace(born=min(held.born, life.born)))
+            before = self._lives.get(life.branch_id)
+            if before is None or before[:5] != life[:5] or life.seen - before.seen >= REFRESH:
+                # The first known creation time counts; a restore gives a branch a new id.
+                changed.append(life if before is None else life._replace(born=min(before.born, life.born)))
         present = {life.branch_id for life in branches}
         changed += [self._lives[name]._replace(seen=int(at)) for name in self._present - present]
         self._present = present
@@ -171,7 +169,7 @@ class Tenancy:
             self._forget_lives()
 
     def absorb_snapshots(self, snapshots: Collection[SnapshotLife]) -> None:
-        """Take in which snapshots exist; one that is not named any more was there when it was last seen."""
+        """Take in which snapshots exist; one that is no longer named existed until it was last named."""
         with self._store.transaction() as cursor:
             cursor.executemany("INSERT OR REPLACE INTO snapshot_life VALUES (?, ?, ?, ?, ?, ?)", snapshots)
 
@@ -200,7 +198,7 @@ class Tenancy:
         cursor.executemany(_SAMPLE, [(hour, *branch, tenant, 0, amount) for hour, tenant, amount in parts])
 
     def tenant_of_session(self, branch_ref: BranchRef, user: str, application: str, database: str = "") -> str:
-        """Whose a session is, by all that a session shows."""
+        """The tenant of a session, by its user, its application name and its database."""
         return self._rules.resolve(
             project=(branch_ref.project_id, branch_ref.project),
             branch=(branch_ref.branch_id, branch_ref.branch),
@@ -210,25 +208,23 @@ class Tenancy:
         )
 
     def branch_ref(self, project_id: str, branch_id: str) -> BranchRef:
-        """A branch with the names that it has, or last had; its ids where it was never seen."""
+        """A branch with the names that it has, or last had; its ids where it is unknown."""
         life = self._lives.get(branch_id)
         project = life.project if life else self._projects.get(project_id, project_id)
         return BranchRef(project_id, branch_id, project, life.branch if life else branch_id)
 
-    # -- what is answered -----------------------------------------------------------------------------------------
-
     def lives(self) -> list[BranchLife]:
-        """Every branch ever seen."""
+        """Every branch that ever existed, as far as it is known."""
         return list(self._lives.values())
 
     def snapshots(self, start: int, end: int) -> list[SnapshotLife]:
-        """Those that existed at some time in [start, end)."""
+        """The snapshots that existed at some time in [start, end), unix seconds."""
         with self._store.snapshot() as cursor:
             query = "SELECT * FROM snapshot_life WHERE born < ? AND seen >= ?"
             return [SnapshotLife._make(row) for row in cursor.execute(query, (end, start))]
 
     def sizes(self, day: int) -> list[TenantSize]:
-        """What each tenant held on a day (00:00 UTC), or on the last day before it that is known."""
+        """The bytes of each tenant on a day (00:00 UTC), or on the last known day before it."""
         with self._store.snapshot() as cursor:
             rows = cursor.execute(
                 """SELECT s.day, s.project_id, s.branch_id, s.tenant, s.bytes, s.rough FROM
@@ -239,7 +235,7 @@ class Tenancy:
         return [TenantSize._make((*row[:5], bool(row[5]))) for row in rows]
 
     def samples(self, start: int, end: int) -> list[TenantSample]:
-        """What visits found in the hours that begin in [start, end)."""
+        """What visits found in the hours that begin in [start, end), unix seconds."""
         with self._store.snapshot() as cursor:
             query = "SELECT * FROM tenant_sample WHERE hour >= ? AND hour < ?"
             return [TenantSample(*row) for row in cursor.execute(query, (start, end))]
@@ -259,7 +255,7 @@ class Tenancy:
             )
 
     def forget_lives(self, before: int) -> None:
-        """Let the next look at the branches drop those that are gone and were last seen before an instant."""
+        """Let the next `look` drop the branches that are gone and last existed before an instant (unix seconds)."""
         self._settled = before
 
     def _forget_lives(self) -> None:
@@ -268,8 +264,6 @@ class Tenancy:
             with self._store.transaction() as cursor:
                 cursor.executemany("DELETE FROM branch_life WHERE branch_id = ?", [(key,) for key in gone])
             self._lives = {key: life for key, life in self._lives.items() if key not in set(gone)}
-
-    # -- sizes by tenant ------------------------------------------------------------------------------------------
 
     def _of(self, branch_ref: BranchRef) -> _Known:
         found = self._known.get(branch_ref[:2])
@@ -289,8 +283,8 @@ class Tenancy:
 
     def _write(self, branch_ref: BranchRef, known: _Known, at: float) -> None:
         day, tenants = int(at) // DAY * DAY, self._by_tenant(branch_ref, known)
-        changed, told = known != self._of(branch_ref), self._told.get(branch_ref[:2]) != (day, tenants)
-        if not changed and not told:
+        changed, moved = known != self._of(branch_ref), self._written.get(branch_ref[:2]) != (day, tenants)
+        if not changed and not moved:
             return
         with self._store.transaction() as cursor:
             if changed:
@@ -309,7 +303,7 @@ class Tenancy:
                     for schema, schema_size in schemas.items()
                 ]
                 cursor.executemany("INSERT INTO size_known VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            if told and known.databases:
+            if moved and known.databases:
                 cursor.execute(
                     "DELETE FROM tenant_size WHERE project_id = ? AND branch_id = ? AND day = ?", (*branch_ref[:2], day)
                 )
@@ -318,15 +312,15 @@ class Tenancy:
                     [(day, *branch_ref[:2], tenant, size, int(rough)) for tenant, (size, rough) in tenants.items()],
                 )
         self._known[branch_ref[:2]] = known
-        self._told[branch_ref[:2]] = (day, tenants)
+        self._written[branch_ref[:2]] = (day, tenants)
 
     def _by_tenant(self, branch_ref: BranchRef, known: _Known) -> dict[str, tuple[int, bool]]:
         """Bytes by tenant, and whether they are rough."""
         tenants: dict[str, tuple[int, bool]] = {}
 
         def give(tenant: str, size: int, rough: bool) -> None:
-            held = tenants.get(tenant, (0, False))
-            tenants[tenant] = (held[0] + size, held[1] or rough)
+            bytes_, is_rough = tenants.get(tenant, (0, False))
+            tenants[tenant] = (bytes_ + size, is_rough or rough)
 
         for datname, size in known.databases.items():
             tenant = self._rules.resolve(
@@ -344,13 +338,13 @@ class Tenancy:
                     schema_size.bytes,
                     schema_size.rough,
                 )
-            # What the schemas do not hold is the catalogue's, and what no vacuum has counted yet.
+            # The rest is the catalogue's, and what no vacuum has counted yet.
             rough = any(schema_size.rough for schema_size in schemas.values())
             give(SHARED, max(0, size - sum(schema_size.bytes for schema_size in schemas.values())), rough)
         return tenants
 
     def _tenant_of_schema(self, branch_ref: BranchRef, datname: str, schema: str, roles: tuple[str, ...]) -> str:
-        """By its name; else by the roles that work in it, when they are all one tenant's."""
+        """The tenant by the schema's name; else by the roles that work in it, when they are all one tenant's."""
         found = {
             self._rules.resolve(
                 project=(branch_ref.project_id, branch_ref.project),

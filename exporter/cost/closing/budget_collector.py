@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from collectors.base import Observation
+from collectors.neon.account import read_spending_limit
 from collectors.neon.client import NeonClient
-from collectors.neon.spending_limit import read_spending_limit
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as budget_series
 from exporter.cost.closing import reconciliation

@@ -1,7 +1,7 @@
 """Single durable counters: what pg_stat_database and its like lose at a suspend is added up on disk.
 
-Every series has the life it was last seen in, so collectors that look at different times do not disturb each other.
-Seconds are kept as integer microseconds: sums stay exact, and what is exported never moves by rounding.
+Every series has the life of its last reading, so collectors that run at different times do not disturb each other.
+Seconds are stored as integer microseconds: sums stay exact, and what is exported never moves by rounding.
 """
 
 from __future__ import annotations

@@ -160,8 +160,8 @@ class DurableCounters:
         """The same families, with every ``Metric.durable`` counter replaced by our own monotone total.
 
         ``statistics_since`` is when the server's cumulative statistics began (pg_stat_bgwriter.stats_reset), in unix
-        seconds: with it a restart that kept them is told from one that lost them. Without, a new postmaster counts as
-        lost, as on Neon.
+        seconds: with it a restart that preserved them is distinguished from one that lost them. Without it a new
+        postmaster counts as lost, as on Neon.
 
         Raises:
             StoreError: the disk is full or the file damaged; then nothing has changed.
@@ -170,7 +170,7 @@ class DurableCounters:
             return self._counters.absorb(target_key, epoch, families, statistics_since)
 
     def stored_counters(self, target_key: str, metrics: Iterable[Metric]) -> Families:
-        """The totals that `absorb_counters` has kept of these metrics, without a new reading: for after a restart.
+        """The stored totals of these metrics, without a new reading: for after a restart.
 
         Raises:
             StoreError: the file is damaged.

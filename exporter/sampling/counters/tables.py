@@ -253,12 +253,12 @@ def forget_scope(cursor: sqlite3.Cursor, scope: int) -> None:
     """Drop all counters of a compute but its hourly facts, which costs are split by."""
     for table in ("statement_baseline", "statement_total", "tenant_total"):
         cursor.execute(f"DELETE FROM {table} WHERE place = ?", (scope,))
-    # Should it be seen again, its counters count from zero, as do the totals.
+    # Should it come back, its counters count from zero, as do the totals.
     cursor.execute("UPDATE place SET postmaster_us = 0, reset_us = 0, uncertain = 0 WHERE id = ?", (scope,))
 
 
 class StoredCounter(NamedTuple):
-    """One durable counter: the raw value last seen, in which life, and the total; integers in the metric's grain."""
+    """One durable counter: its last raw value, in which life, and the total; integers in the metric's grain."""
 
     metric: str
     labels: str

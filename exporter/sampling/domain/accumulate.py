@@ -1,7 +1,7 @@
 """Growth of counters whose source forgets: what was counted since the last look, never negative and never twice.
 
 A Neon compute loses pg_stat_statements at every suspend, and anyone may reset it; ordinary Postgres carries it over a
-restart. Which of these happened is told by ``stats_reset``: it is written to the statistics file with the counters and
+restart. Which of these happened is known by ``stats_reset``: it is written to the statistics file with the counters and
 comes back with them, and it is set anew when the file is lost, when a crash wipes shared memory, and by a full reset
 (checked on 14-18). So it names the life of the counters, and the postmaster's start is asked only when it is unknown.
 
@@ -30,7 +30,7 @@ class Row(Protocol):
 
     @property
     def stats_since(self) -> float | None:
-        """When the row began to count; None when the source does not tell."""
+        """When the row began to count; None when the source does not show it."""
 
     @property
     def counters(self) -> Counters:
@@ -81,7 +81,7 @@ class CounterEpoch:
 
 @dataclass(slots=True)
 class Baseline(Generic[Key]):
-    """What the last look saw."""
+    """The counters at the last look."""
 
     life: CounterEpoch
     rows: dict[Key, Counted]
@@ -99,7 +99,7 @@ class Growth(Generic[Key]):
     """Rows of the old baseline that are no more. In a new life all of them are, and none is named."""
     new_life: bool = False
     stale: bool = False
-    """The look came late, or a reset fell into it: nothing is counted, the baseline stays, the next look tells."""
+    """The look came late, or a reset fell into it: nothing is counted, the baseline stays, the next look counts."""
     uncertain: int = 0
     """Rows whose growth may miss something."""
 

@@ -67,14 +67,14 @@ class TopK(Generic[Key]):
         if len(self.members) + sum(key not in self.members for key in busy) <= self.policy.k:
             # Room for all: nobody need be compared, which is most of the work where every statement is exported.
             return Change(now, scores, tuple(sorted(key for key in busy if key not in self.members)), ())
-        kept = sorted(self.members, key=lambda key: (-score(key), key))
-        left = kept[self.policy.k :]
+        ranked = sorted(self.members, key=lambda key: (-score(key), key))
+        left = ranked[self.policy.k :]
         safe_since = now - self.policy.min_stay
-        weakest = [key for key in kept[: self.policy.k] if self.members[key] <= safe_since]
+        weakest = [key for key in ranked[: self.policy.k] if self.members[key] <= safe_since]
         candidates = sorted((key for key in busy if key not in self.members), key=lambda key: (-score(key), key))
-        room = max(0, self.policy.k - len(kept))
-        entered = candidates[:room]
-        for candidate in candidates[room:]:
+        free = max(0, self.policy.k - len(ranked))
+        entered = candidates[:free]
+        for candidate in candidates[free:]:
             if not weakest or score(candidate) <= self.policy.margin * score(weakest[-1]):
                 break
             left.append(weakest.pop())

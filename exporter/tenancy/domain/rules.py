@@ -88,7 +88,7 @@ class _Compiled:
                 return None
             if name == self.capturing:
                 tenants = [tenant for match in found if (tenant := self._named(match)) is not None]
-                # A role that works in the schemas of two tenants is neither's: then the next rule may tell.
+                # A role that works in the schemas of two tenants is neither's: then the next rule may match.
                 if not tenants or (name == "schema" and len(set(tenants)) > 1):
                     return None
                 # Ids come before names, and a tenant is called by the name.
@@ -267,13 +267,13 @@ def _compile(rule: TenantRule) -> _Compiled:
 
 def _shadow(earlier: Sequence[TenantRule], rule: TenantRule, always: Collection[str] = ()) -> int | None:
     """The first earlier rule that takes all that this one could: only where the text alone proves it."""
-    mine = rule.patterns
+    patterns = rule.patterns
     for index, other in enumerate(earlier):
         theirs = other.patterns
         # A rule can decline what it matched: the map lacks it, or the schemas of a role name two tenants.
         declines = other.map is not None or "schema" in theirs
         if theirs and not declines and all(
-            mine.get(name) == pattern or (_takes_all(pattern) and (name in mine or name in always))
+            patterns.get(name) == pattern or (_takes_all(pattern) and (name in patterns or name in always))
             for name, pattern in theirs.items()
         ):  # fmt: skip
             return index

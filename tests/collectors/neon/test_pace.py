@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from collectors.base import Status
+from collectors.neon.client import TokenBucket
 from collectors.neon.errors import NeonError, http_date, retry_after
 from collectors.neon.models import BranchPage, ProjectPage, ProjectUsagePage
-from collectors.neon.ratelimit import TokenBucket
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse
 from tests.collectors.neon.control_plane import http_date as as_http_date
 

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from collectors.base import Status
+from collectors.neon.account import read_spending_limit
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
-from collectors.neon.spending_limit import read_spending_limit
 from tests.collectors.neon.control_plane import KEY
 from tests.fix_twin import Twin
 
