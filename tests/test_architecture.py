@@ -54,7 +54,6 @@ NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
 KNOWN_UPWARD: Collection[tuple[str, str]] = {
-    ("exporter.report", "exporter.commands"),
     ("exporter.commands", "exporter.demo"),
 }  # fmt: skip
 
@@ -100,7 +99,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/cost/savings/plan_features.py",
     "exporter/feature/ports.py",
     "exporter/feature/services.py",
-    "exporter/report/commands/menu_report.py",
     "exporter/settings/report.py",
     "exporter/settings/secret.py",
     "exporter/settings/section.py",

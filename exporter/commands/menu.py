@@ -12,7 +12,7 @@ from exporter.demo import commands as demo
 from exporter.drift import commands as drift
 from exporter.posture import commands as posture
 from exporter.recovery import commands as recovery
-from exporter.report.commands import menu_report
+from exporter.report import commands as report
 
 if TYPE_CHECKING:
     from exporter.feature.ports import RestoreDrills
@@ -27,7 +27,7 @@ def add_all(commands: Commands) -> None:
     agent.add_health(commands)
     cost.add_commands(commands)
     demo.add_prove(commands)
-    menu_report.add(commands)
+    report.add_commands(commands)
     drift.add_commands(commands)
     recovery.add_commands(commands)
     posture.add_commands(commands, _drills)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.commands.main import OK, USAGE, load_settings, refuse
+from collectors.errors import OK, UsageError
 
 if TYPE_CHECKING:
+    from exporter.core.command_line import Commands
     from exporter.cost.settings import CostTree
     from exporter.report.facts import ReviewFacts
     from exporter.report.focus.rows import Party
@@ -22,45 +23,57 @@ NEEDS = {"xlsx": "xlsxwriter", "parquet": "pyarrow"}
 """The package behind a format; pandas is behind all but FOCUS."""
 
 
-def report_command(options: argparse.Namespace) -> int:
-    """Write the review of a month."""
-    from exporter.pricing.domain.calendar import day_seconds
-    from exporter.pricing.ratecard import RateCardError
-    from exporter.storage.store import StoreError
+def add_commands(commands: Commands) -> None:
+    """Declare `report`; imports nothing heavy."""
+    report = commands.add("report", report_command, "write the monthly review and its FOCUS files")
+    report.add_argument("--month", required=True, metavar="YYYY-MM", help="the month to review")
+    report.add_argument("--out", required=True, metavar="DIR", help="the folder to write into; made when missing")
+    report.add_argument(
+        "--format",
+        default="html,xlsx,csv,md,focus",
+        metavar="LIST",
+        help="any of html,xlsx,csv,md,focus,parquet (default: %(default)s)",
+    )
+    report.add_argument(
+        "--focus-granularity",
+        choices=("month", "day"),
+        default="month",
+        help="how long the charge period of a FOCUS row is at most (default: %(default)s)",
+    )
+    report.add_argument("--focus-version", choices=("1.4", "1.2"), help="only this version of FOCUS (default: both)")
 
-    settings = load_settings(options)
-    if settings is None:
-        return USAGE
+
+def report_command(options: argparse.Namespace, settings: CostTree) -> int:
+    """Write the review of a month.
+
+    Raises:
+        UsageError: there is no such month or format, nothing of the month in the ledger, or a file cannot be written.
+        StoreError: the store cannot be used.
+        RateCardError: the rate card cannot be used.
+    """
     formats = [name.strip() for name in options.format.split(",") if name.strip()]
-    if problem := _wrong(options.month, formats):
-        return _say(problem)
-    if settings.ledger.url is None and not settings.storage.path.exists():
-        return refuse(f"storage.path: {settings.storage.path} is not there yet; `neonmeter run` fills it")
-    try:
-        return _write(settings, day_seconds(f"{options.month}-01"), formats, options)
-    except (StoreError, RateCardError) as error:
-        return refuse(*str(error).splitlines())
+    return _write(settings, _month(options.month, formats), formats, options)
 
 
-def _wrong(month: str, formats: list[str]) -> str:
-    """What is wrong with what was asked for; empty if nothing is."""
+def _month(month: str, formats: list[str]) -> int:
+    """The first instant of the month (unix seconds), once it and the formats are known to be possible."""
     from exporter.pricing.domain.calendar import day_seconds
 
     try:
-        day_seconds(f"{month}-01")
+        start = day_seconds(f"{month}-01")
     except ValueError:
-        return f"--month: {month!r} is no month; write YYYY-MM, as 2026-10"
+        raise _refusal(f"--month: {month!r} is no month; write YYYY-MM, as 2026-10") from None
     wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
-        return f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}"
-    missing = _missing(formats)
-    extra = "parquet" if missing == ["pyarrow"] else "report"
-    return f"{' and '.join(missing)} not installed; install neonmeter[{extra}]" if missing else ""
+        raise _refusal(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
+    if missing := _missing(formats):
+        extra = "parquet" if missing == ["pyarrow"] else "report"
+        raise _refusal(f"{' and '.join(missing)} not installed; install neonmeter[{extra}]")
+    return start
 
 
-def _say(text: str) -> int:
-    print(f"report: {text}", file=sys.stderr)
-    return USAGE
+def _refusal(text: str) -> UsageError:
+    return UsageError(f"report: {text}")
 
 
 def _missing(formats: list[str]) -> list[str]:
@@ -83,7 +96,7 @@ def _write(settings: CostTree, month: int, formats: list[str], options: argparse
         facts = gather(sources, month, PARTS)
         made = _focus_files(facts, sources, party, formats, options) if set(formats) & {"focus", "parquet"} else {}
     if not facts.this.rows:
-        return _say(f"--month: there is no usage of {month_name(month)} in the ledger")
+        raise _refusal(f"--month: there is no usage of {month_name(month)} in the ledger")
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         from exporter.report.review import review_of
 
@@ -91,7 +104,7 @@ def _write(settings: CostTree, month: int, formats: list[str], options: argparse
     try:
         _put(Path(options.out), made)
     except OSError as error:
-        return _say(f"--out: {options.out} cannot be written ({error.strerror})")
+        raise _refusal(f"--out: {options.out} cannot be written ({error.strerror})") from None
     this = facts.this
     state = "closed" if this.closed else "estimated" if this.complete else "so far"
     print(f"{month_name(this.start)}: {money(cents(this.total))} ({state}), usage up to {instant(this.through)}")
