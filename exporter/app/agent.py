@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from exporter.app import log
+from exporter.app.generation import Resources, start_generation
 from exporter.app.otlp import Otlp, OtlpSettings
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings
-from exporter.app.wiring import AppContext, wire
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
@@ -64,7 +64,7 @@ class App:
         self.state = State(builder)
         self.publisher = Publisher(builder, self.state, self.metrics)
         self.publisher.use(settings)
-        self.details = ApiPages()
+        self.pages = ApiPages()
         self.stopping = asyncio.Event()
         self._config = config
 
@@ -86,7 +86,7 @@ class App:
     def _serve(self) -> HttpServer:
         host, port = self.settings.http.address
         loopback = host in ("localhost", "::1") or host.startswith("127.")
-        routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.details)
+        routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.pages)
         server = HttpServer(
             routes.answer,
             host=host,
@@ -99,9 +99,9 @@ class App:
         return server
 
     async def _collect(self, server: HttpServer) -> None:
-        kept = AppContext.open(self.settings, self.state, self.metrics, self.details)
+        resources = Resources.open(self.settings, self.state, self.metrics, self.pages)
         otlp = self._telemetry()
-        rounds = Rounds(wire(self.settings, kept), self.publisher, server)
+        rounds = Rounds(start_generation(self.settings, resources), self.publisher, server)
         reloader = Reloader(self._config, rounds, self.publisher)
         reloader.listen(asyncio.get_running_loop())
         rounds.start()
@@ -118,7 +118,7 @@ class App:
                 await heart
             if otlp is not None:
                 await asyncio.to_thread(otlp.stop)
-            kept.close()
+            resources.close()
 
     async def _beat(self) -> None:
         """Measure how late the event loop turns: a wedged one is what /healthz is for."""

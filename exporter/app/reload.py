@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from exporter.app import log
+from exporter.app.generation import start_generation
 from exporter.app.preflight import problems_of
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings, load
-from exporter.app.wiring import wire
 from exporter.core import selfmetrics
 from exporter.serving.publisher import Publisher
 from exporter.settings import SettingsError
@@ -30,7 +30,7 @@ class Reloader:
         self._config = config
         self._rounds = rounds
         self._publisher = publisher
-        self._metrics = rounds.wiring.kept.metrics
+        self._metrics = rounds.generation.resources.metrics
         self._one_at_a_time = asyncio.Lock()
         self._closed = False
         self._tasks: set[asyncio.Task[tuple[bool, str]]] = set()
@@ -64,11 +64,11 @@ class Reloader:
         try:
             settings = load(self._config)
         except SettingsError as error:
-            return False, _kept(error.problems)
-        problems = [*problems_of(settings), *_fixed(self._rounds.wiring.settings, settings)]
+            return False, _refused(error.problems)
+        problems = [*problems_of(settings), *_fixed(self._rounds.generation.settings, settings)]
         if problems:
-            return False, _kept(problems)
-        await self._rounds.swap(wire(settings, self._rounds.wiring.kept))
+            return False, _refused(problems)
+        await self._rounds.swap(start_generation(settings, self._rounds.generation.resources))
         self._publisher.use(settings)
         log.set_up(settings.log.level, settings.log.format)
         self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
@@ -81,7 +81,7 @@ class Reloader:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _kept(problems: list[str]) -> str:
+def _refused(problems: list[str]) -> str:
     return "the old settings are kept:\n" + "\n".join(f"  {problem}" for problem in problems)
 
 

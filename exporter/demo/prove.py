@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from collectors.errors import FINDINGS, OK, UsageError
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.proof import INVOICE, MonthProof, prove_month
 from exporter.cost.allocation.weights import TenantFacts

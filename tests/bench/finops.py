@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.allocation.weights import TenantFacts

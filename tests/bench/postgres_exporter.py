@@ -30,7 +30,7 @@ from collectors.metric import Scope
 from collectors.postgres.session import visit
 from collectors.wake.policy import EndpointFacts
 from exporter.app.agent import tune_interpreter
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
 from exporter.documents.terminal import table

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.metric import Kind, Scope
 from exporter.app.catalog import CATALOG
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.core.http_client import ask, wait_until_ready
 from exporter.core.selfmetrics import ADDED_AWAKE
 from exporter.demo.postgres import free_port

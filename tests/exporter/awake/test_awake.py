@@ -15,7 +15,7 @@ from collectors.base import Observation, Target
 from collectors.metric import Metric, Scope
 from collectors.neon.models import Endpoint
 from collectors.wake.policy import EndpointFacts
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.awake import series
 from exporter.awake.accounts import Awake
 from exporter.awake.series import AUTOSCALING_MIN, LEDGER

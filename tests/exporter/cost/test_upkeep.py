@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import RESTORE_DAYS, TenantFacts
 from exporter.cost.upkeep import Upkeep

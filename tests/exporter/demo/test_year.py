@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds

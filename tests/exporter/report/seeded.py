@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_store
 from exporter.storage.ledger.sqlite import SqliteLedger

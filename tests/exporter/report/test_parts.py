@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import HoursOnly
 from exporter.cost.closing.close import ClosedMonth

@@ -18,7 +18,7 @@ from collectors.postgres.domain.fingerprint import ObjectKey
 from collectors.postgres.domain.migrations import Lock, Migration
 from collectors.postgres.domain.security import TenantNames
 from collectors.postgres.domain.settings import Setting
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.cost.closing.store import sqlite_closes
 from exporter.cost.domain.allocate import Confidence
 from exporter.cost.domain.close import AllocationLine, InvoiceLine, LineKey

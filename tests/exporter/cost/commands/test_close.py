@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.closing.store import CLOSE_POSTGRES
 from exporter.demo.postgres import Cluster

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from collectors.base import Observation, Status
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.commands.main import FINDINGS, OK, USAGE, main
 from exporter.cost.domain.outlook.anomaly import Anomaly
 from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind

@@ -20,7 +20,7 @@ from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.models import Endpoint
 from collectors.neon.operations import WakeEvent
 from collectors.neon.snapshots import snapshots_of
-from exporter.app.wiring import SCHEMAS
+from exporter.app.features import SCHEMAS
 from exporter.commands.main import main
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.rules import find

@@ -72,7 +72,7 @@ def closed_store(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def _schemas() -> dict[str, tuple[str, ...]]:
-    from exporter.app.wiring import SCHEMAS
+    from exporter.app.features import SCHEMAS
 
     return dict(SCHEMAS)
 

@@ -9,7 +9,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from exporter.app.wiring import LEDGER_SCHEMAS
+from exporter.app.features import LEDGER_SCHEMAS
 from exporter.demo.postgres import Cluster
 from exporter.settings.secret import read_secret
 from exporter.settings.sections import LedgerSettings

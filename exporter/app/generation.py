@@ -1,0 +1,207 @@
+"""What depends on the settings, built as a whole: a reload builds a new generation and swaps it, or keeps the old.
+
+The store, the state, the served snapshot and the features outlive a reload; clients, rules, policies, runs of features
+and the schedule do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from collectors.neon.client import NeonClient
+from collectors.postgres.cluster.sizes import DatabaseSizes
+from exporter.app.features import FEATURES, LEDGER_SCHEMAS, SCHEMAS
+from exporter.app.settings import Settings
+from exporter.core.api_pages import ApiPages
+from exporter.core.selfmetrics import SelfMetrics
+from exporter.core.state import State
+from exporter.feature.feature import Feature, FeatureRun
+from exporter.feature.ports import SchemaRoles, SnapshotList
+from exporter.feature.services import Services
+from exporter.feature.workspace import ledger_of, neon_client
+from exporter.sampling.control_plane import ControlPlanePoller
+from exporter.sampling.counters.statements import DurableCounters
+from exporter.sampling.poolers import Poolers
+from exporter.sampling.readings import OnFacts, Readings
+from exporter.sampling.schema_sizes import SchemaSizes
+from exporter.sampling.tenant_readings import TenantReadings
+from exporter.sampling.user_databases import UserDatabases
+from exporter.sampling.visits import Visitor, WakeStates, policy_of
+from exporter.settings.dsn import EndpointRef, conninfo
+from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.store import Store
+from exporter.storage.tables import KeyValueStore
+from exporter.storage.writer import WriterThread
+from exporter.tenancy.rules import rules_of
+from exporter.tenancy.store import Tenancy
+
+
+@dataclass(slots=True)
+class Resources:
+    """What outlives a reload."""
+
+    store: Store
+    writer: WriterThread
+    ledger: DurableLedger
+    ledger_writer: WriterThread
+    state: State
+    pages: ApiPages
+    metrics: SelfMetrics
+    counters: DurableCounters
+    tenancy: Tenancy
+    wake_states: WakeStates
+    features: Sequence[Feature[Any]]
+    clock: Callable[[], float] = time.time
+
+    @classmethod
+    def open(cls, settings: Settings, state: State, metrics: SelfMetrics, pages: ApiPages | None = None) -> Resources:
+        """Open the store and everything that lives in it.
+
+        Raises:
+            StoreError: the file or the ledger's database cannot be used.
+        """
+        store = Store.open(settings.storage.path, SCHEMAS)
+        writer = WriterThread()
+        rules = rules_of(settings)
+        return cls(
+            store=store,
+            writer=writer,
+            ledger=ledger_of(settings, store, LEDGER_SCHEMAS),
+            ledger_writer=writer if settings.ledger.url is None else WriterThread(),
+            state=state,
+            pages=pages or ApiPages(),
+            metrics=metrics,
+            counters=DurableCounters(store, rules, settings.sampling.top_statements),
+            tenancy=Tenancy(store, rules),
+            wake_states=WakeStates(store, writer),
+            features=[feature() for feature in FEATURES],
+        )
+
+    def close(self) -> None:
+        """Finish what is being written, then close the file."""
+        self.ledger_writer.close()
+        self.writer.close()
+        self.ledger.close()
+        self.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Everything that depends on one set of settings."""
+
+    settings: Settings
+    resources: Resources
+    client: NeonClient
+    control_plane: ControlPlanePoller
+    tenants: TenantReadings
+    visitor: Visitor
+    poolers: Poolers
+    runs: Mapping[str, FeatureRun]
+    """The features that the settings switch on, by name."""
+
+    def notes(self) -> Iterable[str]:
+        """Sentences for the index page."""
+        for run in self.runs.values():
+            yield from run.notes()
+        yield from self.control_plane.notes()
+
+    async def close(self) -> None:
+        """Close the runs of the features and the connections to Neon."""
+        for run in self.runs.values():
+            await run.close()
+        await self.client.aclose()
+
+
+def start_generation(settings: Settings, resources: Resources) -> Generation:
+    """Build a generation. Opens no connection.
+
+    Raises:
+        NeonmeterError: a file that the settings name cannot be used, or a tenant rule cannot work.
+    """
+    services = _services(settings, resources)
+    key_values = KeyValueStore(resources.store)
+    tenants = TenantReadings(resources.tenancy, resources.writer, services.client)
+    sizes = SchemaSizes(
+        durable=resources.counters,
+        key_values=key_values,
+        state=resources.state,
+        disk=resources.writer,
+        on_reading=[tenants.schemas],
+        clock=resources.clock,
+    )
+    services.provide(SnapshotList, tenants)
+    services.provide(SchemaRoles, sizes)
+    runs = {
+        feature.name: run for feature in resources.features if (run := feature.start(services, settings)) is not None
+    }
+    visitor = _visitor(settings, resources, runs, sizes, tenants)
+    resources.tenancy.use(services.rules)
+    resources.counters.use(services.rules, settings.sampling.top_statements)
+    control_plane = ControlPlanePoller(
+        settings,
+        client=services.client,
+        state=resources.state,
+        key_values=key_values,
+        metrics=resources.metrics,
+        disk=resources.writer,
+        clock=resources.clock,
+    )
+    poolers = Poolers(settings.pgbouncer, resources.state, deadline_seconds=settings.sampling.session_seconds)
+    return Generation(settings, resources, services.client, control_plane, tenants, visitor, poolers, runs)
+
+
+def _services(settings: Settings, resources: Resources) -> Services:
+    return Services(
+        store=resources.store,
+        writer=resources.writer,
+        ledger=resources.ledger,
+        ledger_writer=resources.ledger_writer,
+        state=resources.state,
+        pages=resources.pages,
+        metrics=resources.metrics,
+        counters=resources.counters,
+        tenancy=resources.tenancy,
+        wake_states=resources.wake_states,
+        client=neon_client(settings, resources.metrics),
+        rules=rules_of(settings),
+        clock=resources.clock,
+    )
+
+
+def _visitor(
+    settings: Settings,
+    resources: Resources,
+    runs: Mapping[str, FeatureRun],
+    sizes: SchemaSizes,
+    tenants: TenantReadings,
+) -> Visitor:
+    """The visitor, with what the features want read and want to know."""
+    subscriptions: dict[type, list[OnFacts]] = {DatabaseSizes: [tenants.databases]}
+    for run in runs.values():
+        for kind, subscriber in run.subscriptions.items():
+            subscriptions.setdefault(kind, []).append(subscriber)
+    scanners = [sizes, *(scanner for run in runs.values() for scanner in run.scanners)]
+
+    def reach(place: EndpointRef) -> str | None:
+        return conninfo(settings.postgres, place)
+
+    return Visitor(
+        settings.sampling,
+        conninfo=reach,
+        readings=Readings(
+            settings.sampling,
+            resources.counters,
+            resources.state,
+            resources.writer,
+            subscriptions=subscriptions,
+            wanted_settings=[name for run in runs.values() for name in run.wanted_settings],
+        ),
+        users=UserDatabases(policy_of(settings.sampling), scanners, clock=resources.clock),
+        states=resources.wake_states,
+        metrics=resources.metrics,
+        on_evidence=[*(run.on_evidence for run in runs.values()), tenants.sample],
+        clock=resources.clock,
+    )
