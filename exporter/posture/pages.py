@@ -1,19 +1,44 @@
-"""Findings told to people and programs: a project as JSON and as Markdown, fails first, with what ends them."""
+"""Findings as rows, of which the API's pages and every format of the report are made: failures first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from exporter.documents.formats import markdown_cell
 from exporter.posture.catalogue import Catalogue, Control
 from exporter.posture.domain.evaluate import Score
-from exporter.posture.domain.finding import Outcome
 from exporter.posture.evaluation import PostureEvaluation
 from exporter.posture.waivers import EvaluatedFinding, Waiver
 
 MOST = 500
 """Findings on a page; the report has all."""
-_ORDER = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
+STATUSES = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
+"""What decides a control or a clause, the worst first."""
+FAILED = ("fail", "waived")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One finding."""
+
+    control: str
+    title: str
+    status: str
+    severity: str
+    project: str
+    """Id, or ``__account__``."""
+    object: str
+    name: str
+    """The object with names of project and branch in place of ids."""
+    tenant: str
+    evidence: str
+    count: int
+    cache_key: str
+    since: float | None = None
+    waiver: Waiver | None = None
+    expired: bool = False
+    """Its waiver is over."""
 
 
 def ordered(judged: Iterable[EvaluatedFinding]) -> list[EvaluatedFinding]:
@@ -21,32 +46,51 @@ def ordered(judged: Iterable[EvaluatedFinding]) -> list[EvaluatedFinding]:
     return sorted(
         judged,
         key=lambda entry: (
-            _ORDER.index(entry.status), entry.finding.severity.rank, entry.finding.control, entry.finding.object_id,
+            STATUSES.index(entry.status), entry.finding.severity.rank, entry.finding.control, entry.finding.object_id,
             entry.finding.evidence,
         ),
     )  # fmt: skip
 
 
-def as_dict(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> dict[str, object]:
-    """One finding for JSON."""
+def row_of(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> Row:
+    """A finding as a row."""
     finding = evaluated.finding
+    return Row(
+        control=finding.control,
+        title=control.title if control else finding.control,
+        status=evaluated.status,
+        severity=finding.severity.value,
+        project=evaluation.project_of(finding),
+        object=finding.object_id,
+        name=evaluation.path(finding.object_id),
+        tenant=finding.tenant,
+        evidence=finding.evidence,
+        count=finding.count,
+        cache_key=finding.cache_key,
+        since=evaluated.since,
+        waiver=evaluated.waiver,
+        expired=evaluated.expired,
+    )
+
+
+def finding_dict(row: Row, remedy: Mapping[str, str] | None = None) -> dict[str, object]:
+    """One finding for JSON, below its control; ``remedy`` where the control does not stand beside it."""
     told: dict[str, object] = {
-        "control": finding.control,
-        "title": control.title if control else "",
-        "status": evaluated.status,
-        "severity": finding.severity.value,
-        "object": finding.object_id,
-        "name": evaluation.path(finding.object_id),
-        "tenant": finding.tenant or None,
-        "evidence": finding.evidence,
-        "count": finding.count,
-        "cache_key": finding.cache_key,
+        "status": row.status,
+        "severity": row.severity,
+        "object": row.object,
+        "name": row.name,
+        "tenant": row.tenant or None,
+        "evidence": row.evidence,
+        "count": row.count,
+        "cache_key": row.cache_key,
     }
-    if finding.outcome is Outcome.FAIL:
-        told["since"] = evaluated.since
-        told["remedy"] = remedy_dict(control) if control else {}
-    if evaluated.waiver is not None:
-        told["waiver"] = {**waiver_dict(evaluated.waiver), "expired": evaluated.expired}
+    if row.since is not None:
+        told["since"] = row.since
+    if remedy is not None and row.status in FAILED:
+        told["remedy"] = remedy
+    if row.waiver is not None:
+        told["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
     return told
 
 
@@ -78,43 +122,47 @@ def score_dict(score: Score | None) -> dict[str, object]:
     }
 
 
+def _rows(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> list[Row]:
+    return [
+        row_of(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control))
+        for evaluated in ordered(evaluation.of(project))
+    ]
+
+
+def _remedy(row: Row, catalogue: Catalogue) -> dict[str, str]:
+    control = catalogue.controls.get(row.control)
+    return remedy_dict(control) if control else {}
+
+
 def project_page(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> dict[str, object]:
     """A project for JSON."""
-    judged = ordered(evaluation.of(project))
+    rows = [row for row in _rows(evaluation, project, catalogue) if row.status not in ("pass", "not_applicable")]
     tenants = {
         tenant: score_dict(score)
         for (owner, tenant), score in sorted(evaluation.by_tenant.items())
         if owner == project
     }  # fmt: skip
-    told = [evaluated for evaluated in judged if evaluated.status not in ("pass", "not_applicable")]
     return {
         "project_id": project,
         "name": evaluation.gathered.names.get(project, project),
         "as_of": evaluation.at,
         **score_dict(evaluation.by_project.get(project)),
         "findings": [
-            as_dict(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control))
-            for evaluated in told[:MOST]
+            {"control": row.control, "title": row.title, **finding_dict(row, _remedy(row, catalogue))}
+            for row in rows[:MOST]
         ],
-        "more": max(0, len(told) - MOST),
+        "more": max(0, len(rows) - MOST),
         "tenants": tenants,
     }
 
 
 def project_markdown(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> str:
-    """A project as a comment."""
+    """A project as Markdown."""
     name = evaluation.gathered.names.get(project, project)
-    judged = ordered(evaluation.of(project))
+    rows = _rows(evaluation, project, catalogue)
     lines = [f"# Posture of {name}", "", *summary(evaluation.by_project.get(project)), ""]
-    fails = [evaluated for evaluated in judged if evaluated.open]
-    lines += _table("Fails", fails, evaluation, catalogue)
-    lines += _table("Waived", [evaluated for evaluated in judged if evaluated.waived], evaluation, catalogue)
-    lines += _table(
-        "Not known",
-        [evaluated for evaluated in judged if evaluated.status in ("error", "unknown")],
-        evaluation,
-        catalogue,
-    )
+    for title, statuses in (("Fails", ("fail",)), ("Waived", ("waived",)), ("Not known", ("error", "unknown"))):
+        lines += _table(title, [row for row in rows if row.status in statuses], catalogue)
     return "\n".join(lines) + "\n"
 
 
@@ -131,28 +179,23 @@ def summary(score: Score | None) -> Iterable[str]:
     )
 
 
-def _table(
-    title: str, judged: Sequence[EvaluatedFinding], evaluation: PostureEvaluation, catalogue: Catalogue
-) -> list[str]:
-    if not judged:
+def _table(title: str, rows: Sequence[Row], catalogue: Catalogue) -> list[str]:
+    if not rows:
         return []
     lines = [f"## {title}", "", "| | control | object | evidence | remedy |", "|---|---|---|---|---|"]
-    for evaluated in judged[:100]:
-        control = catalogue.controls.get(evaluated.finding.control)
-        remedy = control.remedy.text if control and evaluated.finding.outcome is Outcome.FAIL else ""
-        if evaluated.waiver is not None:
-            who = f"{evaluated.waiver.approver}: {evaluated.waiver.reason}"
-            remedy = f"waiver EXPIRED {evaluated.waiver.expires} ({who}). {remedy}" if evaluated.expired else (
-                f"waived until {evaluated.waiver.expires} by {who}"
+    for row in rows[:100]:
+        remedy = _remedy(row, catalogue).get("text", "") if row.status in FAILED else ""
+        if row.waiver is not None:
+            who = f"{row.waiver.approver}: {row.waiver.reason}"
+            remedy = f"waiver EXPIRED {row.waiver.expires} ({who}). {remedy}" if row.expired else (
+                f"waived until {row.waiver.expires} by {who}"
             )  # fmt: skip
-        finding = evaluated.finding
-        name, evidence = markdown_cell(evaluation.path(finding.object_id)), markdown_cell(finding.evidence)
+        name, evidence = markdown_cell(row.name), markdown_cell(row.evidence)
         lines.append(
-            f"| {finding.severity.value} | {finding.control} {control.title if control else ''} | "
-            f"`{name}` | {evidence} | {markdown_cell(remedy)} |"
+            f"| {row.severity} | {row.control} {row.title} | `{name}` | {evidence} | {markdown_cell(remedy)} |"
         )
-    if len(judged) > 100:
-        lines.append(f"| | | and {len(judged) - 100} more | | |")
+    if len(rows) > 100:
+        lines.append(f"| | | and {len(rows) - 100} more | | |")
     return [*lines, ""]
 
 

@@ -11,8 +11,9 @@ from exporter.documents.html import render
 from exporter.documents.text import instant
 from exporter.posture.catalogue import Control
 from exporter.posture.domain.finding import Severity
+from exporter.posture.pages import Row
 from exporter.posture.registry import ACCOUNT
-from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, Row, days_ago, source_words
+from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, days_ago, source_words
 from exporter.version import __version__
 
 MOST_ROWS = 12

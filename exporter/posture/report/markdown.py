@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from exporter.documents.formats import markdown_cell as cell
 from exporter.documents.text import instant
-from exporter.posture.pages import summary
-from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, Row, days_ago, source_words
+from exporter.posture.pages import Row, summary
+from exporter.posture.report.report import ADVICE, WORDS, ControlRow, Report, days_ago, source_words
 
 ROWS = 200
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from exporter.posture.report.report import ControlRow, Report, Row
+from exporter.posture.pages import Row
+from exporter.posture.report.report import ControlRow, Report
 from exporter.version import __version__
 
 VERSION = "1.3.0"

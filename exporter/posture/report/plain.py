@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.documents.formats import csv_text
-from exporter.posture.pages import remedy_dict, score_dict, waiver_dict
-from exporter.posture.report.report import ControlRow, Report, Row
+from exporter.posture.pages import Row, finding_dict, remedy_dict, score_dict, waiver_dict
+from exporter.posture.report.report import ControlRow, Report
 from exporter.version import __version__
 
 
@@ -64,25 +64,8 @@ def _control(row: ControlRow) -> dict[str, Any]:
         "counts": {status: count for status, count in row.counts.items() if count},
         "clauses": {name: list(clauses) for name, clauses in row.clauses.items()},
         "remedy": remedy_dict(control),
-        "findings": [_finding(finding) for finding in row.rows],
+        "findings": [{**finding_dict(finding), "since": finding.since} for finding in row.rows],
     }
-
-
-def _finding(row: Row) -> dict[str, Any]:
-    finding: dict[str, Any] = {
-        "status": row.status,
-        "severity": row.severity,
-        "object": row.object,
-        "name": row.name,
-        "tenant": row.tenant or None,
-        "evidence": row.evidence,
-        "count": row.count,
-        "cache_key": row.cache_key,
-        "since": row.since,
-    }
-    if row.waiver is not None:
-        finding["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
-    return finding
 
 
 def before_of(plain: Mapping[str, Any]) -> tuple[float, dict[str, tuple[str, str, str]]]:

@@ -10,12 +10,10 @@ from exporter.posture.catalogue import Catalogue, Control, Framework
 from exporter.posture.domain.evaluate import Score, scores, worst
 from exporter.posture.domain.finding import Finding, Outcome
 from exporter.posture.evaluation import PostureEvaluation
-from exporter.posture.pages import ordered
+from exporter.posture.pages import STATUSES, Row, ordered, row_of
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.waivers import EvaluatedFinding, Waiver, WaiverState
 
-STATUSES = ("fail", "waived", "error", "unknown", "manual", "pass", "not_applicable")
-"""What decides a control or a clause, the worst first."""
 WORDS = {
     "fail": "fails",
     "waived": "waived",
@@ -41,29 +39,6 @@ _SOURCES = {
     "pooler": "PgBouncer",
     "drill": "restore drills",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One finding."""
-
-    control: str
-    title: str
-    status: str
-    severity: str
-    project: str
-    """Id, or ``__account__``."""
-    object: str
-    name: str
-    """The object with names of project and branch in place of ids."""
-    tenant: str
-    evidence: str
-    count: int
-    cache_key: str
-    since: float | None = None
-    waiver: Waiver | None = None
-    expired: bool = False
-    """Its waiver is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,27 +211,6 @@ def _controls(
         )
         clauses = {name: tuple(clause.id for clause in found) for name, found in catalogue.clauses(id_).items()}
         yield ControlRow(control, status, counts, rows, clauses)
-
-
-def row_of(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> Row:
-    """A finding for the report."""
-    finding: Finding = evaluated.finding
-    return Row(
-        control=finding.control,
-        title=control.title if control else finding.control,
-        status=evaluated.status,
-        severity=finding.severity.value,
-        project=evaluation.project_of(finding),
-        object=finding.object_id,
-        name=evaluation.path(finding.object_id),
-        tenant=finding.tenant,
-        evidence=finding.evidence,
-        count=finding.count,
-        cache_key=finding.cache_key,
-        since=evaluated.since,
-        waiver=evaluated.waiver,
-        expired=evaluated.expired,
-    )
 
 
 def _framework(framework: Framework, by_id: Mapping[str, str]) -> FrameworkRow:

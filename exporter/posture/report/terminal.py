@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from exporter.documents.terminal import counted, table
 from exporter.documents.text import instant
 from exporter.posture.domain.finding import Severity
-from exporter.posture.report.report import WORDS, ControlRow, Report, Row
+from exporter.posture.pages import Row
+from exporter.posture.report.report import WORDS, ControlRow, Report
 
 _SHOWN = 25
 _EVIDENCE = 110
