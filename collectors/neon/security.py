@@ -80,15 +80,15 @@ def _by_field(kind: type, tree: object) -> object:
     if not isinstance(tree, Mapping):
         return tree
     found: dict[str, object] = {}
-    for entry in dataclasses.fields(kind):
+    for field_ in dataclasses.fields(kind):
         value: object = tree
-        for step in entry.metadata.get("path", (entry.name,)):
+        for step in field_.metadata.get("path", (field_.name,)):
             value = value.get(step, dataclasses.MISSING) if isinstance(value, Mapping) else dataclasses.MISSING
-        hint, clean = _hints(kind)[entry.name], entry.metadata.get("clean")
+        hint, clean = _hints(kind)[field_.name], field_.metadata.get("clean")
         if value is None and hint is str:
             value = ""
         if value is not dataclasses.MISSING and value is not None:
-            found[entry.name] = _value(value, hint, clean, identifies=entry.name == "id")
+            found[field_.name] = _value(value, hint, clean, identifies=field_.name == "id")
     return found
 
 

@@ -144,11 +144,11 @@ class _Look:
             if time.monotonic() >= self._ends:
                 raise _TooMany(f"{self._target.bucket}: listing {self._target.prefix!r} took too long")
             page = self._client.list_objects_v2(Bucket=self._target.bucket, Prefix=self._target.prefix, **more)
-            found += [_listed(entry) for entry in page.get("Contents", ()) if not entry["Key"].endswith("/")]
-            found = sorted(found, key=lambda entry: entry.written_at, reverse=True)[:NEWEST]
+            found += [_listed(stored) for stored in page.get("Contents", ()) if not stored["Key"].endswith("/")]
+            found = sorted(found, key=lambda stored: stored.written_at, reverse=True)[:NEWEST]
             if not page.get("IsTruncated"):
                 # What a copy holds may be older than its file, so the newest file need not be the newest copy.
-                return tuple(sorted(map(self._with_head, found), key=lambda entry: entry.at, reverse=True))
+                return tuple(sorted(map(self._with_head, found), key=lambda stored: stored.at, reverse=True))
             more = {"ContinuationToken": page["NextContinuationToken"]}
         raise _TooMany(
             f"{self._target.bucket}: over {MOST_PAGES * 1000} objects under {self._target.prefix!r}: "

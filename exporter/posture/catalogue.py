@@ -262,13 +262,13 @@ def _read(kind: type[Kind], place: str, tree: object, problems: list[str]) -> Ki
     except ValidationError as wrong:
         for error in wrong.errors():
             path = "".join(f".{step}" for step in error["loc"])
-            told = str(error.get("ctx", {}).get("error") or error["msg"])
+            text = str(error.get("ctx", {}).get("error") or error["msg"])
             if error["type"] == "extra_forbidden":
                 owner = kind if len(error["loc"]) == 1 else Remedy
-                told = f"is not known; there are {', '.join(sorted(owner.model_fields))}"
+                text = f"is not known; there are {', '.join(sorted(owner.model_fields))}"
             elif error["type"] == "model_type":
-                told = "must be a mapping"
-            problems.append(f"{place}{path}: {told}")
+                text = "must be a mapping"
+            problems.append(f"{place}{path}: {text}")
     return None
 
 

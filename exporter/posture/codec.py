@@ -29,9 +29,9 @@ def encode(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): encode(entry) for key, entry in value.items()}
+        return {str(key): encode(part) for key, part in value.items()}
     if isinstance(value, (tuple, list)):
-        return [encode(entry) for entry in value]
+        return [encode(part) for part in value]
     return value
 
 
@@ -62,17 +62,17 @@ def _decode(kind: Any, plain: Any) -> Any:
             raise TypeError("no mapping")
         hints = _hints(kind)
         known = {field.name for field in dataclasses.fields(kind)}
-        return kind(**{name: _decode(hints[name], entry) for name, entry in plain.items() if name in known})
+        return kind(**{name: _decode(hints[name], part) for name, part in plain.items() if name in known})
     if origin is tuple:
         if not isinstance(plain, list):
             raise TypeError("no list")
         (inner, *_) = typing.get_args(kind)
-        return tuple(_decode(inner, entry) for entry in plain)
+        return tuple(_decode(inner, part) for part in plain)
     if origin is not None and issubclass(origin, Mapping):
         _, inner = typing.get_args(kind)
         if not isinstance(plain, dict):
             raise TypeError("no mapping")
-        return {key: _decode(inner, entry) for key, entry in plain.items()}
+        return {key: _decode(inner, part) for key, part in plain.items()}
     if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
         return float(plain)
     if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):

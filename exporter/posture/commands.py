@@ -78,8 +78,8 @@ def posture_command(options: argparse.Namespace, settings: PostureTree, *, drill
 
 
 def _formats(options: argparse.Namespace) -> list[str]:
-    formats = [entry.strip() for entry in options.format.split(",") if entry.strip()]
-    wrong = [entry for entry in formats if entry not in FORMATS]
+    formats = [name.strip() for name in options.format.split(",") if name.strip()]
+    wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
         raise PostureUsageError(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
     return formats
@@ -202,8 +202,8 @@ def _print(report: Report, options: argparse.Namespace) -> None:
 
 
 def _names(options: argparse.Namespace) -> Iterator[str]:
-    for entry in options.format.split(","):
-        yield "posture.ocsf.jsonl" if entry.strip() == "ocsf" else f"posture.{entry.strip()}"
+    for name in options.format.split(","):
+        yield "posture.ocsf.jsonl" if name.strip() == "ocsf" else f"posture.{name.strip()}"
 
 
 def _fails(report: Report, floor: str) -> bool:

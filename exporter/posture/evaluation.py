@@ -18,7 +18,7 @@ from exporter.posture.outside import bucket_age
 from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
 from exporter.posture.registry import ACCOUNT, Registry
 from exporter.posture.settings import PostureTree
-from exporter.posture.waivers import EvaluatedFinding, Evaluation, judge, waivers_of
+from exporter.posture.waivers import Evaluation, FindingState, waivers_of, with_waivers
 from exporter.tenancy.domain.rules import TenantRules
 
 SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
@@ -35,9 +35,9 @@ class PostureEvaluation:
     by_tenant: Mapping[tuple[str, str], Score]
     """By project and tenant."""
 
-    def of(self, project: str) -> tuple[EvaluatedFinding, ...]:
+    def of(self, project: str) -> tuple[FindingState, ...]:
         """The findings of a project; of ``__account__`` those of no project."""
-        return tuple(evaluated for evaluated in self.verdict.judged if self.project_of(evaluated.finding) == project)
+        return tuple(state for state in self.verdict.states if self.project_of(state.finding) == project)
 
     def project_of(self, finding: Finding) -> str:
         """The project of a finding."""
@@ -77,7 +77,7 @@ class Evaluator:
         """
         return load_catalogue(self._settings.posture.catalogue)
 
-    def judge(
+    def evaluate(
         self, inventory: Inventory, cached_facts: CachedFacts, since: Mapping[str, float], now: float
     ) -> PostureEvaluation:
         """Everything; ``since`` is when each failure was first seen, by cache key."""
@@ -87,7 +87,7 @@ class Evaluator:
         gathered = gather(inventory, cached_facts, self.registry, policy)
         findings = self._evaluated(inventory, gathered.facts, policy, now)
         findings = (*findings, *manual_findings(self.catalogue, findings))
-        verdict = judge(findings, self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
+        verdict = with_waivers(findings, self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
         waived = verdict.waived_keys
         made = PostureEvaluation(now, gathered, verdict, {}, {})
         by_project = scores(findings, by=made.project_of, waived=waived)
@@ -108,7 +108,7 @@ class Evaluator:
                 finding for finding in found if finding.control != control or not _inside(finding.object_id, where)
             ]
             found += [finding for finding in again if finding.control == control]
-        return tuple(sorted(found, key=lambda entry: (entry.control, entry.object_id, entry.outcome)))
+        return tuple(sorted(found, key=lambda finding: (finding.control, finding.object_id, finding.outcome)))
 
     def _apart(self, inventory: Inventory, facts: Facts, policy: Policy) -> Iterator[tuple[str, str, Facts, Policy]]:
         slots, targets = self._settings.sampling.expected_slots, self._settings.recovery.targets
@@ -166,14 +166,14 @@ def _no_source(profile: Sequence[str]) -> str:
     )
 
 
-def worst_by_control(judged: Sequence[EvaluatedFinding]) -> dict[str, EvaluatedFinding]:
+def worst_by_control(states: Sequence[FindingState]) -> dict[str, FindingState]:
     """The finding that decides each control."""
-    waived = {evaluated.finding.cache_key for evaluated in judged if evaluated.waived}
-    grouped: dict[str, list[EvaluatedFinding]] = {}
-    for evaluated in judged:
-        grouped.setdefault(evaluated.finding.control, []).append(evaluated)
-    found: dict[str, EvaluatedFinding] = {}
+    waived = {state.finding.cache_key for state in states if state.waived}
+    grouped: dict[str, list[FindingState]] = {}
+    for state in states:
+        grouped.setdefault(state.finding.control, []).append(state)
+    found: dict[str, FindingState] = {}
     for control, group in sorted(grouped.items()):
-        decides = worst((evaluated.finding for evaluated in group), waived)
-        found[control] = next(evaluated for evaluated in group if evaluated.finding is decides)
+        decides = worst((state.finding for state in group), waived)
+        found[control] = next(state for state in group if state.finding is decides)
     return found

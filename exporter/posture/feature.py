@@ -78,7 +78,7 @@ class PostureRun(FeatureRun):
         self._mark: object = None
         self._at = 0.0
         self._since: dict[str, float] | None = None
-        self._tenants_shown: dict[str, series.Seen] = {}
+        self._tenants_shown: dict[str, series.TenantSeverities] = {}
         self._excess: tuple[str, ...] = ()
         self._trouble: tuple[str, ...] = ()
         self.evaluation: PostureEvaluation | None = None
@@ -122,7 +122,7 @@ class PostureRun(FeatureRun):
             self._since = await self._writer.run(self._store.since)
         since = dict(self._since)
         try:
-            evaluation = await asyncio.to_thread(self._evaluator.judge, inventory, cached_facts, since, now)
+            evaluation = await asyncio.to_thread(self._evaluator.evaluate, inventory, cached_facts, since, now)
         except (CatalogueError, OSError) as problem:
             self._complain(problem)
             return
@@ -150,18 +150,14 @@ class PostureRun(FeatureRun):
         return (*self._excess, *self._trouble, *self._sources.notes())
 
     def _complain(self, problem: Exception) -> None:
-        told = tuple(f"posture: {line}" for line in str(problem).splitlines()[:5])
-        if told != self._trouble:
-            _log.error("%s", "; ".join(told))
-        self._trouble = told
+        lines = tuple(f"posture: {line}" for line in str(problem).splitlines()[:5])
+        if lines != self._trouble:
+            _log.error("%s", "; ".join(lines))
+        self._trouble = lines
 
     async def _remember(self, evaluation: PostureEvaluation) -> None:
         """Since when each failure is there, and how it stands today."""
-        failures = {
-            evaluated.finding.cache_key: evaluated
-            for evaluated in evaluation.verdict.judged
-            if evaluated.since is not None
-        }
+        failures = {state.finding.cache_key: state for state in evaluation.verdict.states if state.since is not None}
         known = self._since or {}
         new = dict.fromkeys(failures.keys() - known.keys(), evaluation.at)
         gone = known.keys() - failures.keys()
@@ -169,9 +165,9 @@ class PostureRun(FeatureRun):
             self._since = {key: at for key, at in (known | new).items() if key not in gone}
             await self._writer.run(lambda: self._store.mark(new, gone))
         today = {
-            key: (evaluated.finding.control, evaluated.finding.object_id, evaluated.finding.evidence)
-            for key, evaluated in failures.items()
-            if evaluated.open
+            key: (state.finding.control, state.finding.object_id, state.finding.evidence)
+            for key, state in failures.items()
+            if state.open
         }
         await self._writer.run(lambda: self._store.save_day(evaluation.at, today))
 
@@ -186,29 +182,29 @@ class PostureRun(FeatureRun):
     def _observations(
         self, evaluation: PostureEvaluation, projects: Sequence[str], too_much: Mapping[tuple[str, str], list[str]]
     ) -> Iterator[Observation]:
-        def told(name: str, target: Target, families: Families) -> Observation:
+        def observation(name: str, target: Target, families: Families) -> Observation:
             return Observation(name, target, Status.OK, evaluation.at, families=families)
 
         for project in projects:
             target = Target(Scope.PROJECT, (project,), evaluation.gathered.names.get(project, project))
             shown = self._tenants_shown.setdefault(project, set())
-            yield told(NAME, target, series.project_series(evaluation, project, shown))
+            yield observation(NAME, target, series.project_series(evaluation, project, shown))
         for (project, branch), evidence in sorted(too_much.items()):
             families = Families()
             families.set(series.EXCESS, (), int(bool(evidence)))
-            yield told(
+            yield observation(
                 EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families
             )
         ups = {name: outcome.status is Status.OK for name, outcome in self._sources.outcomes().items()}
-        yield told(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
+        yield observation(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
 
     def _warn(self, evaluation: PostureEvaluation, too_much: Mapping[tuple[str, str], list[str]]) -> None:
         """An agent that may do too much says so wherever somebody looks."""
         notes = tuple(
-            f"neonmeter itself has too much privilege in {evaluation.path('/'.join(place))}: {told[0]}"
-            f"{f' (and {len(told) - 1} more)' if len(told) > 1 else ''}; make its role by docs/permissions.sql"
-            for place, told in sorted(too_much.items())
-            if told
+            f"neonmeter itself has too much privilege in {evaluation.path('/'.join(place))}: {evidence[0]}"
+            f"{f' (and {len(evidence) - 1} more)' if len(evidence) > 1 else ''}; make its role by docs/permissions.sql"
+            for place, evidence in sorted(too_much.items())
+            if evidence
         )
         for note in notes:
             if note not in self._excess:
@@ -217,14 +213,14 @@ class PostureRun(FeatureRun):
 
     def _show_pages(self, evaluation: PostureEvaluation, projects: Sequence[str]) -> None:
         catalogue = self._evaluator.catalogue
-        told: dict[str, object] = {
+        content: dict[str, object] = {
             "": pages.index_page(evaluation, projects),
             "tenants": pages.tenants_page(evaluation),
         }
         for project in projects:
-            told[project] = pages.project_page(evaluation, project, catalogue)
-            told[f"{project}.md"] = pages.project_markdown(evaluation, project, catalogue)
-        self._pages.replace(NAME, told)
+            content[project] = pages.project_page(evaluation, project, catalogue)
+            content[f"{project}.md"] = pages.project_markdown(evaluation, project, catalogue)
+        self._pages.replace(NAME, content)
 
 
 def _moved(inventory: Inventory) -> object:

@@ -111,15 +111,15 @@ def _project(project: Project, cached_facts: CachedFacts) -> ProjectFacts:
         window = project.history_retention_seconds
     access = known.access
     if isinstance(access, Unread) and project.settings is not None:
-        told = project.settings
-        ips = told.allowed_ips
+        settings = project.settings
+        ips = settings.allowed_ips
         access = Access(
             allowed_ips=tuple(ips.ips or ()) if ips else (),
             protected_branches_only=bool(ips and ips.protected_branches_only),
-            block_public=told.block_public_connections,
+            block_public=settings.block_public_connections,
             store_passwords=project.store_passwords,
-            audit_log_level=told.audit_log_level,
-            hipaa=told.hipaa,
+            audit_log_level=settings.audit_log_level,
+            hipaa=settings.hipaa,
         )
     return replace(
         known, name=project.name, org_id=project.org_id, region=project.region_id, history_seconds=window, access=access

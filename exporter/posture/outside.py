@@ -147,7 +147,7 @@ class Handshakes:
         """Greet each."""
         targets = [TlsTarget(host, *_host(host)) for host in self._hosts]
         regions: dict[str, TlsTarget] = {}
-        for endpoint in sorted(inventory.endpoints.values(), key=lambda entry: entry.id):
+        for endpoint in sorted(inventory.endpoints.values(), key=lambda endpoint: endpoint.id):
             awake = endpoint.current_state == "active" and not endpoint.pending_state
             if awake and endpoint.host.endswith(NEON_HOSTS) and self._sslmode:
                 regions.setdefault(endpoint.region_id, TlsTarget(_name(endpoint), endpoint.host))

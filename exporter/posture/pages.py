@@ -9,7 +9,7 @@ from exporter.documents.formats import markdown_cell
 from exporter.posture.catalogue import Catalogue, Control
 from exporter.posture.domain.evaluate import Score
 from exporter.posture.evaluation import PostureEvaluation
-from exporter.posture.waivers import EvaluatedFinding, Waiver
+from exporter.posture.waivers import FindingState, Waiver
 
 MOST = 500
 """Findings on a page; the report has all."""
@@ -41,24 +41,24 @@ class Row:
     """Its waiver is over."""
 
 
-def ordered(judged: Iterable[EvaluatedFinding]) -> list[EvaluatedFinding]:
+def ordered(states: Iterable[FindingState]) -> list[FindingState]:
     """What needs action first: by status, severity, control and object."""
     return sorted(
-        judged,
-        key=lambda entry: (
-            STATUSES.index(entry.status), entry.finding.severity.rank, entry.finding.control, entry.finding.object_id,
-            entry.finding.evidence,
+        states,
+        key=lambda state: (
+            STATUSES.index(state.status), state.finding.severity.rank, state.finding.control, state.finding.object_id,
+            state.finding.evidence,
         ),
     )  # fmt: skip
 
 
-def row_of(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: Control | None) -> Row:
+def row_of(state: FindingState, evaluation: PostureEvaluation, control: Control | None) -> Row:
     """A finding as a row."""
-    finding = evaluated.finding
+    finding = state.finding
     return Row(
         control=finding.control,
         title=control.title if control else finding.control,
-        status=evaluated.status,
+        status=state.status,
         severity=finding.severity.value,
         project=evaluation.project_of(finding),
         object=finding.object_id,
@@ -67,15 +67,15 @@ def row_of(evaluated: EvaluatedFinding, evaluation: PostureEvaluation, control: 
         evidence=finding.evidence,
         count=finding.count,
         cache_key=finding.cache_key,
-        since=evaluated.since,
-        waiver=evaluated.waiver,
-        expired=evaluated.expired,
+        since=state.since,
+        waiver=state.waiver,
+        expired=state.expired,
     )
 
 
 def finding_dict(row: Row, remedy: Mapping[str, str] | None = None) -> dict[str, object]:
     """One finding for JSON, below its control; ``remedy`` where the control does not stand beside it."""
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "status": row.status,
         "severity": row.severity,
         "object": row.object,
@@ -86,19 +86,19 @@ def finding_dict(row: Row, remedy: Mapping[str, str] | None = None) -> dict[str,
         "cache_key": row.cache_key,
     }
     if row.since is not None:
-        told["since"] = row.since
+        fields["since"] = row.since
     if remedy is not None and row.status in FAILED:
-        told["remedy"] = remedy
+        fields["remedy"] = remedy
     if row.waiver is not None:
-        told["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
-    return told
+        fields["waiver"] = {**waiver_dict(row.waiver), "expired": row.expired}
+    return fields
 
 
 def remedy_dict(control: Control) -> dict[str, str]:
     """What ends a failure."""
     remedy = control.remedy
-    told = {"text": remedy.text, "sql": remedy.sql, "cli": remedy.cli}
-    return {name: value for name, value in told.items() if value}
+    fields = {"text": remedy.text, "sql": remedy.sql, "cli": remedy.cli}
+    return {name: value for name, value in fields.items() if value}
 
 
 def waiver_dict(waiver: Waiver) -> dict[str, object]:
@@ -124,8 +124,8 @@ def score_dict(score: Score | None) -> dict[str, object]:
 
 def _rows(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> list[Row]:
     return [
-        row_of(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control))
-        for evaluated in ordered(evaluation.of(project))
+        row_of(state, evaluation, catalogue.controls.get(state.finding.control))
+        for state in ordered(evaluation.of(project))
     ]
 
 
@@ -213,8 +213,8 @@ def index_page(evaluation: PostureEvaluation, projects: Iterable[str]) -> dict[s
             for project in projects
         ],
         "waivers": [
-            {"control": waiver.control, **waiver_dict(waiver), "state": standing.value, "findings": count}
-            for waiver, standing, count in evaluation.verdict.waivers
+            {"control": waiver.control, **waiver_dict(waiver), "state": waiver_state.value, "findings": count}
+            for waiver, waiver_state, count in evaluation.verdict.waivers
         ],
         "facts_read_at": dict(sorted(evaluation.gathered.ages.items())),
     }
@@ -223,10 +223,10 @@ def index_page(evaluation: PostureEvaluation, projects: Iterable[str]) -> dict[s
 def tenants_page(evaluation: PostureEvaluation) -> dict[str, object]:
     """/api/v1/posture/tenants: each tenant's open failures over all projects."""
     found: dict[str, dict[str, int]] = {}
-    for evaluated in evaluation.verdict.judged:
-        if evaluated.finding.tenant:
-            counts = found.setdefault(evaluated.finding.tenant, {})
-            if evaluated.open:
-                severity = evaluated.finding.severity.value
-                counts[severity] = counts.get(severity, 0) + evaluated.finding.count
+    for state in evaluation.verdict.states:
+        if state.finding.tenant:
+            counts = found.setdefault(state.finding.tenant, {})
+            if state.open:
+                severity = state.finding.severity.value
+                counts[severity] = counts.get(severity, 0) + state.finding.count
     return {"tenants": dict(sorted(found.items()))}

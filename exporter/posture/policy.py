@@ -91,7 +91,7 @@ def recovery_targets(targets: list[RecoveryTarget], project: Project) -> tuple[i
     found = [target for target in targets if matches(target.project, project.id, project.name)]
     if not found:
         return None
-    return round(min(target.rto_seconds for target in found)), round(min(entry.rpo_seconds for entry in found))
+    return round(min(target.rto_seconds for target in found)), round(min(target.rpo_seconds for target in found))
 
 
 def expected_slots(slots: list[ExpectedSlot], project: Project, branch: Branch) -> tuple[str, ...]:

@@ -149,30 +149,30 @@ def _clauses(catalogue: Catalogue) -> Rows:
 
 def _statuses(evaluation: PostureEvaluation) -> Rows:
     for project in sorted({*evaluation.projects, ACCOUNT}):
-        for control, evaluated in worst_by_control(evaluation.of(project)).items():
-            yield (project, control, evaluated.finding.severity.value, evaluated.status)
+        for control, state in worst_by_control(evaluation.of(project)).items():
+            yield (project, control, state.finding.severity.value, state.status)
 
 
 def _findings(evaluation: PostureEvaluation) -> Rows:
     """What neither holds nor is beside the point; COPY takes a NUL in no text."""
-    for evaluated in evaluation.verdict.judged:
-        if evaluated.status in ("pass", "not_applicable"):
+    for state in evaluation.verdict.states:
+        if state.status in ("pass", "not_applicable"):
             continue
-        finding, waiver = evaluated.finding, evaluated.waiver
+        finding, waiver = state.finding, state.waiver
         yield (
             evaluation.project_of(finding),
             finding.control,
             finding.severity.value,
-            evaluated.status,
+            state.status,
             finding.object_id,
             evaluation.path(finding.object_id),
             finding.tenant or None,
             finding.count,
             finding.evidence.replace("\x00", ""),
             finding.cache_key,
-            None if evaluated.since is None else _instant(evaluated.since),
+            None if state.since is None else _instant(state.since),
             *(
-                (waiver.reason, waiver.approver, date.fromisoformat(waiver.expires), evaluated.expired)
+                (waiver.reason, waiver.approver, date.fromisoformat(waiver.expires), state.expired)
                 if waiver
                 else (None, None, None, None)
             ),

@@ -58,12 +58,12 @@ class Registry:
 
         ``schemas``: each with its owner.
         """
-        told: dict[str, str] = {}
+        resolved: dict[str, str] = {}
         for schema, owner in schemas.items():
             tenant = self.of_schema(project, branch, datname, schema) or self.of_role(project, branch, owner)
             if tenant:
-                told[schema] = tenant
-        return told
+                resolved[schema] = tenant
+        return resolved
 
     def of_roles(
         self, project: Project, branch: Branch, roles: Iterable[str], schemas: Mapping[str, Mapping[str, str]]
@@ -78,14 +78,14 @@ class Registry:
                 tenant = self.of_schema(project, branch, datname, schema)
                 if tenant:
                     owned.setdefault(owner, set()).add(tenant)
-        told: dict[str, str] = {}
+        resolved: dict[str, str] = {}
         for role in roles:
             tenant = self.of_role(project, branch, role)
             if tenant:
-                told[role] = tenant
+                resolved[role] = tenant
             elif len(owned.get(role, ())) == 1:
-                told[role] = next(iter(owned[role]))
-        return told
+                resolved[role] = next(iter(owned[role]))
+        return resolved
 
     def of_key(self, key: str) -> str:
         """The tenant of a key; empty when its name is no tenant's."""
@@ -103,9 +103,9 @@ class Registry:
         schemas, roles = names.schemas, names.roles
         if not isinstance(schemas, Unread):
             for datname, found in schemas.items():
-                told = self.of_schemas(project, branch, datname, found)
-                by_schema |= told
-                for tenant in told.values():
+                resolved = self.of_schemas(project, branch, datname, found)
+                by_schema |= resolved
+                for tenant in resolved.values():
                     databases.setdefault(tenant, set()).add(datname)
         by_role: dict[str, str] = {}
         if not isinstance(roles, Unread):

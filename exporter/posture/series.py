@@ -15,7 +15,7 @@ from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
 from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import Registry
-from exporter.posture.waivers import EvaluatedFinding, WaiverState
+from exporter.posture.waivers import FindingState, WaiverState
 
 CONTROL = Metric(
     "neon_posture_control_status", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
@@ -102,17 +102,17 @@ METRICS = (
 RESIDENCY_CONTROL, OWN_ROLE_CONTROL = "P35", "P50"
 EXPIRING_SECONDS = 14 * 86400
 TENANTS_SHOWN = 500
-Seen = set[tuple[str, str]]
+TenantSeverities = set[tuple[str, str]]
 """Tenant and severity of what was shown before, so that a failure that ended goes on as 0."""
 
 
-def project_series(evaluation: PostureEvaluation, project: str, seen: Seen) -> Families:
+def project_series(evaluation: PostureEvaluation, project: str, shown_before: TenantSeverities) -> Families:
     """Everything about one project, or about what is of none."""
     families = Families()
-    judged = evaluation.of(project)
-    for control, evaluated in worst_by_control(judged).items():
-        families.set(CONTROL, (control, evaluated.finding.severity.value, evaluated.status), 1)
-    for key, count in sorted(counted(judged).items()):
+    states = evaluation.of(project)
+    for control, state in worst_by_control(states).items():
+        families.set(CONTROL, (control, state.finding.severity.value, state.status), 1)
+    for key, count in sorted(counted(states).items()):
         families.set(FINDINGS, key, count)
     score = evaluation.by_project.get(project)
     if score is not None:
@@ -120,9 +120,9 @@ def project_series(evaluation: PostureEvaluation, project: str, seen: Seen) -> F
             families.set(SCORE, (), float(score.ratio))
         if score.known is not None:
             families.set(KNOWN, (), float(score.known))
-    tenants = _tenants(judged)
-    seen.update(tenants)
-    for key in sorted(seen)[:TENANTS_SHOWN]:
+    tenants = _tenants(states)
+    shown_before.update(tenants)
+    for key in sorted(shown_before)[:TENANTS_SHOWN]:
         families.set(TENANT_FINDINGS, key, tenants.get(key, 0))
     for tenant, ratio in _tenant_scores(evaluation, project):
         families.set(TENANT_SCORE, (tenant,), ratio)
@@ -131,25 +131,25 @@ def project_series(evaluation: PostureEvaluation, project: str, seen: Seen) -> F
     return families
 
 
-def counted(judged: Iterable[EvaluatedFinding]) -> Counter[tuple[str, str]]:
+def counted(states: Iterable[FindingState]) -> Counter[tuple[str, str]]:
     """By severity and status; what holds, what does not apply and what is manual is in no count."""
     found: Counter[tuple[str, str]] = Counter()
-    for evaluated in judged:
-        severity = evaluated.finding.severity.value
-        if evaluated.finding.outcome is Outcome.FAIL:
-            found[severity, "waived" if evaluated.waived else "fail"] += evaluated.finding.count
-            if evaluated.expired:
-                found[severity, "expired"] += evaluated.finding.count
-        elif evaluated.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN):
-            found[severity, evaluated.finding.outcome.value] += 1
+    for state in states:
+        severity = state.finding.severity.value
+        if state.finding.outcome is Outcome.FAIL:
+            found[severity, "waived" if state.waived else "fail"] += state.finding.count
+            if state.expired:
+                found[severity, "expired"] += state.finding.count
+        elif state.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN):
+            found[severity, state.finding.outcome.value] += 1
     return found
 
 
-def _tenants(judged: Iterable[EvaluatedFinding]) -> Counter[tuple[str, str]]:
+def _tenants(states: Iterable[FindingState]) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for evaluated in judged:
-        if evaluated.open and evaluated.finding.tenant:
-            found[evaluated.finding.tenant, evaluated.finding.severity.value] += evaluated.finding.count
+    for state in states:
+        if state.open and state.finding.tenant:
+            found[state.finding.tenant, state.finding.severity.value] += state.finding.count
     return found
 
 
@@ -168,9 +168,9 @@ def _residency(families: Families, evaluation: PostureEvaluation, project: str) 
         "",
     )
     outcomes = {
-        evaluated.finding.outcome
-        for evaluated in evaluation.of(project)
-        if evaluated.finding.control == RESIDENCY_CONTROL and evaluated.finding.object_id == project
+        state.finding.outcome
+        for state in evaluation.of(project)
+        if state.finding.control == RESIDENCY_CONTROL and state.finding.object_id == project
     }
     if region and Outcome.FAIL in outcomes:
         families.set(RESIDENCY, (region,), 0)
@@ -194,16 +194,16 @@ def _passwords(families: Families, evaluation: PostureEvaluation, project: str) 
 def excess(evaluation: PostureEvaluation) -> dict[tuple[str, str], list[str]]:
     """By branch, what our own role has too much; empty where it was looked at and is well."""
     found: dict[tuple[str, str], list[str]] = {}
-    for evaluated in evaluation.verdict.judged:
-        if evaluated.finding.control != OWN_ROLE_CONTROL or evaluated.finding.outcome not in (
+    for state in evaluation.verdict.states:
+        if state.finding.control != OWN_ROLE_CONTROL or state.finding.outcome not in (
             Outcome.PASS,
             Outcome.FAIL,
         ):
             continue
-        parts = evaluated.finding.object_id.split("/", 2)
-        told = found.setdefault((parts[0], parts[1] if len(parts) > 1 else ""), [])
-        if evaluated.finding.outcome is Outcome.FAIL:
-            told.append(evaluated.finding.evidence)
+        parts = state.finding.object_id.split("/", 2)
+        evidence = found.setdefault((parts[0], parts[1] if len(parts) > 1 else ""), [])
+        if state.finding.outcome is Outcome.FAIL:
+            evidence.append(state.finding.evidence)
     return found
 
 
@@ -218,9 +218,9 @@ def account_series(
     for tenant, at in sorted(_oldest_tenant_keys(facts, registry).items())[:TENANTS_SHOWN]:
         families.set(TENANT_KEY_AGE, (tenant,), max(0.0, now - at))
     states = Counter({state.value: 0 for state in WaiverState} | {"expiring": 0})
-    for waiver, standing, _ in evaluation.verdict.waivers:
-        states[standing.value] += 1
-        states["expiring"] += standing is not WaiverState.EXPIRED and waiver.expires_at - now <= EXPIRING_SECONDS
+    for waiver, waiver_state, _ in evaluation.verdict.waivers:
+        states[waiver_state.value] += 1
+        states["expiring"] += waiver_state is not WaiverState.EXPIRED and waiver.expires_at - now <= EXPIRING_SECONDS
     for state, count in sorted(states.items()):
         families.set(WAIVERS, (state,), count)
     for source, at in sorted(evaluation.gathered.ages.items()):

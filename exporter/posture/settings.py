@@ -298,11 +298,11 @@ def problems_of_posture(posture: PostureSettings) -> Iterator[str]:
         yield from _vault(f"posture.vaults[{index}]", vault)
     if posture.s3 and find_spec("boto3") is None:
         yield "posture.s3: boto3 is not installed; install neonmeter[s3]"
-    seen: set[tuple[str, str]] = set()
+    buckets: set[tuple[str, str]] = set()
     for index, bucket in enumerate(posture.s3):
-        if (bucket.bucket, bucket.prefix) in seen:
+        if (bucket.bucket, bucket.prefix) in buckets:
             yield f"posture.s3[{index}]: {bucket.bucket}/{bucket.prefix} is there twice"
-        seen.add((bucket.bucket, bucket.prefix))
+        buckets.add((bucket.bucket, bucket.prefix))
     if posture.catalogue is None:
         return
     from exporter.posture.catalogue import CatalogueError, load_catalogue  # noqa: PLC0415 - only who has one of his own

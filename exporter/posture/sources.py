@@ -100,8 +100,8 @@ async def forget_gone(inventory: Inventory, fact_cache: FactCache) -> None:
         await fact_cache.keep_only(source, branches)
     known = await fact_cache.load()
     for source in ("database", "names"):
-        kept = [key.key for key in known if key.source == source and "/".join(key.key.split("/")[:2]) in branches]
-        await fact_cache.keep_only(source, kept)
+        current = [key.key for key in known if key.source == source and "/".join(key.key.split("/")[:2]) in branches]
+        await fact_cache.keep_only(source, current)
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class PostureSources:
 
     def notes(self) -> tuple[str, ...]:
         """What does not work, a sentence each."""
-        return tuple(f"posture, {name}: {entry.note}" for name, entry in self.outcomes().items() if entry.note)
+        return tuple(f"posture, {name}: {outcome.note}" for name, outcome in self.outcomes().items() if outcome.note)
 
 
 async def _guarded(name: str, read: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -43,7 +43,7 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluatedFinding:
+class FindingState:
     """A finding with who answers for it."""
 
     finding: Finding
@@ -73,14 +73,14 @@ class EvaluatedFinding:
 class Evaluation:
     """All findings, and how each waiver stands."""
 
-    judged: tuple[EvaluatedFinding, ...]
+    states: tuple[FindingState, ...]
     waivers: tuple[tuple[Waiver, WaiverState, int], ...]
     """With how many failures it speaks of."""
 
     @property
     def waived_keys(self) -> frozenset[str]:
         """Cache keys of the waived failures."""
-        return frozenset(evaluated.finding.cache_key for evaluated in self.judged if evaluated.waived)
+        return frozenset(state.finding.cache_key for state in self.states if state.waived)
 
 
 def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
@@ -91,7 +91,7 @@ def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
     )
 
 
-def judge(
+def with_waivers(
     findings: Iterable[Finding],
     waivers: Sequence[Waiver],
     now: float,
@@ -104,26 +104,28 @@ def judge(
     ``name_of`` answers an object's path with names in place of ids.
     """
     by_control: dict[str, list[Waiver]] = {}
-    for waiver in sorted(waivers, key=lambda entry: entry.expires_at <= now):
+    for waiver in sorted(waivers, key=lambda waiver: waiver.expires_at <= now):
         by_control.setdefault(waiver.control, []).append(waiver)
     used: dict[Waiver, int] = dict.fromkeys(waivers, 0)
     began = since or {}
-    judged = []
+    states = []
     for finding in findings:
         if finding.outcome is not Outcome.FAIL:
-            judged.append(EvaluatedFinding(finding))
+            states.append(FindingState(finding))
             continue
         known = by_control.get(finding.control, ())
         name = name_of(finding.object_id) if known else ""
-        found = next((entry for entry in known if entry.covers(finding, name)), None)
+        found = next((waiver for waiver in known if waiver.covers(finding, name)), None)
         if found is not None:
             used[found] += finding.count
         waived = found is not None and now < found.expires_at
-        judged.append(EvaluatedFinding(finding, found, waived, began.get(finding.cache_key, now)))
-    return Evaluation(tuple(judged), tuple((entry, _standing(entry, used[entry], now), used[entry]) for entry in used))
+        states.append(FindingState(finding, found, waived, began.get(finding.cache_key, now)))
+    return Evaluation(
+        tuple(states), tuple((waiver, _state_of(waiver, count, now), count) for waiver, count in used.items())
+    )
 
 
-def _standing(waiver: Waiver, used: int, now: float) -> WaiverState:
+def _state_of(waiver: Waiver, used: int, now: float) -> WaiverState:
     if waiver.expires_at <= now:
         return WaiverState.EXPIRED
     return WaiverState.ACTIVE if used else WaiverState.UNUSED

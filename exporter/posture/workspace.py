@@ -54,7 +54,7 @@ class PostureLook:
     """One look at everything."""
 
     evaluation: PostureEvaluation
-    judge: Evaluator
+    evaluator: Evaluator
     inventory: Inventory
     notes: tuple[str, ...]
 
@@ -84,10 +84,12 @@ async def look(
         if not before or await _missing(fact_cache, inventory) in (0, before):
             break
         sources.again()
-    judge = Evaluator(settings, rules)
+    evaluator = Evaluator(settings, rules)
     facts = await fact_cache.load()
-    evaluation = judge.judge(inventory, facts, known.since, clock())
-    return PostureLook(evaluation, judge, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts)))
+    evaluation = evaluator.evaluate(inventory, facts, known.since, clock())
+    return PostureLook(
+        evaluation, evaluator, inventory, (*inventory.notes, *sources.notes(), *_limits(settings, facts))
+    )
 
 
 async def _missing(fact_cache: FactCache, inventory: Inventory) -> int:

@@ -175,7 +175,7 @@ async def _says_true(session: psycopg.AsyncConnection[Any], name: str, statement
         return Check(name, False, _why(problem))
     if row is None or not isinstance(row[0], bool):
         return Check(name, False, "it must answer a row with a boolean first")
-    return Check(name, row[0], ", ".join(str(entry) for entry in row[1:])[:200])
+    return Check(name, row[0], ", ".join(str(value) for value in row[1:])[:200])
 
 
 def split(text: str) -> list[tuple[str, str]]:

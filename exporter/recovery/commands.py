@@ -176,9 +176,9 @@ def verify_command(options: argparse.Namespace, settings: CoreSettings) -> int:
     if not verdict.lines:
         print(f"{journal.path}: there is none yet; nothing was drilled")
         return OK
-    mine = verdict.signed - verdict.foreign
+    signed_here = verdict.signed - verdict.foreign
     lines = counted(verdict.lines, "line")
-    print(f"{journal.path}: {lines}, each follows the one before; {mine} carry a signature of the key at hand")
+    print(f"{journal.path}: {lines}, each follows the one before; {signed_here} carry a signature of the key at hand")
     if verdict.foreign:
         print(
             f"{counted(verdict.foreign, 'line')} signed with another key: give it as recovery.signing_key to check them"

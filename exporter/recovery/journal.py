@@ -239,5 +239,5 @@ def _digest(line: bytes) -> str:
 
 def _drill(tree: Mapping[str, Any]) -> Drill:
     steps = tuple((str(name), float(seconds)) for name, seconds in tree["steps"])
-    checks = tuple(Check(**entry) for entry in tree["checks"])
+    checks = tuple(Check(**check) for check in tree["checks"])
     return Drill(**{**tree, "steps": steps, "checks": checks})

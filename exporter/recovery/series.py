@@ -119,9 +119,9 @@ def observe(settings: RecoverySettings, inventory: Inventory, known: RecoveryFac
     branch_series = _Series(settings, known, now)
     for project in inventory.projects.values():
         families = Families()
-        for branch in sorted(by_project.get(project.id, ()), key=lambda entry: entry.id):
+        for branch in sorted(by_project.get(project.id, ()), key=lambda branch: branch.id):
             branch_series.add(families, project, branch, drills.get((project.id, branch.id), []))
-        copies = [entry for entry in by_project.get(project.id, ()) if began_at(entry.name) is not None]
+        copies = [branch for branch in by_project.get(project.id, ()) if began_at(branch.name) is not None]
         families.set(LEFT, (), len(copies))
         if project.id in known.offsite:
             families.set(OFFSITE_AGE, (), max(0.0, now - known.offsite[project.id]))
@@ -166,10 +166,10 @@ class _Series:
 
 def _drills(families: Families, branch_id: str, ended: list[Drill]) -> None:
     for kind in sorted({drill.kind for drill in ended}):
-        mine = [drill for drill in ended if drill.kind == kind]
-        last = max(mine, key=lambda entry: entry.ended_at)
+        of_kind = [drill for drill in ended if drill.kind == kind]
+        last = max(of_kind, key=lambda drill: drill.ended_at)
         families.set(LAST_RESULT, (branch_id, kind), int(last.result == OK))
-        good = max((drill for drill in mine if drill.result == OK), key=lambda entry: entry.ended_at, default=None)
+        good = max((drill for drill in of_kind if drill.result == OK), key=lambda drill: drill.ended_at, default=None)
         if good is None:
             continue
         families.set(LAST_SUCCESS, (branch_id, kind), good.ended_at)

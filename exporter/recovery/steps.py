@@ -65,16 +65,16 @@ def source_of(inventory: Inventory, text: str) -> Source:
     project_text, _, branch_text = text.partition("/")
     if not project_text or not branch_text:
         raise DrillError(f"{text!r}: write PROJECT/BRANCH, by names or ids")
-    projects = [entry for entry in inventory.projects.values() if project_text in (entry.id, entry.name)]
+    projects = [project for project in inventory.projects.values() if project_text in (project.id, project.name)]
     if len(projects) != 1:
-        known = ", ".join(sorted(entry.name or entry.id for entry in inventory.projects.values())[:12]) or "none"
+        known = ", ".join(sorted(project.name or project.id for project in inventory.projects.values())[:12]) or "none"
         why = "several projects are called so: give the id" if projects else f"the key sees {known}"
         raise DrillError(f"there is no one project {project_text!r}; {why}")
     project = projects[0]
-    mine = [entry for entry in inventory.branches.values() if entry.project_id == project.id]
-    branch = next((entry for entry in mine if branch_text in (entry.id, entry.name)), None)
+    branches = [branch for branch in inventory.branches.values() if branch.project_id == project.id]
+    branch = next((branch for branch in branches if branch_text in (branch.id, branch.name)), None)
     if branch is None:
-        known = ", ".join(sorted(entry.name for entry in mine)[:12])
+        known = ", ".join(sorted(branch.name for branch in branches)[:12])
         raise DrillError(f"{project.name} has no branch {branch_text!r}; there are {known}")
     endpoints = [endpoint for endpoint in inventory.endpoints.values() if endpoint.branch_id == branch.id]
     writing = [endpoint.host for endpoint in endpoints if endpoint.type == "read_write"]
@@ -99,16 +99,18 @@ async def wait_for_operations(
     deadline, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
     while True:
         listed = await read_operations(client, project_id, since - 60)
-        mine = [operation for operation in listed if operation.branch_id == branch_id]
-        failed = [f"{operation.action} {operation.status}" for operation in mine if operation.status in _FAILED]
+        operations = [operation for operation in listed if operation.branch_id == branch_id]
+        failed = [f"{operation.action} {operation.status}" for operation in operations if operation.status in _FAILED]
         if failed:
             raise DrillError(f"Neon could not make the branch: {', '.join(failed)}")
-        if mine and all(operation.status in _FINAL for operation in mine):
-            return {operation.action: operation.total_duration_ms / 1000 for operation in mine}
+        if operations and all(operation.status in _FINAL for operation in operations):
+            return {operation.action: operation.total_duration_ms / 1000 for operation in operations}
         if time.monotonic() > deadline:
             running = (
                 ", ".join(
-                    f"{operation.action} {operation.status}" for operation in mine if operation.status not in _FINAL
+                    f"{operation.action} {operation.status}"
+                    for operation in operations
+                    if operation.status not in _FINAL
                 )
                 or "none"
             )
@@ -173,7 +175,7 @@ async def remove(client: NeonClient, writer: DrillWriter, branch: Branch, second
     """
     deadline, pause = time.monotonic() + seconds, _FIRST_POLL_SECONDS
     await writer.delete(branch)
-    while any(entry.id == branch.id for entry in await branches_of(client, branch.project_id)):
+    while any(other.id == branch.id for other in await branches_of(client, branch.project_id)):
         if time.monotonic() > deadline:
             raise DrillError(f"{branch.name} was asked to go and is still there after {seconds:.0f} s")
         await asyncio.sleep(pause)
@@ -186,7 +188,7 @@ async def find_copy(client: NeonClient, project_id: str, name: str) -> Branch | 
     Raises:
         NeonError: nobody knows.
     """
-    return next((entry for entry in await branches_of(client, project_id) if entry.name == name), None)
+    return next((other for other in await branches_of(client, project_id) if other.name == name), None)
 
 
 async def sweep(

@@ -47,13 +47,13 @@ def as_text(settings: CoreSettings, drill: Drill) -> str:
 
 
 def _measured(name: str, found: float | None, target: float | None, what: str) -> str:
-    told = "not measured" if found is None else f"{found:.1f} s"
+    measured = "not measured" if found is None else f"{found:.1f} s"
     if target is None:
-        return f"{name} {told} ({what}; no target is set: recovery.targets)"
+        return f"{name} {measured} ({what}; no target is set: recovery.targets)"
     if found is None:
-        return f"{name} {told}, target {seconds(target)} ({what})"
+        return f"{name} {measured}, target {seconds(target)} ({what})"
     verdict = "within" if found <= target else "OVER"
-    return f"{name} {told}, {verdict} the target of {seconds(target)} ({what})"
+    return f"{name} {measured}, {verdict} the target of {seconds(target)} ({what})"
 
 
 def as_rows(settings: CoreSettings, drills: Sequence[Drill]) -> str:
@@ -75,5 +75,5 @@ def as_rows(settings: CoreSettings, drills: Sequence[Drill]) -> str:
 
 
 def _against(found: float | None, target: float | None) -> str:
-    told = "-" if found is None else f"{found:.1f} s"
-    return told if target is None else f"{told} of {seconds(target)}"
+    measured = "-" if found is None else f"{found:.1f} s"
+    return measured if target is None else f"{measured} of {seconds(target)}"

@@ -121,8 +121,8 @@ def worst(findings: Iterable[Finding], waived: Collection[str] = ()) -> Finding 
     """The finding that decides a control: failures before what could not be read, that before what holds."""
 
     def rank(finding: Finding) -> tuple[bool, int, int]:
-        kept = finding.outcome is Outcome.FAIL and finding.cache_key in waived
-        return (finding.outcome is not Outcome.FAIL, kept + _WORST.index(finding.outcome), finding.severity.rank)
+        is_waived = finding.outcome is Outcome.FAIL and finding.cache_key in waived
+        return (finding.outcome is not Outcome.FAIL, is_waived + _WORST.index(finding.outcome), finding.severity.rank)
 
     return min(findings, key=rank, default=None)
 

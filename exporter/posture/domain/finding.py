@@ -40,7 +40,7 @@ class Severity(StrEnum):
         return _RANKS[self]
 
 
-_RANKS: Final = {entry: rank for rank, entry in enumerate(Severity)}
+_RANKS: Final = {severity: rank for rank, severity in enumerate(Severity)}
 
 NOT_KNOWN_YET: Final = frozenset({Status.ASLEEP, Status.NO_DATA, Status.BREAKER_OPEN, Status.RATE_LIMITED})
 """Why something was not read although nobody refused it."""

@@ -118,15 +118,15 @@ def tenant_complete(facts: RegistryFacts, _context: Context) -> Iterator[RuleRes
 
 def _missing(facts: RegistryFacts, tenants: tuple[TenantEntry, ...]) -> Iterator[RuleResult]:
     where = object_id(facts.project_id, facts.branch_id)
-    for entry in tenants:
+    for tenant in tenants:
         for kind in ("schemas", "roles", "keys"):
             there = getattr(facts, kind)
             if isinstance(there, Unread):
                 continue
-            gone = [name for name in getattr(entry, kind) if name not in there]
+            gone = [name for name in getattr(tenant, kind) if name not in there]
             if gone:
-                text = f"tenant {entry.tenant} lacks its {kind}: {names(gone)}"
-                yield failed(object_id(where, entry.tenant, kind), text, tenant=entry.tenant, count=len(gone))
+                text = f"tenant {tenant.tenant} lacks its {kind}: {names(gone)}"
+                yield failed(object_id(where, tenant.tenant, kind), text, tenant=tenant.tenant, count=len(gone))
 
 
 def _orphans(facts: RegistryFacts, tenants: tuple[TenantEntry, ...]) -> Iterator[RuleResult]:
@@ -135,7 +135,7 @@ def _orphans(facts: RegistryFacts, tenants: tuple[TenantEntry, ...]) -> Iterator
         there = getattr(facts, kind)
         if isinstance(there, Unread):
             continue
-        known = {name for entry in tenants for name in getattr(entry, kind)}
+        known = {name for tenant in tenants for name in getattr(tenant, kind)}
         for name in sorted(set(there) - known):
             yield failed(object_id(where, kind, name), f"{kind[:-1]} {name} belongs to no tenant of the registry")
 

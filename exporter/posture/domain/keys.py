@@ -37,9 +37,9 @@ def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
         if isinstance(registry.tenants, Unread):
             yield unread(facts.name, registry.tenants)
             return
-        for entry in registry.tenants:
-            named = entry.keys or (context.policy.transit_key.format(tenant=entry.tenant),)
-            keys.setdefault(entry.tenant, set()).update(named)
+        for owner in registry.tenants:
+            named = owner.keys or (context.policy.transit_key.format(tenant=owner.tenant),)
+            keys.setdefault(owner.tenant, set()).update(named)
     if not keys:
         yield absent(facts.name, "the registry names no tenant")
         return

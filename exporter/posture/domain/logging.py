@@ -44,24 +44,24 @@ def log_settings(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
 
 
 def _log_gaps(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    def told(name: str) -> str | None:
+    def value_of(name: str) -> str | None:
         value = settings.get(name)
         return None if value is None else value.strip().lower()
 
     for name in ("log_connections", "log_disconnections"):
         # PostgreSQL 18 made the first a list of what to log; empty is off.
-        if (value := told(name)) is not None and value in _OFF:
+        if (value := value_of(name)) is not None and value in _OFF:
             yield name, f"{name} is off"
-    if (value := told("log_statement")) is not None and value == "none":
+    if (value := value_of("log_statement")) is not None and value == "none":
         yield "log_statement", "log_statement is none: schema changes leave no line"
-    if (value := told("log_min_error_statement")) is not None and value not in _ERRORS:
+    if (value := value_of("log_min_error_statement")) is not None and value not in _ERRORS:
         yield "log_min_error_statement", f"log_min_error_statement is {value}: statements that fail are not named"
     if (prefix := settings.get("log_line_prefix")) is not None:
         missing = [mark for mark in ("%m", "%u", "%d") if mark not in prefix and not (mark == "%m" and "%t" in prefix)]
         if missing:
             yield "log_line_prefix", f"log_line_prefix lacks {' '.join(missing)} (time, role, database)"
     for name in ("log_parameter_max_length", "log_parameter_max_length_on_error"):
-        if told(name) == "-1" and (name.endswith("error") or told("log_statement") in ("mod", "all")):
+        if value_of(name) == "-1" and (name.endswith("error") or value_of("log_statement") in ("mod", "all")):
             yield name, f"{name} is -1: values of parameters, and so personal data, go to the log in full"
 
 

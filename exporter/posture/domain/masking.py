@@ -53,10 +53,10 @@ def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[RuleResul
 def _from_production(facts: BranchFacts, context: Context) -> bool:
     """Whether one of its ancestors is production; a parent that we do not know is taken for it."""
     branches = {(branch.project_id, branch.id): branch for branch in context.facts.branches}
-    seen: set[str] = set()
+    visited: set[str] = set()
     parent = facts.parent_id
-    while parent and parent not in seen:
-        seen.add(parent)
+    while parent and parent not in visited:
+        visited.add(parent)
         found = branches.get((facts.project_id, parent))
         if found is None or is_production(found, context):
             return True

@@ -53,12 +53,12 @@ def snapshot_fresh(facts: BranchFacts, context: Context) -> Iterator[RuleResult]
     if age > context.policy.snapshot_age_seconds:
         found.append(failed(where, f"the newest snapshot is {days(age)} old"))
     keep = context.policy.snapshot_keep_seconds
-    kept = [
+    lasting = [
         snapshot
         for snapshot in made
         if snapshot.expires_at is None or snapshot.expires_at - (snapshot.created_at or 0.0) >= keep
     ]
-    if not kept:
+    if not lasting:
         found.append(failed(object_id(where, "kept"), f"no snapshot is kept for {days(keep)}"))
     yield from verdict(where, found, f"the newest snapshot is {days(age)} old")
 

@@ -114,8 +114,8 @@ def _waivers(report: Report) -> Iterator[str]:
     yield ""
     yield "| control | object | until | who | why | state | failures |"
     yield "|---|---|---|---|---|---|---:|"
-    for waiver, standing, count in report.waivers:
-        state = "**EXPIRED**" if standing == "expired" else standing.value
+    for waiver, waiver_state, count in report.waivers:
+        state = "**EXPIRED**" if waiver_state == "expired" else waiver_state.value
         yield (
             f"| {waiver.control} | `{cell(waiver.object)}` | {waiver.expires} | {cell(waiver.approver)} | "
             f"{cell(waiver.reason)} | {state} | {count} |"

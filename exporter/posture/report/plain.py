@@ -39,8 +39,8 @@ def as_json(report: Report) -> dict[str, Any]:
             for framework in report.frameworks
         },
         "waivers": [
-            {"control": waiver.control, **waiver_dict(waiver), "state": standing.value, "findings": count}
-            for waiver, standing, count in report.waivers
+            {"control": waiver.control, **waiver_dict(waiver), "state": waiver_state.value, "findings": count}
+            for waiver, waiver_state, count in report.waivers
         ],
         "changes": {
             "since": report.changes.since,

@@ -12,7 +12,7 @@ from exporter.posture.domain.finding import Finding, Outcome
 from exporter.posture.evaluation import PostureEvaluation
 from exporter.posture.pages import STATUSES, Row, ordered, row_of
 from exporter.posture.registry import ACCOUNT
-from exporter.posture.waivers import EvaluatedFinding, Waiver, WaiverState
+from exporter.posture.waivers import FindingState, Waiver, WaiverState
 
 WORDS = {
     "fail": "fails",
@@ -129,14 +129,14 @@ def report_of(
     """``frameworks`` empty: all; ``project``: a glob over id or name; ``before``: open failures of an earlier state."""
     chosen = [name for name in catalogue.frameworks if not frameworks or name in frameworks]
     wanted = _controls_of(catalogue, frameworks)
-    judged = [
-        evaluated
-        for evaluated in ordered(evaluation.verdict.judged)
-        if evaluated.finding.control in wanted and _in_scope(evaluation, evaluated, project)
+    states = [
+        state
+        for state in ordered(evaluation.verdict.states)
+        if state.finding.control in wanted and _in_scope(evaluation, state, project)
     ]
-    waived = frozenset(evaluated.finding.cache_key for evaluated in judged if evaluated.waived)
-    findings = [evaluated.finding for evaluated in judged]
-    controls = tuple(_controls(catalogue, wanted, judged, evaluation, waived))
+    waived = frozenset(state.finding.cache_key for state in states if state.waived)
+    findings = [state.finding for state in states]
+    controls = tuple(_controls(catalogue, wanted, states, evaluation, waived))
     by_id = {row.control.id: row.status for row in controls}
     projects = tuple(_projects(evaluation, findings, waived))
     return Report(
@@ -146,11 +146,11 @@ def report_of(
         scope=_scope(catalogue, frameworks, project),
         score=_whole(findings, waived, [score for _, _, score in projects]),
         projects=projects,
-        tenants=tuple(_tenants(evaluation, judged, waived)),
+        tenants=tuple(_tenants(evaluation, states, waived)),
         controls=controls,
         frameworks=tuple(_framework(catalogue.frameworks[name], by_id) for name in chosen),
         waivers=tuple(waiver for waiver in evaluation.verdict.waivers if waiver[0].control in wanted),
-        changes=_changes(judged, evaluation, catalogue, before),
+        changes=_changes(states, evaluation, catalogue, before),
         ages=dict(sorted(evaluation.gathered.ages.items())),
         notes=notes,
     )
@@ -175,8 +175,8 @@ def _controls_of(catalogue: Catalogue, frameworks: Sequence[str]) -> frozenset[s
     )
 
 
-def _in_scope(evaluation: PostureEvaluation, evaluated: EvaluatedFinding, project: str) -> bool:
-    owner = evaluation.project_of(evaluated.finding)
+def _in_scope(evaluation: PostureEvaluation, state: FindingState, project: str) -> bool:
+    owner = evaluation.project_of(state.finding)
     if project == "*" or owner == ACCOUNT:
         return True
     return any(fnmatchcase(text, project) for text in (owner, evaluation.gathered.names.get(owner, owner)))
@@ -190,24 +190,22 @@ def _scope(catalogue: Catalogue, frameworks: Sequence[str], project: str) -> str
 def _controls(
     catalogue: Catalogue,
     wanted: frozenset[str],
-    judged: Sequence[EvaluatedFinding],
+    states: Sequence[FindingState],
     evaluation: PostureEvaluation,
     waived: frozenset[str],
 ) -> Iterator[ControlRow]:
-    grouped: dict[str, list[EvaluatedFinding]] = {}
-    for evaluated in judged:
-        grouped.setdefault(evaluated.finding.control, []).append(evaluated)
+    grouped: dict[str, list[FindingState]] = {}
+    for state in states:
+        grouped.setdefault(state.finding.control, []).append(state)
     for id_ in sorted(wanted & grouped.keys()):
         control, group = catalogue.controls[id_], grouped[id_]
-        decides = worst((evaluated.finding for evaluated in group), waived)
-        status = next(evaluated.status for evaluated in group if evaluated.finding is decides)
+        decides = worst((state.finding for state in group), waived)
+        status = next(state.status for state in group if state.finding is decides)
         counts = {name: 0 for name in STATUSES}  # noqa: C420 - the order is the worst first
-        for evaluated in group:
-            counts[evaluated.status] += evaluated.finding.count
+        for state in group:
+            counts[state.status] += state.finding.count
         rows = tuple(
-            row_of(evaluated, evaluation, control)
-            for evaluated in group
-            if evaluated.status not in ("pass", "not_applicable")
+            row_of(state, evaluation, control) for state in group if state.status not in ("pass", "not_applicable")
         )
         clauses = {name: tuple(clause.id for clause in found) for name, found in catalogue.clauses(id_).items()}
         yield ControlRow(control, status, counts, rows, clauses)
@@ -234,30 +232,24 @@ def _projects(
 
 
 def _tenants(
-    evaluation: PostureEvaluation, judged: Sequence[EvaluatedFinding], waived: frozenset[str]
+    evaluation: PostureEvaluation, states: Sequence[FindingState], waived: frozenset[str]
 ) -> Iterator[tuple[str, str, Score, Mapping[str, int]]]:
     def by(finding: Finding) -> str:
         return f"{evaluation.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else ""
 
     found = []
-    for name, score in scores([evaluated.finding for evaluated in judged], by=by, waived=waived).items():
+    for name, score in scores([state.finding for state in states], by=by, waived=waived).items():
         project, _, tenant = name.partition("\x1f")
         counts: dict[str, int] = {}
-        for evaluated in judged:
-            if (
-                evaluated.open
-                and evaluated.finding.tenant == tenant
-                and evaluation.project_of(evaluated.finding) == project
-            ):
-                counts[evaluated.finding.severity.value] = (
-                    counts.get(evaluated.finding.severity.value, 0) + evaluated.finding.count
-                )
+        for state in states:
+            if state.open and state.finding.tenant == tenant and evaluation.project_of(state.finding) == project:
+                counts[state.finding.severity.value] = counts.get(state.finding.severity.value, 0) + state.finding.count
         found.append((evaluation.gathered.names.get(project, project), tenant, score, counts))
     return iter(sorted(found, key=lambda row: (-row[2].failed_weight, row[0], row[1])))
 
 
 def _changes(
-    judged: Sequence[EvaluatedFinding],
+    states: Sequence[FindingState],
     evaluation: PostureEvaluation,
     catalogue: Catalogue,
     before: tuple[float, Mapping[str, tuple[str, str, str]]] | None,
@@ -265,22 +257,18 @@ def _changes(
     if before is None:
         return Changes()
     since, was = before
-    now = {evaluated.finding.cache_key: evaluated for evaluated in judged if evaluated.open}
-    spoken = {evaluated.finding.cache_key for evaluated in judged if evaluated.finding.outcome is Outcome.FAIL}
-    controls = {evaluated.finding.control for evaluated in judged}
-    silent = {
-        evaluated.finding.control
-        for evaluated in judged
-        if evaluated.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN)
-    }
-    new = [evaluated for key, evaluated in now.items() if key not in was]
+    now = {state.finding.cache_key: state for state in states if state.open}
+    spoken = {state.finding.cache_key for state in states if state.finding.outcome is Outcome.FAIL}
+    controls = {state.finding.control for state in states}
+    silent = {state.finding.control for state in states if state.finding.outcome in (Outcome.ERROR, Outcome.UNKNOWN)}
+    new = [state for key, state in now.items() if key not in was]
     # What cannot be looked at now is not resolved.
     resolved = sorted(
         failure
         for key, failure in was.items()
         if key not in spoken and failure[0] in controls and failure[0] not in silent
     )  # fmt: skip
-    rows = (row_of(evaluated, evaluation, catalogue.controls.get(evaluated.finding.control)) for evaluated in new)
+    rows = (row_of(state, evaluation, catalogue.controls.get(state.finding.control)) for state in new)
     return Changes(since, tuple(rows), tuple(resolved))
 
 

@@ -84,9 +84,9 @@ def _waived(report: Report) -> Iterator[str]:
         return
     yield ""
     rows = [
-        (standing.value.upper() if standing == "expired" else standing.value, waiver.control, waiver.object, count,
+        (stage.value.upper() if stage == "expired" else stage.value, waiver.control, waiver.object, count,
          waiver.expires, waiver.approver, _short(waiver.reason, 60))
-        for waiver, standing, count in report.waivers
+        for waiver, stage, count in report.waivers
     ]  # fmt: skip
     yield table(("waiver", "control", "object", "failures", "until", "approver", "reason"), rows).rstrip("\n")
 

@@ -52,12 +52,12 @@ class Platform:
         self.disk = WriterThread()
         self.state = State(SnapshotBuilder())
         self.fact_cache = FactCache(PostureStore(self.store), self.disk)
-        self.judge = Evaluator(self.settings, rules_of(self.settings))
+        self.evaluator = Evaluator(self.settings, rules_of(self.settings))
         self.sources = PostureSources(
             (NeonApi(self.client, self.settings.posture.pace.api_seconds),), self.fact_cache, self.clock
         )
         self.service = PostureRun(
-            self.judge,
+            self.evaluator,
             self.sources,
             store=PostureStore(self.store),
             writer=self.disk,
@@ -79,10 +79,8 @@ class Platform:
         evaluation = self.service.evaluation
         assert evaluation is not None
         told: Found = {}
-        for evaluated in evaluation.verdict.judged:
-            told.setdefault((evaluated.finding.control, evaluation.path(evaluated.finding.object_id)), set()).add(
-                evaluated.status
-            )
+        for state in evaluation.verdict.states:
+            told.setdefault((state.finding.control, evaluation.path(state.finding.object_id)), set()).add(state.status)
         return told
 
     def series(self, name: str) -> dict[tuple[str, ...], float]:
@@ -102,7 +100,7 @@ class Platform:
 
     def report(self, **options: Any) -> Report:
         assert self.service.evaluation is not None
-        return report_of(self.service.evaluation, self.judge.catalogue, organization="Posture", **options)
+        return report_of(self.service.evaluation, self.evaluator.catalogue, organization="Posture", **options)
 
     def id_of(self, project: str) -> str:
         return next(twin_project.id for twin_project in self.world.projects.values() if twin_project.name == project)

@@ -54,15 +54,13 @@ async def test_what_was_never_read_is_unknown_and_no_pass(tmp_path: Path) -> Non
         here.inventory = None
         evaluation = await here.look()
         assert {
-            evaluated.status
-            for evaluated in evaluation.verdict.judged
-            if evaluated.finding.control in ("P01", "P11", "P50")
+            state.status for state in evaluation.verdict.states if state.finding.control in ("P01", "P11", "P50")
         } == {"unknown"}
         score = evaluation.by_project[here.id_of("vault")]
         assert score.known is not None
         assert score.known < 1
-        said = {evaluated.finding.control for evaluated in evaluation.verdict.judged}
-        assert said == set(here.judge.catalogue.controls), "no control is silent"
+        said = {state.finding.control for state in evaluation.verdict.states}
+        assert said == set(here.evaluator.catalogue.controls), "no control is silent"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +123,7 @@ async def test_waivers_are_counted_apart_and_an_expired_one_waives_nothing(tmp_p
 async def test_since_when_it_fails_outlives_a_restart_and_ends_with_the_failure(tmp_path: Path) -> None:
     async with platform(tmp_path) as here:
         await here.look()
-        assert {evaluated.since for evaluated in here.service.evaluation.verdict.judged if evaluated.open} == {NOW}  # type: ignore[union-attr]
+        assert {state.since for state in here.service.evaluation.verdict.states if state.open} == {NOW}  # type: ignore[union-attr]
     async with platform(tmp_path, now=NOW + DAY) as again:
         branch = next(
             twin_branch
@@ -134,17 +132,13 @@ async def test_since_when_it_fails_outlives_a_restart_and_ends_with_the_failure(
         )
         branch.protected = True
         evaluation = await again.look()
-        since = {
-            evaluated.finding.control: evaluated.since for evaluated in evaluation.verdict.judged if evaluated.open
-        }
+        since = {state.finding.control: state.since for state in evaluation.verdict.states if state.open}
         assert since["P35"] == NOW
         assert again.found()["P36", "london/main"] == {"pass"}
         branch.protected = False
         again.clock.forward(700)
         evaluation = await again.look()
-        since = {
-            evaluated.finding.control: evaluated.since for evaluated in evaluation.verdict.judged if evaluated.open
-        }
+        since = {state.finding.control: state.since for state in evaluation.verdict.states if state.open}
         assert since["P36"] == NOW + DAY + 700
         before = PostureStore(again.store).day_before(again.clock())
         assert before is not None

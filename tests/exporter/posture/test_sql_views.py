@@ -46,11 +46,11 @@ async def test_the_views_tell_what_was_judged(
     async with platform(tmp_path, waivers=WAIVERS) as here:
         evaluation = await here.look()
         publisher = PosturePublisher(ledger.link)
-        publisher.publish(evaluation, here.judge.catalogue)
+        publisher.publish(evaluation, here.evaluator.catalogue)
         open_rows = reader.execute("SELECT control, name, waiver_expired FROM risk_open_findings").fetchall()
-        wanted = [evaluated for evaluated in evaluation.verdict.judged if evaluated.open]
+        wanted = [state for state in evaluation.verdict.states if state.open]
         assert sorted(row[:2] for row in open_rows) == sorted(
-            (evaluated.finding.control, evaluation.path(evaluated.finding.object_id)) for evaluated in wanted
+            (state.finding.control, evaluation.path(state.finding.object_id)) for state in wanted
         )
         assert [row[0] for row in open_rows if row[2]] == ["P36"]
         status = dict(
@@ -70,10 +70,10 @@ async def test_the_views_tell_what_was_judged(
         # Within the hour nothing is written again; after it everything is, and the day's score stays one row.
         here.world.projects[here.id_of("open")].region_id = "aws-us-east-1"
         here.clock.forward(700)
-        publisher.publish(await here.look(), here.judge.catalogue)
+        publisher.publish(await here.look(), here.evaluator.catalogue)
         assert len(reader.execute("SELECT 1 FROM risk_open_findings").fetchall()) == len(open_rows)
         here.clock.forward(PUBLISH_SECONDS)
-        publisher.publish(await here.look(), here.judge.catalogue)
+        publisher.publish(await here.look(), here.evaluator.catalogue)
         assert ("P35", "open") in reader.execute("SELECT control, name FROM risk_open_findings").fetchall()
         scores = reader.execute(
             "SELECT project, count(*), min(score) FROM compliance_score_daily GROUP BY 1"
