@@ -1,4 +1,4 @@
-"""One judgement of everything: facts, policy and waivers in; findings, and who answers for which, out."""
+"""One evaluation of everything: facts, policy and waivers in; findings, and who answers for which, out."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Evaluator:
         return replace(made, by_project=by_project, by_tenant=pairs)
 
     def _evaluated(self, inventory: Inventory, facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
-        """Slots are expected of some branches, and recovery targets of some projects: those are judged apart."""
+        """Slots are expected of some branches, and recovery targets of some projects: those are evaluated apart."""
         found = list(evaluate(facts, policy, now))
         for control, where, part, own in self._apart(inventory, facts, policy):
             again = evaluate(part, own, now)

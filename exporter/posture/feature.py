@@ -224,7 +224,7 @@ class PostureRun(FeatureRun):
 
 
 def _moved(inventory: Inventory) -> object:
-    """What an inventory is remembered by: the same as long as nothing that we judge moved."""
+    """What an inventory is remembered by: the same as long as nothing that is evaluated moved."""
     return (
         tuple((key, holding.project.marks, holding.branches_at) for key, holding in sorted(inventory.holdings.items())),
         frozenset(inventory.branches),

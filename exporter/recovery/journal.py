@@ -40,7 +40,7 @@ class JournalError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at on the restored branch; ``ok`` None: it could not be judged."""
+    """One thing that was looked at on the restored branch; ``ok`` None: it could not be decided."""
 
     name: str
     ok: bool | None
@@ -83,7 +83,7 @@ class JournalCheck:
     lines: int = 0
     signed: int = 0
     foreign: int = 0
-    """Lines signed with another key than the one at hand: they cannot be judged."""
+    """Lines signed with another key than the one at hand: they cannot be checked."""
     head: str = START
     """Digest of the last line: whoever notes it can tell later whether the end was cut off."""
     problem: str = ""

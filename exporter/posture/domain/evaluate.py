@@ -74,16 +74,16 @@ class Score:
 
     @property
     def ratio(self) -> Fraction | None:
-        """0 to 1; None when nothing could be judged."""
+        """0 to 1; None when nothing could be evaluated."""
         whole = self.passed_weight + self.failed_weight
         return Fraction(self.passed_weight, whole) if whole else None
 
     @property
     def known(self) -> Fraction | None:
-        """The part of the weight that could be judged, 0 to 1."""
-        judged = self.passed_weight + self.failed_weight
-        whole = judged + self.unknown_weight
-        return Fraction(judged, whole) if whole else None
+        """The part of the weight that could be evaluated, 0 to 1."""
+        decided = self.passed_weight + self.failed_weight
+        whole = decided + self.unknown_weight
+        return Fraction(decided, whole) if whole else None
 
 
 _WORST: Final = (Outcome.FAIL, Outcome.ERROR, Outcome.UNKNOWN, Outcome.MANUAL, Outcome.PASS, Outcome.NOT_APPLICABLE)

@@ -35,7 +35,7 @@ class Policy:
         "aws-us-east-1", "aws-us-east-2", "aws-us-west-2", "aws-eu-central-1", "aws-eu-west-2", "aws-ap-southeast-1",
         "aws-ap-southeast-2", "aws-sa-east-1", "azure-eastus2", "azure-westus3", "azure-gwc",
     )  # fmt: skip
-    """Those that we know the place of; any other is not judged."""
+    """Those that we know the place of; any other is not evaluated."""
     storage_regions: tuple[str, ...] = ("eu-central-1", "eu-west-1", "eu-west-3", "eu-north-1", "eu-south-1")
     """Regions of S3 and of KMS where backups may lie."""
     production_branches: tuple[str, ...] = ()
@@ -43,9 +43,9 @@ class Policy:
     ip_widest: int = 24
     """The shortest prefix that an allowed IPv4 range may have (an IPv6 range: 48)."""
     email_domains: tuple[str, ...] = ()
-    """Where a project may be shared to; empty: not judged."""
+    """Domains that a project may be shared to; empty: not evaluated."""
     key_addresses: tuple[str, ...] = ()
-    """CIDR ranges from where API keys may be used; empty: not judged."""
+    """CIDR ranges from where API keys may be used; empty: not evaluated."""
     jwks_urls: tuple[str, ...] = ()
     """Globs over the key sets that may sign in."""
     key_age_days: int = 90

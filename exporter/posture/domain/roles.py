@@ -118,12 +118,12 @@ def password_age(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
         yield unread(where, facts.roles)
         return
     most = context.policy.password_age_days * DAY
-    judged = [role for role in facts.roles if not role.protected and not role.no_login]
-    if not judged:
+    logins = [role for role in facts.roles if not role.protected and not role.no_login]
+    if not logins:
         yield absent(where, "no role of this branch logs in with a password")
         return
-    dated = [role for role in judged if role.updated_at is not None]
-    for role in judged:
+    dated = [role for role in logins if role.updated_at is not None]
+    for role in logins:
         if role.updated_at is None:
             yield unclear(object_id(where, role.name), f"Neon does not say when {role.name} was changed")
     found = (

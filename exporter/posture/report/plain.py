@@ -91,7 +91,7 @@ _COLUMNS = (
 
 
 def as_csv(report: Report) -> str:
-    """One row for each finding; controls that hold have one each, so that a reader sees that they were judged."""
+    """One row for each finding; controls that hold have one each, so that a reader sees that they were evaluated."""
     return csv_text(_COLUMNS, _rows(report), line_end="\r\n")
 
 
