@@ -21,12 +21,12 @@ from tests.fix_agent import Agent
 
 COLLECTORS = ("statements", "replication", "databases", "sizes", "activity", "settings")
 EAGER: dict[str, Any] = {
-    "session_seconds": 2,
-    "connect_timeout_seconds": 2,
-    "statement_timeout_seconds": 1,
+    "session_seconds": 5,
+    "connect_timeout_seconds": 5,
+    "statement_timeout_seconds": 3,
     "collectors": {name: {"interval_seconds": 1} for name in COLLECTORS},
 }
-"""Sampling of an agent under test: every collector at every visit, and short deadlines."""
+"""Sampling of an agent under test: every collector at every visit, and deadlines that a busy machine keeps, too."""
 ALONE = TwinSettings(workload=False, consumers=False, poolers=False)
 
 

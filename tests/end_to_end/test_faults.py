@@ -37,7 +37,7 @@ BROKEN = {
     "view-locked": ("settings", "timeout", "", 1),
     "evidence-locked": ("visit", "timeout", "lock timeout", 0),
     "catalogue-locked": ("visit", "timeout", "", 0),
-    "frozen": ("visit", "timeout", "2 s", 0),
+    "frozen": ("visit", "timeout", "5 s", 0),
     "dead": ("visit", "unreachable", "connection refused", 0),
     "password": ("visit", "auth", "the password is wrong", 0),
     "nologin": ("visit", "auth", "LOGIN", 0),

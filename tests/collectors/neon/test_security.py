@@ -49,7 +49,7 @@ class Look:
             self.routes.append(route)
 
         async with NeonClient(
-            self.api.url, lambda: self.key, burst=10_000, timeout=5, sleep=no_sleep, on_request=count
+            self.api.url, lambda: self.key, burst=10_000, timeout=120, sleep=no_sleep, on_request=count
         ) as client:
             org = self.api.view.org_id
             inventory = await refresh(client, None, org_id=org, include=tuple(self.api.view.project_ids()))

@@ -24,7 +24,7 @@ async def connected(twin: Twin, key: str = "") -> AsyncIterator[NeonClient]:
     async def no_sleep(seconds: float) -> None:
         return None
 
-    async with NeonClient(twin.url, lambda: key or twin.key, burst=1000, timeout=5, sleep=no_sleep) as client:
+    async with NeonClient(twin.url, lambda: key or twin.key, burst=1000, timeout=120, sleep=no_sleep) as client:
         yield client
 
 

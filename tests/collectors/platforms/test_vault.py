@@ -180,9 +180,9 @@ async def test_refusals(openbao: OpenBao, tenants: None) -> None:
 
 
 async def test_where_nothing_answers(tmp_path: Path) -> None:
-    async def read(address: str, token: object = None, **more: object) -> VaultFacts:
+    async def read(address: str, token: object = None, seconds: float = 60.0, **more: object) -> VaultFacts:
         target = VaultTarget("bao", address, token or fixed(lambda: "t"), **more)  # type: ignore[arg-type]
-        return await read_vault(target, deadline_seconds=0.5)
+        return await read_vault(target, deadline_seconds=seconds)
 
     gone = await read(f"http://127.0.0.1:{free_port()}")
     assert isinstance(gone.keys, Unread) and gone.keys.status is Status.UNREACHABLE
@@ -190,7 +190,7 @@ async def test_where_nothing_answers(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        late = await read(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        late = await read(f"http://127.0.0.1:{silent.getsockname()[1]}", seconds=0.5)
     assert isinstance(late.keys, Unread) and late.keys.status is Status.TIMEOUT
     bad_ca = await read("https://127.0.0.1:1", ca_file=tmp_path / "absent.pem")
     assert isinstance(bad_ca.keys, Unread) and bad_ca.keys.status is Status.BUG
