@@ -53,8 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 NAMED = re.compile(r"(?:collectors|exporter)(?:\.\w+)+(?::\w+)?")
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-KNOWN_UPWARD: Collection[tuple[str, str]] = {
-}  # fmt: skip
+KNOWN_UPWARD: Collection[tuple[str, str]] = frozenset()  # fmt: skip
 
 # Circles of modules within what the layers allow, each as its members in alphabetical order.
 KNOWN_CIRCLES: Collection[str] = {
