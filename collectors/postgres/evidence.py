@@ -129,11 +129,6 @@ class Evidence:
         return sum(holder.count for holder in self.holders if holder.kind == kind)
 
     @property
-    def foreign_backends(self) -> int:
-        """Client backends that are neither ours nor Neon's own, idle ones included."""
-        return sum(self.count(kind) for kind in (CLIENT_ACTIVE, IDLE_IN_TRANSACTION, IDLE, HIDDEN))
-
-    @property
     def walsenders(self) -> int:
         """Walsenders other than Neon's walproposer."""
         return self.count(WALSENDER)
