@@ -53,9 +53,9 @@ NOT_SHOWN = {
 """Families that this world cannot show, and why: one that does appear must leave this list."""
 MAY_BE_SHOWN = {
     "neon_tenant_cost_adjustments_usd_total": "only when the growing hour moved a cost between tenants",
-    "neon_tenant_posture_findings": "needs a second ride, which can tell the server whose each schema is",
-    "neon_tenant_posture_score_ratio": "needs a second ride, which can tell the server whose each schema is",
-    "neonmeter_excess_privilege": "needs a ride into the user databases",
+    "neon_tenant_posture_findings": "needs a second scan, which knows the tenant of each schema",
+    "neon_tenant_posture_score_ratio": "needs a second scan, which knows the tenant of each schema",
+    "neonmeter_excess_privilege": "needs a scan of the user databases",
     "neon_branch_snapshots": "snapshots are read once an hour",
     "neon_snapshot_age_seconds": "snapshots are read once an hour, and not every world has one",
     "neon_schema_scan_stale": "needs a scan that brought nothing",

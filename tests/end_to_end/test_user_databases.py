@@ -1,4 +1,4 @@
-"""Schema-per-tenant, end to end: a rule over schemas matches once a ride into the user database told who is where."""
+"""Schema-per-tenant, end to end: a rule over schemas matches once a scan has read which role works in which schema."""
 
 from __future__ import annotations
 

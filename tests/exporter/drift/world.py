@@ -102,17 +102,17 @@ class World:
         return next(entry for entry in computes(self.inventory) if entry.place.branch_id == key.branch_id)
 
     async def read(self, key: DatabaseRef, objects: Objects) -> None:
-        """A ride that brought a fingerprint."""
+        """A scan that read a fingerprint."""
         found = made(objects)
         delta = FingerprintDelta(18, key.datname, self.now, found.schemas, found.objects, 0.02)
         await self.scanner.take(self.compute(key), key.datname, {NAME: Reading(Families(), 1, delta)}, {})
 
     async def missed(self, key: DatabaseRef, status: Status, why: str) -> None:
-        """A ride that brought none."""
+        """A scan that read none."""
         await self.scanner.take(self.compute(key), key.datname, {}, {NAME: (status, why)})
 
     async def migrated(self, key: DatabaseRef, *histories: History) -> None:
-        """A ride that brought histories."""
+        """A scan that read histories."""
         facts = MigrationFacts(key.datname, histories, ())
         await self.scanner.take(self.compute(key), key.datname, {MIGRATIONS: Reading(Families(), 1, facts)}, {})
         await self.scanner.finish(self.compute(key), [key.datname], Status.OK, "", 0.1)
