@@ -58,8 +58,6 @@ KNOWN_UPWARD: Collection[tuple[str, str]] = frozenset()  # fmt: skip
 # Circles of modules within what the layers allow, each as its members in alphabetical order.
 KNOWN_CIRCLES: Collection[str] = {
     "exporter.cost.domain.whatif.scenario exporter.cost.domain.whatif.steps exporter.cost.domain.whatif.whatif",
-    "exporter.demo.api exporter.demo.control",
-    "exporter.demo.truth exporter.demo.twin",
 }  # fmt: skip
 
 ONLY_IN = {

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from exporter.app import log
+from exporter.app.features import problems_of
 from exporter.app.generation import start_generation
-from exporter.app.preflight import problems_of
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings, load
 from exporter.core import selfmetrics

@@ -51,7 +51,7 @@ def config(options: argparse.Namespace, settings: None) -> int:
     """Judge the settings, show what is in force, or explain what there is."""
     from exporter.app import settings as tree
     from exporter.app import settings_text
-    from exporter.app.preflight import problems_of
+    from exporter.app.features import problems_of
 
     del settings
     if options.what == "schema":

@@ -13,15 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from collectors.errors import FINDINGS, OK, UPSTREAM, USAGE, NeonmeterError
+from collectors.errors import OK, NeonmeterError
 from exporter.commands.menu import add_all
 from exporter.core.command_line import Commands
 from exporter.version import __version__
 
 if TYPE_CHECKING:
     from exporter.app.settings import Settings
-
-__all__ = ["FINDINGS", "OK", "UPSTREAM", "USAGE", "build_parser", "load_settings", "main", "refuse"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,15 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Load the settings when the command wants them, then run it."""
-    if options.wants_settings is None:
-        code: int = options.handler(options)
-    else:
-        code = options.handler(options, _settings(options) if options.wants_settings else None)
+    code: int = options.handler(options, _settings(options) if options.wants_settings else None)
     return code
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from exporter.app.preflight import problems_of
+    from exporter.app.features import problems_of
     from exporter.app.settings import load
     from exporter.settings.tree import SettingsError
 
@@ -89,20 +84,3 @@ def build_parser() -> tuple[argparse.ArgumentParser, Commands]:
     commands = Commands(parser)
     add_all(commands)
     return parser, commands
-
-
-def load_settings(options: argparse.Namespace) -> Settings | None:
-    """The settings of a command, or None after the problems have been printed to stderr."""
-    try:
-        return _settings(options)
-    except NeonmeterError as error:
-        complain(error)
-        return None
-
-
-def refuse(*problems: str, where: str = "") -> int:
-    """Print why the settings cannot be used; returns the exit code for that."""
-    print(f"neonmeter cannot start with the settings{where}:", file=sys.stderr)
-    for problem in problems:
-        print(f"  {problem}", file=sys.stderr)
-    return USAGE

@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-from exporter.demo.faults import FaultError
-from exporter.demo.lastactive import Follow
+from exporter.demo.faults import FaultError, Faults
+from exporter.demo.lastactive import Follow, LastActive
 
-if TYPE_CHECKING:
-    from exporter.demo.api import TwinApi
+
+class ControlSettings(Protocol):
+    """What of a control plane's behaviour can be bent: its clocks, and commands by name."""
+
+    skew_seconds: float
+    date_skew_seconds: float
+
+    @property
+    def extra(self) -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
+        """Commands by name that settings add."""
+
+
+class ControlledApi(Protocol):
+    """A control plane that can be bent, and what came in."""
+
+    @property
+    def settings(self) -> ControlSettings:
+        """How it behaves."""
+
+    @property
+    def faults(self) -> Faults:
+        """What is made to fail."""
+
+    @property
+    def last_active(self) -> LastActive:
+        """How last_active follows."""
+
+    @property
+    def counts(self) -> Mapping[tuple[str, str, int], int]:
+        """Requests by method, route and status."""
+
+    @property
+    def non_get(self) -> int:
+        """How many requests were no GET."""
 
 
 class Control:
     """Answers /_twin: GET state, GET | POST | DELETE faults, POST last_active, POST skew, and what settings add."""
 
-    def __init__(self, api: TwinApi) -> None:
+    def __init__(self, api: ControlledApi) -> None:
         """Control ``api``."""
         self._api = api
 

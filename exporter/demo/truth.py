@@ -6,15 +6,35 @@ Served under /_twin beside the API, so that a program in another process can be 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import psycopg
 
 from exporter.demo.compute import Compute, Wake
+from exporter.demo.life import Life
+from exporter.demo.workload import Workload
 from exporter.demo.world import World
 
-if TYPE_CHECKING:
-    from exporter.demo.twin import Twin
+
+class Account(Protocol):
+    """A twin, as far as what happened in it goes."""
+
+    @property
+    def world(self) -> World:
+        """Projects, branches, operations."""
+
+    @property
+    def computes(self) -> Mapping[str, Compute]:
+        """The computes by endpoint id."""
+
+    @property
+    def workload(self) -> Workload:
+        """What tenants did."""
+
+    @property
+    def life(self) -> Life:
+        """Consumers and poolers."""
+
 
 Answer = Callable[[Mapping[str, Any]], Any]
 
@@ -35,7 +55,7 @@ def awake_seconds(world: World, endpoint_id: str) -> float:
 class Truth:
     """The twin's account of itself, since it started in this process."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: Account) -> None:
         self._twin = twin
 
     def wakes(self, application_name: str | None = None) -> list[tuple[str, Wake]]:

@@ -19,7 +19,7 @@ from collectors.errors import FINDINGS, OK, UsageError
 if TYPE_CHECKING:
     from collectors.neon.inventory import Inventory
     from collectors.postgres.domain.fingerprint import Fingerprint
-    from exporter.core.command_line import Commands, Group
+    from exporter.core.command_line import CommandGroup, Commands
     from exporter.drift.evaluation import BranchDrift
     from exporter.drift.settings import DriftTree
     from exporter.drift.workspace import DriftWorkspace
@@ -68,7 +68,7 @@ def _add_fingerprint(commands: Commands) -> None:
     made.add_argument("--column-order", action="store_true", help="with --dsn: the order of columns counts, too")
 
 
-def _add_between(drift: Group) -> None:
+def _add_between(drift: CommandGroup) -> None:
     between = drift.add("between", between_command, "compare two sources; exit 1 if they differ", json=True)
     for name, what in (("baseline", "what it should be"), ("current", "what it is")):
         between.add_argument(name, metavar=name.upper(), help=f"{what}: a fingerprint file, PROJECT/BRANCH or a DSN")

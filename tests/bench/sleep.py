@@ -198,11 +198,7 @@ def watch(
             users = [pool.submit(live, twin, touches, seconds, ended) for twin in twins]
             try:
                 touched = [user.result() for user in users]
-                until = time.monotonic() + patience
-                while time.monotonic() < until and not all(
-                    is_over(agent, twins[0].compute(*place)) for place, times in touches.items() if times
-                ):
-                    time.sleep(0.2)
+                wait_until_over(agent, twins[0], touches, patience)
             finally:
                 ended.set()
                 over.set()
@@ -215,6 +211,14 @@ def watch(
         return Night(
             accounts[0], accounts[1] if compare else [], agent.sum("neonmeter_endpoint_caused_wakes_total"), told
         )
+
+
+def wait_until_over(agent: Agent, twin: Twin, touches: Touches, patience: float) -> None:
+    """Wait, at most that many seconds, until everything that was touched sleeps again."""
+    until = time.monotonic() + patience
+    touched = [twin.compute(*place) for place, times in touches.items() if times]
+    while time.monotonic() < until and not all(is_over(agent, compute) for compute in touched):
+        time.sleep(0.2)
 
 
 def is_over(agent: Agent, compute: Compute) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.app.preflight import problems_of
+from exporter.app.features import problems_of
 from exporter.app.settings import load
 
 
