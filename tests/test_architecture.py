@@ -92,8 +92,6 @@ KNOWN_SMALL: Collection[str] = {
     "exporter/commands/entry.py",
     "exporter/commands/menu.py",
     "exporter/core/http_client.py",
-    "exporter/cost/problems.py",
-    "exporter/cost/savings/plan_features.py",
     "exporter/feature/ports.py",
     "exporter/feature/services.py",
     "exporter/settings/report.py",

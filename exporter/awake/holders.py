@@ -1,4 +1,4 @@
-"""From the evidence of a visit to those who keep the compute awake, and what a person can do about each.
+"""From the evidence of a visit to those who hold the compute awake, and what a person can do about each.
 
 The reasons are those by which Neon's own monitor decides that a compute is in use, so whoever is named here is someone
 who could let it sleep.
@@ -72,8 +72,8 @@ def _held(evidence: Evidence, previous_end: float | None, at: int) -> Iterator[S
     for holder in evidence.holders:
         reason = _reason(holder, evidence.postmaster_start if previous_end is None else previous_end)
         if reason:
-            keeper = AwakeHolder(reason, holder.user, holder.application, holder.slot)
-            yield Sighting(keeper, _since(holder, reason, evidence.server_clock, at))
+            keeping = AwakeHolder(reason, holder.user, holder.application, holder.slot)
+            yield Sighting(keeping, _since(holder, reason, evidence.server_clock, at))
 
 
 def _reason(holder: Holder, previous_end: float) -> str:
@@ -96,11 +96,11 @@ def _since(holder: Holder, reason: str, server_clock: float, at: int) -> int | N
     return at - max(0, round((server_clock - holder.changed) * 1_000_000))
 
 
-def who(keeper: AwakeHolder) -> str:
-    """A keeper for a person: role, application and slot, as far as they are known."""
+def who(holder: AwakeHolder) -> str:
+    """A holder for a person: role, application and slot, as far as they are known."""
     names: Iterable[str] = (
-        keeper.user,
-        f"({keeper.application})" if keeper.application not in ("", keeper.slot) else "",
-        keeper.slot and f"slot {keeper.slot}",
+        holder.user,
+        f"({holder.application})" if holder.application not in ("", holder.slot) else "",
+        holder.slot and f"slot {holder.slot}",
     )
     return " ".join(name for name in names if name) or "-"

@@ -58,7 +58,7 @@ class CostRound:
             ledger,
             costs.card,
             plan=plan,
-            book=self._forecasts,
+            forecasts=self._forecasts,
             policy=settings.anomalies.policy(),
             daily=daily,
             measured=costs.tenant_hours,
@@ -110,8 +110,8 @@ class CostRound:
     def _anomaly_usd(self, org_id: str) -> Fraction | None:
         """What was unusual in this month, in dollars."""
         month = month_start(int(self._now))
-        mine = (anomaly.usd for anomaly in self._outlook.unusual if anomaly.org_id == org_id and anomaly.start >= month)
-        return sum(mine, Fraction())
+        own = (anomaly.usd for anomaly in self._outlook.unusual if anomaly.org_id == org_id and anomaly.start >= month)
+        return sum(own, Fraction())
 
 
 def _tagged(settings: CostTree, key_values: KeyValueStore) -> Callable[[str, str], bool] | None:

@@ -15,9 +15,8 @@ from exporter.cost.closing import budget_collector
 from exporter.cost.commands import add_commands
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.outlook import metrics as outlook_metrics
-from exporter.cost.problems import problems_of_cost
 from exporter.cost.savings import kpis, waste
-from exporter.cost.settings import CostTree
+from exporter.cost.settings import CostTree, problems_of_cost
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_round import UsageRound
 from exporter.cost.workspace import LEDGER_SCHEMAS, SCHEMAS, closed_months

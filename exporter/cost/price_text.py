@@ -91,16 +91,16 @@ def _rows(card: RateCard, plan: PlanCard, now: int) -> list[tuple[object, ...]]:
     return [
         (
             plan.name,
-            entry["component"],
-            entry["rate"],
-            entry["list_rate"] if entry["list_rate"] != entry["rate"] else None,
-            entry["unit"],
-            entry["free"],
-            entry["valid_from"],
-            entry["source"],
-            entry["source_date"],
+            rate["component"],
+            rate["rate"],
+            rate["list_rate"] if rate["list_rate"] != rate["rate"] else None,
+            rate["unit"],
+            rate["free"],
+            rate["valid_from"],
+            rate["source"],
+            rate["source_date"],
         )
-        for entry in _entries(card, plan, now)
+        for rate in _entries(card, plan, now)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
+from exporter.cost.allocation import declared_weights
 from exporter.cost.domain.outlook.anomaly import Policy as AnomalyPolicy
 from exporter.cost.domain.waste.waste import Policy as WastePolicy
 from exporter.settings.section import Section
@@ -78,11 +80,11 @@ Named = TypeVar("Named", ExtraLineSettings, BudgetSettings)
 
 
 def _each_name_once(named: list[Named]) -> list[Named]:
-    seen: set[str] = set()
+    names: set[str] = set()
     for budget in named:
-        if budget.name in seen:
+        if budget.name in names:
             raise ValueError(f"the name {budget.name!r} is there twice; give each its own")
-        seen.add(budget.name)
+        names.add(budget.name)
     return named
 
 
@@ -181,3 +183,14 @@ class CostTree(CoreSettings):
     budgets: Budgets = []  # noqa: RUF012  # pydantic copies it
     anomalies: AnomalySettings = AnomalySettings()
     waste: WasteSettings = WasteSettings()
+
+
+def problems_of_cost(cost: CostSettings) -> Iterator[str]:
+    """What can be known to be wrong before anything is contacted, one line each, beginning with its path."""
+    try:
+        declared_weights.load(cost.weights_file)
+    except declared_weights.WeightsFileError as problem:
+        yield from (f"cost.weights_file: {line}" for line in problem.problems)
+    for name in ("idle", "shared"):
+        if getattr(cost, name) == "fixed" and cost.weights_file is None:
+            yield f"cost.{name}: fixed goes by declared weights; name their file in cost.weights_file"

@@ -77,12 +77,12 @@ class UsageImporter:
     """Reads spans of consumption and puts them into the ledger, piece by piece."""
 
     def __init__(self, client: NeonClient, ledger: Ledger, ledger_writer: WriterThread) -> None:
-        """``books`` is the thread on which the ledger works."""
+        """``ledger_writer`` is the thread on which the ledger works."""
         self._client = client
         self._ledger = ledger
         self._ledger_writer = ledger_writer
 
-    async def read(self, found: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
+    async def read(self, inventory: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
         """Read one span of some projects; ``now`` is the moment of reading, by Neon's clock.
 
         OK when all of it was read; TRUNCATED when something is missing; else why there is nothing.
@@ -92,20 +92,20 @@ class UsageImporter:
             StoreError: the ledger cannot be written.
         """
         status, notes = Status.OK, dict[str, None]()
-        for begin, end in windows(span, _at_once(found, projects)):
+        for begin, end in windows(span, _at_once(inventory, projects)):
             read = await consumption.read_consumption(
-                self._client, found.org_id, projects, begin, end, span.granularity, metrics=USAGE_METRICS
+                self._client, inventory.org_id, projects, begin, end, span.granularity, metrics=USAGE_METRICS
             )  # fmt: skip
             notes.update(dict.fromkeys(read.notes))
             if read.status not in (Status.OK, Status.TRUNCATED):
                 return read.status, tuple(notes)
-            facts = from_rows(found.org_id, read.rows, now)
+            facts = from_rows(inventory.org_id, read.rows, now)
             await self._ledger_writer.run(lambda facts=facts: self._ledger.put(facts))  # type: ignore[misc]
             if read.status is Status.TRUNCATED:
                 status = Status.TRUNCATED
         return status, tuple(notes)
 
-    async def reach(self, found: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
+    async def reach(self, inventory: Inventory, projects: Sequence[str], span: Span, now: float) -> Outcome:
         """As ``read``, for a span that begins where a window of Neon's does.
 
         Where exactly that is, is not documented: when it is refused, one bucket later is surely within.
@@ -114,24 +114,24 @@ class UsageImporter:
             NeonError: Neon does not answer.
             StoreError: the ledger cannot be written.
         """
-        status, notes = await self.read(found, projects, span, now)
+        status, notes = await self.read(inventory, projects, span, now)
         begin = next_month(span.start) if span.granularity == MONTHLY else span.start + DAY
         if status is Status.UNSUPPORTED and begin < span.end:
-            status, notes = await self.read(found, projects, span._replace(start=begin), now)
+            status, notes = await self.read(inventory, projects, span._replace(start=begin), now)
         return status, notes
 
 
 class Backfill:
     """Knows from when each project lacks usage, and reads it once, as days and months."""
 
-    def __init__(self, intake: UsageImporter, key_values: KeyValueStore, disk: WriterThread) -> None:
-        """The notebook remembers what is still to do, across restarts."""
-        self._intake = intake
+    def __init__(self, importer: UsageImporter, key_values: KeyValueStore, disk: WriterThread) -> None:
+        """``key_values`` remembers what is still to do, across restarts."""
+        self._importer = importer
         self._key_values = key_values
         self._disk = disk
         self._tried: dict[str, float] = {}
 
-    async def note(self, found: Inventory, through: Mapping[str, int], now: float) -> None:
+    async def note(self, inventory: Inventory, through: Mapping[str, int], now: float) -> None:
         """Before the hours are read: a project that is new here, or whose last reading is too long ago, has a gap.
 
         ``through`` is up to when each project was read by the hour.
@@ -139,58 +139,58 @@ class Backfill:
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        page = await self._page(found)
-        noted = dict(page)
-        for project in found.projects:
+        since_of = await self._since(inventory)
+        noted = dict(since_of)
+        for project in inventory.projects:
             if project not in noted:
                 noted[project] = 0
             elif noted[project] == _DONE and through.get(project, 0) < hours_from(now):
                 noted[project] = through.get(project, 0)
-        if noted != page:
-            await self._write(found, noted)
+        if noted != since_of:
+            await self._write(inventory, noted)
 
-    async def run(self, found: Inventory, now: float, *, everything: bool = False) -> Outcome | None:
+    async def run(self, inventory: Inventory, now: float, *, everything: bool = False) -> Outcome | None:
         """Read what is missing; None when nothing was, or it was tried within a day.
 
         Raises:
             NeonError: Neon does not answer; it is tried again with the next call.
             StoreError: the ledger cannot be written.
         """
-        page = await self._page(found)
+        since_of = await self._since(inventory)
         groups: dict[tuple[Span, ...], list[str]] = {}
-        for project in sorted(found.projects):
-            since = 0 if everything else page.get(project, 0)
+        for project in sorted(inventory.projects):
+            since = 0 if everything else since_of.get(project, 0)
             if since == _DONE or (not everything and now - self._tried.get(project, 0) < DAY):
                 continue
-            created = found.projects[project].created_at or 0
+            created = inventory.projects[project].created_at or 0
             groups.setdefault(tuple(spans(max(since, created), now)), []).append(project)
         status, notes, asked = Status.OK, dict[str, None](), False
         for wanted, projects in groups.items():
             whole = True
             for span in wanted:
                 asked = True
-                told, said = await self._intake.reach(found, projects, span, now)
-                notes.update(dict.fromkeys(said))
-                whole = whole and told is Status.OK
-                status = told if told is not Status.OK else status
+                outcome, sentences = await self._importer.reach(inventory, projects, span, now)
+                notes.update(dict.fromkeys(sentences))
+                whole = whole and outcome is Status.OK
+                status = outcome if outcome is not Status.OK else status
             self._tried.update(dict.fromkeys(projects, now))
             if whole:
-                page = await self._page(found)
-                await self._write(found, page | dict.fromkeys(projects, _DONE))
+                since_of = await self._since(inventory)
+                await self._write(inventory, since_of | dict.fromkeys(projects, _DONE))
         return (status, tuple(notes)) if asked else None
 
-    async def _page(self, found: Inventory) -> dict[str, int]:
-        page = await self._disk.run(lambda: self._key_values.read("backfill", found.org_id)) or {}
-        return {project: int(str(at)) for project, at in page.items()}
+    async def _since(self, inventory: Inventory) -> dict[str, int]:
+        since_of = await self._disk.run(lambda: self._key_values.read("backfill", inventory.org_id)) or {}
+        return {project: int(str(at)) for project, at in since_of.items()}
 
-    async def _write(self, found: Inventory, page: Mapping[str, int]) -> None:
-        await self._disk.run(lambda: self._key_values.write("backfill", found.org_id, page))
+    async def _write(self, inventory: Inventory, since_of: Mapping[str, int]) -> None:
+        await self._disk.run(lambda: self._key_values.write("backfill", inventory.org_id, since_of))
 
 
-def _at_once(found: Inventory, projects: Sequence[str]) -> int:
+def _at_once(inventory: Inventory, projects: Sequence[str]) -> int:
     chosen = frozenset(projects)
-    branches = sum(branch.project_id in chosen for branch in found.branches.values())
-    return max(1, max(BRANCH_BUCKETS, 4 * len(found.branches)) // max(1, branches + len(chosen)))
+    branches = sum(branch.project_id in chosen for branch in inventory.branches.values())
+    return max(1, max(BRANCH_BUCKETS, 4 * len(inventory.branches)) // max(1, branches + len(chosen)))
 
 
 __all__ = ["HOURLY", "Backfill", "Span", "UsageImporter", "hours_from", "spans", "windows"]

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.budget_spending import Scoping, projections
-from exporter.cost.closing.budgets import budgets_of, judged, limits_of
+from exporter.cost.closing.budgets import budget_states, budgets_of, limits_of
 from exporter.cost.domain.budget import Projection
 from exporter.cost.domain.close import USAGE
 from exporter.cost.domain.kpi import Beside, Kpi, ratios
@@ -156,7 +156,7 @@ def add_budgets(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> Rev
             budget_state.projected.usd if budget_state.projected and not this.complete else None,
             whole=budget_state.spent == metered,
         )
-        for budget_state in judged(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
+        for budget_state in budget_states(budgets, costs, this.costs, scoping, ends=ends, plan=sources.plan)
     )
     note = "Against the metered cost; credits, taxes and other declared lines are not in a budget."
     declared = any(row.kind != USAGE for row in this.rows)
@@ -183,7 +183,7 @@ def add_waste(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> Revie
         for row in stored.found
         if row.usd_per_month
     )
-    note = f"As judged on {day_text(stored.at)}, at the pace of the days before it."
+    note = f"As budget_states on {day_text(stored.at)}, at the pace of the days before it."
     return replace(facts, waste=rows, waste_cost=stored.cost, notes={**facts.notes, "waste": note})
 
 

@@ -132,7 +132,7 @@ def accuracy(made: Sequence[Made]) -> tuple[Sequence[str], Sequence[Sequence[obj
 def judge(year: Year, daily: DailyCosts) -> Judged:
     """All alarms of a year against the truth. A day is judged by the days before it, whenever the code runs."""
     outlook = Outlook(YearLedger(year), ratecard.load(), policy=Policy())
-    found = outlook.judge(daily, year.end)
+    found = outlook.anomalies_in(daily, year.end)
     judged = Judged(year.faults, found=len(found), months=(year.end - year.start) / DAY / 30.44)
     right: set[int] = set()
     for fault in year.faults:

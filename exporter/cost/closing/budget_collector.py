@@ -16,7 +16,7 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as budget_series
 from exporter.cost.closing import reconciliation
 from exporter.cost.closing.budget_spending import Scoping, projections
-from exporter.cost.closing.budgets import budgets_of, judged, limits_of, remember_limit
+from exporter.cost.closing.budgets import budget_states, budgets_of, limits_of, remember_limit
 from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, Projection
 from exporter.cost.outlook.daily import Daily
@@ -52,7 +52,7 @@ class BudgetCollector:
         self._key_values = key_values
         self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
         self._asked: dict[str, float] = {}
-        self._held: tuple[object, Mapping[str, Projection]] | None = None
+        self._forecast: tuple[object, Mapping[str, Projection]] | None = None
 
     async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
         """Read Neon's spending limit and remember it, at most once an hour.
@@ -85,7 +85,7 @@ class BudgetCollector:
         month = self._costs.month(now, now)
         end = min(month.through, int(now))
         ends = self._ends(budgets, scoping, (month.month, end // DAY * DAY))
-        states = judged(budgets, self._costs, month, scoping, ends=ends, plan=self._settings.cost.plan)
+        states = budget_states(budgets, self._costs, month, scoping, ends=ends, plan=self._settings.cost.plan)
         return budget_series.observe(states, now)
 
     def _ends(self, budgets: tuple[Budget, ...], scoping: Scoping, at: tuple[int, int]) -> Mapping[str, Projection]:
@@ -93,11 +93,11 @@ class BudgetCollector:
         month, end = at
         start = max(0, end - HISTORY)
         key = (budgets, at, self._costs.ledger.revisions(month_start(start), end))
-        if self._held is None or self._held[0] != key:
+        if self._forecast is None or self._forecast[0] != key:
             daily = self._daily.costs(start, end)
-            self._held = (key, projections(daily, month, end, budgets, scoping))
-        return self._held[1]
+            self._forecast = (key, projections(daily, month, end, budgets, scoping))
+        return self._forecast[1]
 
     def _names(self) -> Mapping[str, str]:
-        page = self._key_values.read("names", "all") or {}
-        return {key: str(name) for key, name in page.items()}
+        names = self._key_values.read("names", "all") or {}
+        return {key: str(name) for key, name in names.items()}

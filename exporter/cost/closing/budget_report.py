@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from exporter.cost.closing.budget_collector import HISTORY
 from exporter.cost.closing.budget_spending import Scoping, projections
-from exporter.cost.closing.budgets import budgets_of, closed_months, judged, limits_of
+from exporter.cost.closing.budgets import budget_states, budgets_of, closed_months, limits_of
 from exporter.cost.closing.close import instant_text
 from exporter.cost.closing.text import dollars
 from exporter.cost.domain.budget import Budget, BudgetState
@@ -114,7 +114,7 @@ def read_present_month(settings: CostTree) -> BudgetReport:
         end = min(month.through, int(now))
         daily = daily_costs(workspace.costs.ledger, workspace.costs.card, max(0, end - HISTORY), end, plan=plan)
         ends = projections(daily, month.month, month.through, budgets, scoping)
-        states = judged(budgets, workspace.costs, month, scoping, ends=ends, plan=plan)
+        states = budget_states(budgets, workspace.costs, month, scoping, ends=ends, plan=plan)
     return BudgetReport(month.month, month.through, month.prices, states)
 
 

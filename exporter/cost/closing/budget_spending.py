@@ -142,8 +142,8 @@ def _days(daily: DailyCosts, budget: Budget, scoping: Scoping) -> tuple[dict[int
             continue
         usage = series.usage if series.past is None else series.past
         for index, day in enumerate(series):
-            kept = sums.setdefault((key.component, series.plan(day)), {})
-            kept[day] = kept.get(day, 0) + usage[index]
+            amounts = sums.setdefault((key.component, series.plan(day)), {})
+            amounts[day] = amounts.get(day, 0) + usage[index]
         prices[key.component] = series.unit_price
     flow: dict[int, Fraction] = {}
     level: dict[int, Fraction] = {}

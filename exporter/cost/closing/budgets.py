@@ -1,4 +1,4 @@
-"""Budgets of the settings and of Neon, judged, and their series.
+"""Budgets of the settings and of Neon: how each stands in a month, and their series.
 
 Neon's own spending limit is one budget more, named after its organisation; it is read now and then and remembered, so
 that the command knows it without asking.
@@ -84,15 +84,15 @@ def limits_of(key_values: KeyValueStore, orgs: Iterable[str]) -> dict[str, int |
     """
     found: dict[str, int | None] = {}
     for org in orgs:
-        page = key_values.read(PAGE, org)
-        if page is not None:
-            cents = page.get("cents")
+        remembered = key_values.read(PAGE, org)
+        if remembered is not None:
+            cents = remembered.get("cents")
             found[org] = cents if isinstance(cents, int) else None
     return found
 
 
 def remember_limit(key_values: KeyValueStore, org_id: str, cents: int | None, at: float) -> None:
-    """Keep what Neon said; US cents, or None for no limit.
+    """Remember a limit of Neon; US cents, or None for no limit.
 
     Raises:
         StoreError: the disk is full or the file damaged.
@@ -100,7 +100,7 @@ def remember_limit(key_values: KeyValueStore, org_id: str, cents: int | None, at
     key_values.write(PAGE, org_id, {"cents": cents, "read_at": int(at)})
 
 
-def judged(
+def budget_states(
     budgets: Sequence[Budget],
     costs: Costs,
     month: MonthCosts,
@@ -121,17 +121,17 @@ def judged(
     return tuple(state(budget, spent[budget.name], known.get(budget.name)) for budget in budgets)
 
 
-def closed_months(budgets: Sequence[Budget], book: CloseStore, scoping: Scoping) -> dict[int, tuple[BudgetState, ...]]:
+def closed_months(budgets: Sequence[Budget], store: CloseStore, scoping: Scoping) -> dict[int, tuple[BudgetState, ...]]:
     """The closed months with their corrections against the budgets as they are now, by month.
 
     Raises:
-        StoreError: the book cannot be read.
+        StoreError: the closed months cannot be read.
     """
     found = {}
-    for month in book.months():
+    for month in store.months():
         cents: dict[tuple[str, str, str, str], int] = {}
         through = 0
-        for booking in book.of(month):
+        for booking in store.of(month):
             through = max(through, booking.through)
             for line in (invoice_line for invoice_line in booking.lines if invoice_line.key.kind == USAGE):
                 for leaf in line.leaves:

@@ -53,7 +53,7 @@ class ClosedMonth:
     carried: tuple[Booking, ...]
     """Of earlier months, booked in this one."""
     statement: dict[str, Any] | None = None
-    """The newest reconciliation against an invoice, as ``compute.reconcile`` answers it."""
+    """The newest reconciliation against an invoice (`exporter.cost.closing.reconciliation.variance_dict`)."""
 
     @property
     def lines(self) -> tuple[InvoiceLine, ...]:
@@ -63,25 +63,25 @@ class ClosedMonth:
     @property
     def cents(self) -> int:
         """What the statement of the month sums to: its own lines and the corrections carried into it."""
-        return self.booking.cents + sum(entry.cents for entry in self.carried)
+        return self.booking.cents + sum(booking.cents for booking in self.carried)
 
 
-def closed(book: CloseStore, month: int) -> ClosedMonth | None:
+def closed(store: CloseStore, month: int) -> ClosedMonth | None:
     """A month as it was closed, or None while it is open. ``month`` is its first instant (unix seconds)."""
-    bookings = book.of(month)
+    bookings = store.of(month)
     if not bookings:
         return None
-    return ClosedMonth(month, bookings[0], bookings[1:], book.booked_in(month), book.statement(month))
+    return ClosedMonth(month, bookings[0], bookings[1:], store.booked_in(month), store.statement(month))
 
 
 class Closer:
     """Prices months, closes them, and books what came later."""
 
     def __init__(
-        self, book: CloseStore, costs: Costs, *, extra: Sequence[ExtraLine] = (), rounding: Rounding = Rounding.HALF_UP
+        self, store: CloseStore, costs: Costs, *, extra: Sequence[ExtraLine] = (), rounding: Rounding = Rounding.HALF_UP
     ) -> None:
-        """Join where closed months are kept with what prices them."""
-        self.book = book
+        """``store`` has the closed months, ``costs`` prices those that are open."""
+        self.store = store
         self.costs = costs
         self._extra = tuple(extra)
         self._rounding = rounding
@@ -152,21 +152,21 @@ class Closer:
             NotReadyError: it is not over, has no usage, or conditions are not met and ``force`` is not given.
             AlreadyBookedError: it is closed.
         """
-        if self.book.of(month):
+        if self.store.of(month):
             raise AlreadyBookedError(f"{day_text(month)[:7]} is closed already")
         reasons = self.reasons(month, now)
         if reasons and not force:
             raise NotReadyError(reasons)
         booking = self.draft(month, now, by=by, forced="; ".join(reasons))
-        for earlier in self.book.months():
+        for earlier in self.store.months():
             if earlier < month:
                 self.book_corrections(earlier, now, by=by, booked_in=month)
-        self.book.add(booking)
+        self.store.add(booking)
         return booking
 
     def pending(self, month: int, now: float) -> Corrections:
         """What a closed month lacks now; empty lines when nothing moved since, or when its usage is gone."""
-        bookings = self.book.of(month)
+        bookings = self.store.of(month)
         if not bookings:
             return Corrections(())
         costs = self.costs.month(month, now)
@@ -183,20 +183,20 @@ class Closer:
         found = self.pending(month, now)
         if not found.lines:
             return None
-        bookings = self.book.of(month)
+        bookings = self.store.of(month)
         draft = self._booking(self.costs.month(month, now), now, lines=found.lines, by=by)
         into = self.open_month(month) if booked_in is None else booked_in
         booking = replace(draft, sequence=bookings[-1].sequence + 1, booked_in=into)
-        self.book.add(booking)
+        self.store.add(booking)
         return booking
 
     def open_month(self, month: int) -> int:
         """The first month after this one and after every closed month."""
-        return next_month(max((month, *self.book.months())))
+        return next_month(max((month, *self.store.months())))
 
 
 def facts_hash(facts: Iterable[UsageFact]) -> str:
-    """SHA-256 over usage as it is priced, whatever the order it is kept in and whenever it was read."""
+    """SHA-256 over usage as it is priced, whatever its order and whenever it was read."""
     digest = hashlib.sha256()
     for row in sorted(tuple(fact[:8]) for fact in facts):
         digest.update(repr(row).encode())

@@ -1,4 +1,4 @@
-"""The reconciliation of a closed month as it is kept, and the series of the books: how far they are closed."""
+"""The reconciliation of a closed month as it is stored, and series: how far months are closed, and the variance."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def compared(variances: Iterable[Variance]) -> bool:
 
 
 def variance_dict(variances: Sequence[Variance], notes: Sequence[str], *, origin: str, at: int) -> dict[str, object]:
-    """A reconciliation as it is kept with the month: amounts are decimal strings."""
+    """A reconciliation as it is stored with the month: amounts are decimal strings."""
     ours, invoice = sum(variance.ours for variance in variances), sum(variance.invoice for variance in variances)
     return {
         "invoice_file": origin,
@@ -54,22 +54,22 @@ def variance_dict(variances: Sequence[Variance], notes: Sequence[str], *, origin
     }
 
 
-def observe(book: CloseStore, now: float) -> list[Observation]:
-    """How far the books are closed, and what the newest reconciliation said.
+def observe(store: CloseStore, now: float) -> list[Observation]:
+    """How far months are closed, and the variance of the newest reconciliation.
 
     Raises:
-        StoreError: the book cannot be read.
+        StoreError: the closed months cannot be read.
     """
-    months = book.months()
+    months = store.months()
     if not months:
         return []
     agent = Families()
     agent.set(CLOSED, (), next_month(months[-1]))
     by_target = {Target(Scope.AGENT, ()): agent}
     for month in reversed(months):
-        kept = book.statement(month)
-        if kept is not None:
-            for (org, component), variance in _sums(kept["lines"]).items():
+        statement = store.statement(month)
+        if statement is not None:
+            for (org, component), variance in _sums(statement["lines"]).items():
                 families = by_target.setdefault(Target(Scope.ORG, (org,)), Families())
                 families.add(VARIANCE, (component if len(families) < _MOST else "other",), variance)
             break

@@ -32,7 +32,7 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
     text += "\n" + _line_table(booking.lines)
     if month.carried:
         text += "\nCorrections of earlier months in this statement:\n"
-        text += _line_table([line for entry in month.carried for line in entry.lines], list(month.carried))
+        text += _line_table([line for booking in month.carried for line in booking.lines], list(month.carried))
         text += f"statement total: {dollars(month.cents)}\n"
     if len({line.key.org_id for line in booking.lines}) > 1:
         text += "\n" + _by_org(booking.lines)
@@ -46,7 +46,7 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
 
 def pending_text(name: str, pending: Corrections) -> str:
     """What a closed month lacks, and how to book it."""
-    text = "".join(f"note: {entry}\n" for entry in pending.held)
+    text = "".join(f"note: {note}\n" for note in pending.held)
     if not pending.lines:
         return text
     text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not booked yet:\n"
@@ -120,7 +120,7 @@ def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
     rows.append(("total", dollars(ours), dollars(invoice), dollars(invoice - ours), ratio, ""))
     text = "Against the invoice:\n" + table(("line", "ours", "invoice", "variance", "%", "likely cause"), rows)
     differ = [variance for variance in variances if variance.cause not in (Cause.NONE, Cause.ROUNDING)]
-    text += "".join(f"- {names[entry]}: {entry.why}\n" for entry in differ)
+    text += "".join(f"- {names[variance]}: {variance.why}\n" for variance in differ)
     text += "".join(f"note: {note}\n" for note in notes)
     return text + ("" if differ else "Every line agrees to the cent of rounding.\n")
 

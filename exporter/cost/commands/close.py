@@ -135,7 +135,7 @@ class _MonthRun:
     def run(self) -> int:
         from exporter.cost.closing.close import closed
 
-        found = closed(self.closer.book, self.month)
+        found = closed(self.closer.store, self.month)
         if self.options.corrections:
             return self._correct(found)
         return self._close() if found is None else self._closed(found)
@@ -175,7 +175,7 @@ class _MonthRun:
                 print("Closing it needs --force:", *reasons, sep="\n", file=sys.stderr)
             return FINDINGS if reasons else OK
         self.closer.close(self.month, self.now, by=self.by, force=self.options.force)
-        found = closed(self.closer.book, self.month)
+        found = closed(self.closer.store, self.month)
         if found is None:
             raise AssertionError("a month that was closed is closed")
         return self._show(found, None)
@@ -197,10 +197,10 @@ class _MonthRun:
             context = Context(month.month, self.closer.costs.card, month.booking.through)
             rows, notes = self._rows(month)
             variances = reconcile(month.lines, rows, context)
-            kept = variance_dict(variances, notes, origin=Path(self.options.invoice).name, at=int(self.now))
+            statement_dict = variance_dict(variances, notes, origin=Path(self.options.invoice).name, at=int(self.now))
             if not drafted and not self.options.dry_run:
-                self.closer.book.save_statement(month.month, kept)
-            month = replace(month, statement=kept)
+                self.closer.store.save_statement(month.month, statement_dict)
+            month = replace(month, statement=statement_dict)
             text = "\n" + reconciliation(variances, notes)
             code = OK if compared(variances) else FINDINGS
         if self.options.json:

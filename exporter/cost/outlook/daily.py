@@ -144,7 +144,7 @@ class Daily:
     """Prices days and keeps them. One caller at a time."""
 
     def __init__(self, ledger: Ledger, card: RateCard, *, plan: str | None = None, spare: int = 92 * DAY) -> None:
-        """``plan`` overrides the API's, as ``cost.plan`` does; days before the asked ones are kept for ``spare``."""
+        """``plan`` overrides the API's, as ``cost.plan`` does; days before the asked ones stay cached for ``spare``."""
         self._spare = spare
         self._ledger = ledger
         self._card = card
@@ -247,10 +247,10 @@ def _past_allowance(series: Mapping[SeriesKey, DailySeries], card: RateCard, sin
 
 def _split(amount: int, weights: list[int]) -> Iterable[int]:
     """Whole bytes by weight that sum to the amount."""
-    total, given, seen = sum(weights), 0, 0
+    total, given, passed = sum(weights), 0, 0
     for weight in weights:
-        seen += weight
-        part = (amount * seen // total if total else 0) - given
+        passed += weight
+        part = (amount * passed // total if total else 0) - given
         given += part
         yield part
 
@@ -271,12 +271,12 @@ def awake_days(ledger: Ledger, day: int, measured: TenantHours | None = None) ->
             held[fact.start // HOUR] = held.get(fact.start // HOUR, 0) + fact.value
     busy: dict[tuple[str, str], dict[int, int]] = {}
     for row in measured(day, day + DAY) if measured else ():
-        seen = busy.setdefault((row.project_id, row.branch_id), {})
-        seen[row.hour] = seen.get(row.hour, 0) + (0 if row.tenant == AGENT else row.busy_us)
+        by_hour = busy.setdefault((row.project_id, row.branch_id), {})
+        by_hour[row.hour] = by_hour.get(row.hour, 0) + (0 if row.tenant == AGENT else row.busy_us)
     found = {}
     for branch, used in hours.items():
-        least, whole, seen = min(used.values()), sum(used.values()), busy.get(branch, {})
+        least, whole, busy_hours = min(used.values()), sum(used.values()), busy.get(branch, {})
         flat = sum(20 * value <= 21 * least for value in used.values())
-        known = Fraction(sum(seen.values()), whole * MICRO) if 2 * len(seen) >= len(used) else None
+        known = Fraction(sum(busy_hours.values()), whole * MICRO) if 2 * len(busy_hours) >= len(used) else None
         found[branch] = AwakeDay(len(used), flat, whole, known)
     return found

@@ -1,7 +1,7 @@
 """The outlook: what the month will cost, by organisation and project, and what is unusual, from the ledger's days.
 
-The series of days are priced once and kept. Everything is worked out again when a day closes, and when a closed day was
-corrected at most once an hour; in between the last answer stands. Run it in a thread: it is plain computation.
+The series of days are priced once and remembered. Everything is worked out again when a day closes, and when a closed
+day was corrected at most once an hour; in between the last answer stands. Run it in a thread: it is plain computation.
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ class Outlook:
         card: RateCard,
         *,
         plan: str | None = None,
-        book: ForecastStore | None = None,
+        forecasts: ForecastStore | None = None,
         policy: Policy | None = None,
         daily: Daily | None = None,
         measured: TenantHours | None = None,
     ) -> None:
-        """``plan`` overrides the API's; ``book`` keeps each month's first forecast; ``policy`` says what is unusual.
+        """``plan`` overrides the API's, ``forecasts`` stores each month's first forecast, ``policy`` is for anomalies.
 
         ``daily`` are days that are priced already, by the same card and plan; ``measured`` answers what statements did,
-        without which a compute that works is not told from one that is only kept awake.
+        without which a compute that works cannot be distinguished from one that is only held awake.
         """
         self._ledger = ledger
         self._card = card
         self._daily = daily or Daily(ledger, card, plan=plan)
-        self._book = book
+        self._forecasts = forecasts
         self._policy = policy or Policy()
         self._measured = measured
         self._awake: dict[int, tuple[int, dict[tuple[str, str], AwakeDay]]] = {}
-        self._held: tuple[object, int, list[Observation]] | None = None
+        self._last: tuple[object, int, list[Observation]] | None = None
         self.unusual: tuple[Anomaly, ...] = ()
         """What the last ``observe`` found."""
 
@@ -107,9 +107,9 @@ class Outlook:
         Raises:
             StoreError: the ledger cannot be read.
         """
-        return self.judge(self._days(through, through - 1), through)
+        return self.anomalies_in(self._days(through, through - 1), through)
 
-    def judge(self, daily: DailyCosts, through: int) -> tuple[Anomaly, ...]:
+    def anomalies_in(self, daily: DailyCosts, through: int) -> tuple[Anomaly, ...]:
         """What was unusual in days that are at hand.
 
         Raises:
@@ -164,33 +164,33 @@ class Outlook:
         return held[1].get(branch, AwakeDay(0, 0, 0))
 
     def observe(self, now: float) -> list[Observation]:
-        """The series of the present month. The first forecast of it is in the book before this returns.
+        """The series of the present month. The first forecast of it is stored before this returns.
 
         Raises:
-            StoreError: the ledger cannot be read, or the book not be written.
+            StoreError: the ledger cannot be read, or the forecast not be stored.
         """
         through = min(self.through(), int(now) // DAY * DAY)
         if through <= 0:
             return []
         # Of closed days only: the open one moves all the time and is in no forecast.
         state = (through, tuple(self._ledger.revisions(through - HISTORY, through).items()))
-        if self._held is not None:
-            held, at, observations = self._held
+        if self._last is not None:
+            held, at, observations = self._last
             if held == state or (held[0] == through and now < at + HOUR):  # type: ignore[index]
                 return observations
         month = self.month(int(now), through)
-        if self._book is not None:
-            self._book.add(month.month, _scopes(month), made_at=int(now), through=through)
+        if self._forecasts is not None:
+            self._forecasts.add(month.month, _scopes(month), made_at=int(now), through=through)
         self.unusual = self.anomalies(through)
-        observations = self._told(month, self.unusual, now)
-        self._held = (state, int(now), observations)
+        observations = self._series(month, self.unusual, now)
+        self._last = (state, int(now), observations)
         self._awake = {day: held for day, held in self._awake.items() if day >= through - HISTORY}
         return observations
 
-    def _told(self, month: MonthOutlook, found: Iterable[Anomaly], now: float) -> list[Observation]:
+    def _series(self, month: MonthOutlook, anomalies: Iterable[Anomaly], now: float) -> list[Observation]:
         by_target: dict[Target, Families] = {}
         _forecast_series(by_target, month)
-        for anomaly in found:
+        for anomaly in anomalies:
             if anomaly.end is None:
                 families = by_target.setdefault(Target(Scope.PROJECT, (anomaly.project_id,)), Families())
                 families.add(metrics.ACTIVE, (anomaly.kind, anomaly.component), 1)
@@ -211,10 +211,10 @@ def _forecast_series(by_target: dict[Target, Families], month: MonthOutlook) -> 
             families.set(metrics.ERROR, (), float(forecast.wape))
         if forecast.coverage is not None:
             families.set(metrics.COVERAGE, (), float(forecast.coverage))
-        own = [(project, entry) for (owner, project), entry in month.projects.items() if owner == org]
-        for project, entry in sorted(own, key=lambda item: -item[1].p50)[:PROJECTS_SHOWN]:
+        own = [(project, part) for (owner, project), part in month.projects.items() if owner == org]
+        for project, part in sorted(own, key=lambda item: -item[1].p50)[:PROJECTS_SHOWN]:
             families = by_target.setdefault(Target(Scope.PROJECT, (project,)), Families())
-            for percentile, amount in _percentiles(entry):
+            for percentile, amount in _percentiles(part):
                 families.set(metrics.PROJECT_FORECAST, (percentile,), to_decimal(amount))
 
 

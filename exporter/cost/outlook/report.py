@@ -1,6 +1,6 @@
 """What a month will have cost at its end, and what is unusual: as text and as JSON.
 
-Of a month that is over the forecast says what its first one had said.
+Of a month that is over the forecast says what its first forecast was.
 """
 
 from __future__ import annotations
@@ -89,17 +89,17 @@ class ForecastReport:
             "month": day_text(outlook.month)[:7],
             "through": outlook.through,
             "orgs": [
-                {"org_id": org, "name": names.get(org, org), **plain(org, entry)}
-                for org, entry in sorted(outlook.orgs.items())
+                {"org_id": org, "name": names.get(org, org), **plain(org, forecast)}
+                for org, forecast in sorted(outlook.orgs.items())
             ],
             "projects": [
                 {
                     "org_id": org,
                     "project_id": project,
                     "name": names.get(project, project),
-                    **plain(f"{org}/{project}", entry),
+                    **plain(f"{org}/{project}", forecast),
                 }
-                for (org, project), entry in sorted(outlook.projects.items())
+                for (org, project), forecast in sorted(outlook.projects.items())
             ],
         }
 

@@ -93,8 +93,8 @@ def _past_allowance(
     limit = free.quantity * group.component.spec.per_unit(at)
     if free.scope is AllowanceScope.PROJECT:
         return lambda quantity: max(Fraction(), quantity - limit) * unit
-    pool = [entry for entry in found if entry.org_id == group.org_id and entry.component is group.component]
-    total = sum((_month(entry, begin, end, until) for entry in pool), Fraction())
+    pool = [series for series in found if series.org_id == group.org_id and series.component is group.component]
+    total = sum((_month(series, begin, end, until) for series in pool), Fraction())
     share = max(Fraction(), total - limit) / total if total else Fraction()
     return _priced(unit * share)
 

@@ -1,7 +1,7 @@
 """Key figures, unit costs and allowance head-room as series. What is not known has no series.
 
 The figures are of the present calendar month (UTC), from the same shares as every cost; the head-room is from the facts
-that the rules of waste judge.
+that the rules of waste are applied to.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Figures:
 
 
 def figures(
-    costs: MonthCosts, counts: Mapping[str, Counts], judged: WasteAssessment | None, others: Others
+    costs: MonthCosts, counts: Mapping[str, Counts], assessment: WasteAssessment | None, others: Others
 ) -> tuple[Figures, ...]:
     """The key figures of every organisation with cost in the month."""
     by_org: dict[str, list[Share]] = {}
@@ -103,8 +103,8 @@ def figures(
     found = []
     for org, shares in sorted(by_org.items()):
         waste = None
-        if judged is not None and judged.org_id == org and judged.findings.cost:
-            waste = judged.findings.total / judged.findings.cost
+        if assessment is not None and assessment.org_id == org and assessment.findings.cost:
+            waste = assessment.findings.total / assessment.findings.cost
         beside = Beside(
             others.tagged,
             others.forecast_accuracy(org) if others.forecast_accuracy else None,
@@ -135,21 +135,21 @@ def counts_of(ledger: Ledger, tenant_hours: MeasuredHours, costs: MonthCosts) ->
     return {org: Counts(calls.get(org), len(active.get(org, ())) or None) for org in set(owner.values())}
 
 
-def observe(found: Iterable[Figures], judged: WasteAssessment | None, now: float) -> list[Observation]:
+def observe(found: Iterable[Figures], assessment: WasteAssessment | None, now: float) -> list[Observation]:
     """One observation for each organisation, and one for each project with an allowance."""
     observations = []
-    for entry in found:
+    for figures_of_org in found:
         families = Families()
-        for kpi in entry.kpis:
+        for kpi in figures_of_org.kpis:
             if kpi.value is not None:
                 families.set(RATIOS[kpi.name], (), float(kpi.value))
-        for name, usd in entry.unit_costs.items():
+        for name, usd in figures_of_org.unit_costs.items():
             families.set(UNIT_COST, (name,), to_decimal(usd))
-        observations.append(_ok(Target(Scope.ORG, (entry.org_id,)), families, now))
-    if judged is not None:
-        for project in judged.account.projects:
+        observations.append(_ok(Target(Scope.ORG, (figures_of_org.org_id,)), families, now))
+    if assessment is not None:
+        for project in assessment.account.projects:
             if project.readable:
-                families = _head_room(project, judged.account)
+                families = _head_room(project, assessment.account)
                 observations.append(_ok(Target(Scope.PROJECT, (project.id,), project.name), families, now))
     return observations
 

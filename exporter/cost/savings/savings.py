@@ -1,4 +1,4 @@
-"""The agent's passes over waste and key figures: what the commands and the review show, kept as series.
+"""The agent's passes over waste and key figures: what the commands and the review show, as series.
 
 One pass after each pricing is enough: everything here moves with the ledger. It is plain computation over rows from the
 disk; run it in a thread, after the costs, never beside them.
@@ -51,9 +51,9 @@ class Savings:
         """Open nothing yet."""
         self._settings, self._store, self._costs, self._counters = settings, store, costs, counters
         self._others = others or Others()
-        self._kept = WasteStore(KeyValueStore(store))
+        self._stored = WasteStore(KeyValueStore(store))
 
-    def judge(self, inventory: Inventory, snapshots: Snapshots, now: float) -> WasteAssessment:
+    def assess(self, inventory: Inventory, snapshots: Snapshots, now: float) -> WasteAssessment:
         """Apply the rules to what is known now.
 
         Raises:
@@ -64,7 +64,7 @@ class Savings:
         policy = self._settings.waste.policy(self._settings.neon.api_url)
         return WasteAssessment(inventory.org_id, account, find(account, policy))
 
-    def figures(self, judged: WasteAssessment | None, now: float, at: float | None = None) -> tuple[Figures, ...]:
+    def figures(self, assessment: WasteAssessment | None, now: float, at: float | None = None) -> tuple[Figures, ...]:
         """The key figures of the month that holds ``at`` (default: now).
 
         Raises:
@@ -72,15 +72,15 @@ class Savings:
         """
         costs = self._costs.month(now if at is None else at, now)
         counts = kpis.counts_of(self._costs.ledger, self._counters.tenant_hours, costs)
-        return kpis.figures(costs, counts, judged, self._others)
+        return kpis.figures(costs, counts, assessment, self._others)
 
     def observe(self, inventory: Inventory, snapshots: Snapshots, now: float) -> list[Observation]:
-        """The series of waste and of the key figures; what was found is kept for the review of the month.
+        """The series of waste and of the key figures; what was found is stored for the review of the month.
 
         Raises:
-            StoreError: the ledger's file cannot be read, or the notebook not be written.
+            StoreError: the ledger's file cannot be read, or the findings not be stored.
         """
-        judged = self.judge(inventory, snapshots, now)
-        self._kept.save(judged.findings, now)
-        figures = self.figures(judged, now)
-        return [*waste.observe(judged.findings, now), *kpis.observe(figures, judged, now)]
+        assessment = self.assess(inventory, snapshots, now)
+        self._stored.save(assessment.findings, now)
+        figures = self.figures(assessment, now)
+        return [*waste.observe(assessment.findings, now), *kpis.observe(figures, assessment, now)]

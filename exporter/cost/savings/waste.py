@@ -1,4 +1,4 @@
-"""Waste as series: dollars a month by branch and rule, and how much could not be judged.
+"""Waste as series: dollars a month by branch and rule, and how much is not known.
 
 Every family is bounded: branches past the most per project are summed as one, so the sum over a project stays right.
 """

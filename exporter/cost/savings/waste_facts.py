@@ -1,4 +1,4 @@
-"""From what is known to what the rules of waste judge: inventory, ledger, statements, and who keeps computes awake.
+"""From what is known to the facts of the rules of waste: inventory, ledger, statements, and who keeps computes awake.
 
 Dollars a month are the usage of the last days at the prices in force, times 744 h over the time that it covers; what
 was created within the window is projected from its creation on. Public transfer is this calendar month's, because its
@@ -7,12 +7,12 @@ allowance is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from collectors.neon.inventory import Inventory
-from collectors.neon.models import Branch, Endpoint, Project
+from collectors.neon.models import ALWAYS_ON_CU, Branch, Endpoint, Project
 from collectors.neon.snapshots import Snapshot, Snapshots
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.waste import (
@@ -26,7 +26,6 @@ from exporter.cost.domain.waste.waste import (
     SnapshotFacts,
     Transfer,
 )
-from exporter.cost.savings.plan_features import CHEAPER, needs_of
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import GB, METRIC_COMPONENTS, MICRO, MONTH_HOURS, STORAGE, Component
 from exporter.pricing.domain.price import price
@@ -36,6 +35,10 @@ from exporter.sampling.awake_store import AwakeWindow
 from exporter.sampling.counters.tables import TenantHour
 from exporter.storage.ledger.ledger import Ledger
 
+CHEAPER: Mapping[str, str] = {"scale_v3": "launch_v3"}
+"""A plan, and the one that is like it but cheaper."""
+LAUNCH_HISTORY_SECONDS = 7 * DAY
+"""Launch keeps at most so much history; Scale 30 days."""
 MeasuredHours = Callable[[float, float], Iterable[TenantHour]]
 """Answers what visits measured in the hours from one instant to another (unix seconds)."""
 _LEAST_SPAN = 60
@@ -67,7 +70,7 @@ class _Measured:
 
 
 def gather(sources: WasteSources, inventory: Inventory, snapshots: Snapshots, now: int) -> Account:
-    """Everything that the rules judge, as of ``now`` (unix seconds).
+    """Everything that the rules are applied to, as of ``now`` (unix seconds).
 
     Raises:
         StoreError: the ledger's file cannot be read.
@@ -86,7 +89,7 @@ class _Gathering:
         whole = -(-self._end // HOUR) * HOUR
         self._facts = [_as(fact, sources.plan) for fact in sources.ledger.window(self._start, whole)]
         self._begins = self._beginnings()
-        self._plans = {fact.project_id: fact.plan for fact in sorted(self._facts, key=lambda entry: entry.start)}
+        self._plans = {fact.project_id: fact.plan for fact in sorted(self._facts, key=lambda fact: fact.start)}
         self._stored: dict[str, int] = {}
         for fact in self._facts:
             if fact.metric in _STORAGE:
@@ -116,7 +119,7 @@ class _Gathering:
         cheaper = dict(self._cheaper(costs))
         projects = tuple(
             self._project(project, cheaper.get(project.id))
-            for project in sorted(self._inventory.projects.values(), key=lambda entry: entry.id)
+            for project in sorted(self._inventory.projects.values(), key=lambda project: project.id)
         )
         return Account(self._now, projects, costs, self._end - min(self._begins.values(), default=self._end))
 
@@ -341,3 +344,36 @@ def _as(fact: UsageFact, plan: str | None) -> UsageFact:
 
 def _whole(at: float | None) -> int | None:
     return None if at is None else int(at)
+
+
+def needs_of(inventory: Inventory, private_transfer: Collection[str]) -> tuple[str, ...] | None:
+    """Features of Scale that any project of the organisation uses, as far as the API shows them; None: unknown.
+
+    Support, the service level, single sign-on and Neon's own metrics export do not show there: a person decides on
+    those. ``private_transfer`` holds the ids of projects with traffic over private networking.
+    """
+    projects = [project for key, project in inventory.projects.items() if key not in inventory.unknown_project_ids]
+    if inventory.unknown_project_ids or any(project.settings is None for project in projects):
+        return None
+    found = {feature for project in projects for feature in _scale_features(project)}
+    if private_transfer:
+        found.add("private networking")
+    if any(endpoint.autoscaling_limit_max_cu > ALWAYS_ON_CU for endpoint in inventory.endpoints.values()):
+        found.add(f"computes over {ALWAYS_ON_CU:g} CU")
+    return tuple(sorted(found))
+
+
+def _scale_features(project: Project) -> Iterator[str]:
+    settings = project.settings
+    if settings is None:
+        return
+    if (project.history_retention_seconds or 0) > LAUNCH_HISTORY_SECONDS:
+        yield "history over 7 days"
+    if settings.allowed_ips is not None and settings.allowed_ips.ips:
+        yield "IP allow list"
+    if settings.block_public_connections or settings.block_vpc_connections:
+        yield "private networking"
+    if settings.hipaa or project.hipaa_enabled_at is not None:
+        yield "HIPAA"
+    if settings.audit_log_level not in ("", "base"):
+        yield "audit logs"

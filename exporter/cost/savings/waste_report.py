@@ -35,7 +35,7 @@ class WasteReport:
     names: Mapping[str, str]
 
     def text(self) -> str:
-        """For a person: a table by dollars, how to end each, and what could not be judged."""
+        """For a person: a table by dollars, how to end each, and what is not known."""
         return _as_text(self.account, self.findings, self.names)
 
     def as_dict(self) -> dict[str, Any]:

@@ -96,20 +96,20 @@ def _lives(sources: WhatifSources, first: int, through: int) -> Iterable[BranchL
     for branch in branches.values():
         if branch.parent_id and not branch.default and not branch.protected and branch.created_at is not None:
             yield BranchLife(branch.id, branch.project_id, int(branch.created_at))
-    seen: dict[tuple[str, str], list[int]] = {}
+    spans: dict[tuple[str, str], list[int]] = {}
     for fact in sources.ledger.hours(_CHILD, first, through):
         if fact.branch_id and fact.branch_id not in branches:
-            span = seen.setdefault((fact.project_id, fact.branch_id), [fact.start, fact.start])
+            span = spans.setdefault((fact.project_id, fact.branch_id), [fact.start, fact.start])
             span[1] = max(span[1], fact.start)
-    for (project, branch_id), (begin, last) in seen.items():
+    for (project, branch_id), (begin, last) in spans.items():
         ended = None if last + 2 * HOUR > through else last + HOUR
         yield BranchLife(branch_id, project, begin, ended, known=False)
 
 
 def _computes(sources: WhatifSources, inventory: Inventory, month: int, through: int) -> dict[str, Computes]:
-    ordered = sorted(inventory.endpoints.values(), key=lambda entry: (entry.branch_id, entry.id))
+    ordered = sorted(inventory.endpoints.values(), key=lambda endpoint: (endpoint.branch_id, endpoint.id))
     found: dict[str, Computes] = {}
-    for branch_id, group in groupby(ordered, key=lambda entry: entry.branch_id):
+    for branch_id, group in groupby(ordered, key=lambda endpoint: endpoint.branch_id):
         endpoints = list(group)
         timeouts = {endpoint.effective_suspend_seconds for endpoint in endpoints}
         sizes = {endpoint.autoscaling_limit_min_cu for endpoint in endpoints}
@@ -135,7 +135,7 @@ def lives_of(events: Iterable[WakeEvent], endpoint: Endpoint, month: int, throug
     lives: list[AwakeSpan] = []
     since: int | None = None
     first = True
-    for event in sorted(events, key=lambda entry: entry.at):
+    for event in sorted(events, key=lambda operation: operation.at):
         at = int(event.at + event.seconds) if event.kind == "wake" else int(event.at)
         if event.kind == "wake":
             since = at if since is None else since

@@ -15,7 +15,7 @@ from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.operations import WakeEvent, read_operations, wake_history
 from exporter.cost.domain.waste.words import span
 from exporter.cost.domain.whatif.whatif import Effect, Knobs, WhatIf, replay
-from exporter.cost.savings.plan_features import CHEAPER, LAUNCH_HISTORY_SECONDS, needs_of
+from exporter.cost.savings.waste_facts import CHEAPER, LAUNCH_HISTORY_SECONDS, needs_of
 from exporter.cost.savings.waste_report import inventory_names
 from exporter.cost.savings.whatif_facts import WhatifSources, gather
 from exporter.cost.settings import CostTree

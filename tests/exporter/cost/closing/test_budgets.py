@@ -16,7 +16,7 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as module
 from exporter.cost.closing.budget_collector import BudgetCollector
 from exporter.cost.closing.budget_spending import Scoping, projections
-from exporter.cost.closing.budgets import budgets_of, closed_months, judged, limits_of, observe, remember_limit
+from exporter.cost.closing.budgets import budget_states, budgets_of, closed_months, limits_of, observe, remember_limit
 from exporter.cost.closing.close import Closer
 from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_closes
 from exporter.cost.domain.budget import Budget, Scope, Source
@@ -102,7 +102,7 @@ def hours(value: int, count: int) -> Fraction:
 )
 def test_what_a_budget_counts(costs: Costs, scope: Scope, match: str, value: int) -> None:
     budget = Budget("x", Fraction(100), scope, match)
-    (found,) = judged([budget], costs, costs.month(NOW, NOW), SCOPING)
+    (found,) = budget_states([budget], costs, costs.month(NOW, NOW), SCOPING)
     assert found.spent == hours(value, 11 * 24)
     assert found.burn["24h"] == hours(2 * value, 24) / (Fraction(100) / 30)
     assert found.burn["6h"] == found.burn["24h"]
@@ -110,7 +110,7 @@ def test_what_a_budget_counts(costs: Costs, scope: Scope, match: str, value: int
 
 
 def test_a_tenant_has_its_part_of_the_newest_hours(costs: Costs) -> None:
-    (found,) = judged([Budget("x", Fraction(100), Scope.TENANT, "acme")], costs, costs.month(NOW, NOW), SCOPING)
+    (found,) = budget_states([Budget("x", Fraction(100), Scope.TENANT, "acme")], costs, costs.month(NOW, NOW), SCOPING)
     assert found.spent == hours(500, 10 * 24)
     day = hours(2000, 24) * Fraction(500 * 10, 1000 * 11)
     assert found.burn["24h"] == day / (Fraction(100) / 30)
@@ -127,7 +127,7 @@ def test_a_window_before_the_data_is_not_told(store: Store) -> None:
         read_through={"o": start + DAY},
     )  # fmt: skip
     costs = Costs(ledger, busy, CARD)
-    (found,) = judged([Budget("x", Fraction(1))], costs, costs.month(NOW, NOW), SCOPING)
+    (found,) = budget_states([Budget("x", Fraction(1))], costs, costs.month(NOW, NOW), SCOPING)
     assert sorted(found.burn) == ["24h", "6h"]
 
 
@@ -136,7 +136,7 @@ def test_the_end_of_the_month_is_forecast_from_the_days(costs: Costs) -> None:
     daily = daily_costs(costs.ledger, CARD, OCTOBER, month.through)
     budgets = [Budget("all", Fraction(80)), Budget("acme", Fraction(1), Scope.TENANT, "acme")]
     ends = projections(daily, month.month, month.through, budgets, SCOPING)
-    everything, acme = judged(budgets, costs, month, SCOPING, ends=ends)
+    everything, acme = budget_states(budgets, costs, month, SCOPING, ends=ends)
     assert everything.projected is not None
     assert everything.projected.method == "forecast (weekday)"
     even = hours(3000, 31 * 24)
@@ -197,5 +197,5 @@ async def test_neons_limit_is_read_once_an_hour_and_remembered(store: Store, cos
 
 def test_labels_stay_bounded(costs: Costs) -> None:
     many = [Budget(f"b{number}", Fraction(1)) for number in range(150)]
-    (seen,) = observe(judged(many, costs, costs.month(NOW, NOW), SCOPING), NOW)
+    (seen,) = observe(budget_states(many, costs, costs.month(NOW, NOW), SCOPING), NOW)
     assert len(seen.families.get(module.BUDGET)) == 100

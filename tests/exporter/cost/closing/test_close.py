@@ -75,14 +75,14 @@ def test_a_month_without_usage_is_not_closed(store: Store) -> None:
 
 
 def test_data_must_reach_the_end_or_the_month_bears_a_mark(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store, through=NOVEMBER - 5 * HOUR))
+    closing = closer(store, seeded(store, through=NOVEMBER - 5 * HOUR))
     with pytest.raises(NotReadyError) as problem:
-        ledger_writer.close(OCTOBER, NOW)
+        closing.close(OCTOBER, NOW)
     assert "org-1: usage has been read through 2026-10-31 19:00 UTC only" in told(problem)
     assert not problem.value.final
-    booking = ledger_writer.close(OCTOBER, NOW, force=True)
+    booking = closing.close(OCTOBER, NOW, force=True)
     assert "19:00 UTC only" in booking.forced
-    assert ledger_writer.book.of(OCTOBER)[0].forced == booking.forced
+    assert closing.store.of(OCTOBER)[0].forced == booking.forced
 
 
 def test_the_last_hours_are_waited_for(store: Store) -> None:
@@ -111,9 +111,9 @@ def replace_org(usage: UsageFact, org: str) -> UsageFact:
 
 
 def test_a_close_is_whole_cents_and_says_what_it_rests_on(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store), EXTRA)
-    booking = ledger_writer.close(OCTOBER, NOW, by="ana")
-    (found,) = ledger_writer.book.of(OCTOBER)
+    closing = closer(store, seeded(store), EXTRA)
+    booking = closing.close(OCTOBER, NOW, by="ana")
+    (found,) = closing.store.of(OCTOBER)
     assert found == booking
     cents = {line.key.component: line.cents for line in found.lines}
     # 3 branches x 24 h x 1234 CU-s at 0.106 is 2.6160...; Support 100; 19 % of what stands before.
@@ -122,43 +122,43 @@ def test_a_close_is_whole_cents_and_says_what_it_rests_on(store: Store) -> None:
     assert (found.by, found.through, found.rounding) == ("ana", NOVEMBER + HOUR, "half_up")
     assert len(found.facts) == 64
     with pytest.raises(AlreadyBookedError, match="2026-10 is closed already"):
-        ledger_writer.close(OCTOBER, NOW)
+        closing.close(OCTOBER, NOW)
 
 
 def test_the_hash_is_of_the_usage_alone(store: Store, tmp_path: Path) -> None:
-    ledger_writer = closer(store, seeded(store))
-    before = ledger_writer.draft(OCTOBER, NOW).facts
-    ledger_writer.costs.ledger.put([fact(1234, OCTOBER, at=OCTOBER + 9 * HOUR)])
-    assert ledger_writer.draft(OCTOBER, NOW).facts == before, "read again, the same"
-    ledger_writer.costs.ledger.put([fact(1235, OCTOBER, at=OCTOBER + 10 * HOUR)])
-    assert ledger_writer.draft(OCTOBER, NOW).facts != before
+    closing = closer(store, seeded(store))
+    before = closing.draft(OCTOBER, NOW).facts
+    closing.costs.ledger.put([fact(1234, OCTOBER, at=OCTOBER + 9 * HOUR)])
+    assert closing.draft(OCTOBER, NOW).facts == before, "read again, the same"
+    closing.costs.ledger.put([fact(1235, OCTOBER, at=OCTOBER + 10 * HOUR)])
+    assert closing.draft(OCTOBER, NOW).facts != before
 
 
 def test_what_came_late_is_booked_once_in_the_open_month(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store), EXTRA)
-    ledger_writer.close(OCTOBER, NOW)
-    closed_then = ledger_writer.book.of(OCTOBER)
-    assert ledger_writer.book_corrections(OCTOBER, NOW) is None
-    ledger_writer.costs.ledger.put([fact(90_000, OCTOBER + 700 * HOUR, "b2", at=NOW)])
-    pending = ledger_writer.pending(OCTOBER, NOW)
+    closing = closer(store, seeded(store), EXTRA)
+    closing.close(OCTOBER, NOW)
+    closed_then = closing.store.of(OCTOBER)
+    assert closing.book_corrections(OCTOBER, NOW) is None
+    closing.costs.ledger.put([fact(90_000, OCTOBER + 700 * HOUR, "b2", at=NOW)])
+    pending = closing.pending(OCTOBER, NOW)
     assert {line.key.component: line.cents for line in pending.lines} == {"compute": 265, "VAT": 50}
-    booking = ledger_writer.book_corrections(OCTOBER, NOW, by="ben")
+    booking = closing.book_corrections(OCTOBER, NOW, by="ben")
     assert booking is not None
     assert (booking.sequence, booking.booked_in) == (1, NOVEMBER)
-    assert ledger_writer.book_corrections(OCTOBER, NOW) is None, "booked once"
-    found = closed(ledger_writer.book, OCTOBER)
+    assert closing.book_corrections(OCTOBER, NOW) is None, "booked once"
+    found = closed(closing.store, OCTOBER)
     assert found is not None
     assert (found.booking, *found.corrections) == (*closed_then, booking)
 
 
 def test_closing_the_next_month_books_what_is_pending(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store))
-    ledger_writer.close(OCTOBER, NOW)
-    ledger_writer.costs.ledger.put(
+    closing = closer(store, seeded(store))
+    closing.close(OCTOBER, NOW)
+    closing.costs.ledger.put(
         [fact(0, OCTOBER, "b2", at=NOW), fact(7, DECEMBER - HOUR, at=DECEMBER)], read_through={"org-1": DECEMBER + HOUR}
     )
-    ledger_writer.close(NOVEMBER, DECEMBER + 86400)
-    found = closed(ledger_writer.book, NOVEMBER)
+    closing.close(NOVEMBER, DECEMBER + 86400)
+    found = closed(closing.store, NOVEMBER)
     assert found is not None
     (carried,) = found.carried
     assert (carried.month, carried.booked_in, carried.cents) == (OCTOBER, NOVEMBER, -4)
@@ -166,8 +166,8 @@ def test_closing_the_next_month_books_what_is_pending(store: Store) -> None:
 
 
 def test_usage_that_is_gone_corrects_nothing(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store))
-    ledger_writer.close(OCTOBER, NOW)
+    closing = closer(store, seeded(store))
+    closing.close(OCTOBER, NOW)
     with store.transaction() as cursor:
         for table in ("ledger_usage", "ledger_day"):
             cursor.execute(f"DELETE FROM {table}")
@@ -195,16 +195,16 @@ def test_closed_rows_never_change_and_corrections_make_up_the_rest(
 ) -> None:
     store = Store.open(tmp_path_factory.mktemp("close") / "n.db", {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA})
     try:
-        ledger_writer = closer(store, seeded(store), EXTRA)
-        first = ledger_writer.close(OCTOBER, NOW)
+        closing = closer(store, seeded(store), EXTRA)
+        first = closing.close(OCTOBER, NOW)
         for step, facts in enumerate(later, 1):
             at = NOW + step * HOUR
-            ledger_writer.costs.ledger.put([fact(v, OCTOBER + h * HOUR, b, at=at, plan=p) for b, h, v, p in facts])
-            ledger_writer.book_corrections(OCTOBER, at)
-            bookings = ledger_writer.book.of(OCTOBER)
+            closing.costs.ledger.put([fact(v, OCTOBER + h * HOUR, b, at=at, plan=p) for b, h, v, p in facts])
+            closing.book_corrections(OCTOBER, at)
+            bookings = closing.store.of(OCTOBER)
             assert bookings[0] == first
-            assert lines_of(bookings) == lines_of([ledger_writer.draft(OCTOBER, at)])
-            assert ledger_writer.book_corrections(OCTOBER, at) is None
+            assert lines_of(bookings) == lines_of([closing.draft(OCTOBER, at)])
+            assert closing.book_corrections(OCTOBER, at) is None
     finally:
         store.close()
 
@@ -217,19 +217,19 @@ def lines_of(bookings: tuple[Booking, ...] | list[Booking]) -> dict[object, int]
     return {key: cents for key, cents in sums.items() if cents}
 
 
-def test_the_books_are_series(store: Store) -> None:
-    ledger_writer = closer(store, seeded(store), EXTRA)
-    assert reconciliation.observe(ledger_writer.book, NOW) == []
-    booking = ledger_writer.close(OCTOBER, NOW)
-    value = series(reconciliation.observe(ledger_writer.book, NOW))
+def test_closed_months_are_series(store: Store) -> None:
+    closing = closer(store, seeded(store), EXTRA)
+    assert reconciliation.observe(closing.store, NOW) == []
+    booking = closing.close(OCTOBER, NOW)
+    value = series(reconciliation.observe(closing.store, NOW))
     assert value(reconciliation.CLOSED, ()) == NOVEMBER
     rows = [
         InvoiceRow(2, "Compute", (Component.COMPUTE,), Fraction(3)),
         InvoiceRow(3, "HIPAA", (), Fraction(7), org_id="org-1"),
     ]
     variances = reconcile(booking.lines, rows, Context(OCTOBER, CARD, booking.through))
-    ledger_writer.book.save_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
-    value = series(reconciliation.observe(ledger_writer.book, NOW))
+    closing.store.save_statement(OCTOBER, reconciliation.variance_dict(variances, (), origin="x.csv", at=1))
+    value = series(reconciliation.observe(closing.store, NOW))
     assert value(reconciliation.VARIANCE, ("org-1", "compute")) == Fraction("0.38")
     assert value(reconciliation.VARIANCE, ("org-1", "extra")) == 7
     assert value(reconciliation.VARIANCE, ("org-1", "Support")) == -100

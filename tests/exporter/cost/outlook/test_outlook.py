@@ -75,7 +75,7 @@ def values(observations: list[Observation], key: str) -> dict[str, dict[tuple[st
 
 def test_series_of_the_month_and_its_first_forecast(store: Store) -> None:
     book = ForecastStore(store)
-    outlook = Outlook(SqliteLedger(store), CARD, book=book)
+    outlook = Outlook(SqliteLedger(store), CARD, forecasts=book)
     observations = outlook.observe(NOW)
     assert {observation.status for observation in observations} == {Status.OK}
     told = values(observations, "org:org-2")
