@@ -99,29 +99,29 @@ class _Ask:
         self._now = int(view.now()) // 3600
         self._frames = frames(granularity, request.instant("from"), request.instant("to"), view.now())
 
-    def periods(self, stretches: Sequence[Period], read: Read) -> list[Json]:
-        """Each stretch under one plan with the frames in it; a frame over a change of plan is in both, in parts."""
+    def periods(self, periods: Sequence[Period], read: Read) -> list[Json]:
+        """Each period under one plan with the frames in it; a frame over a change of plan is in both, in parts."""
         found = []
-        for stretch in stretches:
-            until = self._now + 1 if stretch.end is None else stretch.end
-            mine = [frame for frame in self._frames if frame[0] < until and frame[1] > stretch.start]
-            used = read([(max(start, stretch.start), min(end, until)) for start, end in mine])
+        for period in periods:
+            until = self._now + 1 if period.end is None else period.end
+            mine = [frame for frame in self._frames if frame[0] < until and frame[1] > period.start]
+            used = read([(max(start, period.start), min(end, until)) for start, end in mine])
             buckets = [
                 {"timeframe_start": instant(start * 3600), "timeframe_end": instant(end * 3600), "metrics": values}
                 for (start, end), row in zip(mine, used, strict=True)
                 if (values := [{"metric_name": name, "value": row[name]} for name in self.metrics if row.get(name)])
             ]
             if buckets:
-                found.append(_period(stretch, buckets))
+                found.append(_period(period, buckets))
         return found
 
 
-def _period(stretch: Period, buckets: list[Json]) -> Json:
-    ending = {} if stretch.end is None else {"period_end": instant(stretch.end * 3600)}
+def _period(period: Period, buckets: list[Json]) -> Json:
+    ending = {} if period.end is None else {"period_end": instant(period.end * 3600)}
     return {
-        "period_id": stretch.id,
-        "period_plan": stretch.plan,
-        "period_start": instant(stretch.start * 3600),
+        "period_id": period.id,
+        "period_plan": period.plan,
+        "period_start": instant(period.start * 3600),
         **ending,
         "consumption": buckets,
     }

@@ -12,7 +12,7 @@ from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.closing.close import ClosedMonth, closed
 from exporter.cost.domain.close import USAGE, Booking, Path
 from exporter.cost.domain.cost_variance import variances
-from exporter.cost.domain.extra import Leaves, extra_shares
+from exporter.cost.domain.extra import MeteredCosts, extra_shares
 from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
@@ -87,7 +87,7 @@ def _rows(
                 part.confidence,
             )
             for line in booked.lines
-            for part in line.leaves
+            for part in line.allocations
             if part.cents
         ]
         return tuple(own), ()
@@ -105,7 +105,7 @@ def _rows(
         for share in worked.shares
         if share.cost
     ]
-    basis = Leaves((row.org_id, Path(row.project_id, row.branch_id, row.tenant), row.cost) for row in metered)
+    basis = MeteredCosts((row.org_id, Path(row.project_id, row.branch_id, row.tenant), row.cost) for row in metered)
     shares, problems = extra_shares(sources.extra, worked.month, basis)
     declared = [
         AllocationRow(share.key.org_id, *share.path, share.key.kind, share.key.component, share.cost, share.confidence)
@@ -118,7 +118,7 @@ def _rows(
 def _corrections(carried: Iterable[Booking]) -> Iterator[AllocationRow]:
     for booking in carried:
         for line in booking.lines:
-            for part in line.leaves:
+            for part in line.allocations:
                 if part.cents:
                     item = f"{line.key.component} {day_text(booking.month)[:7]}"
                     cost = Fraction(part.cents, 100)
@@ -166,7 +166,7 @@ def _cheap_month(sources: ReviewSources, start: int) -> dict[str, Fraction]:
     for cost in price(facts, sources.card, plan=sources.plan).lines:
         sums[cost.component] = sums.get(cost.component, Fraction()) + cost.cost
         metered.append((cost.org_id, Path(cost.project_id, cost.branch_id, ""), cost.cost))
-    for share in extra_shares(sources.extra, start, Leaves(metered))[0] if metered else ():
+    for share in extra_shares(sources.extra, start, MeteredCosts(metered))[0] if metered else ():
         sums[share.key.kind] = sums.get(share.key.kind, Fraction()) + share.cost
     return sums
 

@@ -107,7 +107,7 @@ class Costs:
         self.card = card
         self._weights: WeightSource = HoursOnly(tenant_hours) if callable(tenant_hours) else tenant_hours
         self.plan = plan
-        self._stretches = PricePeriods(card)
+        self._periods = PricePeriods(card)
         self._days: dict[int, _Day] = {}
         self._settled: dict[int, tuple[object, dict[UseKey, Use]]] = {}
         self._months: dict[int, tuple[object, MonthCosts]] = {}
@@ -188,19 +188,19 @@ class Costs:
         if held is None or held[0] != closed:
             held = self._settled[month] = (closed, {})
             for day, revision in sorted(closed.items()):
-                kept = self._days.get(day)
-                if kept is None or kept.revision != revision:
-                    kept = self._days[day] = _Day(revision, self._split(day, now))
-                self._add(held[1], day, kept.uses)
+                day_split = self._days.get(day)
+                if day_split is None or day_split.revision != revision:
+                    day_split = self._days[day] = _Day(revision, self._split(day, now))
+                self._add(held[1], day, day_split.uses)
         total = {key: use.copy() for key, use in held[1].items()}
         for day in sorted(revisions.keys() - closed.keys()):
             self._add(total, day, self._split(day, now))
         return total
 
     def _add(self, total: dict[UseKey, Use], day: int, uses: Mapping[DayKey, Use]) -> None:
-        stretch = self._stretches[day]
+        period = self._periods[day]
         for (project, branch, plan, component), use in uses.items():
-            total.setdefault(UseKey(project, branch, plan, stretch, component), Use()).add(use)
+            total.setdefault(UseKey(project, branch, plan, period, component), Use()).add(use)
 
     def _split(self, day: int, now: float) -> dict[DayKey, Use]:
         return split_day(
@@ -267,7 +267,7 @@ class Costs:
 
     def forget(self, before: int) -> None:
         """Drop what is kept of days before an instant."""
-        self._days = {day: kept for day, kept in self._days.items() if day >= before}
+        self._days = {day: split for day, split in self._days.items() if day >= before}
         for held in (self._settled, self._months, self._counted):
             for month in [month for month in held if month < before]:
                 del held[month]

@@ -27,7 +27,7 @@ class MonthProof:
     month: int
     lines: int
     rows: int
-    """Leaves: a tenant's part of one component of one branch."""
+    """MeteredCosts: a tenant's part of one component of one branch."""
     total: Fraction
     cents: int = 0
     """The month as an invoice shows it: the sum of its rounded lines."""
@@ -71,10 +71,10 @@ def _prove_invoice(proof: MonthProof, costs: MonthCosts) -> None:
     for line in invoice:
         name = f"{INVOICE}{line.key.org_id} {line.key.component}"
         proof.same(f"{name}: its cents", line.cents, quantise(line.cost))
-        proof.same(f"{name}: its rows to the cent", sum(leaf.cents for leaf in line.leaves), line.cents)
-        for leaf in line.leaves:
-            if abs(leaf.cents * CENT - exact[line.key, leaf.path]) >= CENT:
-                proof.problems.append(f"{name}: the row of {leaf.path} is a cent or more from its exact share")
+        proof.same(f"{name}: its rows to the cent", sum(part.cents for part in line.allocations), line.cents)
+        for part in line.allocations:
+            if abs(part.cents * CENT - exact[line.key, part.path]) >= CENT:
+                proof.problems.append(f"{name}: the row of {part.path} is a cent or more from its exact share")
 
 
 def _prove_usage(proof: MonthProof, costs: MonthCosts, usage: Mapping[Component, int]) -> None:

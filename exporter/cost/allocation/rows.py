@@ -1,6 +1,6 @@
 """What a month cost, as rows for a person or a program: by organisation, project, branch and tenant, and they add up.
 
-Every row is a sum over the same leaves, one per tenant, component and branch. The leaves are rounded together to 20
+Every row is a sum over the same shares, one per tenant, component and branch. The shares are rounded together to 20
 decimals so that they sum to the exact total rounded once; above them are only sums of whole numbers. So the children of
 any row sum to it to the last digit shown, and ``problems`` proves it against the exact fractions as well.
 """
@@ -61,7 +61,7 @@ class CostRow:
         return self.busy / self.compute if self.compute else None
 
     def add(self, share: Share, units: int) -> None:
-        """Sum one leaf."""
+        """Sum one share."""
         component = share.line.component
         self.units += units
         self.components[component] = self.components.get(component, 0) + units
@@ -88,16 +88,16 @@ class CostReport:
     """The rows of one month. ``group`` answers those of a level; ``as_dict`` the whole tree."""
 
     def __init__(self, costs: MonthCosts, stated: Stated | None = None) -> None:
-        """Round the leaves together, once; ``stated`` is what the API's project figures come to."""
+        """Round the shares together, once; ``stated`` is what the API's project figures come to."""
         self.costs = costs
         self.stated = None if stated is None else stated.usd
         self._settled = None if stated is None else stated.settled
-        self._leaves = list(zip(costs.shares, round_rows([s.cost for s in costs.shares], PLACES), strict=True))
+        self._shares = list(zip(costs.shares, round_rows([s.cost for s in costs.shares], PLACES), strict=True))
 
     @property
     def total(self) -> Decimal:
         """The whole month in USD."""
-        return _usd(sum(units for _, units in self._leaves))
+        return _usd(sum(units for _, units in self._shares))
 
     def group(self, by: str) -> list[CostRow]:
         """Rows of a level: ``org``, ``project``, ``branch``, or ``tenant`` (a tenant over all of its branches).
@@ -118,12 +118,12 @@ class CostReport:
         return self._rows(by, lambda s: (s.line.org_id, s.line.project_id, s.branch_id, ""))
 
     def tenants_by_branch(self) -> list[CostRow]:
-        """A row per tenant and branch: the leaves of the tree."""
+        """A row per tenant and branch: the finest rows of the tree."""
         return self._rows("tenant", _path)
 
     def _rows(self, level: str, name: Callable[[Share], Path]) -> list[CostRow]:
         rows: dict[Path, CostRow] = {}
-        for share, units in self._leaves:
+        for share, units in self._shares:
             key = name(share)
             row = rows.get(key)
             if row is None:
@@ -144,7 +144,7 @@ class CostReport:
         """USD by which the branches exceed the API's project figures: they were read later, while the hour grew."""
         if self.stated is None:
             return Fraction()
-        return sum((share.cost for share, _ in self._leaves), Fraction()) - sum(self.stated.values(), Fraction())
+        return sum((share.cost for share, _ in self._shares), Fraction()) - sum(self.stated.values(), Fraction())
 
     def _projects_that_do_not_tie(self) -> Iterator[str]:
         """Against the API's own project figures, where no hour grows any more."""
@@ -158,16 +158,16 @@ class CostReport:
 
     def _lines_that_do_not_tie(self) -> Iterator[str]:
         split: dict[int, Fraction] = {}
-        for share, _ in self._leaves:
+        for share, _ in self._shares:
             split[id(share.line)] = split.get(id(share.line), Fraction()) + share.cost
         for line in self.costs.pricing.lines:
             if split.get(id(line), Fraction()) != line.cost:
                 yield f"{line.project_id}/{line.branch_id} {line.component}: its tenants do not sum to {line.cost}"
 
     def _levels_that_do_not_tie(self) -> Iterator[str]:
-        total = sum(units for _, units in self._leaves)
+        total = sum(units for _, units in self._shares)
         if abs(self.costs.pricing.total * 10**PLACES - total) > Fraction(1, 2):
-            yield f"the leaves sum to {_usd(total)}, the lines to {decimal_text(self.costs.pricing.total)}"
+            yield f"the shares sum to {_usd(total)}, the lines to {decimal_text(self.costs.pricing.total)}"
         levels = [*(self.group(by) for by in LEVELS[:3]), self.tenants_by_branch()]
         if sum(row.units for row in levels[0]) != total or sum(row.units for row in self.group("tenant")) != total:
             yield f"the organisations, or the tenants, do not sum to {_usd(total)}"
@@ -211,24 +211,6 @@ class CostReport:
                 grown.setdefault(_above(row, depth - 1), []).append(node)
             nodes = grown
         return nodes.get(("", "", "", ""), [])
-
-    def lines(self) -> list[dict[str, object]]:
-        """The cost lines as they were priced: quantity, unit, rate and cost, as decimal strings."""
-        return [
-            {
-                "org_id": line.org_id,
-                "project_id": line.project_id,
-                "branch_id": line.branch_id,
-                "component": line.component.value,
-                "plan": line.plan,
-                "quantity": decimal_text(line.quantity),
-                "unit": line.unit,
-                "rate": line.rate.text if line.rate else None,
-                "cost": decimal_text(line.cost),
-                "lower_bound": line.lower_bound,
-            }
-            for line in self.costs.pricing.lines
-        ]
 
 
 def _path(share: Share) -> Path:

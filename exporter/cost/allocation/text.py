@@ -105,14 +105,14 @@ class Explanation:
     """The screen of one month."""
 
     def __init__(self, report: CostReport, names: Names) -> None:
-        """Round the leaves to the digits of the screen."""
+        """Round the shares to the digits of the screen."""
         self._report = report
         self._names = names
         self.places = _places(report.total)
         shares = report.costs.shares
         costly = {share.line.component.spec.group for share in shares if share.cost}
         self._columns = [group for group in Group if group in costly]
-        self._leaves = list(zip(shares, round_rows([share.cost for share in shares], self.places), strict=True))
+        self._shares = list(zip(shares, round_rows([share.cost for share in shares], self.places), strict=True))
 
     def text(self, own: OwnUse | None = None) -> str:
         """All of it; ends in a newline."""
@@ -125,8 +125,8 @@ class Explanation:
         columns = ("", *NOT_TENANTS)
         rows: list[tuple[str, ...]] = []
         whole = dict.fromkeys(columns, 0)
-        for project in sorted({share.line.project_id for share, _ in self._leaves}, key=self._name):
-            mine = [(share, units) for share, units in self._leaves if share.line.project_id == project]
+        for project in sorted({share.line.project_id for share, _ in self._shares}, key=self._name):
+            mine = [(share, units) for share, units in self._shares if share.line.project_id == project]
             rows.append((self._name(project), *[""] * 6))
             total = dict.fromkeys(columns, 0)
             for branch in sorted({share.branch_id for share, _ in mine}, key=self._branch_order):
@@ -147,19 +147,19 @@ class Explanation:
 
     def _tenants(self) -> str:
         by_tenant: dict[str, list[tuple[Share, int]]] = {}
-        for share, units in self._leaves:
+        for share, units in self._shares:
             by_tenant.setdefault(share.tenant, []).append((share, units))
         rows = []
         for tenant in sorted(by_tenant, key=lambda name: (name in NOT_TENANTS and NOT_TENANTS.index(name) + 1, name)):
             mine = by_tenant[tenant]
             rows.append((tenant, *self._by_group(mine), self._money(sum(units for _, units in mine)), _how(mine)))
-        everything = self._leaves
+        everything = self._shares
         rows.append(("total", *self._by_group(everything), self._money(sum(units for _, units in everything)), ""))
         return table(("tenant", *self._columns, "= tenant", "how it is known"), rows)
 
-    def _by_group(self, leaves: Sequence[tuple[Share, int]]) -> list[str]:
+    def _by_group(self, shares: Sequence[tuple[Share, int]]) -> list[str]:
         return [
-            self._money(sum(units for share, units in leaves if share.line.component.spec.group is group))
+            self._money(sum(units for share, units in shares if share.line.component.spec.group is group))
             for group in self._columns
         ]
 
@@ -169,7 +169,7 @@ class Explanation:
             return ""
         ours: dict[str, Fraction] = dict.fromkeys(stated, Fraction())
         shown: dict[str, int] = dict.fromkeys(stated, 0)
-        for share, units in self._leaves:
+        for share, units in self._shares:
             project = share.line.project_id
             ours[project] = ours.get(project, Fraction()) + share.cost
             shown[project] = shown.get(project, 0) + units
@@ -203,7 +203,7 @@ class Explanation:
         if growing:
             lines.append("The newest hours still grow: their branches and projects were not read at one time.")
         if own is not None:
-            spent = sum(units for share, units in self._leaves if share.tenant == AGENT)
+            spent = sum(units for share, units in self._shares if share.tenant == AGENT)
             lines.append(
                 f"neonmeter itself: {AGENT} is what its statements used ({self._money(spent)} USD); at most "
                 f"{seconds(own.added_seconds)} of awake time added, ever."
@@ -220,8 +220,8 @@ def _places(total: Decimal) -> int:
     return max(2, min(12, LEAST_DIGITS - 1 - total.adjusted())) if total else 2
 
 
-def _how(leaves: Sequence[tuple[Share, int]]) -> str:
+def _how(shares: Sequence[tuple[Share, int]]) -> str:
     parts: dict[Confidence, Fraction] = {}
-    for share, _ in leaves:
+    for share, _ in shares:
         parts[share.confidence] = parts.get(share.confidence, Fraction()) + share.cost
     return how_text(parts)

@@ -134,9 +134,9 @@ def closed_months(budgets: Sequence[Budget], store: CloseStore, scoping: Scoping
         for booking in store.of(month):
             through = max(through, booking.through)
             for line in (invoice_line for invoice_line in booking.lines if invoice_line.key.kind == USAGE):
-                for leaf in line.leaves:
-                    part = (line.key.org_id, *leaf.path)
-                    cents[part] = cents.get(part, 0) + leaf.cents
+                for allocation in line.allocations:
+                    part = (line.key.org_id, *allocation.path)
+                    cents[part] = cents.get(part, 0) + allocation.cents
         states = []
         for budget in budgets:
             spent = Fraction(sum(own for part, own in cents.items() if scoping.covers(budget, part)), 100)

@@ -17,7 +17,7 @@ from collectors.errors import FINDINGS, NeonmeterError
 from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.closing.store import AlreadyBookedError, CloseStore
 from exporter.cost.domain.close import Booking, Corrections, InvoiceLine, Rounding, corrections, usage_lines
-from exporter.cost.domain.extra import ExtraLine, Leaves, extra_invoice_lines
+from exporter.cost.domain.extra import ExtraLine, MeteredCosts, extra_invoice_lines
 from exporter.pricing.domain.calendar import day_text, next_month
 from exporter.pricing.domain.usage import UsageFact
 
@@ -57,7 +57,7 @@ class ClosedMonth:
 
     @property
     def lines(self) -> tuple[InvoiceLine, ...]:
-        """The lines of the month itself; in whole cents, as are their leaves."""
+        """The lines of the month itself; in whole cents, as are their allocations."""
         return self.booking.lines
 
     @property
@@ -89,10 +89,10 @@ class Closer:
     def lines(self, costs: MonthCosts) -> tuple[tuple[InvoiceLine, ...], tuple[str, ...]]:
         """The invoice lines of a priced month by organisation, metered ones first; and what cannot be placed."""
         metered = usage_lines(costs.pricing.lines, costs.shares, self._rounding)
-        leaves = Leaves(
-            (line.key.org_id, leaf.path, Fraction(leaf.cents, 100)) for line in metered for leaf in line.leaves
+        allocations = MeteredCosts(
+            (line.key.org_id, part.path, Fraction(part.cents, 100)) for line in metered for part in line.allocations
         )
-        declared, problems = extra_invoice_lines(self._extra, costs.month, leaves, self._rounding)
+        declared, problems = extra_invoice_lines(self._extra, costs.month, allocations, self._rounding)
         return tuple(sorted(metered + declared, key=lambda line: line.key.org_id)), problems
 
     def draft(self, month: int, now: float, *, by: str = "", forced: str = "") -> Booking:

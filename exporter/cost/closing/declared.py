@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.domain.close import LineKey, Path
-from exporter.cost.domain.extra import Base, Category, ExtraLine, ExtraShare, Leaves, Split, extra_shares
+from exporter.cost.domain.extra import Base, Category, ExtraLine, ExtraShare, MeteredCosts, Split, extra_shares
 from exporter.cost.settings import ExtraLineSettings
 from exporter.documents.terminal import dollars as money
 from exporter.documents.terminal import table
@@ -71,11 +71,11 @@ class Declared:
 
 def declared(lines: Sequence[ExtraLine], costs: MonthCosts) -> Declared:
     """The declared lines of a month, on what its meters say."""
-    leaves = Leaves(
+    allocations = MeteredCosts(
         (share.line.org_id, Path(share.line.project_id, share.branch_id, share.tenant), share.cost)
         for share in costs.shares
     )
-    shares, problems = extra_shares(lines, costs.month, leaves)
+    shares, problems = extra_shares(lines, costs.month, allocations)
     return Declared(costs.pricing.total, shares, problems)
 
 

@@ -88,7 +88,7 @@ _ALLOCATIONS: Final[Table[tuple[int, int, int, str, str, str], AllocationLine]] 
     "close_leaf",
     (*_BOOKING, "line", "project_id", "branch_id", "tenant"),
     ("cents", "confidence"),
-    lambda allocation: (allocation.cents, allocation.confidence.value),
+    lambda part: (part.cents, part.confidence.value),
     lambda key, cents, confidence: AllocationLine(Path(*key[3:]), cents, Confidence(confidence)),
     lambda *key: key,
 )
@@ -127,7 +127,7 @@ class CloseStore:
         """
         number = (booking.month, booking.sequence)
         lines = [((*number, place), line) for place, line in enumerate(booking.lines)]
-        allocations = [((*key, *part.path), part) for key, line in lines for part in line.leaves]
+        allocations = [((*key, *part.path), part) for key, line in lines for part in line.allocations]
 
         def act(cursor: Cursor) -> None:
             if _BOOKINGS.add(cursor, [(number, booking)]):
@@ -181,7 +181,7 @@ def _lines(cursor: Cursor, booking: Booking) -> tuple[InvoiceLine, ...]:
     for key, allocation in sorted(_ALLOCATIONS.all(cursor, *number).items()):
         allocations.setdefault(key[2], []).append(allocation)
     lines = sorted(_LINES.all(cursor, *number).items())
-    return tuple(replace(line, leaves=tuple(allocations.get(key[2], ()))) for key, line in lines)
+    return tuple(replace(line, allocations=tuple(allocations.get(key[2], ()))) for key, line in lines)
 
 
 def _line(*columns: Any) -> InvoiceLine:

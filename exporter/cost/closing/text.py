@@ -93,9 +93,9 @@ def _by_org(lines: Iterable[InvoiceLine]) -> str:
 def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
     sums: dict[str, int] = {}
     for line in lines:
-        for leaf in line.leaves:
-            key = name(leaf.path)  # type: ignore[operator]
-            sums[key] = sums.get(key, 0) + leaf.cents
+        for part in line.allocations:
+            key = name(part.path)  # type: ignore[operator]
+            sums[key] = sums.get(key, 0) + part.cents
     ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
     shown, rest = ordered[:20], ordered[20:]
     rows = [(key, dollars(cents)) for key, cents in shown]
@@ -126,7 +126,7 @@ def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
 
 
 def as_dict(month: ClosedMonth, pending: Corrections | None = None, *, drafted: bool = False) -> dict[str, object]:
-    """The whole of it for JSON: amounts are decimal strings, leaves are there."""
+    """The whole of it for JSON: amounts are decimal strings, allocations are there."""
     return {
         "month": day_text(month.month)[:7],
         "currency": "USD",
@@ -159,7 +159,7 @@ def _booking_dict(booking: Booking) -> dict[str, object]:
 
 
 def line_dict(line: InvoiceLine) -> dict[str, object]:
-    """One line with its leaves; quantity and exact cost unrounded, amounts in cents as dollars."""
+    """One line with its allocations; quantity and exact cost unrounded, amounts in cents as dollars."""
     return {
         "org_id": line.key.org_id,
         "kind": line.key.kind,
@@ -172,7 +172,11 @@ def line_dict(line: InvoiceLine) -> dict[str, object]:
         "amount": cents_text(line.cents),
         "lower_bound": line.lower_bound,
         "leaves": [
-            {**leaf.path._asdict(), "amount": cents_text(leaf.cents), "confidence": leaf.confidence.value}
-            for leaf in line.leaves
+            {
+                **part.path._asdict(),
+                "amount": cents_text(part.cents),
+                "confidence": part.confidence.value,
+            }
+            for part in line.allocations
         ],
     }

@@ -92,7 +92,7 @@ def allocate(
             by_project.setdefault(name._replace(branch_id=PROJECT_LEVEL), []).append((name.branch_id, known))
     shares: list[Share] = []
     for line in lines:
-        key = UseKey(line.project_id, line.branch_id, line.plan, line.stretch, line.component)
+        key = UseKey(line.project_id, line.branch_id, line.plan, line.period, line.component)
         use = uses.get(key)
         level = line.branch_id in (PROJECT_LEVEL, UNATTRIBUTED)
         tenant = owner(line.project_id, "" if level else line.branch_id) if owner else None
@@ -122,7 +122,7 @@ def _units(line: CostLine) -> int:
     """What was billed, in the unit of its uses."""
     spec = line.component.spec
     if spec.hourly_allowance:  # Its uses are what is past the allowance.
-        return int(line.quantity * spec.per_unit(line.stretch.month) * spec.parts)
+        return int(line.quantity * spec.per_unit(line.period.month) * spec.parts)
     return line.usage * spec.parts
 
 

@@ -1,8 +1,8 @@
-"""The closed month: invoice lines in whole cents, and leaf rows that sum to them to the cent.
+"""The closed month: invoice lines in whole cents, and allocations that sum to them to the cent.
 
 An invoice has one line per organisation, component, plan and rate, and is rounded once there. Below it, the cents are
-spread over the leaves (project, branch, tenant) by largest remainder, ties by key, so that every row is a whole number
-of cents and none is lost. What is closed never changes: what later usage changes is a correction, the difference
+spread over its allocations (project, branch, tenant) by largest remainder, ties by key, so that every row is a whole
+number of cents and none is lost. What is closed never changes: what later usage changes is a correction, the difference
 between the month priced now and all that was booked for it.
 """
 
@@ -41,7 +41,7 @@ class LineKey(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Where a leaf row belongs."""
+    """Where an allocation belongs."""
 
     project_id: str
     branch_id: str
@@ -59,7 +59,7 @@ class AllocationLine:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceLine:
-    """One line: exact cost and quantity, and the cents that an invoice shows. The leaves sum to the cents."""
+    """One line: exact cost and quantity, and the cents that an invoice shows. The allocations sum to the cents."""
 
     key: LineKey
     unit: str
@@ -68,7 +68,7 @@ class InvoiceLine:
     cost: Fraction
     cents: int
     lower_bound: bool = False
-    leaves: tuple[AllocationLine, ...] = ()
+    allocations: tuple[AllocationLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ def usage_lines(
         cost = sum((line.cost for line in group), Fraction())
         cents = quantise(cost, rounding)
         parts = spread(cents, weights.get(key, {}), cost)
-        leaves = tuple(AllocationLine(path, parts[path], confidences[key, path]) for path in sorted(parts))
+        allocations = tuple(AllocationLine(path, parts[path], confidences[key, path]) for path in sorted(parts))
         made.append(
             InvoiceLine(
                 key,
@@ -190,7 +190,7 @@ def usage_lines(
                 cost,
                 cents,
                 any(line.lower_bound for line in group),
-                leaves,
+                allocations,
             )
         )
     return tuple(made)
@@ -221,13 +221,13 @@ def corrections(now: Sequence[InvoiceLine], booked: Iterable[Booking]) -> Correc
             held_back.append(f"{key.org_id} {key.component}: its hourly counts are gone, it stays as it was closed")
             continue
         if then is None:
-            if line.cents or any(leaf.cents for leaf in line.leaves):
+            if line.cents or any(part.cents for part in line.allocations):
                 lines.append(line)
             continue
         if line.cost == then.cost:
             continue
         change = _combined(line, then, -1)
-        if change.cents or change.leaves:
+        if change.cents or change.allocations:
             lines.append(change)
     return Corrections(tuple(lines), tuple(held_back))
 
@@ -237,11 +237,11 @@ def _nothing(line: InvoiceLine) -> InvoiceLine:
 
 
 def _combined(first: InvoiceLine, second: InvoiceLine, sign: int) -> InvoiceLine:
-    leaves = {leaf.path: leaf for leaf in first.leaves}
-    for leaf in second.leaves:
-        held = leaves.get(leaf.path)
-        cents = (held.cents if held else 0) + sign * leaf.cents
-        leaves[leaf.path] = AllocationLine(leaf.path, cents, held.confidence if held else leaf.confidence)
+    allocations = {part.path: part for part in first.allocations}
+    for part in second.allocations:
+        held = allocations.get(part.path)
+        cents = (held.cents if held else 0) + sign * part.cents
+        allocations[part.path] = AllocationLine(part.path, cents, held.confidence if held else part.confidence)
     return InvoiceLine(
         first.key,
         first.unit,
@@ -250,5 +250,5 @@ def _combined(first: InvoiceLine, second: InvoiceLine, sign: int) -> InvoiceLine
         first.cost + sign * second.cost,
         first.cents + sign * second.cents,
         first.lower_bound,
-        tuple(leaves[path] for path in sorted(leaves) if leaves[path].cents),
+        tuple(allocations[path] for path in sorted(allocations) if allocations[path].cents),
     )

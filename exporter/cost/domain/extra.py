@@ -82,8 +82,8 @@ class ExtraShare:
     confidence: Confidence = Confidence.DECLARED
 
 
-class Leaves:
-    """The metered cost by organisation and leaf: what percentages are of, and what is split by."""
+class MeteredCosts:
+    """The metered cost by organisation and path: what percentages are of, and what is split by."""
 
     def __init__(self, costs: Iterable[tuple[str, Path, Fraction]]) -> None:
         """Sum (organisation, path, USD)."""
@@ -93,68 +93,68 @@ class Leaves:
             below[path] = below.get(path, Fraction()) + cost
 
     def within(self, org: str, project: str) -> dict[Path, Fraction]:
-        """The leaves of an organisation, or of one of its projects."""
+        """The allocations of an organisation, or of one of its projects."""
         return {path: cost for path, cost in self.orgs.get(org, {}).items() if project in ("", path.project_id)}
 
 
 def extra_shares(
-    lines: Sequence[ExtraLine], month: int, leaves: Leaves
+    lines: Sequence[ExtraLine], month: int, allocations: MeteredCosts
 ) -> tuple[tuple[ExtraShare, ...], tuple[str, ...]]:
     """The declared lines of a month, unrounded, and one line for a person on each that cannot be placed."""
     shares: list[ExtraShare] = []
-    amounts, problems = _amounts(lines, month, leaves, lambda amount: amount)
+    amounts, problems = _amounts(lines, month, allocations, lambda amount: amount)
     for line, key, amount in amounts:
-        weights = _weights(line, key, leaves)
+        weights = _weights(line, key, allocations)
         whole = sum(weights.values(), Fraction())
         shares.extend(ExtraShare(key, path, amount * weight / whole) for path, weight in sorted(weights.items()))
     return tuple(shares), problems
 
 
 def extra_invoice_lines(
-    lines: Sequence[ExtraLine], month: int, leaves: Leaves, rounding: Rounding = Rounding.HALF_UP
+    lines: Sequence[ExtraLine], month: int, allocations: MeteredCosts, rounding: Rounding = Rounding.HALF_UP
 ) -> tuple[tuple[InvoiceLine, ...], tuple[str, ...]]:
     """The declared lines of a month in whole cents, each rounded before the next is computed, and what is wrong.
 
-    ``leaves`` should hold the cents of the metered lines, since an invoice taxes what it shows.
+    ``allocations`` should hold the cents of the metered lines, since an invoice taxes what it shows.
     """
 
     def to_cents(amount: Fraction) -> Fraction:
         return Fraction(quantise(amount, rounding), 100)
 
-    amounts, problems = _amounts(lines, month, leaves, to_cents)
+    amounts, problems = _amounts(lines, month, allocations, to_cents)
     made = []
     for line, key, amount in amounts:
         cents = int(amount * 100)
-        parts = spread(cents, _weights(line, key, leaves))
+        parts = spread(cents, _weights(line, key, allocations))
         below = tuple(AllocationLine(path, parts[path], Confidence.DECLARED) for path in sorted(parts))
-        made.append(InvoiceLine(key, "", 0, Fraction(1), amount, cents, leaves=below))
+        made.append(InvoiceLine(key, "", 0, Fraction(1), amount, cents, allocations=below))
     return tuple(made), problems
 
 
 def _amounts(
-    lines: Sequence[ExtraLine], month: int, leaves: Leaves, rounded: Callable[[Fraction], Fraction]
+    lines: Sequence[ExtraLine], month: int, allocations: MeteredCosts, rounded: Callable[[Fraction], Fraction]
 ) -> tuple[list[tuple[ExtraLine, LineKey, Fraction]], tuple[str, ...]]:
     found: list[tuple[ExtraLine, LineKey, Fraction]] = []
     problems: list[str] = []
     for line in (extra_line for extra_line in lines if extra_line.holds(month)):
-        orgs = [line.org_id] if line.org_id else sorted(leaves.orgs)
+        orgs = [line.org_id] if line.org_id else sorted(allocations.orgs)
         if line.project_id and not line.org_id:
-            orgs = [org for org in orgs if leaves.within(org, line.project_id)]
+            orgs = [org for org in orgs if allocations.within(org, line.project_id)]
         if line.amount is not None and len(orgs) != 1:
             many = f"{len(orgs)} organisations have cost" if orgs else "no organisation has cost"
             problems.append(f"{line.name}: {many} in the month; say which one pays with org:")
             continue
         for org in orgs:
-            amount = line.amount if line.amount is not None else _percent(line, org, leaves, found)
+            amount = line.amount if line.amount is not None else _percent(line, org, allocations, found)
             signed = -amount if line.category is Category.CREDIT else amount
             found.append((line, LineKey(org, line.category.value, line.name), rounded(signed)))
     return found, tuple(problems)
 
 
 def _percent(
-    line: ExtraLine, org: str, leaves: Leaves, before: Iterable[tuple[ExtraLine, LineKey, Fraction]]
+    line: ExtraLine, org: str, allocations: MeteredCosts, before: Iterable[tuple[ExtraLine, LineKey, Fraction]]
 ) -> Fraction:
-    base = sum(leaves.within(org, line.project_id).values(), Fraction())
+    base = sum(allocations.within(org, line.project_id).values(), Fraction())
     if line.base is Base.ALL:
         for other, key, amount in before:
             if key.org_id == org and line.project_id in ("", other.project_id):
@@ -162,9 +162,9 @@ def _percent(
     return base * (line.percent or 0) / 100
 
 
-def _weights(line: ExtraLine, key: LineKey, leaves: Leaves) -> Mapping[Path, Fraction]:
+def _weights(line: ExtraLine, key: LineKey, allocations: MeteredCosts) -> Mapping[Path, Fraction]:
     if line.split is Split.PRO_RATA:
-        weights = {path: cost for path, cost in leaves.within(key.org_id, line.project_id).items() if cost > 0}
+        weights = {path: cost for path, cost in allocations.within(key.org_id, line.project_id).items() if cost > 0}
         if weights:
             return weights
     return {Path(line.project_id or ORG_LEVEL, PROJECT_LEVEL, SHARED): Fraction(1)}

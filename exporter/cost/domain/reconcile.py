@@ -119,13 +119,13 @@ def _sides(lines: Sequence[InvoiceLine], rows: Sequence[InvoiceRow]) -> Iterable
 def _by_project(line: InvoiceLine) -> list[tuple[str, InvoiceLine]]:
     """A line's cents by project; its quantity goes along in proportion, so it is near, not exact."""
     cents: dict[str, int] = {}
-    for leaf in line.leaves:
-        cents[leaf.path.project_id] = cents.get(leaf.path.project_id, 0) + leaf.cents
+    for part in line.allocations:
+        cents[part.path.project_id] = cents.get(part.path.project_id, 0) + part.cents
     parts = []
     for project, own in sorted(cents.items()):
         share = Fraction(own, line.cents) if line.cents else Fraction()
-        part = InvoiceLine(line.key, line.unit, 0, line.quantity * share, line.cost * share, own, line.lower_bound)
-        parts.append((project, part))
+        own_line = InvoiceLine(line.key, line.unit, 0, line.quantity * share, line.cost * share, own, line.lower_bound)
+        parts.append((project, own_line))
     return parts or [("", line)]
 
 

@@ -50,7 +50,7 @@ class UseKey(NamedTuple):
     project_id: str
     branch_id: str
     plan: str
-    stretch: PricePeriod
+    period: PricePeriod
     component: Component = Component.COMPUTE
 
 
@@ -160,9 +160,9 @@ def split_hours(
         where = (project, branch, hour)
         seen, is_open = busy.get(where, {}), hour >= open_from
         sampled = samples.get(where) if samples and UNATTRIBUTED in seen else None
-        kept = holders.get(where) if holders else None
-        if sampled or kept:
-            use.add(_found_hour(cu_seconds * MICRO, seen, sampled or {}, kept or {}, is_open=is_open))
+        holding = holders.get(where) if holders else None
+        if sampled or holding:
+            use.add(_found_hour(cu_seconds * MICRO, seen, sampled or {}, holding or {}, is_open=is_open))
         else:
             _add_hour(use, cu_seconds * MICRO, seen, is_open=is_open)
     return uses
@@ -187,7 +187,7 @@ def _add_hour(use: Use, awake: int, seen: Mapping[str, int], *, is_open: bool) -
 
 
 def _found_hour(
-    awake: int, seen: Mapping[str, int], sampled: Mapping[str, int], kept: Mapping[str, int], *, is_open: bool
+    awake: int, seen: Mapping[str, int], sampled: Mapping[str, int], holding: Mapping[str, int], *, is_open: bool
 ) -> Use:
     """An hour in which visits tell more than the statements do."""
     use = Use()
@@ -195,5 +195,5 @@ def _found_hour(
     if seen:
         # Before the idle time is given away: who is sampled later changes what went before within an open hour.
         use.move(UNATTRIBUTED, sampled, Confidence.SAMPLED, settled=not is_open)
-    use.move(IDLE, kept, Confidence.SAMPLED, settled=not is_open)
+    use.move(IDLE, holding, Confidence.SAMPLED, settled=not is_open)
     return use

@@ -202,7 +202,7 @@ def daily_costs(ledger: Ledger, card: RateCard, start: int, end: int, *, plan: s
 
 def _billable(line: CostLine) -> int:
     if line.component.spec.hourly_allowance:
-        return int(line.quantity * line.component.spec.per_unit(line.stretch.month))
+        return int(line.quantity * line.component.spec.per_unit(line.period.month))
     return line.usage
 
 

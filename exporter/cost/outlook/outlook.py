@@ -17,7 +17,7 @@ from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watc
 from exporter.cost.domain.outlook.forecast import Forecast, Sight, look, told
 from exporter.cost.outlook import metrics
 from exporter.cost.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
-from exporter.cost.outlook.series_forecast import groups, leaves
+from exporter.cost.outlook.series_forecast import groups, series_forecasts
 from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import Component
@@ -91,8 +91,8 @@ class Outlook:
         """
         daily = self._days(through, month)
         sights: dict[tuple[str, str], list[Sight]] = {}
-        for group, leaf in leaves(groups(daily, through), self._card, month, through):
-            sights.setdefault((group.org_id, group.project_id), []).append(look(leaf, month, through))
+        for group, series in series_forecasts(groups(daily, through), self._card, month, through):
+            sights.setdefault((group.org_id, group.project_id), []).append(look(series, month, through))
         outlook = MonthOutlook(month_start(month), through, prices=self._card.prices)
         orgs: dict[str, list[Sight]] = {}
         for (org, project), parts in sorted(sights.items()):

@@ -1,4 +1,4 @@
-"""From daily usage to the leaves of a forecast: one per project and component, at the prices of the month ahead.
+"""From daily usage to the series of a forecast: one per project and component, at the prices of the month ahead.
 
 Usage is forecast, not dollars, so a price or a plan that is known to change is in the forecast and is not taken for a
 change of behaviour. Where an organisation shares one egress allowance, its projects pay by their part of its egress.
@@ -54,8 +54,10 @@ def _group(key: SeriesKey, members: list[DailySeries], daily: DailyCosts, until:
     return Group(key.org_id, key.project_id, key.component, members, first, days, plan)
 
 
-def leaves(found: list[Group], card: RateCard, month: int, until: int) -> Iterator[tuple[Group, SeriesForecast]]:
-    """The leaf of each group for one month."""
+def series_forecasts(
+    found: list[Group], card: RateCard, month: int, until: int
+) -> Iterator[tuple[Group, SeriesForecast]]:
+    """The series of each group for one month."""
     begin, end = month_start(month), next_month(month)
     at = min(max(begin, until), end - 1)
     for group in found:

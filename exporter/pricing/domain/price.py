@@ -30,19 +30,19 @@ class PricePeriod(NamedTuple):
     """Part of one calendar month (UTC) over which no rate and no allowance changes."""
 
     month: int
-    period: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class CostLine:
-    """What one component of one branch cost in one stretch. ``cost`` = ``quantity`` x the rate, unrounded."""
+    """What one component of one branch cost in one period. ``cost`` = ``quantity`` x the rate, unrounded."""
 
     org_id: str
     project_id: str
     branch_id: str
     component: Component
     plan: str
-    stretch: PricePeriod
+    period: PricePeriod
     usage: int
     """Raw usage before any allowance, in the API's unit."""
     quantity: Fraction
@@ -90,7 +90,7 @@ class _Key(NamedTuple):
     branch_id: str
     plan: str
     component: Component
-    stretch: PricePeriod
+    period: PricePeriod
 
 
 def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None) -> Pricing:
@@ -110,7 +110,7 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
     lines = []
     unknown = set(foreign)
     for key in sorted(usage):
-        at = _instant(key.stretch, card)
+        at = _instant(key.period, card)
         rate = card.rate(key.plan, key.component, at)
         quantity = Fraction(billable.get(key, usage[key])) / key.component.spec.per_unit(at)
         if rate is None and usage[key]:
@@ -120,14 +120,14 @@ def price(facts: Iterable[UsageFact], card: RateCard, *, plan: str | None = None
         lower_bound, spread = flags.get(key, (False, False))
         lines.append(
             CostLine(
-                *key[:3], key.component, key.plan, key.stretch, usage[key], quantity, rate, cost, lower_bound, spread
+                *key[:3], key.component, key.plan, key.period, usage[key], quantity, rate, cost, lower_bound, spread
             )
         )
     return Pricing(tuple(lines), tuple(sorted(unknown, key=lambda u: (u.project_id, u.plan, u.component))))
 
 
 class PricePeriods(dict[int, PricePeriod]):
-    """The stretch of an instant, worked out once per day: rates change only at midnight (UTC)."""
+    """The period of an instant, worked out once per day: rates change only at midnight (UTC)."""
 
     def __init__(self, card: RateCard) -> None:
         """Use the dates of one card."""
@@ -135,10 +135,10 @@ class PricePeriods(dict[int, PricePeriod]):
         self._card = card
 
     def __missing__(self, start: int) -> PricePeriod:
-        """Work out and keep the stretch of a bucket start."""
+        """Work out and keep the period of a bucket start."""
         day = start // DAY * DAY
-        self[start] = stretch = PricePeriod(month_start(day), self._card.period(day))
-        return stretch
+        self[start] = period = PricePeriod(month_start(day), self._card.period(day))
+        return period
 
 
 @dataclass(slots=True)
@@ -164,14 +164,14 @@ class _Usage:
     def __init__(self, card: RateCard, override: str | None) -> None:
         self._card = card
         self._override = override
-        self._stretches = PricePeriods(card)
+        self._periods = PricePeriods(card)
         self._raw: dict[tuple[str, str, str, str, str, PricePeriod], int] = {}
         self._buckets: dict[_Bucket, dict[str, int]] = {}
         self._spread: set[tuple[str, str, str, str, str, PricePeriod]] = set()
 
     def take(self, facts: Iterable[UsageFact]) -> None:
-        override, history, card, raw, stretches = (
-            self._override, self._card.plan_history, self._card, self._raw, self._stretches,
+        override, history, card, raw, periods = (
+            self._override, self._card.plan_history, self._card, self._raw, self._periods,
         )  # fmt: skip
         for fact in facts:
             org, project, branch, start, granularity, plan, metric, value, _ = fact
@@ -187,7 +187,7 @@ class _Usage:
                 parts = self._buckets.setdefault(bucket, {})
                 parts[plan] = parts.get(plan, 0) + value
             else:
-                name = (org, project, branch, plan, metric, stretches[start])
+                name = (org, project, branch, plan, metric, periods[start])
                 raw[name] = raw.get(name, 0) + value
 
     def _take_month(self, fact: UsageFact) -> None:
@@ -203,7 +203,7 @@ class _Usage:
         for start, until, plan in pieces:
             part = fact.value * (until - fact.start) // whole - given
             given += part
-            name = (*fact[:3], plan, fact.metric, self._stretches[start])
+            name = (*fact[:3], plan, fact.metric, self._periods[start])
             if uneven:
                 self._spread.add(name)
             if fact.metric in _FREE_BY_HOUR:
@@ -224,13 +224,13 @@ class _Usage:
         sums = self._past_allowance_by_bucket()
         foreign = set()
         for name, value in self._raw.items():
-            org, project, branch, plan, metric, stretch = name
+            org, project, branch, plan, metric, period = name
             component = METRIC_COMPONENTS.get(metric)
             if component is None:
                 why = f"metric {metric!r} is new in the API; this version has no price for it, a newer one may"
                 foreign.add(Unknown(project, plan, metric, why))
             else:
-                key = _Key(org, project, branch, plan, component, stretch)
+                key = _Key(org, project, branch, plan, component, period)
                 sums[key] = _Sum(value, value, spread=name in self._spread)
         return sums, foreign
 
@@ -253,11 +253,11 @@ class _Usage:
                 free: int | Fraction = free_now * hours
                 if whole:
                     free *= Fraction(value, whole)
-                key = _Key(org, project, "", plan, component, self._stretches[start])
+                key = _Key(org, project, "", plan, component, self._periods[start])
                 total = sums.get(key)
                 if total is None:
                     total = sums[key] = _Sum()
-                    total.spread = (org, project, "", plan, metric, key.stretch) in self._spread
+                    total.spread = (org, project, "", plan, metric, key.period) in self._spread
                 total.usage += value
                 if value > free:
                     total.billable += value - free
@@ -304,12 +304,12 @@ def _past_monthly_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[
     for key in usage:
         if not key.component.spec.monthly_allowance:
             continue
-        at = _instant(key.stretch, card)
+        at = _instant(key.period, card)
         allowance = card.allowance(key.plan, key.component, at)
         if allowance is None:
             continue
         owner = key.org_id if allowance.scope is AllowanceScope.ORG else key.project_id
-        pool = (key.component, key.stretch.month, allowance.scope, owner)
+        pool = (key.component, key.period.month, allowance.scope, owner)
         pools.setdefault(pool, []).append(key)
         # Two plans in one month (a change of plan) share one pool; the larger of their allowances holds.
         limits[pool] = max(limits.get(pool, 0), allowance.quantity * key.component.spec.per_unit(at))
@@ -320,5 +320,5 @@ def _past_monthly_allowance(usage: dict[_Key, int], card: RateCard) -> Iterator[
             yield key, usage[key] * share
 
 
-def _instant(stretch: PricePeriod, card: RateCard) -> int:
-    return max(stretch.month, card.period_start(stretch.period))
+def _instant(period: PricePeriod, card: RateCard) -> int:
+    return max(period.month, card.period_start(period.number))

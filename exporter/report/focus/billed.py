@@ -45,15 +45,15 @@ class Billed:
                     rows.setdefault((key, path), {})[charge.key, part.branch_id, part.tenant] = part.units
         placed: dict[tuple[str, str, str], int] = {}
         for line in lines:
-            for leaf in line.leaves if line.key.kind == USAGE else ():
-                slot = rows.get((line.key, leaf.path))
+            for allocation in line.allocations if line.key.kind == USAGE else ():
+                slot = rows.get((line.key, allocation.path))
                 if slot is None or not any(slot.values()):
-                    self.missing.append((line, leaf.path, leaf.cents))
+                    self.missing.append((line, allocation.path, allocation.cents))
                     continue
                 names = {"\0".join(name): name for name in slot}
-                parts = largest_remainder(abs(leaf.cents), {text: Fraction(slot[name]) for text, name in names.items()})
-                for text, cents in parts.items():
-                    placed[names[text]] = cents if leaf.cents >= 0 else -cents
+                weights = {text: Fraction(slot[name]) for text, name in names.items()}
+                for text, cents in largest_remainder(abs(allocation.cents), weights).items():
+                    placed[names[text]] = cents if allocation.cents >= 0 else -cents
         return placed
 
 

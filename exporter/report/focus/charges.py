@@ -76,7 +76,7 @@ def charges(lines: Sequence[CostLine], shares: Iterable[Share], card: RateCard, 
 
 def _span(line: CostLine, card: RateCard, through: int) -> tuple[int, int]:
     """When a line begins and ends: its part of the month, up to what has been read."""
-    month, period = line.stretch
+    month, period = line.period
     start = max(month, card.period_start(period))
     later = [edge for edge in card.boundaries if edge > start]
     end = min([next_month(month), *later[:1]])

@@ -110,7 +110,7 @@ def missing_rows(facts: ReviewFacts, party: Party, missing: Iterable[tuple[Invoi
 
 def _by_branch(line: InvoiceLine) -> dict[tuple[str, str], int]:
     sums: dict[tuple[str, str], int] = {}
-    for part in line.leaves:
+    for part in line.allocations:
         place = (part.path.project_id, part.path.branch_id)
         sums[place] = sums.get(place, 0) + part.cents
     return sums

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exporter.storage.ledger.postgres_link import PostgresConnection
 
 __all__ = [
-    "HOURS_KEPT",
+    "ALWAYS_HOURLY",
     "Changes",
     "Compacted",
     "DurableLedger",
@@ -39,7 +39,7 @@ __all__ = [
     "newest_ends",
 ]
 
-HOURS_KEPT = tuple(component.spec.metric for component in Component if component.spec.needs_hours)
+ALWAYS_HOURLY = tuple(component.spec.metric for component in Component if component.spec.needs_hours)
 """Metrics whose hours are never summed up to days: the branch allowance is hourly, and so is the split by tenant."""
 _MOST = 2**63 - 1
 
@@ -167,7 +167,7 @@ class DurableLedger(Ledger, Protocol):
         ...
 
     def compact(self, before: int, *, days: int = 1_000_000) -> Compacted:
-        """Sum the hours of days before ``before`` (00:00 UTC) up to days, at most so many days; see ``HOURS_KEPT``.
+        """Sum the hours of days before ``before`` (00:00 UTC) up to days, at most so many days; see ``ALWAYS_HOURLY``.
 
         No answer about money changes by it.
         """

@@ -53,7 +53,7 @@ _ADVICE: Final[Mapping[type[psycopg.Error], str]] = {
     errors.ReadOnlySqlTransaction: "the server is a standby or read-only: name the primary in ledger.url",
     errors.QueryCanceled: "it took longer than 120 s: look at what else runs on the server",
 }
-_SAID: Final = {
+_ADVICE_BY_TEXT: Final = {
     "password authentication failed": _ADVICE[errors.InvalidPassword],
     "no password supplied": _ADVICE[errors.InvalidPassword],
     "no pg_hba.conf entry": _ADVICE[errors.InvalidAuthorizationSpecification],
@@ -153,19 +153,19 @@ class PostgresConnection:
             conninfo = make_conninfo("", **{**_OPTIONS, **parameters, "options": options})
             connection = psycopg.connect(conninfo, autocommit=True)
         except psycopg.Error as problem:
-            told = self._explained(problem)
-            self._down, self._down_until = str(told), time.monotonic() + _REST_SECONDS
-            raise told from None
+            error = self._explained(problem)
+            self._down, self._down_until = str(error), time.monotonic() + _REST_SECONDS
+            raise error from None
         connection.prepare_threshold = None  # a pooler in transaction mode knows no prepared statements
         try:
-            self._keep_up(connection)
+            self._migrate(connection)
         except BaseException:
             connection.close()
             raise
         line.connection = connection
         return connection
 
-    def _keep_up(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    def _migrate(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         """Make the tables, or bring them up to date; once in the life of this link."""
         if self._ready:
             return
@@ -208,8 +208,8 @@ class PostgresConnection:
         advice = next((advice for kind, advice in _ADVICE.items() if isinstance(problem, kind)), None)
         if advice is None and isinstance(problem, psycopg.OperationalError):
             # A refused connect has no code of its own, only what the server said.
-            said = (advice for words, advice in _SAID.items() if words in str(problem))
-            advice = next(said, "is the server of ledger.url up and reachable? It is tried again")
+            known = (advice for words, advice in _ADVICE_BY_TEXT.items() if words in str(problem))
+            advice = next(known, "is the server of ledger.url up and reachable? It is tried again")
         return StoreError(f"ledger.url: {text[0]}" + (f"; {advice}" if advice else ""))
 
 

@@ -14,7 +14,7 @@ from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 from exporter.storage.ledger.finest import DaySum, Rest, rests
-from exporter.storage.ledger.ledger import HOURS_KEPT, Compacted, Holdings, Through
+from exporter.storage.ledger.ledger import ALWAYS_HOURLY, Compacted, Holdings, Through
 
 BRANCH_HOURS = Component.EXTRA_BRANCHES.spec.metric
 _PAGE = 6 * HOUR
@@ -188,7 +188,7 @@ class LedgerReading(ABC):
         for day in sorted(self.revisions(0, before // DAY * DAY)):
             if done >= days:
                 break
-            dropped = self._sum_up(day, HOURS_KEPT)
+            dropped = self._sum_up(day, ALWAYS_HOURLY)
             done, hours = done + bool(dropped), hours + dropped
         return Compacted(done, hours)
 

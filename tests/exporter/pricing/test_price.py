@@ -345,4 +345,4 @@ def test_more_use_never_costs_less(facts: list[UsageFact], more: int) -> None:
 
 
 def _name(line: CostLine) -> tuple[str, str, Component, str, int, int]:
-    return (line.project_id, line.branch_id, line.component, line.plan, *line.stretch)
+    return (line.project_id, line.branch_id, line.component, line.plan, *line.period)

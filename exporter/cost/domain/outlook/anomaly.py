@@ -163,12 +163,12 @@ def _usd(amount: Fraction) -> str:
 
 def _together(found: list[Anomaly]) -> list[Anomaly]:
     """Join what began within three days on one branch: the dearest names it."""
-    kept: list[Anomaly] = []
+    distinct: list[Anomaly] = []
     for anomaly in sorted(found, key=lambda a: -a.usd):
-        for index, held in enumerate(kept):
+        for index, held in enumerate(distinct):
             same = (held.project_id, held.branch_id) == (anomaly.project_id, anomaly.branch_id)
             if same and held.component != anomaly.component and abs(held.start - anomaly.start) <= 3 * DAY:
-                kept[index] = replace(
+                distinct[index] = replace(
                     held,
                     usd=held.usd + anomaly.usd,
                     usd_per_day=held.usd_per_day + anomaly.usd_per_day,
@@ -177,5 +177,5 @@ def _together(found: list[Anomaly]) -> list[Anomaly]:
                 )
                 break
         else:
-            kept.append(anomaly)
-    return kept
+            distinct.append(anomaly)
+    return distinct

@@ -81,7 +81,7 @@ class Forecast:
 
 @dataclass(slots=True)
 class Sight:
-    """One leaf, or a sum of them, looked ahead and back: what is spent, what remains, and its past forecasts."""
+    """One series, or a sum of them, looked ahead and back: what is spent, what remains, and its past forecasts."""
 
     spent: Fraction = Fraction()
     rest: Fraction = Fraction()
@@ -119,40 +119,40 @@ def forecast(days: Mapping[int, Fraction], month: int, through: int, kind: str =
     for day, value in known.items():
         whole[(day - first) // DAY] = int(value * unit)
     spent = sum((value for day, value in known.items() if month_start(day) == month_start(month)), Fraction())
-    leaf = SeriesForecast(first, whole, lambda quantity: quantity / unit, kind, spent)
-    return told([look(leaf, month, through)], month, through)
+    series = SeriesForecast(first, whole, lambda quantity: quantity / unit, kind, spent)
+    return told([look(series, month, through)], month, through)
 
 
-def look(leaf: SeriesForecast, month: int, through: int) -> Sight:
-    """Forecast one leaf, now and at many past days. Its days end at ``through``, rounded down to whole days.
+def look(series: SeriesForecast, month: int, through: int) -> Sight:
+    """Forecast one series, now and at many past days. Its days end at ``through``, rounded down to whole days.
 
     Raises:
         ValueError: the kind is neither flow nor level.
     """
-    if leaf.kind not in (FLOW, LEVEL):
-        raise ValueError(f"kind {leaf.kind!r}: a series is a flow or a level")
+    if series.kind not in (FLOW, LEVEL):
+        raise ValueError(f"kind {series.kind!r}: a series is a flow or a level")
     begin, end, until = month_start(month), next_month(month), through // DAY * DAY
-    used = _between(leaf, begin, min(until, end))
-    sight = Sight(leaf.cost(used) if leaf.spent is None else leaf.spent)
-    sight.history = size = max(0, (until - leaf.first) // DAY)
+    used = _between(series, begin, min(until, end))
+    sight = Sight(series.cost(used) if series.spent is None else series.spent)
+    sight.history = size = max(0, (until - series.first) // DAY)
     if until >= end:
         return sight
     ahead = ((max(begin, until) - until) // DAY, (end - until) // DAY)
-    before = leaf.cost(used)
+    before = series.cost(used)
 
     def usd(quantity: Fraction) -> Fraction:
-        return leaf.cost(used + quantity) - before
+        return series.cost(used + quantity) - before
 
-    sight.rest = usd(predict(leaf.days, size, ahead, leaf.kind))
-    sight.usual = usd(_usual(leaf.days, size, ahead))
-    if not sight.rest and not usd(_most(leaf.days, ahead)):
+    sight.rest = usd(predict(series.days, size, ahead, series.kind))
+    sight.usual = usd(_usual(series.days, size, ahead))
+    if not sight.rest and not usd(_most(series.days, ahead)):
         # Free, whatever comes: far below an allowance.
         return sight
     for number in range(LOOKS):
         origin = size - ahead[1] - number * STRIDE
         if origin + ahead[1] <= 0:
             break
-        sight.past[leaf.first + origin * DAY] = tuple(usd(amount) for amount in _past(leaf, origin, ahead))  # type: ignore[assignment]
+        sight.past[series.first + origin * DAY] = tuple(usd(amount) for amount in _past(series, origin, ahead))  # type: ignore[assignment]
     return sight
 
 
@@ -235,14 +235,14 @@ def _usual(days: Days, origin: int, ahead: tuple[int, int]) -> Fraction:
     return Fraction(sum(recent) * (ahead[1] - ahead[0]), len(recent)) if recent else Fraction()
 
 
-def _between(leaf: SeriesForecast, begin: int, end: int) -> Fraction:
-    low, high = max(0, (begin - leaf.first) // DAY), max(0, (end - leaf.first) // DAY)
-    return Fraction(sum(value for value in leaf.days[low:high] if value is not None))
+def _between(series: SeriesForecast, begin: int, end: int) -> Fraction:
+    low, high = max(0, (begin - series.first) // DAY), max(0, (end - series.first) // DAY)
+    return Fraction(sum(value for value in series.days[low:high] if value is not None))
 
 
-def _past(leaf: SeriesForecast, origin: int, ahead: tuple[int, int]) -> tuple[Fraction, Fraction, Fraction]:
+def _past(series: SeriesForecast, origin: int, ahead: tuple[int, int]) -> tuple[Fraction, Fraction, Fraction]:
     """The forecast that was made before a day, what came, and what was usual then."""
-    came = [value for value in leaf.days[max(0, origin + ahead[0]) : origin + ahead[1]] if value is not None]
+    came = [value for value in series.days[max(0, origin + ahead[0]) : origin + ahead[1]] if value is not None]
     actual = Fraction(sum(came))
     if origin <= 0:
         # Not there yet: what came is a surprise to the sum, as it was.
@@ -250,7 +250,7 @@ def _past(leaf: SeriesForecast, origin: int, ahead: tuple[int, int]) -> tuple[Fr
     if came:
         # A day that was not read counts as the mean of those that were.
         actual = actual * (ahead[1] - ahead[0]) / len(came)
-    return predict(leaf.days, origin, ahead, leaf.kind), actual, _usual(leaf.days, origin, ahead)
+    return predict(series.days, origin, ahead, series.kind), actual, _usual(series.days, origin, ahead)
 
 
 def _told(whole: Sight, until: int, horizon: int) -> Forecast:

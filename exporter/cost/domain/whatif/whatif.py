@@ -86,7 +86,7 @@ class StoredMonth:
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """Other settings; None leaves one as it was. Seconds, CU."""
+    """Other settings; None allocations one as it was. Seconds, CU."""
 
     plan: str | None = None
     suspend_after: int | None = None

@@ -118,7 +118,7 @@ def test_a_close_is_whole_cents_and_says_what_it_rests_on(store: Store) -> None:
     cents = {line.key.component: line.cents for line in found.lines}
     # 3 branches x 24 h x 1234 CU-s at 0.106 is 2.6160...; Support 100; 19 % of what stands before.
     assert cents == {"compute": 262, "Support": 10000, "VAT": 1950}
-    assert [leaf.cents for leaf in found.lines[0].leaves] == [88, 87, 87]
+    assert [part.cents for part in found.lines[0].allocations] == [88, 87, 87]
     assert (found.by, found.through, found.rounding) == ("ana", NOVEMBER + HOUR, "half_up")
     assert len(found.facts) == 64
     with pytest.raises(AlreadyBookedError, match="2026-10 is closed already"):

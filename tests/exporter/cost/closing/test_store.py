@@ -36,7 +36,7 @@ LINE = InvoiceLine(
     Fraction(1, 3),
     33,
     lower_bound=True,
-    leaves=(
+    allocations=(
         AllocationLine(Path("P", "b", "z"), 3, Confidence.MEASURED),
         AllocationLine(Path("p", "B", "a"), 20, Confidence.SAMPLED),
         AllocationLine(Path("p", "b", "__idle__"), 10, Confidence.DECLARED),
@@ -44,7 +44,7 @@ LINE = InvoiceLine(
 )
 CREDIT = InvoiceLine(LineKey("org-1", "Credit", "Start, up"), "", 0, Fraction(1), Fraction("-0.5"), -50)
 CLOSE = Booking(OCTOBER, 0, OCTOBER, NOVEMBER, "ana", "", NOVEMBER, "f" * 64, "card", "half_up", (LINE, CREDIT))
-FIX = replace(CLOSE, sequence=1, booked_in=NOVEMBER, lines=(replace(LINE, cents=-3, leaves=()),))
+FIX = replace(CLOSE, sequence=1, booked_in=NOVEMBER, lines=(replace(LINE, cents=-3, allocations=()),))
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_a_month_from_draft_to_correction(ledger: Path, run: Run) -> None:
     told = json.loads(out)
     assert (code, told["closed"], told["booked_by"], told["pending"]) == (OK, True, "ana", [])
     for line in told["lines"]:
-        cents = [round(float(leaf["amount"]) * 100) for leaf in line["leaves"]]
+        cents = [round(float(part["amount"]) * 100) for part in line["leaves"]]
         assert sum(cents) == round(float(line["amount"]) * 100)
     assert total(told) == round(float(told["total"]) * 100)
     late(ledger, 400_000)

@@ -94,8 +94,8 @@ def priced(month: dict[LineKey, dict[Path, Fraction]]) -> tuple[InvoiceLine, ...
         cost = sum(below.values(), Fraction())
         cents = quantise(cost)
         parts = spread(cents, below)
-        leaves = tuple(AllocationLine(p, parts[p], Confidence.MEASURED) for p in sorted(parts) if below[p])
-        lines.append(InvoiceLine(key, "u", int(cost * 1000), cost, cost, cents, leaves=leaves))
+        allocations = tuple(AllocationLine(p, parts[p], Confidence.MEASURED) for p in sorted(parts) if below[p])
+        lines.append(InvoiceLine(key, "u", int(cost * 1000), cost, cost, cents, allocations=allocations))
     return tuple(lines)
 
 
@@ -116,19 +116,19 @@ def test_closed_and_corrections_are_the_month_priced_now_to_the_cent(
     for month in later:
         found = corrections(priced(month), bookings)
         for line in found.lines:
-            assert sum(leaf.cents for leaf in line.leaves) == line.cents
+            assert sum(part.cents for part in line.allocations) == line.cents
         if found.lines:
             bookings.append(booking(found.lines, len(bookings)))
         total: dict[LineKey, int] = {}
-        leaves: dict[tuple[LineKey, Path], int] = {}
+        allocations: dict[tuple[LineKey, Path], int] = {}
         for entry in bookings:
             for line in entry.lines:
                 total[line.key] = total.get(line.key, 0) + line.cents
-                for leaf in line.leaves:
-                    leaves[line.key, leaf.path] = leaves.get((line.key, leaf.path), 0) + leaf.cents
+                for part in line.allocations:
+                    allocations[line.key, part.path] = allocations.get((line.key, part.path), 0) + part.cents
         assert {key: cents for key, cents in total.items() if cents} == cents_of(priced(month))
         for key, cents in total.items():
-            assert sum(own for (k, _), own in leaves.items() if k == key) == cents
+            assert sum(own for (k, _), own in allocations.items() if k == key) == cents
         assert corrections(priced(month), bookings).lines == (), "a correction is booked once"
     assert bookings[0].lines == closed
 

@@ -130,12 +130,12 @@ def test_noise_that_cancels_narrows_the_sum() -> None:
     whole = [int(one[day] + other[day]) for day in sorted(one)]
     assert set(whole) == {240}
 
-    def leaf(days: dict[int, Fraction]) -> SeriesForecast:
+    def series(days: dict[int, Fraction]) -> SeriesForecast:
         return SeriesForecast(min(days), [int(days[day]) for day in sorted(days)], lambda quantity: quantity)
 
-    parts = [look(leaf(entry), MONTH, through) for entry in (one, other)]
-    alone = told([look(leaf(one), MONTH, through)], MONTH, through)
-    both = told([look(leaf(one), MONTH, through), look(leaf(other), MONTH, through)], MONTH, through)
+    parts = [look(series(entry), MONTH, through) for entry in (one, other)]
+    alone = told([look(series(one), MONTH, through)], MONTH, through)
+    both = told([look(series(one), MONTH, through), look(series(other), MONTH, through)], MONTH, through)
     assert both.p90 - both.p10 < (alone.p90 - alone.p10) / 4
     assert both.p50 == sum(part.spent + part.rest for part in parts)
 

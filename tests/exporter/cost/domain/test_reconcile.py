@@ -30,12 +30,14 @@ def ours(
 ) -> InvoiceLine:
     cost = Fraction(quantity) * Fraction(rate or 0)
     cents = quantise(cost)
-    leaves = (
+    allocations = (
         AllocationLine(Path("p1", "b", "t"), cents - cents // 4, Confidence.EXACT),
         AllocationLine(Path("p2", "b", "t"), cents // 4, Confidence.EXACT),
     )
     key = LineKey(org, USAGE, component.value, plan, rate)
-    return InvoiceLine(key, component.spec.unit, usage, Fraction(quantity), cost, cents, leaves=leaves, **more)
+    return InvoiceLine(
+        key, component.spec.unit, usage, Fraction(quantity), cost, cents, allocations=allocations, **more
+    )
 
 
 def row(

@@ -189,7 +189,7 @@ def test_cents_whose_usage_went_away_stay_billed(
     assert booked is not None
     gone = InvoiceLine(
         LineKey("org-year-1", "Usage", "compute", "launch_v3", "9.99"), "CU-hour", 1, Fraction(1), Fraction(1), 123,
-        leaves=(AllocationLine(LeafPath("year-gone", "br-gone", "t"), 123, Confidence.MEASURED),),
+        allocations=(AllocationLine(LeafPath("year-gone", "br-gone", "t"), 123, Confidence.MEASURED),),
     )  # fmt: skip
     booking: Booking = replace(booked.booking, lines=(*booked.booking.lines, gone))
     this = replace(closed_facts.this, booked=replace(booked, booking=booking))

@@ -90,18 +90,18 @@ def test_the_views_are_the_report_to_the_last_digit(ledger: PostgresLedger, read
         told = {tuple(getattr(row, name) for name in columns): row.cost for row in report.group(level)}
         assert rows(reader, view, *columns) == told, view
         assert len(told) > 0
-    leaves = {(r.project_id, r.branch_id, r.tenant): r.cost for r in report.tenants_by_branch()}
+    allocations = {(r.project_id, r.branch_id, r.tenant): r.cost for r in report.tenants_by_branch()}
     by_leaf = rows(reader, "finops_cost_by_tenant_branch_month", "project_id", "branch_id", "tenant")
-    assert by_leaf == leaves
-    total = sum(leaves.values())
+    assert by_leaf == allocations
+    total = sum(allocations.values())
     assert reader.execute("SELECT total, closed FROM finops_month").fetchall() == [(total, False)]
     for query in ("SELECT sum(cost) FROM finops_cost_lines", "SELECT sum(cost) FROM finops_cost_shares",
                   "SELECT sum(cost) FROM finops_cost_by_component_month"):  # fmt: skip
         assert reader.execute(query).fetchone() == (total,)
-    idle = {key: cost for key, cost in leaves.items() if key[2] == "__idle__"}
+    idle = {key: cost for key, cost in allocations.items() if key[2] == "__idle__"}
     assert rows(reader, "finops_idle_month", "project_id", "branch_id") == {key[:2]: v for key, v in idle.items()}
     assert idle
-    lost = sum(cost for key, cost in leaves.items() if "__unattributed__" in key)
+    lost = sum(cost for key, cost in allocations.items() if "__unattributed__" in key)
     assert sum(rows(reader, "finops_unattributed_month", "branch_id", "component").values()) == lost > 0
     named = reader.execute("SELECT DISTINCT project, branch FROM finops_cost_lines WHERE branch_id = 'b1'").fetchall()
     assert named == [("shop", "main")]
