@@ -110,7 +110,7 @@ class Remedy(_Entry):
 
 
 class Control(_Entry):
-    """One control."""
+    """What one control is, why it matters and what ends a failure."""
 
     id: Annotated[str, BeforeValidator(_like(r"P\d{2}", "must be P and two digits"))] = ""
     name: Annotated[
@@ -160,7 +160,7 @@ class Framework(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All of it."""
+    """Every control and every framework, by id."""
 
     controls: Mapping[str, Control]
     frameworks: Mapping[str, Framework]

@@ -30,7 +30,7 @@ DrillsOf = Callable[["PostureTree"], "RestoreDrills | None"]
 
 
 class PostureUsageError(UsageError):
-    """What was asked for cannot be done."""
+    """An option cannot be used, or a file that it names cannot be read or written."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"posture: {text}")

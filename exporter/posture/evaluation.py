@@ -33,7 +33,7 @@ class PostureEvaluation:
     verdict: Evaluation
     by_project: Mapping[str, Score]
     by_tenant: Mapping[tuple[str, str], Score]
-    """By project and tenant."""
+    """Scores by project id and tenant."""
 
     def of(self, project: str) -> tuple[FindingState, ...]:
         """The findings of a project; of ``__account__`` those of no project."""

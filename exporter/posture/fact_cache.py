@@ -56,7 +56,7 @@ class FactCache:
         """Grows when the content of a fact changed; not when the same was read again."""
 
     async def load(self) -> CachedFacts:
-        """Everything; read from the disk once."""
+        """Every fact; the store is read at the first call only."""
         if self._facts is None:
             self._facts = await self._run(facts_of) or {}
         return self._facts

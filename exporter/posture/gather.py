@@ -205,7 +205,7 @@ def _databases(
 def _known_or_not(
     servers: tuple[ServerFacts, ...], branches: tuple[BranchFacts, ...], inventory: Inventory
 ) -> tuple[ServerFacts, ...]:
-    """As the databases."""
+    """The servers that were read, and an unknown one for each branch with a compute of which none was."""
     silent = tuple(
         ServerFacts(
             branch.project_id,

@@ -20,7 +20,7 @@ FAILED = ("fail", "waived")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One finding."""
+    """One finding with the words of its control and its waiver."""
 
     control: str
     title: str
@@ -95,14 +95,14 @@ def finding_dict(row: Row, remedy: Mapping[str, str] | None = None) -> dict[str,
 
 
 def remedy_dict(control: Control) -> dict[str, str]:
-    """What ends a failure."""
+    """The remedy of a control: its parts that are not empty."""
     remedy = control.remedy
     fields = {"text": remedy.text, "sql": remedy.sql, "cli": remedy.cli}
     return {name: value for name, value in fields.items() if value}
 
 
 def waiver_dict(waiver: Waiver) -> dict[str, object]:
-    """Who answers for it, until when."""
+    """A waiver: reason, approver, last day and the objects it covers."""
     return {"reason": waiver.reason, "approver": waiver.approver, "expires": waiver.expires, "object": waiver.object}
 
 
@@ -167,7 +167,7 @@ def project_markdown(evaluation: PostureEvaluation, project: str, catalogue: Cat
 
 
 def summary(score: Score | None) -> Iterable[str]:
-    """One line."""
+    """One sentence of counts and ratios."""
     if score is None:
         yield "Nothing is known yet."
         return

@@ -25,7 +25,7 @@ class Names:
     """What there is in one branch, as read."""
 
     schemas: Known[Mapping[str, Mapping[str, str]]] = NOT_ASKED
-    """By database: each with its owner."""
+    """By database: the owner of each schema."""
     roles: Known[tuple[str, ...]] = NOT_ASKED
 
 

@@ -65,7 +65,7 @@ class PostureScanner:
         self.scans: dict[DatabaseRef, Scan] = {}
 
     async def recall(self, compute: Compute) -> None:
-        """Everything that is on the disk, once."""
+        """Load the stored facts before the first scan."""
         del compute
         await self._fact_cache.load()
 

@@ -32,7 +32,7 @@ class Outcome:
 
 
 class Source(Protocol):
-    """One thing to read."""
+    """A source of facts that is read at its own pace."""
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class NeonApi:
         """What could not be read, as if read so long ago that it is due again after AGAIN_SECONDS."""
 
     async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
-        """What is due."""
+        """Read what is older than the pace allows, and store it."""
         known = await fact_cache.load()
         read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
         for key, at in self._tried.items():
@@ -145,7 +145,7 @@ class PostureSources:
         return {name: looked.outcome for name, looked in self._looked.items() if looked.outcome is not None}
 
     def notes(self) -> tuple[str, ...]:
-        """What does not work, a sentence each."""
+        """A sentence for each source whose last look failed."""
         return tuple(f"posture, {name}: {outcome.note}" for name, outcome in self.outcomes().items() if outcome.note)
 
 

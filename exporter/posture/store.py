@@ -39,11 +39,11 @@ class FactKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredFact:
-    """One fact as it was read."""
+    """One fact as it is stored."""
 
     taken_at: float
     plain: object
-    """As JSON."""
+    """The fact as JSON, before it is decoded."""
 
     def as_(self, kind: type[Fact]) -> Fact | None:
         """The fact; None when it was written by another version and does not fit."""
@@ -81,7 +81,7 @@ class PostureStore:
         self._store = store
 
     def facts(self) -> dict[FactKey, StoredFact]:
-        """Everything."""
+        """Every stored fact."""
         return _FACTS.all(self._store)
 
     def write(self, facts: Mapping[FactKey, tuple[float, object]]) -> dict[FactKey, StoredFact]:

@@ -27,7 +27,7 @@ PASSES = 20
 
 @dataclass(frozen=True, slots=True)
 class PreviousRun:
-    """What the agent left behind."""
+    """Facts and findings that the agent stored."""
 
     facts: CachedFacts
     since: Mapping[str, float]
@@ -51,7 +51,7 @@ def previous_run(settings: PostureTree, now: float) -> PreviousRun:
 
 @dataclass(frozen=True, slots=True)
 class PostureLook:
-    """One look at everything."""
+    """An evaluation, and what it was made from."""
 
     evaluation: PostureEvaluation
     evaluator: Evaluator

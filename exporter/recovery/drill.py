@@ -60,7 +60,7 @@ _PAST_MARKER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a drill is to do."""
+    """The source, the instant and the checks of one drill."""
 
     source: Source
     at: float | None

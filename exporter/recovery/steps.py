@@ -51,7 +51,7 @@ class Source:
     branch_id: str
     branch_name: str
     host: str
-    """Of its compute; empty without one."""
+    """Host of its read-write compute; empty without one."""
     earliest: float | None
     """Earliest restorable instant; None when Neon does not tell the window."""
 

@@ -19,7 +19,7 @@ def instant(at: float | None) -> str:
 
 
 def as_text(settings: CoreSettings, drill: Drill) -> str:
-    """One drill."""
+    """A drill for a person: its result, checks, steps, and RTO and RPO against their targets."""
     target = target_of(settings.recovery, drill)
     rto = _measured(
         "RTO",

@@ -146,5 +146,5 @@ def _route(path: str) -> str:
 
 
 def rfc3339(at: float, precision: str = "seconds") -> str:
-    """As the API wants it."""
+    """An instant (unix seconds) as RFC 3339 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -102,7 +102,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationFacts:
-    """What hangs on an organisation."""
+    """API keys and members of an organisation."""
 
     id: str
     name: str = ""
@@ -172,7 +172,7 @@ class ProjectSnapshots:
     by_branch: Known[Mapping[str, tuple[Snapshot, ...]]] = NOT_ASKED
 
     def of(self, branch_id: str) -> Known[tuple[Snapshot, ...]]:
-        """Those of one branch."""
+        """The snapshots of one branch."""
         return self.by_branch if isinstance(self.by_branch, Unread) else self.by_branch.get(branch_id, ())
 
 

@@ -51,7 +51,7 @@ class DatabaseFacts:
     tables: int = 0
     """User tables."""
     tenant_tables: int = 0
-    """Of these with a tenant column."""
+    """User tables with a tenant column."""
     tenants_told: bool = False
     """The scan was told which schema and which role is whose."""
     taken_at: float = 0.0
@@ -60,7 +60,7 @@ class DatabaseFacts:
     nonproduction: bool = False
 
     def check(self, name: str) -> Known[tuple[Group, ...]]:
-        """What one check found."""
+        """The groups that one check found, or why it was not read."""
         return self.checks if isinstance(self.checks, Unread) else self.checks.get(name, NOT_ASKED)
 
 
@@ -101,7 +101,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class AgentRole:
-    """What we ourselves may do there."""
+    """The role that neonmeter is logged in as."""
 
     name: str
     attributes: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ class ServerFacts:
     sessions: Known[int] = NOT_ASKED
     """Sessions from another machine."""
     sessions_plain: int = 0
-    """Of these without TLS."""
+    """Sessions from another machine without TLS."""
     server_clock: float = 0.0
     platform: str = "postgres"
 

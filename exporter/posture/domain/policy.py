@@ -59,7 +59,7 @@ class Policy:
     transit_versions: int = 3
     """How many versions back a key may still decrypt."""
     transit_key: str = "tenant-{tenant}"
-    """What a tenant's key is called."""
+    """Name of a tenant's key, with {tenant} in it."""
     history_seconds: int = 7 * DAY
     snapshot_age_seconds: int = 36 * 3600
     snapshot_keep_seconds: int = 7 * DAY

@@ -74,14 +74,14 @@ def place(facts: DatabaseFacts | ServerFacts) -> str:
 
 
 def passed(where: str, evidence: str, tenant: str = "") -> RuleResult:
-    """It holds."""
+    """The control holds for the object at ``where``."""
     return RuleResult(where, Outcome.PASS, evidence, tenant)
 
 
 def failed(
     where: str, evidence: str, *, tenant: str = "", count: int = 1, severity: Severity | None = None
 ) -> RuleResult:
-    """It does not hold."""
+    """The control fails for the object at ``where``, which stands for ``count`` objects."""
     return RuleResult(where, Outcome.FAIL, evidence, tenant, count, severity)
 
 

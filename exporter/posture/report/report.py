@@ -52,12 +52,12 @@ class ControlRow:
     rows: tuple[Row, ...]
     """Those that neither hold nor are beside the point, the worst first."""
     clauses: Mapping[str, tuple[str, ...]]
-    """By framework."""
+    """Ids of the clauses that the control serves, by framework."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClauseRow:
-    """One clause of a framework."""
+    """One clause of a framework, with the worst status of its controls."""
 
     id: str
     title: str
@@ -68,7 +68,7 @@ class ClauseRow:
 
 @dataclass(frozen=True, slots=True)
 class FrameworkRow:
-    """One framework."""
+    """One framework with the status of each clause."""
 
     framework: Framework
     clauses: tuple[ClauseRow, ...]
@@ -90,13 +90,13 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of it."""
+    """Everything that a format of the report shows."""
 
     at: float
     company: str
     organization: str
     scope: str
-    """What it is about, in words."""
+    """Frameworks and projects that the report covers, in words."""
     score: Score
     projects: tuple[tuple[str, str, Score], ...]
     """Id, name and score."""
@@ -108,7 +108,7 @@ class Report:
     changes: Changes
     ages: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What limits this report."""
+    """Sentences on what could not be read."""
 
     def rows(self, *statuses: str) -> list[Row]:
         """All findings that stand so, the worst severity first."""
@@ -273,7 +273,7 @@ def _changes(
 
 
 def source_words(source: str) -> str:
-    """What a source of facts is called."""
+    """The words for a source of facts."""
     return _SOURCES.get(source, source)
 
 

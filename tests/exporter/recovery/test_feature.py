@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Target
+from collectors.base import Status, Target, Unread
 from collectors.metric import Families, Metric, Series
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
+from collectors.platforms.domain.security import DrillFacts
 from exporter.app.settings import Settings
 from exporter.core.state import State
+from exporter.posture.fact_cache import FactCache
+from exporter.posture.outside import Drills
+from exporter.posture.sources import Outcome
 from exporter.recovery import series as metrics
-from exporter.recovery.feature import RecoveryRun, drill_facts
+from exporter.recovery.feature import DrillHistory, RecoveryRun, drill_facts
 from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJournal, copy_name
 from exporter.recovery.series import RecoveryFacts, observe
 from exporter.recovery.targets import earliest_restorable
@@ -162,3 +167,35 @@ def test_facts_for_posture() -> None:
     assert (found["p/pitr"].last_success_at, found["p/pitr"].rto_seconds) == (10.0, 5.0)
     assert found["p/pitr"].last_result == FAILED
     assert found["q/pitr"].last_success_at is None
+
+
+def test_every_project_with_a_target_must_have_been_drilled(tmp_path: Path) -> None:
+    journal = DrillJournal(tmp_path / "drills")
+    journal.write(ENDED, ended(1, OK, 10.0), NOW)
+    projects = [("p", "shop"), ("q", "blog")]
+
+    def facts(**recovery: Any) -> Mapping[str, DrillFacts]:
+        return DrillHistory(Settings(recovery={"drills": journal.path, **recovery})).drill_facts(projects)
+
+    assert {key: fact.last_success_at for key, fact in facts().items()} == {"p/pitr": 10.0, "q/pitr": None}
+    target = {"project": "shop", "rto_seconds": 1, "rpo_seconds": 1}
+    assert list(facts(targets=[target])) == ["p/pitr"], "without a target the other one need not be"
+    journal.path.write_text("not one of ours\n")
+    for fact in facts().values():
+        assert isinstance(fact.last_success_at, Unread) and "drill verify" in fact.last_success_at.why
+
+
+async def test_posture_takes_the_drills_from_whoever_answers(tmp_path: Path) -> None:
+    journal = DrillJournal(tmp_path / "drills")
+    journal.write(ENDED, ended(1, OK, 10.0), NOW)
+    answers: list[DrillHistory] = []
+    source, cache = Drills(lambda: answers[0] if answers else None), FactCache()
+    here = inventory(branch("main", parent_id="", default=True))
+    assert await source.read(here, cache, NOW) == Outcome()
+    assert await cache.load() == {}, "nobody answers, so nothing is known"
+    answers.append(DrillHistory(Settings(recovery={"drills": journal.path})))
+    assert await source.read(here, cache, NOW) == Outcome()
+    known = cache.get("drill", "p/pitr", DrillFacts)
+    assert known is not None and known[1].last_success_at == 10.0
+    journal.path.write_text("not one of ours\n")
+    assert (await source.read(here, cache, NOW)).status is Status.NO_DATA
