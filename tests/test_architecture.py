@@ -86,7 +86,6 @@ SMALL: Mapping[str, str] = {
 KNOWN_SMALL: Collection[str] = {
     "collectors/errors.py",
     "exporter/app/log.py",
-    "exporter/app/preflight.py",
     "exporter/app/reference.py",
     "exporter/app/settings.py",
     "exporter/commands/entry.py",
