@@ -84,7 +84,7 @@ class Awake:
     def look(
         self, computes: Iterable[Compute], plan: str, added_seconds: Callable[[str], float], now: float
     ) -> list[Observation]:
-        """Take in one look at the control plane; the series of every compute that changed, or was not told lately.
+        """Take in one look at the control plane; the series of every compute that changed, or whose series are older than five minutes.
 
         ``added_seconds`` answers our own part by endpoint id, ``now`` is our clock (unix seconds).
 
@@ -108,7 +108,7 @@ class Awake:
                 state, parts = look(record.state, ShownState(False, record.state.life, None), at)
                 found[key] = replace(record, state=state), parts
         moved = self._commit(found, at)
-        self._observed_at = {key: told for key, told in self._observed_at.items() if key in targets}
+        self._observed_at = {key: then for key, then in self._observed_at.items() if key in targets}
         due = [key for key in targets if key in moved or now - self._observed_at.get(key, 0.0) >= _REFRESH]
         return [self._observe(targets[key], now) for key in due if key in self.records]
 
@@ -246,7 +246,7 @@ class Awake:
         self._metered = {branch: (metered[branch], awake[branch]) for branch in watched}
 
     def added_usd(self) -> Fraction:
-        """What our own part cost at all computes ever seen."""
+        """What our own part cost at all computes ever watched, in USD."""
         return Fraction(sum(record.added_pico for record in self.records.values()), PICO)
 
     def _observe(self, target: Target, now: float) -> Observation:
@@ -255,7 +255,7 @@ class Awake:
         return Observation(series.COLLECTOR, target, Status.OK, now, families=self.families(key, now))
 
     def families(self, endpoint_id: str, now: float) -> Families:
-        """The series of one compute that was seen."""
+        """The series of one compute that has a record."""
         record, totals = self.records[endpoint_id], self._totals.get(endpoint_id, {})
         return series.families(record, totals, self.window(endpoint_id), self.price(record, now))
 

@@ -1,4 +1,4 @@
-"""How long a compute stays awake after its last use, without us and with us: measured at the control plane, and told.
+"""How long a compute stays awake after its last use, without us and with us: measured at the control plane.
 
 It never wakes the compute: it waits until somebody else has used it, and a session of ours is opened only when the
 wake policy allows one, as by a running agent. Times are unix seconds of the API's clock.
@@ -45,7 +45,7 @@ class Transition:
     suspended_at: float
     visits: int = 0
     after_last_use: bool = False
-    """Whether one of our visits followed the last use: only then it can have kept the compute awake."""
+    """Whether one of our visits followed the last use: only then it can have held the compute awake."""
 
     @property
     def seconds(self) -> float:
@@ -62,16 +62,16 @@ class Follow:
     newest: tuple[float | None, float | None] = (None, None)
     """``started_at`` and ``last_active`` of the look before."""
     shown_after: list[float] = field(default_factory=list)
-    """Age of each new value when it was first seen."""
+    """Age of each new value when the API first showed it, in seconds."""
 
     def saw(self, endpoint: Endpoint, now: float) -> None:
         """Take in one look at an active compute."""
         self.looks += 1
-        seen = (endpoint.started_at, endpoint.last_active)
-        if endpoint.last_active is not None and seen[0] == self.newest[0] and seen != self.newest:
+        shown = (endpoint.started_at, endpoint.last_active)
+        if endpoint.last_active is not None and shown[0] == self.newest[0] and shown != self.newest:
             self.moves += 1
             self.shown_after.append(now - endpoint.last_active)
-        self.newest = seen
+        self.newest = shown
 
 
 @dataclass(slots=True)

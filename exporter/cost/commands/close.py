@@ -67,14 +67,14 @@ def _invoice(name: str | None) -> Invoice | None:
     return None if name is None else read_invoice(Path(name))
 
 
-def _list(book: CloseStore, options: argparse.Namespace) -> int:
+def _list(store: CloseStore, options: argparse.Namespace) -> int:
     from exporter.cost.closing.close import closed, instant_text
     from exporter.cost.closing.text import dollars
     from exporter.cost.domain.reconcile import cents_text
     from exporter.documents.terminal import table
     from exporter.pricing.domain.calendar import day_text
 
-    months = [found for month in book.months() if (found := closed(book, month)) is not None]
+    months = [found for month in store.months() if (found := closed(store, month)) is not None]
     if options.json:
         rows = [
             {

@@ -1,4 +1,4 @@
-"""`neonmeter ledger`: is what we keep whole, what is missing, and how to take it elsewhere."""
+"""`neonmeter ledger`: whether the stored usage is whole, what is missing, and how to take it elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How readings of the Neon API are reported: a status each, a sentence for people, a log line when something changes."""
+"""How readings of the Neon API are reported: a status each, a sentence for people, a log line for a change."""
 
 from __future__ import annotations
 
