@@ -84,7 +84,7 @@ class Awake:
     def look(
         self, computes: Iterable[Compute], plan: str, added_seconds: Callable[[str], float], now: float
     ) -> list[Observation]:
-        """Take in one look at the control plane; the series of every compute that changed, or whose series are older than five minutes.
+        """Take in one look at the control plane; the series that changed, or are older than five minutes.
 
         ``added_seconds`` answers our own part by endpoint id, ``now`` is our clock (unix seconds).
 

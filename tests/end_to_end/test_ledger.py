@@ -13,7 +13,8 @@ import psycopg
 import pytest
 import yaml
 
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from collectors.errors import FINDINGS, OK, USAGE
+from exporter.commands.main import main
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.file import lines
 from exporter.storage.ledger.sqlite import SqliteLedger

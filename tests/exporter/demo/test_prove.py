@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from collectors.errors import FINDINGS, OK, USAGE
+from exporter.commands.main import main
 from exporter.cost.allocation.costs import MonthCosts
 from exporter.cost.allocation.proof import prove_month
 from exporter.pricing.domain.components import GB, Component

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.commands.main import FINDINGS, OK, UPSTREAM, USAGE, main
+from collectors.errors import FINDINGS, OK, UPSTREAM, USAGE
+from exporter.commands.main import main
 from exporter.demo.postgres import Cluster
 from tests.collectors.reading import admin, database
 

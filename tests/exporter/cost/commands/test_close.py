@@ -11,8 +11,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from collectors.errors import FINDINGS, OK, USAGE
 from exporter.app.features import SCHEMAS
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from exporter.commands.main import main
 from exporter.cost.closing.store import CLOSE_POSTGRES
 from exporter.demo.postgres import Cluster
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start

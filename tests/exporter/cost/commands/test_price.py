@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from collectors.errors import FINDINGS, OK, USAGE
+from exporter.commands.main import main
 from exporter.pricing.domain.components import METRIC_COMPONENTS
 
 HOUR, DAY, GB = 3600, 86400, 10**9

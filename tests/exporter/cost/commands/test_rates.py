@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from collectors.errors import FINDINGS, OK, USAGE
+from exporter.commands.main import main
 from exporter.pricing.check import findings
 from exporter.pricing.domain.calendar import day_seconds
 from exporter.pricing.domain.components import Component

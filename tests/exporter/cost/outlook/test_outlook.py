@@ -11,8 +11,9 @@ from typing import NamedTuple
 import pytest
 
 from collectors.base import Observation, Status
+from collectors.errors import FINDINGS, OK, USAGE
 from exporter.app.features import SCHEMAS
-from exporter.commands.main import FINDINGS, OK, USAGE, main
+from exporter.commands.main import main
 from exporter.cost.domain.outlook.anomaly import Anomaly
 from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind
 from exporter.cost.outlook.store import ForecastStore
