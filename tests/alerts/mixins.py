@@ -1,4 +1,4 @@
-"""What others ask of postgres_exporter, by name (alerts/tests/mixins.yml), and docs/compatibility.md made of it.
+"""Names that third-party alerts and dashboards use (alerts/tests/mixins.yml), and docs/compatibility.md from them.
 
 `python -m tests.alerts.mixins` writes the page.
 """
@@ -27,7 +27,7 @@ class Ask:
 
     @property
     def row(self) -> str:
-        """Its line of the page."""
+        """The table row of the page."""
         works = "no" if self.why else "yes"
         return f"| {self.source} | {self.title} ({self.kind}) | {works} | {self.why or self.note} |"
 
@@ -36,20 +36,20 @@ ASKS = tuple(Ask(**row) for row in yaml.safe_load((ALERTS / "tests" / "mixins.ym
 
 HEAD = """# Dashboards and alerts made for postgres_exporter
 
-neonmeter uses postgres_exporter's names where they are well-formed: `pg_stat_statements_*`, `pg_database_size_bytes`
+neonmeter uses postgres_exporter's names where they are well-formed: `pg_stat_statements_*`, `pg_database_size_bytes`,
 `pg_replication_slots_active` and `pg_up` are the same. Where they differ, `alerts/compatibility.rules.yml` records our
 series under the other name; load it beside the other rule files if you have dashboards or alerts of that kind.
 
-- `instance` of the recorded series is the compute (`endpoint_id`), as with one exporter a server. Series whose name is
-  the same keep the agent as their instance; select them by `endpoint_id`.
-- Everything that a visit reads is absent while a compute sleeps. An alert of others that fires on absence or on a
-  restart fires on each suspend: `PostgreSQLDown` does not, since `pg_up` is then absent and not 0.
-- Recorded counters are rates of ours: they survive suspends, where the exporter's begin anew.
+- `instance` of the recorded series is the compute (`endpoint_id`), as with one exporter per server. Series that have the
+  same name in both keep the agent as their instance; select them by `endpoint_id`.
+- Everything read in a visit is absent while a compute sleeps. A third-party alert that fires on absence or on a restart
+  fires on each suspend; `PostgreSQLDown` does not, because `pg_up` is then absent and not 0.
+- Recorded counters come from our durable counters: they survive suspends, where the exporter's start again at zero.
 
-What works is compared by name: every metric and label that an expression uses, with the catalogue at each change, and
-with a scrape of a real agent in the long tests (tests/alerts/test_compatibility.py). Read were alerts and dashboards
-on statements, databases, connections, replication and locks. Their panels on tables, vacuum, checkpoints, WAL archiving
-and most settings ask for facts that neonmeter does not read: statistics by table need a session in every database.
+Compatibility is checked by name: every metric and label that an expression uses is compared with the catalogue on each
+change, and with a scrape of a real agent in the long tests (tests/alerts/test_compatibility.py). Covered are alerts and
+dashboards on statements, databases, connections, replication and locks. Panels on tables, vacuum, checkpoints, WAL
+archiving and most settings need data that neonmeter does not read: statistics by table need a session in every database.
 
 | source | what | works | |
 |---|---|---|---|
