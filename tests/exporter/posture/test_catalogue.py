@@ -82,7 +82,7 @@ def test_a_folder_of_ones_own_wins_file_by_file(tmp_path: Path) -> None:
         ("controls.yaml", lambda t: t["controls"][0].update(why=" "), "P01.why: must be a text"),
         ("controls.yaml", lambda t: t["controls"][0].update(remedy="fix it"), "P01.remedy: must be a mapping"),
         ("controls.yaml", lambda t: t["controls"][0].update(profile=["oracle"]), "'oracle' is none of neon"),
-        ("controls.yaml", lambda t: t["controls"][0].update(state="maybe"), "P01.evaluated: must be one of auto"),
+        ("controls.yaml", lambda t: t["controls"][0].update(evaluated="maybe"), "P01.evaluated: must be one of auto"),
         ("controls.yaml", lambda t: t.update(controls={}), "must hold a list `controls`"),
         ("controls.yaml", lambda t: t["controls"].insert(0, "P00"), "controls[0]: must be a mapping"),
         ("controls.yaml", lambda t: t["controls"][67].pop("unmapped"), "P68: no framework names it"),
