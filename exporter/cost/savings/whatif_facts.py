@@ -15,7 +15,8 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Endpoint
 from collectors.neon.operations import WakeEvent
 from exporter.cost.domain.allocate import AGENT
-from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Knobs, StoredMonth
+from exporter.cost.domain.whatif.scenario import AwakeSpan, BranchLife, Computes, StoredMonth
+from exporter.cost.domain.whatif.whatif import Knobs
 from exporter.cost.savings.waste_facts import MeasuredHours
 from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 from exporter.pricing.domain.components import Component

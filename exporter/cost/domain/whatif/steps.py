@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from exporter.cost.domain.whatif.scenario import Changes, Scenario, seconds_of, spread
+from exporter.cost.domain.whatif.scenario import Changes, Scenario, StoredMonth, seconds_of, spread
 from exporter.pricing.domain.calendar import HOUR
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UsageFact
-
-if TYPE_CHECKING:
-    from exporter.cost.domain.whatif.whatif import StoredMonth
 
 MICRO = 10**6
 RESTORE = Component.INSTANT_RESTORE.spec.metric

@@ -8,12 +8,11 @@ holds the truth; nothing in the ledger changes. The same settings as now give th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from typing import NamedTuple
 
-from exporter.cost.domain.whatif.scenario import Change, Changes, Scenario
+from exporter.cost.domain.whatif.scenario import Change, Changes, Scenario, StoredMonth
 from exporter.cost.domain.whatif.steps import Bound, Hours, branch_ttl, history, min_cu, suspend
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.rates import RateCard
@@ -28,65 +27,9 @@ class Exactness(StrEnum):
     BOUNDS = "bounds"
 
 
-class AwakeSpan(NamedTuple):
-    """One time that a compute was awake, in unix seconds; ``end`` None: it still is."""
-
-    start: int
-    end: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Computes:
-    """The computes of one branch."""
-
-    suspend_after: int | None
-    """Seconds; None: never."""
-    least_cu: Fraction | None
-    """Their common minimum; None when they differ."""
-    lives: tuple[tuple[AwakeSpan, ...], ...] | None = None
-    """By compute, oldest first, each complete over the month; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class BranchLife:
-    """When a branch existed; ``ended`` None: it still does."""
-
-    id: str
-    project_id: str
-    created: int
-    ended: int | None = None
-    known: bool = True
-    """False: not from Neon, but from its first and last usage in the ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMonth:
-    """What is known of the month. Everything may be partial; what is missing widens the range."""
-
-    start: int
-    end: int
-    """Up to when the data goes."""
-    facts: Sequence[UsageFact]
-    """Everything, as ``Ledger.priceable`` gives it."""
-    compute: Sequence[UsageFact] = ()
-    """The compute of branches by the hour."""
-    busy_us: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """By branch and hour; an absent hour was not measured."""
-    computes: Mapping[str, Computes] = field(default_factory=dict)
-    """By branch id."""
-    ephemeral: Sequence[BranchLife] = ()
-    """Child branches that a lifetime may end: not default, not protected."""
-    branch_usage: Sequence[UsageFact] = ()
-    """Hourly usage of those, of every metric."""
-    history: Mapping[str, int] = field(default_factory=dict)
-    """Seconds of the history window by project id."""
-    projects: frozenset[str] | None = None
-    """Projects that the settings apply to; None: all."""
-
-
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """Other settings; None allocations one as it was. Seconds, CU."""
+    """Other settings; None leaves one as it was. Seconds, CU."""
 
     plan: str | None = None
     suspend_after: int | None = None

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cost.domain.whatif.whatif import AwakeSpan, BranchLife, Computes, Exactness, Knobs, StoredMonth, replay
+from exporter.cost.domain.whatif.scenario import AwakeSpan, BranchLife, Computes, StoredMonth
+from exporter.cost.domain.whatif.whatif import Exactness, Knobs, replay
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.usage import UsageFact
@@ -179,7 +180,7 @@ def test_a_branch_lifetime_takes_the_usage_after_it_and_its_branch_hours() -> No
         branch_usage=[hour for hour in hours if hour.branch_id == "b2"],
     )
     found = replay(scene, Knobs(branch_ttl=2 * DAY), CARD)
-    # It is gone 24 h after the month began: that allocations 24 of 72 hours of it, and 11 branches instead of 12.
+    # It is gone 24 h after the month began: that leaves 24 of 72 hours of it, and 11 branches instead of 12.
     kept = [hour for hour in hours if hour.branch_id != "b2" or hour.start < MONTH + DAY]
     kept = [
         row._replace(value=11) if row.metric == "extra_branches_month" and row.start >= MONTH + DAY else row

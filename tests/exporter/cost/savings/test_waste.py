@@ -25,7 +25,7 @@ from exporter.commands.main import main
 from exporter.cost.domain.allocate import AGENT
 from exporter.cost.domain.waste.rules import find
 from exporter.cost.domain.waste.waste import Account, Findings, Policy, Waste
-from exporter.cost.domain.whatif.whatif import AwakeSpan
+from exporter.cost.domain.whatif.scenario import AwakeSpan
 from exporter.cost.savings import kpis, waste
 from exporter.cost.savings.waste import OTHER, WASTE
 from exporter.cost.savings.waste_facts import WasteSources, gather
