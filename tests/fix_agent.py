@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.core.http_client import ask, wait_until_ready
+from exporter.demo.compute import Compute
 from exporter.demo.postgres import free_port
 
 QUICK = {"inventory_seconds": 1, "consumption_seconds": 2, "operations_seconds": 2, "publish_seconds": 1}
@@ -94,6 +95,19 @@ class Agent:
             time.sleep(0.2)
         tail = self.log.read_text()[-3000:]
         raise AssertionError(f"not in {seconds:g} s: {why or what}\n{self.page('/targets?format=json')}\n{tail}")
+
+
+def put_to_sleep(agent: Agent, *computes: Compute) -> None:
+    """Suspend computes that a running agent visits: disabled first, so that no visit of it meets the suspend."""
+    for compute in computes:
+        compute.endpoint.disabled = True
+    try:
+        agent.until(lambda agent: agent.page("/targets?format=json").count("the endpoint is disabled") >= len(computes))
+        for compute in computes:
+            compute.suspend()
+    finally:
+        for compute in computes:
+            compute.endpoint.disabled = False
 
 
 AgentMaker = Callable[[dict[str, Any]], Agent]

@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from collectors.errors import NeonmeterError
 from exporter.app.generation import Generation
 from exporter.app.schedule import Schedule
 from exporter.core import selfmetrics
@@ -110,7 +111,7 @@ class Rounds:
         generation.resources.state.exclude(inventory.excluded_project_ids)
         self._publisher.has_inventory = True
         first, self._first = self._first, False
-        await _each_its_turn(
+        await each_its_turn(
             generation.tenants.look(inventory),
             *(run.before_visits(inventory) for run in generation.runs.values()),
             generation.visitor.round(inventory),
@@ -157,8 +158,10 @@ class Rounds:
         )
 
 
-async def _each_its_turn(*steps: Awaitable[None]) -> None:
+async def each_its_turn(*steps: Awaitable[None]) -> None:
     """Run the steps of a round one after the other; what fails costs no other step its turn.
+
+    Failures after the first are logged: one of our own errors (a full disk) as a line, a bug with its traceback.
 
     Raises:
         Exception: the first failure, after all had their turn.
@@ -170,7 +173,8 @@ async def _each_its_turn(*steps: Awaitable[None]) -> None:
         except Exception as problem:  # raised below
             failures.append(problem)
     for later in failures[1:]:
-        _log.error("another part of the round failed as well", exc_info=later)
+        bug = None if isinstance(later, NeonmeterError) else later
+        _log.error("another part of the round failed as well: %s", later, exc_info=bug)
     if failures:
         raise failures[0]
 

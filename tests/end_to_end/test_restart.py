@@ -28,7 +28,7 @@ from exporter.demo.worldfile import parse
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from tests.end_to_end.pinned_world import ALONE, EAGER, wake_all
-from tests.fix_agent import Agent, AgentMaker, Samples
+from tests.fix_agent import Agent, AgentMaker, Samples, put_to_sleep
 from tests.fix_twin_world import wait_for
 
 TENANTS = {"main": "acme", "naps": "birch"}
@@ -158,8 +158,7 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
     watch.during(agent, 1)
     assert agent.sum("neon_tenant_calls_total", tenant="birch") <= done("birch")
     agent.until(lambda agent: agent.samples().get("neon_cost_usd_total"), why="it is priced")
-    for compute in twin.computes.values():
-        compute.suspend()
+    put_to_sleep(agent, *twin.computes.values())
     hours += len(twin.computes)
     agent.until(lambda agent: cpu_seconds_settled(twin, agent), why="the ledger has what the meter has")
     agent.until(lambda agent: not agent.samples().get("pg_up"), why="asleep is neither up nor down")
