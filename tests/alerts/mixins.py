@@ -40,8 +40,8 @@ neonmeter uses postgres_exporter's names where they are well-formed: `pg_stat_st
 `pg_replication_slots_active` and `pg_up` are the same. Where they differ, `alerts/compatibility.rules.yml` records our
 series under the other name; load it beside the other rule files if you have dashboards or alerts of that kind.
 
-- `instance` of the recorded series is the compute (`endpoint_id`), as with one exporter per server. Series that have the
-  same name in both keep the agent as their instance; select them by `endpoint_id`.
+- `instance` of the recorded series is the compute (`endpoint_id`), as with one exporter per server. Series that have
+  the same name in both keep the agent as their instance; select them by `endpoint_id`.
 - Everything read in a visit is absent while a compute sleeps. A third-party alert that fires on absence or on a restart
   fires on each suspend; `PostgreSQLDown` does not, because `pg_up` is then absent and not 0.
 - Recorded counters come from our durable counters: they survive suspends, where the exporter's start again at zero.
@@ -49,7 +49,7 @@ series under the other name; load it beside the other rule files if you have das
 Compatibility is checked by name: every metric and label that an expression uses is compared with the catalogue on each
 change, and with a scrape of a real agent in the long tests (tests/alerts/test_compatibility.py). Covered are alerts and
 dashboards on statements, databases, connections, replication and locks. Panels on tables, vacuum, checkpoints, WAL
-archiving and most settings need data that neonmeter does not read: statistics by table need a session in every database.
+archiving and most settings need data that neonmeter does not read: statistics by table need a session in each database.
 
 | source | what | works | |
 |---|---|---|---|
