@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     """Declare both; imports nothing heavy."""
     commands.add("awake", awake_command, "who keeps computes awake, and what that costs", json=True)
-    verify = commands.add("verify-wake", verify_command, "measure what watching costs", checked=True)
+    verify = commands.add(
+        "verify-wake", verify_command, "measure how long watching keeps a compute awake", checked=True
+    )
     verify.add_argument("--endpoint", required=True, metavar="EP", help="endpoint id, or project/branch")
-    verify.add_argument("--minutes", type=float, default=30.0, metavar="N", help="end after that time (default: 30)")
-    verify.add_argument("--every", type=float, default=5.0, metavar="SECONDS", help="look that often (default: 5)")
+    verify.add_argument("--minutes", type=float, default=30.0, metavar="N", help="stop after this time (default: 30)")
+    verify.add_argument(
+        "--every", type=float, default=5.0, metavar="SECONDS", help="interval of reading the control plane (default: 5)"
+    )
 
 
 def awake_command(options: argparse.Namespace, settings: CoreSettings) -> int:
@@ -122,7 +126,7 @@ def _compute(settings: CoreSettings, wanted: str, inventory: Inventory) -> Compu
     found = next(iter(exact or [compute for compute in every if compute.target.name == wanted]), None)
     if found is None:
         some = ", ".join(sorted(compute.target.name for compute in every)[:10]) or "none at all"
-        raise UsageError(f"there is no compute {wanted!r}; name an endpoint id or project/branch; the key sees {some}")
+        raise UsageError(f"no such compute: {wanted!r}; name an endpoint id or project/branch; the key sees {some}")
     if found.facts.suspend_after is None:
         raise UsageError(f"{found.target.name} never suspends: watching keeps nothing awake there")
     try:

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 def add_run(commands: Commands) -> None:
     """`run`, `check`, `config`, `inventory`, `metrics`."""
     commands.add("run", run, "collect and serve until stopped (the default)", checked=True)
-    checking = commands.add("check", check, "one pass: what works, what does not, and why", json=True, checked=True)
-    checking.add_argument("--no-sql", action="store_true", help="open no session, not even on computes that are awake")
-    explain = commands.add("config", config, "judge, show or explain the settings", settings=False)
+    checking = commands.add(
+        "check", check, "test every connection once; say what fails and why", json=True, checked=True
+    )
+    checking.add_argument("--no-sql", action="store_true", help="do not connect to computes, not even awake ones")
+    explain = commands.add("config", config, "check, show or document the settings", settings=False)
     explain.add_argument("what", choices=["check", "show", "schema", "example"])
-    commands.add("inventory", inventory, "projects, branches and computes", json=True)
-    catalogue = commands.add("metrics", metrics, "every metric that there is", settings=False)
+    commands.add("inventory", inventory, "list projects, branches and computes", json=True)
+    catalogue = commands.add("metrics", metrics, "list every metric", settings=False)
     catalogue.add_argument("--format", choices=["md", "json"], default="md")
 
 
 def add_health(commands: Commands) -> None:
     """`healthcheck`, `version`."""
-    health = commands.add("healthcheck", healthcheck, "exit 0 if the agent is well", settings=False)
-    health.add_argument("--url", metavar="URL", help="ask there instead of the configured http.listen")
+    health = commands.add("healthcheck", healthcheck, "exit 0 if the agent is healthy", settings=False)
+    health.add_argument("--url", metavar="URL", help="address of the agent (default: the configured http.listen)")
     commands.add("version", version, "print the version", settings=False)
 
 

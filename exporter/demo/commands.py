@@ -11,30 +11,38 @@ from exporter.core.command_line import Commands
 
 def add(commands: Commands) -> None:
     """Declare them, in the order of the help."""
-    everything = commands.add("demo", demo, "everything, on embedded parts", settings=False)
+    everything = commands.add("demo", demo, "a fake Neon, real PostgreSQL servers and an agent", settings=False)
+    everything.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="stop after this time")
     everything.add_argument(
-        "--for", dest="seconds", type=float, metavar="SECONDS", help="end by itself after that time"
+        "--state", type=Path, metavar="DIR", help="folder that keeps the ledger and clusters between runs"
     )
-    everything.add_argument("--state", type=Path, metavar="DIR", help="keep ledger and clusters there between runs")
-    fake = commands.add("twin", twin, "a fake Neon to point any client at", settings=False)
+    fake = commands.add("twin", twin, "a fake Neon control plane for any client", settings=False)
     for parser in (everything, fake):
         parser.add_argument(
-            "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="where to serve (default: free)"
+            "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="address to serve on (default: a free port)"
         )
-    fake.add_argument("--world", default="small", metavar="small|posture|large:PxB|FILE", help="what it contains")
     fake.add_argument(
-        "--history", action="store_true", help="a key that may write makes branches of the past (to try `drill`)"
+        "--world", default="small", metavar="small|posture|large:PxB|FILE", help="the projects and faults in it"
     )
-    fake.add_argument("--state", type=Path, metavar="DIR", help="keep clusters and history there between runs")
+    fake.add_argument(
+        "--history",
+        action="store_true",
+        help="a key with write access can create branches of the past (to try `drill`)",
+    )
+    fake.add_argument("--state", type=Path, metavar="DIR", help="folder that keeps clusters and history between runs")
 
 
 def add_prove(commands: Commands) -> None:
     """`prove`: it stands with the commands of prices in the help."""
     year = commands.add("prove", prove, "price a synthetic year and prove that it adds up", settings=False)
-    year.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another year")
-    year.add_argument("--branches", type=int, default=1200, metavar="N", help="in all (default: %(default)s)")
-    year.add_argument("--months", type=int, default=12, metavar="N", help="from 2025-09 on (default: %(default)s)")
-    year.add_argument("--keep", metavar="DIR", help="keep the ledger there, for `neonmeter report` and others")
+    year.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the year (default: %(default)s)")
+    year.add_argument(
+        "--branches", type=int, default=1200, metavar="N", help="total number of branches (default: %(default)s)"
+    )
+    year.add_argument(
+        "--months", type=int, default=12, metavar="N", help="number of months from 2025-09 on (default: %(default)s)"
+    )
+    year.add_argument("--keep", metavar="DIR", help="folder that keeps the ledger, for other commands")
 
 
 def demo(options: argparse.Namespace, settings: None) -> int:

@@ -26,46 +26,44 @@ if TYPE_CHECKING:
     from exporter.sampling.domain.schema_comparison import Drift, IgnoreRule
 
 MOST_REASON = 500
-_BRANCH = "PROJECT/BRANCH, or the branch's own name or id while only one has it"
+_BRANCH = "PROJECT/BRANCH, or the branch's name or id if it is unique"
 
 
 def add_commands(commands: Commands) -> None:
     """Declare them, in the order of the help; imports nothing heavy."""
     _add_fingerprint(commands)
-    drift = commands.group("drift", "what no longer is as it should be: schemas, tenants, migrations, settings", "show")
+    drift = commands.group("drift", "differences from the baseline: schemas, tenants, migrations, settings", "show")
     show = drift.add(
         "show", show_command, "all branches, or what differs in one (the default)", json=True, checked=True
     )
     show.add_argument("branch", nargs="?", metavar="BRANCH", help=_BRANCH)
-    show.add_argument("--markdown", action="store_true", help="print Markdown, ready for a comment")
-    approve = drift.add("approve", approve_command, "say that a branch is as it should be now")
+    show.add_argument("--markdown", action="store_true", help="print Markdown, for a pull request comment")
+    approve = drift.add("approve", approve_command, "approve the present state of a branch")
     approve.add_argument("branch", metavar="BRANCH", help=_BRANCH)
-    approve.add_argument("--database", metavar="NAME", help="only this one of its databases")
-    approve.add_argument("--reason", required=True, metavar="TEXT", help="why it should be so; it is kept")
-    approve.add_argument("--by", metavar="NAME", help="who says so (default: the user of this machine)")
+    approve.add_argument("--database", metavar="NAME", help="only this database")
+    approve.add_argument("--reason", required=True, metavar="TEXT", help="why; stored with the approval")
+    approve.add_argument("--by", metavar="NAME", help="who approves (default: the current system user)")
     _add_between(drift)
     tenants = drift.add(
-        "tenants", tenants_command, "whose schema is not like the others'", json=True, checked=True
+        "tenants", tenants_command, "schemas of tenants that differ from the others", json=True, checked=True
     )  # fmt: skip
     tenants.add_argument("branch", metavar="BRANCH", help=_BRANCH)
     migrations = drift.add(
-        "migrations", migrations_command, "what each migration tool applied", json=True, checked=True
+        "migrations", migrations_command, "what each migration tool has applied", json=True, checked=True
     )
     migrations.add_argument("branch", nargs="?", metavar="BRANCH", help=_BRANCH)
 
 
 def _add_fingerprint(commands: Commands) -> None:
-    made = commands.add("fingerprint", fingerprint_command, "every object of a database as digests")
+    made = commands.add("fingerprint", fingerprint_command, "write a digest of every object of a database")
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--dsn", metavar="DSN", help="read this database now, in one short session (for CI)")
-    source.add_argument(
-        "--branch", metavar="PROJECT/BRANCH", help="what the agent last read of it; connects to nothing"
-    )
+    source.add_argument("--branch", metavar="PROJECT/BRANCH", help="what the agent last read; connects to nothing")
     made.add_argument("--database", metavar="NAME", help="which database (default: that of the DSN, or the only one)")
     made.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write a file for git (default: standard output)"
+        "-o", "--output", type=Path, metavar="FILE", help="file to write, for git (default: standard output)"
     )
-    made.add_argument("--column-order", action="store_true", help="with --dsn: the order of columns counts, too")
+    made.add_argument("--column-order", action="store_true", help="with --dsn: include the order of columns")
 
 
 def _add_between(drift: CommandGroup) -> None:
@@ -73,7 +71,7 @@ def _add_between(drift: CommandGroup) -> None:
     for name, what in (("baseline", "what it should be"), ("current", "what it is")):
         between.add_argument(name, metavar=name.upper(), help=f"{what}: a fingerprint file, PROJECT/BRANCH or a DSN")
     between.add_argument("--database", metavar="NAME", help="only this database")
-    between.add_argument("--markdown", action="store_true", help="print Markdown, ready for a comment")
+    between.add_argument("--markdown", action="store_true", help="print Markdown, for a pull request comment")
 
 
 def show_command(options: argparse.Namespace, settings: DriftTree) -> int:

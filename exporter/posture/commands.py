@@ -41,10 +41,10 @@ def add_commands(commands: Commands, drills_of: DrillsOf = lambda _: None) -> No
     handler = partial(posture_command, drills_of=drills_of)
     posture = commands.add("posture", handler, "security and compliance: what fails and why", json=True, checked=True)
     posture.add_argument(
-        "--framework", metavar="NAME", help="only its clauses: gdpr, iso27001, soc2, cis, c5; several with commas"
+        "--framework", metavar="NAME", help="only these frameworks: gdpr, iso27001, soc2, cis, c5; separated by commas"
     )
     posture.add_argument("--project", metavar="GLOB", default="*", help="projects by id or name")
-    posture.add_argument("--control", metavar="ID", help="one control in full, as P01")
+    posture.add_argument("--control", metavar="ID", help="one control in full, such as P01")
     posture.add_argument("--out", metavar="DIR", help="write the report into this folder")
     posture.add_argument(
         "--format",
@@ -53,11 +53,11 @@ def add_commands(commands: Commands, drills_of: DrillsOf = lambda _: None) -> No
         help="any of html,md,csv,json,ocsf (default: all but ocsf)",
     )
     posture.add_argument(
-        "--since", metavar="FILE", help="a posture.json to tell changes from (default: the one in --out)"
+        "--since", metavar="FILE", help="show changes since this posture.json (default: the one in --out)"
     )
     posture.add_argument(
         "--fail-on", metavar="SEVERITY", default="low", choices=("critical", "high", "medium", "low", "none"),
-        help="exit 1 for open failures from this severity on: critical, high, medium, low, none",
+        help="exit 1 for open failures of at least this severity: critical, high, medium, low, none",
     )  # fmt: skip
 
 

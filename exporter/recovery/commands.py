@@ -48,20 +48,22 @@ class KeyRefusedError(DrillSettingsError):
 
 def add_commands(commands: Commands) -> None:
     """Declare them; imports nothing heavy."""
-    drill = commands.group("drill", "prove that data can be restored: a branch of the past, checked, deleted", "run")
+    drill = commands.group("drill", "prove a restore: create a branch of the past, check it, delete it", "run")
     run = drill.add(
         "run",
         run_command,
-        "one drill of one branch (the default); writes at Neon",
+        "drill one branch (the default); writes at Neon",
         json=True,
     )
-    run.add_argument("branch", metavar="PROJECT/BRANCH", help="what to go back in, by names or ids")
+    run.add_argument("branch", metavar="PROJECT/BRANCH", help="branch to restore, by names or ids")
     when = run.add_mutually_exclusive_group()
-    when.add_argument("--at", metavar="RFC3339", help="the instant to go back to, as 2026-11-23T08:00:00Z")
-    when.add_argument("--minutes-ago", type=float, metavar="N", help="... or so long ago (default: 10; a marker's now)")
-    run.add_argument("--database", action="append", metavar="NAME", help="only this one (may be repeated)")
+    when.add_argument("--at", metavar="RFC3339", help="the instant to restore to, such as 2026-11-23T08:00:00Z")
+    when.add_argument(
+        "--minutes-ago", type=float, metavar="N", help="or this long ago (default: 10; with a marker: now)"
+    )
+    run.add_argument("--database", action="append", metavar="NAME", help="only this database (may be repeated)")
     run.add_argument(
-        "--check", type=Path, metavar="FILE.sql", help="statements that must answer true, in the first database"
+        "--check", type=Path, metavar="FILE.sql", help="statements that must return true, in the first database"
     )
     run.add_argument("--fingerprint", choices=["kept", "live", "none"], default="kept",
                      help="the schema must be as the agent last read it (default), as it is now (live: opens a session "
@@ -70,14 +72,16 @@ def add_commands(commands: Commands) -> None:
         "--read-write", action="store_true", help="give the branch a read-write compute (default: read-only)"
     )
     run.add_argument(
-        "--expires", default="2h", metavar="AGE", help="when Neon deletes the branch itself (default: 2h; never)"
+        "--expires", default="2h", metavar="AGE", help="when Neon deletes the branch itself, or never (default: 2h)"
     )
-    run.add_argument("--ready", default="10m", metavar="AGE", help="longest wait until it can be read (default: 10m)")
-    run.add_argument("--yes", action="store_true", help="do not ask")
+    run.add_argument(
+        "--ready", default="10m", metavar="AGE", help="maximum wait until the branch can be read (default: 10m)"
+    )
+    run.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     drill.add(
         "list",
         list_command,
-        "past drills; removes what a killed one left",
+        "list past drills; deletes what a killed one left",
         json=True,
     )
     drill.add(

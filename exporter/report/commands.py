@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     """Declare `report`; imports nothing heavy."""
     report = commands.add("report", report_command, "write the monthly review and its FOCUS files")
     report.add_argument("--month", required=True, metavar="YYYY-MM", help="the month to review")
-    report.add_argument("--out", required=True, metavar="DIR", help="the folder to write into; made when missing")
+    report.add_argument("--out", required=True, metavar="DIR", help="folder to write to; created if it does not exist")
     report.add_argument(
         "--format",
         default="html,xlsx,csv,md,focus",
@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:
         "--focus-granularity",
         choices=("month", "day"),
         default="month",
-        help="how long the charge period of a FOCUS row is at most (default: %(default)s)",
+        help="maximum charge period of a FOCUS row (default: %(default)s)",
     )
     report.add_argument("--focus-version", choices=("1.4", "1.2"), help="only this version of FOCUS (default: both)")
 

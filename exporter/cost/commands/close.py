@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Declare it."""
-    close = commands.add("close", close_command, "lock a month in whole cents, check it with the invoice", json=True)
-    close.add_argument("month", nargs="?", metavar="YYYY-MM", help="the month")
-    close.add_argument("--invoice", metavar="FILE", help="lines of the invoice (CSV): say where they differ, and why")
-    close.add_argument("--org", metavar="ID", help="whose invoice it is, where its lines do not say")
-    close.add_argument("--corrections", action="store_true", help="book what a closed month has changed by since")
-    close.add_argument("--dry-run", action="store_true", help="show it, write nothing")
-    close.add_argument("--force", action="store_true", help="close though data is missing; the month carries the mark")
-    close.add_argument("--by", metavar="NAME", help="who closes it (default: the user of the system)")
-    close.add_argument("--list", action="store_true", help="the closed months")
+    close = commands.add("close", close_command, "close a month in whole cents, compare it with the invoice", json=True)
+    close.add_argument("month", nargs="?", metavar="YYYY-MM", help="the month to close")
+    close.add_argument("--invoice", metavar="FILE", help="CSV of the invoice's lines: show where they differ, and why")
+    close.add_argument("--org", metavar="ID", help="organisation of the invoice, where its lines have no org_id")
+    close.add_argument("--corrections", action="store_true", help="record what has changed in a closed month")
+    close.add_argument("--dry-run", action="store_true", help="show the statement, write nothing")
+    close.add_argument("--force", action="store_true", help="close although data is missing; the month is marked")
+    close.add_argument("--by", metavar="NAME", help="who closes it (default: the current system user)")
+    close.add_argument("--list", action="store_true", help="list the closed months")
 
 
 def close_command(options: argparse.Namespace, settings: CostTree) -> int:

@@ -23,40 +23,38 @@ if TYPE_CHECKING:
 def add_cost(commands: Commands) -> None:
     """Declare `cost`."""
     cost = commands.add("cost", cost_command, "what each branch and tenant cost this month", json=True)
-    cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
+    cost.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the current one)")
     cost.add_argument("--explain", action="store_true", help="show how every level adds up to the one above")
 
 
 def add_outlook(commands: Commands) -> None:
     """Declare `forecast` and `anomalies`."""
-    forecast = commands.add("forecast", forecast_command, "what a month will have cost at its end", json=True)
-    forecast.add_argument("--month", metavar="YYYY-MM", help="a month, also one to come (default: the present one)")
-    forecast.add_argument("--by", choices=("org", "project"), default="org", help="rows by what (default: org)")
-    anomalies = commands.add("anomalies", anomalies_command, "costs that are unusual, and why", json=True)
+    forecast = commands.add("forecast", forecast_command, "what a month will cost in total", json=True)
+    forecast.add_argument("--month", metavar="YYYY-MM", help="the current or a future month (default: the current one)")
+    forecast.add_argument("--by", choices=("org", "project"), default="org", help="group rows by (default: org)")
+    anomalies = commands.add("anomalies", anomalies_command, "unusual costs, and why", json=True)
     anomalies.add_argument(
-        "--since", metavar="YYYY-MM-DD", help="what went on at or after a day (default: the last 30 days)"
+        "--since", metavar="YYYY-MM-DD", help="anomalies active on or after this day (default: the last 30 days)"
     )
 
 
 def add_budget(commands: Commands) -> None:
     """Declare `budget`."""
-    budget = commands.add("budget", budget_command, "what is spent of each budget, and what will be", json=True)
-    budget.add_argument("--months", action="store_true", help="the closed months against their budgets instead")
+    budget = commands.add("budget", budget_command, "how much of each budget is spent, and will be", json=True)
+    budget.add_argument("--months", action="store_true", help="compare the closed months with their budgets instead")
 
 
 def add_savings(commands: Commands) -> None:
     """Declare `waste` and `whatif`."""
-    commands.add("waste", waste_command, "what is paid for and of no use, and what ends it", json=True)
-    what_if = commands.add("whatif", whatif_command, "a month of the ledger under other settings", json=True)
-    what_if.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the present one)")
+    commands.add("waste", waste_command, "what is paid for but not used, and how to stop it", json=True)
+    what_if = commands.add("whatif", whatif_command, "price a month of the ledger under other settings", json=True)
+    what_if.add_argument("--month", metavar="YYYY-MM", help="a month of the ledger (default: the current one)")
     what_if.add_argument("--project", metavar="GLOB", default="*", help="projects to change, by id or name")
     what_if.add_argument("--plan", metavar="PLAN", help="launch, scale or agent; allowances and rates of that plan")
-    what_if.add_argument(
-        "--suspend-timeout", metavar="SECONDS", help="suspend after so many seconds (60 to 604800; never)"
-    )
+    what_if.add_argument("--suspend-timeout", metavar="SECONDS", help="suspend timeout (60 to 604800, or never)")
     what_if.add_argument("--history", metavar="AGE", help="history window, such as 1d or 6h")
     what_if.add_argument("--min-cu", metavar="CU", help="autoscaling minimum, such as 0.25")
-    what_if.add_argument("--branch-ttl", metavar="AGE", help="child branches are gone at that age, such as 7d")
+    what_if.add_argument("--branch-ttl", metavar="AGE", help="delete child branches at this age, such as 7d")
 
 
 def month_named(text: str | None) -> float:

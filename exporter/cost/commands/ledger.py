@@ -27,13 +27,13 @@ _BAD_SHOWN = 50
 
 def add(commands: Commands) -> None:
     """Declare them, in the order of the help."""
-    ledger = commands.group("ledger", "what is kept of consumption: whole, and portable")
-    ledger.add("status", status_command, "what there is, and how fresh", json=True)
-    ledger.add("verify", verify_command, "add everything up again and look for holes", json=True)
+    ledger = commands.group("ledger", "the stored consumption: check, export, import, backfill")
+    ledger.add("status", status_command, "what the ledger holds, and how fresh it is", json=True)
+    ledger.add("verify", verify_command, "add everything up again and look for gaps", json=True)
     export = ledger.add("export", export_command, "write every fact as a line of JSON")
-    export.add_argument("file", metavar="FILE", help="where to (- is standard output)")
-    read = ledger.add("import", import_command, "read lines of JSON; twice changes nothing")
-    read.add_argument("file", metavar="FILE", help="what `ledger export` wrote (- is standard input)")
+    export.add_argument("file", metavar="FILE", help="file to write (- is standard output)")
+    read = ledger.add("import", import_command, "read lines of JSON; importing twice changes nothing")
+    read.add_argument("file", metavar="FILE", help="file that `ledger export` wrote (- is standard input)")
     ledger.add("backfill", backfill_command, "read all that Neon still has: hours, days, months")
 
 
@@ -261,7 +261,7 @@ async def _backfill(settings: CostTree) -> int:
     if rows:
         print(table(("buckets", "now", "new"), rows), end="")
     elif not notes:
-        print(f"Neon has no usage of {counted(len(inventory.projects), 'project')} to tell.")
+        print(f"Neon has no usage of {counted(len(inventory.projects), 'project')}.")
     for note in notes:
         print(f"note: {note}")
     return OK if worst is Status.OK else FINDINGS

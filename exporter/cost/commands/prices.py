@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from exporter.pricing.domain.rates import RateCard
     from exporter.storage.ledger.usage_dump import Dump
 
-_PLAN = "price all of it as this plan, whatever it says (launch, scale, agent, or a type as scale_v3)"
+_PLAN = "price all usage as this plan, whatever the dump says (launch, scale, agent, or a type such as scale_v3)"
 
 
 def add(commands: Commands) -> None:
     """Declare them, in the order of the help."""
-    price = commands.add("price", price_command, "what a dump of usage costs (CSV or JSON lines)", json=True)
-    price.add_argument("file", metavar="FILE", help="the dump, or - for the standard input")
+    price = commands.add("price", price_command, "price a usage dump (CSV or JSON lines)", json=True)
+    price.add_argument("file", metavar="FILE", help="the usage dump, or - for standard input")
     price.add_argument("--plan", metavar="P", help=_PLAN)
-    rates = commands.group("rates", "the rates that usage is priced by")
+    rates = commands.group("rates", "show and check the rate card")
     show = rates.add("show", show_command, "the rates in force on a day", json=True)
-    show.add_argument("--at", metavar="DATE", help="a day, as 2026-05-01 (default: today)")
-    show.add_argument("--plan", metavar="P", help="only this plan (launch, scale, agent, or a type as scale_v3)")
-    check = rates.add("check", check_command, "whether the rate card is sound and fresh")
-    check.add_argument("--at", metavar="DATE", help="look from this day (default: today)")
+    show.add_argument("--at", metavar="DATE", help="a day, such as 2026-05-01 (default: today)")
+    show.add_argument("--plan", metavar="P", help="only this plan (launch, scale, agent, or a type such as scale_v3)")
+    check = rates.add("check", check_command, "check that the rate card is consistent and up to date")
+    check.add_argument("--at", metavar="DATE", help="check as of this day (default: today)")
     check.add_argument(
-        "--max-age", type=int, default=180, metavar="DAYS", help="how old a source may be (default: %(default)s)"
+        "--max-age", type=int, default=180, metavar="DAYS", help="maximum age of a source (default: %(default)s)"
     )
 
 
@@ -89,7 +89,7 @@ def show_command(options: argparse.Namespace, settings: CostTree) -> int:
     if not options.plan:
         unpriced = ", ".join(plan.name for plan in card.plans.values() if plan.unpriced)
         print(f"\nWithout prices: {unpriced}.")
-        print("Usage without a rate is told as pricing unknown, never taken as free.")
+        print("Usage without a rate is reported as pricing unknown, never as free.")
         print("On the command line and in cost.plan, launch means launch_v3 and scale means scale_v3; from the API,")
         print("launch and scale are the older plans with a fixed fee.")
     return OK
