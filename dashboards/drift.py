@@ -39,8 +39,8 @@ def _tiles() -> Row:
             Style(looks.COUNT, thresholds.MIGRATIONS_FAILED, 0, (_NONE,))),
         stat_panel(
             Say(4, "Critical findings", About(
-                "Objects that fail a critical control and that nobody answers for (no waiver).",
-                "none.", "Mend them today: the table of controls names the control; /api/v1/posture the objects.")),
+                "Objects that fail a critical control and have no waiver.",
+                "none.", "Fix them today: the table of controls names the control; /api/v1/posture the objects.")),
             Query(or_zero(critical)), Style(looks.COUNT, thresholds.POSTURE_FINDINGS, 0, (_NONE,))),
         stat_panel(
             Say(5, "Worst posture score", About(

@@ -55,7 +55,7 @@ async def find_account(client: NeonClient, org_id: str | None) -> Account:
             f"the API key can see {len(found)} organisations: {names}; set neon.org_id to the one to watch",
         )
     if not found:
-        note = "the API key belongs to no organisation: its personal projects are shown, without consumption and cost"
+        note = "the API key belongs to no organisation: its personal projects are listed, without consumption and cost"
         return Account(notes=(note,), requests=listing.pages)
     return Account(found[0].id, found[0].name, found[0].plan, requests=listing.pages)
 

@@ -57,7 +57,7 @@ class TokenBucket:
             ValueError: a rate or a burst below one would never let anything through.
         """
         if per_minute < 1 or burst < 1:
-            raise ValueError(f"a rate of {per_minute} a minute with a burst of {burst} lets nothing through")
+            raise ValueError(f"a rate of {per_minute} a minute with a burst of {burst} allows no request")
         self._interval = 60.0 / per_minute
         self._burst = burst
         self._clock = clock
@@ -189,7 +189,7 @@ class NeonClient:
             NeonError: it could not be read, after the retries that make sense.
         """
         if not _PATH.match(path) or "/.." in path:
-            raise NeonError(Status.BUG, f"{one_line(path, 80)!r} is no path of the Neon API")
+            raise NeonError(Status.BUG, f"{one_line(path, 80)!r} is not a path of the Neon API")
         gives_up = time.monotonic() + 4 * self._timeout
         bucket = self._consumption if path.startswith("/consumption_history") else self._bucket
         garbage = 0
@@ -290,9 +290,9 @@ class NeonClient:
                 Status.AUTH, f"GET {route}: the API key cannot be read ({problem.strerror or type(problem).__name__})"
             ) from None
         if not key:
-            raise NeonError(Status.AUTH, f"GET {route}: there is no API key: set NEON_API_KEY or neon.api_key_file")
+            raise NeonError(Status.AUTH, f"GET {route}: no API key: set NEON_API_KEY or neon.api_key_file")
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise NeonError(Status.AUTH, f"GET {route}: the API key holds characters that no key has; copy it again")
+            raise NeonError(Status.AUTH, f"GET {route}: the API key has invalid characters; copy it again")
         return key
 
     def _parse(self, path: str, reply: _Reply, model: type[Answer]) -> Answer:

@@ -14,9 +14,9 @@ _ADVICE: dict[int, tuple[Status, str]] = {
     401: (Status.AUTH, "the API key was refused: check NEON_API_KEY, or make a new key in the Neon console"),
     402: (Status.NO_PRIVILEGE, "the account has an unpaid bill or is over its limits"),
     403: (Status.NO_PRIVILEGE, "the API key may not read this: use an organisation key, or a key of a member"),
-    404: (Status.UNSUPPORTED, "there is no such thing, or the API key may not see it"),
+    404: (Status.UNSUPPORTED, "it does not exist, or the API key may not see it"),
     406: (Status.UNSUPPORTED, "the API does not keep this range"),
-    423: (Status.UNREACHABLE, "locked by another operation of Neon's; it is tried again in the next round"),
+    423: (Status.UNREACHABLE, "locked by another of Neon's operations; retried in the next round"),
     429: (Status.RATE_LIMITED, "too many requests: lower neon.requests_per_minute, or see what else uses this account"),
 }
 RETRIED = frozenset({408, 423, 429})
@@ -47,9 +47,9 @@ def advice(http_status: int) -> tuple[Status, str]:
     if 300 <= http_status < 400:
         return Status.UNREACHABLE, "a redirect instead of an answer: check neon.api_url"
     if http_status in {408, 504}:
-        return Status.TIMEOUT, "Neon took too long; it is tried again in the next round"
+        return Status.TIMEOUT, "Neon took too long; retried in the next round"
     if http_status >= 500:
-        return Status.UNREACHABLE, "Neon failed to answer; it is tried again in the next round"
+        return Status.UNREACHABLE, "Neon failed to answer; retried in the next round"
     return Status.UNSUPPORTED, "the API refused the request"
 
 

@@ -334,7 +334,7 @@ def observe(inventory: Inventory) -> list[Observation]:
         observations.append(Observation(NAME, target, Status.OK, at, families=holding.families, rows=rows))
     for project_id in sorted(inventory.unknown_project_ids):
         name = inventory.projects[project_id].name if project_id in inventory.projects else ""
-        error = "Neon could not tell the project's state in the last round; what is shown is older"
+        error = "Neon did not return the project's state in the last round; the data shown is older"
         target = Target(Scope.PROJECT, (project_id,), name)
         observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
     if inventory.org_id:

@@ -25,17 +25,17 @@ _OVERLAP_SECONDS = 120.0
 
 WAKES = Metric(
     "neon_endpoint_wakes_total", Kind.COUNTER, Unit.NONE, Scope.PROJECT,
-    "Times that Neon started the compute, since this agent first looked.",
+    "Starts of the compute by Neon since this agent first read its operations.",
     ("branch_id", "endpoint_id"), worse="up", max_series=_MANY,
 )  # fmt: skip
 SUSPENDS = Metric(
     "neon_endpoint_suspends_total", Kind.COUNTER, Unit.NONE, Scope.PROJECT,
-    "Times that Neon suspended the compute, since this agent first looked.",
+    "Suspends of the compute by Neon since this agent first read its operations.",
     ("branch_id", "endpoint_id"), max_series=_MANY,
 )  # fmt: skip
 WAKE_TIME = Metric(
     "neon_endpoint_wake_duration_seconds_total", Kind.COUNTER, Unit.SECONDS, Scope.PROJECT,
-    "Time that the starts of the compute took: divided by the wakes it is the mean cold start.",
+    "Time spent starting the compute; divided by the wakes it is the mean cold start.",
     ("branch_id", "endpoint_id"), worse="up", max_series=_MANY,
 )  # fmt: skip
 LAST_WAKE = Metric(
@@ -44,7 +44,7 @@ LAST_WAKE = Metric(
 )  # fmt: skip
 FAILED = Metric(
     "neon_project_failed_operations_total", Kind.COUNTER, Unit.NONE, Scope.PROJECT,
-    "Operations of the project that Neon could not carry out, since this agent first looked.",
+    "Failed operations of the project since this agent first read its operations.",
     ("action",), worse="up", max_series=60,
 )  # fmt: skip
 METRICS: tuple[Metric, ...] = (WAKES, SUSPENDS, WAKE_TIME, LAST_WAKE, FAILED)

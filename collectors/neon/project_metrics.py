@@ -35,7 +35,7 @@ ORG_INFO = _gauge(Scope.ORG, "neon_org_info", Unit.NONE, "The Neon organisation 
 KNOWN_PROJECTS = _gauge(Scope.AGENT, "neon_inventory_projects", Unit.NONE, "Projects in the inventory.")
 UNKNOWN_PROJECTS = _gauge(
     Scope.AGENT, "neon_inventory_unknown_projects", Unit.NONE,
-    "Projects that exist but could not be read in the last round; what is shown of them is older.", worse="up",
+    "Projects that exist but could not be read in the last round; their data is older.", worse="up",
 )  # fmt: skip
 
 PROJECT_INFO = _gauge(
@@ -106,8 +106,8 @@ ENDPOINT_TIMEOUT = _endpoint(
     "neon_endpoint_suspend_timeout_seconds", Unit.SECONDS,
     "Inactivity after which Neon suspends the compute; +Inf when it never does.",
 )  # fmt: skip
-ENDPOINT_MIN_CU = _endpoint("neon_endpoint_autoscaling_min_cu", Unit.NONE, "Least compute units of the endpoint.")
-ENDPOINT_MAX_CU = _endpoint("neon_endpoint_autoscaling_max_cu", Unit.NONE, "Most compute units of the endpoint.")
+ENDPOINT_MIN_CU = _endpoint("neon_endpoint_autoscaling_min_cu", Unit.NONE, "Minimum compute units of the endpoint.")
+ENDPOINT_MAX_CU = _endpoint("neon_endpoint_autoscaling_max_cu", Unit.NONE, "Maximum compute units of the endpoint.")
 
 METRICS: tuple[Metric, ...] = (
     ORG_INFO, KNOWN_PROJECTS, UNKNOWN_PROJECTS,

@@ -172,7 +172,7 @@ def _refuse_neon(target: PoolerTarget, host: str) -> None:
     if host.rstrip(".").endswith(".neon.tech") or re.match(r"ep-[a-z0-9-]+-pooler(\.|\Z)", host):
         raise _Failure(
             Status.UNSUPPORTED,
-            f"pgbouncer {target.name!r} is a host of Neon's: its pooler has no console, and a connection to it would"
+            f"pgbouncer {target.name!r} is a Neon host: Neon's pooler has no console, and a connection to it would"
             " wake the compute; name a PgBouncer that you run",
         )
 
@@ -197,7 +197,7 @@ async def _addresses(target: PoolerTarget, host: str, port: str) -> list[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except (OSError, ValueError, UnicodeError):
-        text = f"the host of pgbouncer {target.name!r} does not resolve: check its name, and the DNS from here"
+        text = f"the host of pgbouncer {target.name!r} does not resolve: check the name, and DNS on this machine"
         raise _Failure(Status.UNREACHABLE, text) from None
     by_family: dict[int, set[str]] = {}
     for family, _, _, _, address in found:

@@ -55,8 +55,8 @@ def _database(name: str, text: str, *, also: tuple[str, ...] = (), worse: str = 
 
 
 STATS = (
-    _stat("xact_count", "sql_transactions_pooled", "Transactions that passed through."),
-    _stat("query_count", "queries_pooled", "Queries that passed through."),
+    _stat("xact_count", "sql_transactions_pooled", "Transactions pooled."),
+    _stat("query_count", "queries_pooled", "Queries pooled."),
     _stat("received", "received_bytes", "Bytes received from clients.", unit=Unit.BYTES),
     _stat("sent", "sent_bytes", "Bytes sent to clients.", unit=Unit.BYTES),
     _stat("xact_time", "server_in_transaction_seconds", "Time with a server in a transaction, idle in it or not.",
@@ -65,7 +65,7 @@ STATS = (
           unit=Unit.SECONDS, divisor=_MICRO),
     _stat("wait_time", "client_wait_seconds", "Time that clients waited for a server.",
           unit=Unit.SECONDS, divisor=_MICRO, worse="up"),
-    _stat("server_assignment_count", "server_assignments", "Times that a server was given to a client."),
+    _stat("server_assignment_count", "server_assignments", "Times that a server was assigned to a client."),
     _stat("client_parse_count", "client_parses", "Prepared statements that clients created."),
     _stat("server_parse_count", "server_parses", "Prepared statements that were created on servers."),
     _stat("bind_count", "binds", "Prepared statements that clients bound for execution."),
@@ -81,22 +81,22 @@ POOLS = (
     _pool("sv_active_cancel", "server_active_cancel", "Servers that forward a cancel request."),
     _pool("sv_being_canceled", "server_being_canceled", "Servers that wait until cancel requests to them are done."),
     _pool("sv_idle", "server_idle", "Servers ready for a client."),
-    _pool("sv_used", "server_used", "Servers that were idle so long that they are checked before use."),
+    _pool("sv_used", "server_used", "Servers idle for so long that they are checked before use."),
     _pool("sv_tested", "server_testing", "Servers that run the check or the reset query."),
     _pool("sv_login", "server_login", "Servers that log in."),
 )  # fmt: skip
 MAXWAIT = _metric(
-    "pools_client_maxwait_seconds", "How long the client that waits longest has waited, to the microsecond.",
+    "pools_client_maxwait_seconds", "Longest current wait of a client, to the microsecond.",
     ("database", "user"), unit=Unit.SECONDS, worse="up",
 )  # fmt: skip
 
 DATABASES = (
-    _database("pool_size", "Most servers of one pool of the database."),
+    _database("pool_size", "Maximum servers of one pool of the database."),
     _database("min_pool_size", "Servers that each pool keeps open; above zero it keeps a Neon compute awake."),
     _database("reserve_pool", "Servers allowed beyond the pool size when clients wait.", also=("reserve_pool_size",)),
-    _database("max_connections", "Most servers of the database; 0 is without limit."),
+    _database("max_connections", "Maximum servers of the database; 0: no limit."),
     _database("current_connections", "Servers of the database."),
-    _database("max_client_connections", "Most clients of the database; 0 is without limit."),
+    _database("max_client_connections", "Maximum clients of the database; 0: no limit."),
     _database("current_client_connections", "Clients of the database."),
     _database("paused", "Whether the database is paused.", worse="up"),
     _database("disabled", "Whether the database is disabled.", worse="up"),
@@ -119,11 +119,13 @@ LISTS = {
 
 CONFIG = {
     "max_client_conn": _metric("config_max_client_connections", "Most clients.", ()),
-    "max_user_connections": _metric("config_max_user_connections", "Most servers of a user; 0 is without limit.", ()),
-    "max_db_connections": _metric("config_max_db_connections", "Most servers of a database; 0 is without limit.", ()),
-    "default_pool_size": _metric("config_default_pool_size", "Servers of a pool unless its database says.", ()),
-    "min_pool_size": _metric("config_min_pool_size", "Servers a pool keeps open unless its database says.", ()),
-    "reserve_pool_size": _metric("config_reserve_pool_size", "Extra servers of a pool unless its database says.", ()),
+    "max_user_connections": _metric("config_max_user_connections", "Maximum servers of a user; 0: no limit.", ()),
+    "max_db_connections": _metric("config_max_db_connections", "Maximum servers of a database; 0: no limit.", ()),
+    "default_pool_size": _metric("config_default_pool_size", "Servers of a pool; a database may override it.", ()),
+    "min_pool_size": _metric("config_min_pool_size", "Servers that a pool keeps open; a database may override it.", ()),
+    "reserve_pool_size": _metric(
+        "config_reserve_pool_size", "Extra servers of a pool; a database may override it.", ()
+    ),
     "max_prepared_statements": _metric(
         "config_max_prepared_statements", "Prepared statements followed for each client; 0 is no support.", ()
     ),

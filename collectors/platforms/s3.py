@@ -234,12 +234,12 @@ def _why(target: BucketTarget, problem: BaseException) -> Unread:
     code, kind = _code(problem), type(problem).__name__
     name = target.bucket
     for fits, status, text in (
-        (code in _REFUSED, Status.NO_PRIVILEGE, f"the credentials may not read this of {name} ({code})"),
+        (code in _REFUSED, Status.NO_PRIVILEGE, f"the credentials may not read this from {name} ({code})"),
         (code in _KEY_REFUSED, Status.AUTH, f"the credentials for {name} were refused ({code})"),
         # A bucket that is configured and not there is a failure, not something that does not apply.
-        (code in ("NoSuchBucket", "404"), Status.UNREACHABLE, f"there is no bucket {name}"),
+        (code in ("NoSuchBucket", "404"), Status.UNREACHABLE, f"no such bucket: {name}"),
         (code in _SLOW, Status.RATE_LIMITED, f"too many requests to {name} ({code})"),
-        (code in _NOT_THERE, Status.UNSUPPORTED, f"the store of {name} does not know this setting ({code})"),
+        (code in _NOT_THERE, Status.UNSUPPORTED, f"the store of {name} does not support this setting ({code})"),
         (bool(code), Status.UNREACHABLE, f"{name}: S3 answers {code}"),
         ("Credentials" in kind or "Token" in kind or "SSO" in kind or "Profile" in kind, Status.AUTH,
          f"no credentials for {name}: set them as for any AWS tool"),

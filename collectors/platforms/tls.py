@@ -133,7 +133,7 @@ def read_certificate(der: bytes) -> Certificate:
 
     Raises:
         ImportError: cryptography is not installed.
-        ValueError: these bytes are no X.509 certificate.
+        ValueError: these bytes are not an X.509 certificate.
     """
     x509 = importlib.import_module("cryptography.x509")
     try:
@@ -145,7 +145,7 @@ def read_certificate(der: bytes) -> Certificate:
             found.not_valid_after_utc.timestamp(),
         )
     except ValueError as problem:
-        raise ValueError(f"no X.509 certificate ({one_line(str(problem), 120)})") from None
+        raise ValueError(f"not an X.509 certificate ({one_line(str(problem), 120)})") from None
 
 
 def _name(name: Any) -> str:
@@ -191,4 +191,4 @@ async def _ask_postgres(target: TlsTarget, reader: asyncio.StreamReader, writer:
     if answer == b"N":
         raise _PlainError(Status.UNSUPPORTED, f"{target.name}: the server has no TLS")
     if answer != b"S":
-        raise _FailedError(Status.UNREACHABLE, f"{target.name}: this is no Postgres")
+        raise _FailedError(Status.UNREACHABLE, f"{target.name}: this is not a Postgres server")

@@ -70,7 +70,7 @@ async def read_vault(target: VaultTarget, *, deadline_seconds: float = DEADLINE_
     async with look:
         health = await look.part(look.health())
         if isinstance(health, _Health) and health.sealed:
-            sealed = Unread(Status.UNREACHABLE, f"{target.name} is sealed: it answers nothing until it is unsealed")
+            sealed = Unread(Status.UNREACHABLE, f"{target.name} is sealed: it answers no request until it is unsealed")
             return _nothing(target.name, sealed, health)
         refused = await look.sign_in()
         if refused is not None:
@@ -138,9 +138,9 @@ class _Look:
             return Unread(Status.TIMEOUT, f"{self._target.name}: no token in time")
         except OSError as problem:
             why = problem.strerror or str(problem) or type(problem).__name__
-            return Unread(Status.AUTH, f"the token of {self._target.name} cannot be had ({one_line(why, 160)})")
+            return Unread(Status.AUTH, f"the token of {self._target.name} cannot be obtained ({one_line(why, 160)})")
         if not token or not (token.isascii() and token.isprintable()) or " " in token:
-            return Unread(Status.AUTH, f"the token of {self._target.name} is empty or has characters that no token has")
+            return Unread(Status.AUTH, f"the token of {self._target.name} is empty or has invalid characters")
         self._token = token
         return None
 
@@ -154,7 +154,7 @@ class _Look:
         except _RefusedError as problem:
             return problem.why
         except (TypeError, ValueError, AttributeError) as problem:
-            return Unread(Status.BUG, f"{self._target.name} answers in another shape ({one_line(str(problem), 120)})")
+            return Unread(Status.BUG, f"{self._target.name} gave an unexpected answer ({one_line(str(problem), 120)})")
 
     async def health(self) -> _Health:
         """Any of its statuses is an answer: they say standby, sealed or new."""
@@ -218,7 +218,7 @@ class _Look:
             raise self._refusal(path, reply.status_code, body)
         data = body.get("data")
         if not isinstance(data, Mapping):
-            raise _RefusedError(Status.BUG, f"{self._target.name}: {path} answers without data")
+            raise _RefusedError(Status.BUG, f"{self._target.name}: {path} returned no data")
         return data
 
     async def _get(self, path: str, params: Mapping[str, str], *, token: bool) -> httpx.Response:
@@ -248,14 +248,14 @@ def _meaning(status: int, said: str) -> tuple[Status, str]:
     for fits, closed, advice in (
         # OpenBao says a bare "permission denied" of a token that it does not know, and a list of errors of a policy.
         (status in (400, 403) and (said.strip() == "permission denied" or "token" in said), Status.AUTH,
-         "the token was refused: it has expired, was revoked, or is of another server"),
+         "the token was refused: it has expired, was revoked, or belongs to another server"),
         (status in (401, 403), Status.NO_PRIVILEGE,
          "the token may not read this: give it the policy deploy/openbao/neonmeter.hcl"),
-        (status == 404 and not said, Status.NO_DATA, "there is nothing there"),
-        (status == 404, Status.UNSUPPORTED, "there is no such mount"),
+        (status == 404 and not said, Status.NO_DATA, "nothing exists at this path"),
+        (status == 404, Status.UNSUPPORTED, "no such mount"),
         (status == 429, Status.RATE_LIMITED, "too many requests"),
         (300 <= status < 400, Status.UNREACHABLE,
-         "it points to another node: name the active one, or what stands before them"),
+         "it redirects to another node: name the active one, or the load balancer"),
         (status == 503, Status.UNREACHABLE, "it is sealed or not ready"),
         (status >= 500, Status.UNREACHABLE, "it failed"),
     ):  # fmt: skip

@@ -36,12 +36,12 @@ _BY_CLASS = {
 # First hit wins. The words are libpq's, PostgreSQL's and those of Neon's proxy, in lower case.
 _BY_WORDS = (
     ("password authentication failed", Status.AUTH, "the password is wrong, or the role does not exist"),
-    ("no password supplied", Status.AUTH, "the server wants a password and none is configured"),
+    ("no password supplied", Status.AUTH, "the server requires a password; none is configured"),
     ("is not permitted to log in", Status.AUTH, "the role has no LOGIN"),
     ("no pg_hba.conf entry", Status.AUTH, "the server refuses this role, database or address (pg_hba.conf)"),
     ("permission denied for database", Status.NO_PRIVILEGE, "the role has no CONNECT on the database"),
     ("not allowed to connect", Status.NO_PRIVILEGE, "the project's IP allow list refuses this address"),
-    ("too many connections for role", Status.UNREACHABLE, "too many connections of our role (its CONNECTION LIMIT)"),
+    ("too many connections for role", Status.UNREACHABLE, "too many connections for our role (its CONNECTION LIMIT)"),
     ("too many", Status.UNREACHABLE, "too many connections: the server has no slot free"),
     ("remaining connection slots", Status.UNREACHABLE, "too many connections: the server has no slot free"),
     ("starting up", Status.UNREACHABLE, "the server is starting up"),

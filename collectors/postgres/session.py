@@ -139,7 +139,7 @@ def _parameters(conninfo: str) -> dict[str, Any]:
     if "-pooler" in host:
         raise VisitError(
             Status.UNSUPPORTED,
-            f"{host} is Neon's connection pooler, which keeps server connections open: give the direct host",
+            f"{host} is Neon's connection pooler, which keeps server connections open: use the direct host",
         )
     params["application_name"] = APPLICATION_NAME
     params.pop("fallback_application_name", None)
@@ -216,7 +216,7 @@ class _Session:
             opening.append(probe_sql(self.collectors))
         cursors, error = await self._send(connection, [*opening, *todo.values()])
         if cursors[0].pgresult is None:
-            raise error or VisitError(Status.BUG, "the evidence brought no result")
+            raise error or VisitError(Status.BUG, "the evidence query returned no result")
         await self._take_evidence(cursors[0])
         if self.visit.woke_it:
             raise VisitError(Status.ASLEEP, "our connect woke the compute: nothing else was read")
@@ -255,7 +255,7 @@ class _Session:
                 queries = collector.queries(server)
             except Exception as problem:
                 # A bug of one collector must not cost the others their visit.
-                _log.exception("collector %s cannot name its queries; this is a bug in neonmeter", collector.name)
+                _log.exception("collector %s failed to build its queries; this is a bug in neonmeter", collector.name)
                 self.visit.failures[collector.name, ""] = (Status.BUG, f"{type(problem).__name__}: {problem}")
             self.visit.results[collector.name] = {}
             todo.update({(collector.name, query.name): query.sql for query in queries})

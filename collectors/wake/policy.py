@@ -162,7 +162,7 @@ def may_enter_user_databases(policy: WakePolicy, facts: EndpointFacts, state: Wa
     Ask right after `after_visit` of a sample that found somebody else. Once per life of the compute, and hourly.
     """
     if now > state.own_end + policy.session:
-        return Decision(False, "R9", "work in user databases rides on a sample, and none is under way", state)
+        return Decision(False, "R9", "user databases are read at the end of a sample, and none is under way", state)
     if facts.suspend_after is not None and not state.foreign:
         return Decision(False, "R9", "the sample found nobody else", state)
     due = state.user_visit_at + USER_VISIT_SECONDS
@@ -227,7 +227,7 @@ def _silence(policy: WakePolicy, facts: EndpointFacts) -> float:
 
 
 def _nobody(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: float) -> WakeState:
-    """R5: the sample found nobody. Doubling the silence makes the visits of any number of samplers end, even in turns.
+    """R5: the sample found nobody. Doubling the silence bounds the visits of any number of samplers, even in turns.
 
     If ``last_active`` led us here, it is contradicted by the database, and not believed for some suspends.
     """
@@ -284,7 +284,7 @@ def _r1_awake(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: f
         pending = f", becoming {facts.pending_state}" if facts.pending_state else ""
         return Decision(False, "R1", f"it is {facts.current_state}{pending}: asleep, not down", state)
     if facts.read_at is not None and now - facts.read_at > policy.eps and facts.suspend_after is not None:
-        return Decision(False, "R1", f"the API said active {now - facts.read_at:.0f} s ago: ask again first", state)
+        return Decision(False, "R1", f"the API said active {now - facts.read_at:.0f} s ago: read it again first", state)
     return None
 
 
@@ -294,7 +294,7 @@ def _r8_breaker(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now:
     age = None if facts.started_at is None else now - facts.started_at
     if age is not None and age < SETTLE and now - state.seen_at < SETTLE and state.seen_start == facts.started_at:
         due = min(facts.started_at or now, state.seen_at) + SETTLE
-        return Decision(False, "R8", "it has just started: our connect could not be told from its wake", state, due)
+        return Decision(False, "R8", "it has just started: our connect could be taken for its wake", state, due)
     return None
 
 
@@ -354,7 +354,7 @@ def _affordable(
     active = _last_active(facts, state, now) if believed(state, now) else None
     candidate = since if active is None or active < state.own_end + policy.eps else max(since, active)
     if not within_budget(policy, facts, state, adds=now - candidate, now=now):
-        return Decision(False, "R10", f"{why}, but we have added our share to this compute's awake time", state)
+        return Decision(False, "R10", f"{why}, but we have used up our share of this compute's awake time", state)
     end_by = since + fresh_seconds(facts.suspend_after or 300.0) + policy.session
     allowed = replace(state, candidate=candidate, claimed=False)
     return Decision(True, "R3", f"{why} {now - since:.0f} s ago", allowed, end_by=max(now + 1, end_by))
@@ -375,10 +375,10 @@ def _by_api(policy: WakePolicy, facts: EndpointFacts, state: WakeState, now: flo
     if not believed(state, now) and not (unknown(state) and facts.started_at == state.met_start):
         due = _unseen_since(facts, state) + long_life(suspend_after)
         if now < due:
-            why = "what last_active shows was not borne out by a suspend yet"
+            why = "last_active has not been confirmed by a suspend yet"
             return Decision(False, "R4", why, state, due)
     if not within_budget(policy, facts, state, adds=now - active, now=now):
-        return Decision(False, "R10", "we have added our share to this compute's awake time", state)
+        return Decision(False, "R10", "we have used up our share of this compute's awake time", state)
     why = "someone else was active after our last session"
     return Decision(True, "R4", why, replace(state, candidate=active, claimed=True))
 
@@ -394,7 +394,7 @@ def _by_outlasting(policy: WakePolicy, facts: EndpointFacts, state: WakeState, n
     if now < due:
         return Decision(False, "R5", "nothing proves that someone else was active a moment ago", state, due)
     if not within_budget(policy, facts, state, adds=0.0, now=now):
-        return Decision(False, "R10", "we have added our share to this compute's awake time", state)
+        return Decision(False, "R10", "we have used up our share of this compute's awake time", state)
     # The last foreign activity is not older than that: else the compute would sleep by now.
     allowed = replace(state, candidate=max(now - suspend_after, state.last_visit), claimed=False)
     return Decision(True, "R5", "it outlasted our silence, so someone else keeps it awake", allowed)

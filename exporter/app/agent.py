@@ -92,7 +92,9 @@ class App:
             host=host,
             port=port,
             limits=Limits(connections=self.settings.http.max_connections),
-            on_error=lambda problem: _log.error("a request failed (%s): a bug in neonmeter", type(problem).__name__),
+            on_error=lambda problem: _log.error(
+                "an HTTP request failed (%s); this is a bug in neonmeter", type(problem).__name__
+            ),
         )
         server.start()
         _log.info("serving on %s", server.url)

@@ -56,10 +56,10 @@ def as_markdown() -> str:
     lines = [
         "# Metrics",
         "",
-        f"Generated from the catalogue by `make docs`: {len(CATALOG)} families. A name's prefix tells its source:",
+        f"Generated from the catalogue by `make docs`: {len(CATALOG)} families. A name's prefix gives its source:",
         "`pg_` Postgres, `pgbouncer_` a self-run PgBouncer, `neon_` Neon's control plane and what we compute,",
-        "`neonmeter_` this program. *Durable* counters are our own monotone totals: they go on where Neon forgets.",
-        "*Most* bounds the series per target; what is over it is counted in `neonmeter_series_truncated`.",
+        "`neonmeter_` this program. *Durable* counters are our own monotone totals: they survive suspends.",
+        "*Most* limits the series per target; series over it are counted in `neonmeter_series_truncated`.",
     ]
     for group in GROUPS:
         lines += ["", f"## {group.title}", "", f"Source: {group.source}.", ""]

@@ -115,7 +115,7 @@ class Otlp:
         try:
             for metrics, points in requests(self._source(), int(time.time() * 1e9)):
                 if not self._send(self._exporter, metrics):
-                    self._on_error(f"OTLP metrics were not accepted by {self._url('metrics')}")
+                    self._on_error(f"OTLP metrics were rejected by {self._url('metrics')}")
                     break
                 accepted += points
         except Exception as problem:  # telemetry may never end the program

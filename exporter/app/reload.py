@@ -82,7 +82,7 @@ class Reloader:
 
 
 def _refused(problems: list[str]) -> str:
-    return "the old settings are kept:\n" + "\n".join(f"  {problem}" for problem in problems)
+    return "the old settings stay in force:\n" + "\n".join(f"  {problem}" for problem in problems)
 
 
 def _fixed(old: Settings, new: Settings) -> list[str]:

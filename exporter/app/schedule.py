@@ -55,9 +55,9 @@ class Schedule:
             await job()
         except asyncio.CancelledError:
             # Only `stop` cancels, and awaits; let through, APScheduler would log it as a failure with its traceback.
-            _log.info("the job %s was cut off", name)
+            _log.info("job %s was cancelled", name)
         except Exception:
-            _log.exception("the job %s failed; this is a bug in neonmeter", name)
+            _log.exception("job %s failed; this is a bug in neonmeter", name)
             self._on_bug(name)
         finally:
             self._running.pop(name, None)

@@ -153,7 +153,7 @@ def _as_text(looked_at: int, found: Sequence[AwakeCompute], own: Own) -> str:
 
 def _todo(holder: AwakeHolder, compute: AwakeCompute) -> str:
     if holder == PENDING:
-        return "the last minutes: the next visit tells"
+        return "the last minutes: the next visit covers them"
     return advice(holder.reason, compute.record.suspend_after)
 
 
@@ -162,7 +162,7 @@ def _notes(found: Sequence[AwakeCompute]) -> str:
     text = "share: of the compute's awake time. $/day: awake time x compute units x the list price in force; "
     metered = "compute units as Neon metered them over the last day"
     least = "compute units at the lower limit of autoscaling"
-    text += (f"{metered}, {least} where too little was metered" if len(sources) > 1 else
+    text += (f"{metered}, {least} where too little is metered yet" if len(sources) > 1 else
              metered if sources == {LEDGER} else f"{least}, as too little was metered so far") + ".\n"  # fmt: skip
     plans = sorted({compute.record.plan for compute in found if compute.price.rate is None})
     return text + "".join(f"no price for plan {plan!r}: set cost.plan or cost.rate_card.\n" for plan in plans)

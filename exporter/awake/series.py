@@ -25,33 +25,33 @@ _WHO: Final = ("reason", "user", "application_name")
 
 AWAKE = Metric(
     "neon_endpoint_awake_seconds_total", Kind.COUNTER, Unit.SECONDS, Scope.ENDPOINT,
-    "Time that the compute was awake by the control plane, since this agent first saw it.", worse="up", max_series=1,
+    "Awake time of the compute as the control plane shows it, since this agent first saw it.", worse="up", max_series=1,
 )  # fmt: skip
 KEPT = Metric(
     "neon_endpoint_kept_awake_seconds_total", Kind.COUNTER, Unit.SECONDS, Scope.ENDPOINT,
-    "Awake time by who held the compute, in equal parts over those that a visit found; reason 'nobody': only its "
-    "suspend timeout ran. With the uncovered time it sums to the awake time, but for the last minutes.",
+    "Awake time by awake holder, in equal parts over those that a visit found; reason 'nobody': only the suspend "
+    "timeout ran. With the uncovered time it sums to the awake time, except for the last minutes.",
     _WHO, worse="up", max_series=_MOST,
 )  # fmt: skip
 UNCOVERED = Metric(
     "neon_endpoint_uncovered_awake_seconds_total", Kind.COUNTER, Unit.SECONDS, Scope.ENDPOINT,
-    "Awake time that no visit speaks for (before the first and after the last in a life of the compute): who held it "
-    "is not guessed, and statements that ran after the last visit are lost with the suspend.", worse="up", max_series=1,
+    "Awake time that no visit covers (before the first and after the last in a life of the compute): its holder is "
+    "unknown, and statements that ran after the last visit are lost with the suspend.", worse="up", max_series=1,
 )  # fmt: skip
 KEPT_USD = Metric(
     "neon_endpoint_kept_awake_usd_per_day", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "USD a day for the awake time that this keeper held, over the last day or since first sight: its awake time x "
-    "neon_endpoint_awake_cu x the rate in force; reason 'uncovered' is what nobody can be named for.",
+    "USD a day for the awake time of this holder, over the last day or since first sight: its awake time x "
+    "neon_endpoint_awake_cu x the rate in force; reason 'uncovered' has no known holder.",
     _WHO, worse="up", max_series=_MOST,
 )  # fmt: skip
 CU = Metric(
     "neon_endpoint_awake_cu", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "Compute units that its awake time is priced with: source 'ledger' is the mean that Neon metered over the last "
+    "Compute units used to price the awake time: source 'ledger' is the mean that Neon metered over the last "
     "day, 'autoscaling_min' the lower limit until enough was metered.", ("source",), worse="up", max_series=1,
 )  # fmt: skip
 ADDED_USD = Metric(
     "neonmeter_endpoint_added_awake_usd_total", Kind.COUNTER, Unit.USD, Scope.ENDPOINT,
-    "Upper bound of what the awake time cost that our visits added to this compute, at the rates then in force.",
+    "Upper bound of the cost of the awake time that our visits added to this compute, at the rates then in force.",
     worse="up", max_series=1,
 )  # fmt: skip
 

@@ -48,7 +48,7 @@ _REMEDIES = {
 }
 """What to look at when a visit as a whole failed."""
 _OWN_ROLE = OwnRoleCollector()
-_RULE_REMEDY = "statements are told apart by project, branch, database and role (docs/tenancy.md)"
+_RULE_REMEDY = "statements are attributed by project, branch, database and role (docs/tenancy.md)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
     except NeonError as problem:
         yield CheckLine("Neon API", FAILS, f"{problem.message}.{_doubts(settings, problem)}")
-        yield CheckLine("consumption, SQL", LEFT_OUT, "not tried: what there is, only Neon can tell")
+        yield CheckLine("consumption, SQL", LEFT_OUT, "not tried: only Neon's API can list the computes")
         found = None
     if found is not None:
         owner = found.org_name or found.org_id or "no organisation"
@@ -198,7 +198,7 @@ def _own_role(compute: Compute, made: Visit) -> list[CheckLine]:
         CheckLine(
             f"privilege {compute.target.name}",
             FAILS,
-            f"neonmeter logs in as {role.name}, which has too much: {', '.join(role.excess)}; make a role of its own "
+            f"neonmeter logs in as {role.name}, with excess rights: {', '.join(role.excess)}; make a role of its own "
             "by docs/permissions.sql",
         )
     ]
@@ -206,7 +206,7 @@ def _own_role(compute: Compute, made: Visit) -> list[CheckLine]:
 
 def _visit_line(what: str, to: Mapping[str, object], made: Visit) -> CheckLine:
     if made.woke_it:
-        return CheckLine(what, LEFT_OUT, "it started just as we came, so nothing was read; try again in some seconds")
+        return CheckLine(what, LEFT_OUT, "it started just now, so nothing was read; try again in some seconds")
     if made.status is not Status.OK:
         port = f":{to['port']}" if to.get("port") else ""
         address = f"{to.get('user')}@{to.get('host')}{port}/{to.get('dbname')}"

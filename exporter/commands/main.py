@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = menu.names
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
         near = difflib.get_close_matches(arguments[0], commands, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
-        parser.error(f"there is no command {arguments[0]!r}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(commands)}"
+        parser.error(f"no such command: {arguments[0]!r}; {hint}")
     named = any(argument in commands or argument in ("-h", "--help", "--version") for argument in arguments)
     options = parser.parse_args(menu.completed(arguments) if named else ["run", *arguments])
     try:

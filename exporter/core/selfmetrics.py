@@ -45,25 +45,25 @@ RESIDENT = _gauge(
     "neonmeter_process_resident_memory_bytes", "Resident memory of the agent.", unit=Unit.BYTES, worse="up"
 )
 OPEN_FDS = _gauge("neonmeter_process_open_fds", "File descriptors that the agent has open.", worse="up")
-MAX_FDS = _gauge("neonmeter_process_max_fds", "File descriptors that the agent may have open.")
+MAX_FDS = _gauge("neonmeter_process_max_fds", "Maximum file descriptors that the agent may have open.")
 THREADS = _gauge("neonmeter_process_threads", "Threads of the agent, one of them per connected HTTP client.")
 GC_COLLECTIONS = _counter(
     "neonmeter_gc_collections_total", "Garbage collections of Python by generation.", "generation"
 )
 LOOP_LAG = _gauge(
     "neonmeter_event_loop_lag_seconds",
-    "How late the event loop woke up at its worst since the last publish.",
+    "Maximum delay of the event loop since the last publish.",
     unit=Unit.SECONDS,
     worse="up",
 )
 HEARTBEAT = _gauge(
-    "neonmeter_heartbeat_timestamp_seconds", "When the collecting loop last turned.", unit=Unit.TIMESTAMP
+    "neonmeter_heartbeat_timestamp_seconds", "Last heartbeat of the collecting loop.", unit=Unit.TIMESTAMP
 )
 
-SCRAPES = _counter("neonmeter_scrapes_total", "Answers given on /metrics by content encoding.", "encoding")
+SCRAPES = _counter("neonmeter_scrapes_total", "Responses on /metrics by content encoding.", "encoding")
 SCRAPE_BYTES = _counter(
     "neonmeter_scrape_sent_bytes_total",
-    "Bytes of answers on /metrics by content encoding.",
+    "Bytes of responses on /metrics by content encoding.",
     "encoding",
     unit=Unit.BYTES,
 )
@@ -97,7 +97,7 @@ API_SECONDS = _counter(
     "neonmeter_api_request_seconds_total", "Time spent waiting for the Neon API by route.", "route", unit=Unit.SECONDS
 )
 INVENTORY_LAST = _gauge(
-    "neonmeter_inventory_last_success_timestamp_seconds", "When the inventory was last read whole.", unit=Unit.TIMESTAMP
+    "neonmeter_inventory_last_success_timestamp_seconds", "When the inventory was last complete.", unit=Unit.TIMESTAMP
 )
 CLOCK_SKEW = _gauge(
     "neonmeter_clock_skew_seconds", "How far the Neon API's clock is ahead of ours.", unit=Unit.SECONDS, worse="up"
@@ -111,7 +111,7 @@ LEDGER_BYTES = _gauge("neonmeter_ledger_size_bytes", "Size of the ledger's file.
 
 VISITS = _counter(
     "neonmeter_visits_total",
-    "Decisions on whether to visit a compute: by rule of the wake policy that decided (none: visited), and status.",
+    "Decisions whether to visit a compute, by the rule of the wake policy that refused (none: visited), and status.",
     "rule",
     "status",
 )
@@ -125,7 +125,7 @@ ADDED_AWAKE = _counter(
 )
 ADDED_AWAKE_USD = _counter(
     "neonmeter_added_awake_usd_total",
-    "Upper bound of what the awake time cost that our visits added, at the rates then in force.",
+    "Upper bound of the cost of the awake time that our visits added, at the rates then in force.",
     unit=Unit.USD,
     worse="up",
 )
@@ -137,7 +137,7 @@ ADDED_AWAKE_BY_ENDPOINT = Metric(
     "Upper bound of the time that this compute stayed awake because of our visits.",
     worse="up",
 )
-BREAKERS = _gauge("neonmeter_breakers_open", "Targets that are left alone after repeated failures.", worse="up")
+BREAKERS = _gauge("neonmeter_breakers_open", "Targets whose breaker is open after repeated failures.", worse="up")
 ROUNDS = _counter("neonmeter_rounds_total", "Rounds of each job of the schedule by outcome.", "job", "status")
 ROUNDS_MISSED = _counter(
     "neonmeter_rounds_missed_total",
@@ -159,7 +159,7 @@ COLLECTOR_LAST = _gauge(
 )
 COLLECTOR_STATUS = _gauge(
     "neonmeter_collector_status",
-    "How the last attempt of a collector at a target ended; 1 for the current status, the others are absent.",
+    "Status of the last attempt of a collector at a target: 1 for the current one, the others are absent.",
     "collector",
     "target",
     "status",

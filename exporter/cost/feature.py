@@ -84,7 +84,7 @@ class CostFeature(Feature[CostTree]):
         ),
         MetricGroup(
             "Budgets and closed months",
-            "the settings, Neon's spending limit, the ledger and the book of closed months",
+            "the settings, Neon's spending limit, the ledger and the closed months",
             budget_collector.METRICS,
         ),
         MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook_metrics.METRICS),

@@ -46,7 +46,7 @@ class ListenError(UsageError):
 
 
 class Writer(Protocol):
-    """Answers what is no GET."""
+    """Answers requests other than GET."""
 
     def write(self, method: str, request: Request, sent: bytes, plane: Plane) -> tuple[int, Any]:
         """Status and body.
@@ -195,7 +195,7 @@ class TwinApi:
         return self.plane.answer(Request.parse(target, key))
 
     def write(self, method: str, target: str, secret: str, sent: bytes) -> tuple[int, Any]:
-        """Status and JSON of what is no GET.
+        """Status and JSON for a request other than GET.
 
         Raises:
             ApiError: it is refused.

@@ -308,7 +308,7 @@ def _with_named(framework: Framework, controls: Mapping[str, Control], problems:
 def _between(
     controls: Mapping[str, Control], frameworks: Mapping[str, Framework], expected: frozenset[str]
 ) -> Iterator[str]:
-    """What is wrong between the files, and between them and the code; ``expected``: the controls that there must be."""
+    """What is wrong between the files, and between them and the code; ``expected``: the required controls."""
     if not controls:
         return
     mapped: set[str] = set()

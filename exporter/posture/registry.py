@@ -33,14 +33,14 @@ class Registry:
     """The tenant rules asked about names; pure but for the rules' own memory."""
 
     def __init__(self, rules: TenantRules, *, tenants: Iterable[str] = (), key: str = "tenant-{tenant}") -> None:
-        """``tenants``: those that there must be; empty: those that are found."""
+        """``tenants``: the expected tenants; empty: those that are found."""
         self._rules = rules
         self._tenants = tuple(sorted(set(tenants)))
         before, _, after = key.partition("{tenant}")
         self._key = re.compile(re.escape(before) + r"(?P<tenant>.+)" + re.escape(after) + r"\Z")
 
     def of_schema(self, project: Project, branch: Branch, datname: str, schema: str) -> str:
-        """The tenant of a schema; empty when it is nobody's own."""
+        """The tenant that owns a schema; empty when none does."""
         whole = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name),
                                     database=datname)  # fmt: skip
         found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name),
@@ -48,7 +48,7 @@ class Registry:
         return "" if found in (whole, SHARED) or found.startswith("__") else found
 
     def of_role(self, project: Project, branch: Branch, role: str) -> str:
-        """The tenant of a role; empty when it is nobody's own."""
+        """The tenant that owns a role; empty when none does."""
         whole = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name))
         found = self._rules.resolve(project=(project.id, project.name), branch=(branch.id, branch.name), role=role)
         return "" if found in (whole, SHARED) or found.startswith("__") else found

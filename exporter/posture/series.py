@@ -25,7 +25,7 @@ CONTROL = Metric(
 )  # fmt: skip
 FINDINGS = Metric(
     "neon_posture_findings", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
-    "Objects that fail a control, by severity: fail (nobody answers for it), waived, expired (its waiver is over; "
+    "Objects that fail a control, by severity: fail (no waiver), waived, expired (its waiver is over; "
     "these are in fail too); and what ended as error or unknown. Which ones: /api/v1/posture/PROJECT.",
     ("severity", "status"), worse="up", max_series=40,
 )  # fmt: skip

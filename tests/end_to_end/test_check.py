@@ -162,7 +162,7 @@ def test_a_wrong_key(twin: Twin, tmp_path: Path) -> None:
     result, detail = answer.line("Neon API")
     assert result == "FAILS"
     assert "the API key was refused: check NEON_API_KEY, or make a new key in the Neon console" in detail
-    assert answer.line("consumption, SQL") == ("left out", "not tried: what there is, only Neon can tell")
+    assert answer.line("consumption, SQL") == ("left out", "not tried: only Neon's API can list the computes")
     assert "napi_secret" not in answer.out + answer.err
 
 
@@ -240,7 +240,7 @@ def test_a_port_that_nobody_listens_on(twin: Twin, tmp_path: Path) -> None:
     ("values", "said"),
     [
         ({"password": "wrong-secret"}, "the password is wrong, or the role does not exist"),
-        pytest.param({"password": None}, "the server wants a password and none is configured", marks=pytest.mark.deep),
+        pytest.param({"password": None}, "the server requires a password; none is configured", marks=pytest.mark.deep),
         pytest.param({"dsn": "postgresql://monitro@{host}/postgres"}, "monitro@", marks=pytest.mark.deep),
     ],
 )

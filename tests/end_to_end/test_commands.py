@@ -163,8 +163,8 @@ def test_version_and_commands_that_there_are_not() -> None:
     assert run("version").stdout == run("--version").stdout == f"neonmeter {__version__}\n"
     unknown = run("chekc")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert "there is no command 'chekc'; did you mean check?" in unknown.stderr
-    assert "there are run, check, config" in run("frobnicate").stderr
+    assert "no such command: 'chekc'; did you mean check?" in unknown.stderr
+    assert "use one of run, check, config" in run("frobnicate").stderr
 
 
 def test_config(agent: Agent, twin: Twin, tmp_path: Path) -> None:

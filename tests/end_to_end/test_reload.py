@@ -150,7 +150,7 @@ def test_bad_settings_keep_the_old(twin: Twin, agent: Agent, name: str) -> None:
     logged = agent.log.read_text().count("the old settings are kept")
     status, answer = reload(agent, text, **sections)
     assert status == 422
-    assert answer.startswith("the old settings are kept:\n  ")
+    assert answer.startswith("the old settings stay in force:\n  ")
     assert said in answer
     assert agent.page("/config") == shown
     assert agent.log.read_text().count("the old settings are kept") == logged + 1

@@ -80,7 +80,7 @@ XMIN_AGE = _gauge(
 LOCKS_WAITING = _gauge("pg_locks_waiting", _N, "Sessions that wait for a lock which another session holds.")
 LOCKS_BLOCKING = _gauge("pg_locks_blocking", _N, "Sessions that others wait for; end these to free the queue.")
 LOCKS_LONGEST = _gauge(
-    "pg_locks_longest_wait_seconds", _S, "How long the first in a lock queue has waited; absent when nobody waits.",
+    "pg_locks_longest_wait_seconds", _S, "Longest current wait for a lock; absent when no session waits.",
 )  # fmt: skip
 KEPT_AWAKE = _gauge(
     "neon_endpoint_kept_awake", _N,

@@ -36,7 +36,7 @@ CONNECTION_LIMIT = _gauge(
     worse="",
 )  # fmt: skip
 BACKENDS = _gauge(
-    "pg_stat_database_numbackends", _N, "Backends connected to the database, beside pg_database_connection_limit.",
+    "pg_stat_database_numbackends", _N, "Backends connected to the database; see pg_database_connection_limit.",
 )  # fmt: skip
 XID_AGE = _gauge(
     "pg_database_xid_age", _N,
@@ -52,19 +52,19 @@ CONNECTIONS_MAX = _gauge(
     (), worse="",
 )  # fmt: skip
 CONNECTIONS_RESERVED = _gauge(
-    "pg_connections_reserved", _N, "Of the limit, connections that only privileged roles get.", (), worse="",
+    "pg_connections_reserved", _N, "Connections of the limit that are reserved for privileged roles.", (), worse="",
 )  # fmt: skip
 
 _COUNTERS: Final = (
     query.Column("xact_commit", _counter("xact_commit", _N, "Transactions that committed.")),
     query.Column("xact_rollback", _counter(
-        "xact_rollback", _N, "Transactions that rolled back; beside commits, a rise is a failing application.", "up",
+        "xact_rollback", _N, "Transactions that rolled back; more per commit means a failing application.", "up",
     )),
     query.Column("blks_read", _counter(
         "blks_read", _N, "Blocks not found in shared buffers; with blks_hit it gives the cache hit ratio.", "up",
     )),
     query.Column("blks_hit", _counter("blks_hit", _N, "Blocks found in shared buffers.")),
-    query.Column("tup_returned", _counter("tup_returned", _N, "Live rows and index entries that scans went over.")),
+    query.Column("tup_returned", _counter("tup_returned", _N, "Live rows and index entries that scans read.")),
     query.Column("tup_fetched", _counter(
         "tup_fetched", _N, "Rows fetched by index scans; far below tup_returned means sequential scans.",
     )),
@@ -79,7 +79,7 @@ _COUNTERS: Final = (
     )),
     query.Column("temp_bytes", _counter("temp_bytes", _B, "Bytes that queries wrote to temporary files.", "up")),
     query.Column("deadlocks", _counter(
-        "deadlocks", _N, "Deadlocks that were resolved by cancelling a transaction; order the locks.", "up",
+        "deadlocks", _N, "Deadlocks that were resolved by cancelling a transaction; take locks in one order.", "up",
     )),
     query.Column("checksum_failures", _counter(
         "checksum_failures", _N, "Pages whose checksum did not match; absent where checksums are off.", "up",
@@ -106,7 +106,7 @@ _COUNTERS: Final = (
     query.Column("sessions_abandoned", _counter(
         "sessions_abandoned", _N, "Sessions that ended because the client vanished.", "up",
     )),
-    query.Column("sessions_fatal", _counter("sessions_fatal", _N, "Sessions that a fatal error ended.", "up")),
+    query.Column("sessions_fatal", _counter("sessions_fatal", _N, "Sessions that ended by a fatal error.", "up")),
     query.Column("sessions_killed", _counter("sessions_killed", _N, "Sessions that an operator ended.", "up")),
 )  # fmt: skip
 _DATABASE_TABLE: Final = (

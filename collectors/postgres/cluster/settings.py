@@ -45,8 +45,8 @@ CHANGED = Metric(
 )  # fmt: skip
 FINGERPRINT = Metric(
     "pg_settings_fingerprint", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "A number made of all changed settings: equal on two computes means equal settings, a change means someone "
-    "altered one.", max_series=1,
+    "Hash of all changed settings: equal on two computes means equal settings, a change means that one was "
+    "altered.", max_series=1,
 )  # fmt: skip
 
 MOST_ROLES: Final = 500

@@ -1,4 +1,4 @@
-"""The size of every database: the dearest question of all, so it is asked rarely.
+"""The size of every database: the most expensive query, so it runs rarely.
 
 PostgreSQL looks at each file of each database, and on Neon each is a question to the page server; sizes move slowly.
 Source: pg_database_size().
@@ -16,7 +16,7 @@ from collectors.postgres.cluster.databases import MAX_DATABASES
 
 SIZE = Metric(
     "pg_database_size_bytes", Kind.GAUGE, Unit.BYTES, Scope.ENDPOINT,
-    "Size of the database; with its siblings it is what root storage is billed on.", ("datname",),
+    "Size of the database; root storage is billed on the sum of them.", ("datname",),
     worse="up", max_series=MAX_DATABASES,
 )  # fmt: skip
 METRICS = (SIZE,)
@@ -35,7 +35,7 @@ class SizesCollector(SqlCollector):
 
     name = "sizes"
     title = "Sizes"
-    source = "pg_database_size(), rarely: it is the dearest question"
+    source = "pg_database_size(), rarely: it is the most expensive query"
     metrics = METRICS
     interval = 900.0
 

@@ -176,8 +176,8 @@ TENANT_METRICS = _fields([
 
 EVICTIONS = Metric(
     "pg_stat_statements_evictions_total", Kind.COUNTER, _N, Scope.ENDPOINT,
-    "Times that pg_stat_statements threw out its least used entries: what they counted since the last visit is "
-    "missing from every total. Raise pg_stat_statements.max.",
+    "Evictions of the least used entries of pg_stat_statements: their counts since the last visit are missing "
+    "from every total. Raise pg_stat_statements.max.",
     worse="up", max_series=1, durable=True,
 )  # fmt: skip
 TRACKED = Metric(
@@ -196,11 +196,11 @@ RESET_AT = Metric(
 EXCLUDED = Metric(
     "pg_stat_statements_excluded", Kind.GAUGE, _N, Scope.ENDPOINT,
     "Entries that no tenant total counts: 'neon' is Neon's own user, 'hidden' lacks a queryid (grant pg_monitor to "
-    "our role), 'dropped' is of a role or database that is gone.", ("reason",), worse="up", max_series=3,
+    "our role), 'dropped' belongs to a role or database that no longer exists.", ("reason",), worse="up", max_series=3,
 )  # fmt: skip
 EXCLUDED_SECONDS = Metric(
     "pg_stat_statements_excluded_seconds", Kind.GAUGE, Unit.SECONDS, Scope.ENDPOINT,
-    "Execution time that the excluded entries hold at this moment, by the same reasons.", ("reason",), worse="up",
+    "Execution time in the excluded entries now, by the same reasons.", ("reason",), worse="up",
     max_series=3,
 )  # fmt: skip
 

@@ -31,15 +31,15 @@ _LABELS = ("datname", "tool", "schema")
 
 APPLIED = Metric(
     "neon_migrations_applied", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "Migrations that the tool's own table says are applied (Alembic: heads). Of schemas that agree with most others, "
-    "one series stands for all.",
+    "Migrations that the tool's own table says are applied (Alembic: heads). Schemas that agree with most others "
+    "share one series.",
     _LABELS, max_series=_MANY,
 )  # fmt: skip
 FAILED = Metric(
     "neon_migrations_failed", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
     "Migrations that the tool's own table says failed, or began long ago and never ended. Flyway leaves no row for a "
     "failed transactional migration, and Alembic, Django, TypeORM, Drizzle, Knex and Rails never do: 0 proves nothing "
-    "there.",
+    "for them.",
     _LABELS, worse="up", max_series=_MANY,
 )  # fmt: skip
 LAST_APPLIED = Metric(
@@ -49,8 +49,8 @@ LAST_APPLIED = Metric(
 )  # fmt: skip
 ROLLED_BACK = Metric(
     "neon_migrations_rolled_back", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "Roll-backs that the tool keeps a record of (Sqitch reverts, Flyway undos, Prisma resolved as rolled back, Goose); "
-    "of Liquibase, TypeORM, Django, Rails, Knex, Drizzle and Atlas, migrations that were gone at a later look of ours.",
+    "Rollbacks that the tool records (Sqitch reverts, Flyway undos, Prisma resolved as rolled back, Goose); "
+    "for Liquibase, TypeORM, Django, Rails, Knex, Drizzle and Atlas, migrations missing from a later scan.",
     _LABELS, max_series=_MANY,
 )  # fmt: skip
 HISTORIES = Metric(
@@ -60,7 +60,7 @@ HISTORIES = Metric(
 )  # fmt: skip
 DEVIATING = Metric(
     "neon_migrations_histories_deviating", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "History tables of the tool in this database that differ from what most of them hold.",
+    "History tables of the tool in this database that differ from the majority.",
     ("datname", "tool"), worse="up",
 )  # fmt: skip
 UNREADABLE = Metric(
@@ -70,7 +70,7 @@ UNREADABLE = Metric(
 )  # fmt: skip
 LOCK_HELD = Metric(
     "neon_migrations_lock_held", Kind.GAUGE, Unit.NONE, Scope.ENDPOINT,
-    "1 while the tool's lock is held in this database: a migration runs, or one that died left it behind.",
+    "1 while the tool's lock is held in this database: a migration is running, or one that died left it behind.",
     ("datname", "tool"), worse="up",
 )  # fmt: skip
 LOCK_AGE = Metric(

@@ -32,7 +32,7 @@ NAME, NAMES = "security", "tenant_names"
 _PARTS = ("grants", "tables", "code")
 """The queries that answer checks; which ones stands in the head of each SQL file."""
 _NO_VERSION = Unread(Status.NO_PRIVILEGE, "server_version_num was not among the settings")
-BUSY = Unread(Status.NO_DATA, "a table is, or is about to be, locked exclusively; what was known stays")
+BUSY = Unread(Status.NO_DATA, "a table is, or is about to be, locked exclusively; the last result stays")
 
 
 @cache
@@ -115,7 +115,7 @@ class SecurityCollector(SqlCollector):
         checks: dict[str, Known[tuple[Group, ...]]] = {}
         counts = {part: _checks(checks, results.get(part), checks_of(part)) for part in _PARTS}
         if self.tenants is None:
-            untold = Unread(Status.NO_DATA, "which schema and role is whose is learnt on the first visit")
+            untold = Unread(Status.NO_DATA, "the tenants of schemas and roles are known after the first visit")
             checks.update(dict.fromkeys(("xtenant_grant", "xtenant_latent", "xtenant_member", "xtenant_owner",
                                          "xtenant_fk_view"), untold))  # fmt: skip
         tables, tenant_tables = counts["tables"]
@@ -167,7 +167,7 @@ def _checks(
         into.update(dict.fromkeys(names, Unread(Status.TIMEOUT, "this part of the scan failed or was not reached")))
         return 0, 0
     if state["other"] == "unprepared":
-        into.update(dict.fromkeys(names, Unread(Status.NO_DATA, "an earlier part failed, and took the settings along")))
+        into.update(dict.fromkeys(names, Unread(Status.NO_DATA, "an earlier part failed, and with it the settings")))
         return 0, 0
     for name, when_quiet in names.items():
         if state["other"] == "busy" and when_quiet:

@@ -99,11 +99,11 @@ class Fingerprint:
             fingerprints = {name: SchemaFingerprint(*schema) for name, schema in schemas.items()}
             made = cls(int(tree["pg_major"]), str(tree["database"]), taken_at, fingerprints, objects)
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError("not a fingerprint; make one with `neonmeter fingerprint -o FILE`") from None
+            raise ValueError("not a fingerprint; create one with `neonmeter fingerprint -o FILE`") from None
         if found != FORMAT:
-            raise ValueError(f"format {found} is not {FORMAT}; make it again with this version of neonmeter")
+            raise ValueError(f"format {found} is not {FORMAT}; create it again with this version of neonmeter")
         if made.digest != tree["digest"]:
-            raise ValueError("its digest does not fit its schemas: the file was edited; make it again")
+            raise ValueError("its digest does not match its schemas: the file was edited; create it again")
         return made
 
 

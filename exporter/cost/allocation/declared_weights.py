@@ -100,7 +100,7 @@ def load(path: Path | None) -> tuple[DeclaredWeight, ...]:
     columns = [name.strip() for name in lines.fieldnames or ()]
     lines.fieldnames = columns
     problems += [
-        f"{path}:1: there is no column {name!r}" for name, needed in _COLUMNS.items() if needed and name not in columns
+        f"{path}:1: missing column {name!r}" for name, needed in _COLUMNS.items() if needed and name not in columns
     ]
     unknown = [name for name in columns if name not in _COLUMNS]
     problems += [f"{path}:1: unknown column {name!r}; known: {', '.join(_COLUMNS)}" for name in unknown]

@@ -50,7 +50,7 @@ def pending_text(name: str, pending: Corrections) -> str:
     if not pending.lines:
         return text
     text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not booked yet:\n"
-    return text + _line_table(pending.lines) + f"Book it with `neonmeter close {name} --corrections`.\n"
+    return text + _line_table(pending.lines) + f"Record it with `neonmeter close {name} --corrections`.\n"
 
 
 def correction_text(booking: Booking) -> str:

@@ -197,7 +197,7 @@ class _Splitting:
         rows = self._rows.get(place)
         if component.spec.measure is Measure.ROWS:
             return self._by(amount, rows or {}, Confidence.ESTIMATED, firm=self._settled)
-        # A child is billed for what differs from its parent, and nobody tells by whom: its sizes are the next best.
+        # A child is billed for its difference from the parent, by tenant unknown: its sizes are the best estimate.
         return self._by(amount, sizes.shares if sizes else {}, Confidence.ESTIMATED, firm=self._firm(place))
 
     def _firm(self, place: Place) -> bool:

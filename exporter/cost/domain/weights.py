@@ -1,4 +1,4 @@
-"""Weights: by what a cost is split, how they were come by, and the one exact way to split a whole number by them.
+"""Weights: the relative sizes that a cost is split by, their source, and the exact split of a whole number by them.
 
 Measured weights come from the computes. Declared ones are written down by a person, with globs over projects and
 branches, for what no measure can place; they never override a measure.
@@ -32,7 +32,7 @@ class Confidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Relative sizes by tenant, and how they were come by."""
+    """Relative sizes by tenant, and their source."""
 
     shares: Mapping[str, int | Fraction]
     confidence: Confidence = Confidence.MEASURED

@@ -22,7 +22,7 @@ PROJECT_FORECAST = Metric(
     Kind.GAUGE,
     Unit.USD,
     Scope.PROJECT,
-    "As neon_cost_forecast_usd, of the dearest projects; over all projects the middle sums to the organisation.",
+    "As neon_cost_forecast_usd, for the most expensive projects; over all projects P50 sums to the organisation's.",
     ("percentile",),
     worse="up",
     max_series=3,

@@ -33,7 +33,7 @@ def _ratio(name: str, help_text: str, worse: str) -> Metric:
 
 RATIOS: Mapping[str, Metric] = {
     "allocated": _ratio("allocated", "Part of the month's cost with a tenant, or known to be idle or ours.", "down"),
-    "unallocated": _ratio("unallocated", "Part of the month's cost that is shared, or whose cause was not seen.", "up"),
+    "unallocated": _ratio("unallocated", "Part of the month's cost that is shared, or of unknown cause.", "up"),
     "tag_compliance": _ratio("tag_compliance", "Part of the month's cost that has all required tags.", "down"),
     "forecast_accuracy": _ratio("forecast_accuracy", "1 less the error of the last whole month's forecast.", "down"),
     "anomaly_cost": _ratio("anomaly_cost", "Part of the month's cost that anomalies added.", "up"),
@@ -57,7 +57,7 @@ NEXT_GB = Metric(
 )  # fmt: skip
 BRANCHES_LEFT = Metric(
     "neon_branch_allowance_left", Kind.GAUGE, Unit.NONE, Scope.PROJECT,
-    "Child branches that would still be free; below 0 so many are paid for by the hour.", worse="down", max_series=1,
+    "Child branches still free; a negative number is paid for by the hour.", worse="down", max_series=1,
 )  # fmt: skip
 HISTORY_DAY = Metric(
     "neon_history_day_usd", Kind.GAUGE, Unit.USD, Scope.PROJECT,
@@ -68,7 +68,7 @@ METRICS: tuple[Metric, ...] = (*RATIOS.values(), UNIT_COST, TRANSFER_LEFT, NEXT_
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """What other parts answer about an organisation; None: nobody does."""
+    """Figures of other parts about an organisation; None: not available."""
 
     tagged: Tagged | None = None
     forecast_accuracy: Callable[[str], Fraction | None] | None = None

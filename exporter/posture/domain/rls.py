@@ -117,7 +117,7 @@ def policy_guc_missing_ok(facts: DatabaseFacts, _context: Context) -> Iterable[R
 
 @control("P18", DatabaseFacts)
 def view_definer(facts: DatabaseFacts, _context: Context) -> Iterable[RuleResult]:
-    """A view reads a table with row security as its owner, whom that does not bind."""
+    """A view reads a table with row security as the view's owner, who bypasses it."""
     return graded(
         facts,
         (

@@ -283,7 +283,7 @@ def _told(whole: Sight, until: int, horizon: int) -> Forecast:
 
 
 def _band(misses: Sequence[int]) -> tuple[Fraction, Fraction]:
-    """The tenth and the ninetieth hundredth of what past forecasts missed by; never on one side of the forecast.
+    """P10 and P90 of past forecast errors; never both on one side of the forecast.
 
     The narrower side is at least half of the wider: luck of the past is no promise.
     """

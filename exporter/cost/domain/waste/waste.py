@@ -1,6 +1,6 @@
 """Waste: what is paid for and of no use, in dollars a month, each with its evidence and with what ends it.
 
-A dollar is owned by one rule. All costs of a month lie in a purse, by project, branch and component, and the rules take
+Each dollar belongs to one rule. The costs of a month are pooled by project, branch and component, and the rules take
 from it in a fixed order (``rules.RULES``): what ends most comes first, and what a rule has taken
 is gone for those after it. So the waste of an account never exceeds its cost, and doing all of it saves the sum.
 

@@ -68,9 +68,9 @@ def test_every_line_that_cannot_be_used_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("project,branch,tenant\n", "there is no column 'weight'"),
+        ("project,branch,tenant\n", "missing column 'weight'"),
         ("project,branch,tenant,weight,wieght\n", "unknown column 'wieght'"),
-        ("", "there is no column 'project'"),
+        ("", "missing column 'project'"),
     ],
 )
 def test_a_header_that_cannot_be_used_is_told(tmp_path: Path, text: str, problem: str) -> None:
