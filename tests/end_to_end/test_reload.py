@@ -147,19 +147,19 @@ BAD = {
 def test_bad_settings_keep_the_old(twin: Twin, agent: Agent, name: str) -> None:
     text, sections, said = BAD[name]
     shown = agent.page("/config")
-    logged = agent.log.read_text().count("the old settings are kept")
+    logged = agent.log.read_text().count("the old settings stay in force")
     status, answer = reload(agent, text, **sections)
     assert status == 422
     assert answer.startswith("the old settings stay in force:\n  ")
     assert said in answer
     assert agent.page("/config") == shown
-    assert agent.log.read_text().count("the old settings are kept") == logged + 1
+    assert agent.log.read_text().count("the old settings stay in force") == logged + 1
 
 
 def test_after_all_those_it_goes_on_as_before(twin: Twin, agent: Agent) -> None:
     done = work(twin, 1)
     agent.until(lambda agent: calls(agent, "acme") == done["acme"])
-    agent.until(lambda agent: reloads(agent, "refused") == agent.log.read_text().count("the old settings are kept"))
+    agent.until(lambda agent: reloads(agent, "refused") == agent.log.read_text().count("the old settings stay in force"))
 
 
 def test_secrets_are_never_on_the_config_page(twin: Twin, agent: Agent) -> None:

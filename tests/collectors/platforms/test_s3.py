@@ -133,7 +133,7 @@ def parts(found: BucketFacts) -> list[object]:
 
 async def test_a_bucket_that_is_not_there_is_no_pass(s3: S3) -> None:
     for part in parts(await read_bucket(target(s3, "nowhere-at-all"))):
-        assert isinstance(part, Unread) and part.status is Status.UNREACHABLE and "no bucket" in part.why
+        assert isinstance(part, Unread) and part.status is Status.UNREACHABLE and "no such bucket" in part.why
 
 
 async def test_where_nothing_answers(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
