@@ -7,6 +7,7 @@ there is no next one (`exporter.core.state.State.show`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -102,7 +103,7 @@ class FeatureRun:
         """Let go of connections and files of this generation."""
 
 
-class Feature(Generic[Tree]):
+class Feature(ABC, Generic[Tree]):
     """What a feature declares. Instances hold what outlives a reload; ``Tree`` is the settings that it reads."""
 
     name: ClassVar[str]
@@ -122,10 +123,10 @@ class Feature(Generic[Tree]):
         del settings
         return ()
 
+    @abstractmethod
     def start(self, services: Services, settings: Tree) -> FeatureRun | None:
         """Begin a generation; None where the settings switch the feature off. Opens no connection.
 
         Raises:
             NeonmeterError: a file that the settings name cannot be used.
         """
-        raise NotImplementedError
