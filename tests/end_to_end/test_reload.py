@@ -159,7 +159,8 @@ def test_bad_settings_keep_the_old(twin: Twin, agent: Agent, name: str) -> None:
 def test_after_all_those_it_goes_on_as_before(twin: Twin, agent: Agent) -> None:
     done = work(twin, 1)
     agent.until(lambda agent: calls(agent, "acme") == done["acme"])
-    agent.until(lambda agent: reloads(agent, "refused") == agent.log.read_text().count("the old settings stay in force"))
+    refused = "the old settings stay in force"
+    agent.until(lambda agent: reloads(agent, "refused") == agent.log.read_text().count(refused))
 
 
 def test_secrets_are_never_on_the_config_page(twin: Twin, agent: Agent) -> None:
