@@ -203,7 +203,7 @@ class Watch:
         listing = await self._client.pages(f"/projects/{project}/endpoints", {}, EndpointPage)
         found = next((endpoint for endpoint in listing.items if endpoint.id == wanted), None)
         if found is None:
-            raise GoneError(f"{wanted} is gone from project {project}")
+            raise GoneError(f"{wanted} no longer exists in project {project}")
         state = f"{found.current_state}, becoming {found.pending_state}" if found.pending_state else found.current_state
         if state != self._shown:
             self._shown = state
@@ -236,7 +236,7 @@ class Watch:
         if made.status is not Status.OK:
             self.measured.failed = f"the visit failed ({made.status.value}): {made.error}"
         elif made.woke_it:
-            self.measured.failed = "the visit woke the compute: it was suspended between the look and the connect"
+            self.measured.failed = "the visit woke the compute: it was suspended between the reading and the connect"
         return ended
 
 
@@ -267,7 +267,7 @@ def _row(found: Transition | None) -> tuple[str, str]:
 
 def _why_not(measured: Measured) -> str:
     if measured.without is None:
-        return "no suspend was seen that nobody of us preceded: use the compute once, then leave it alone."
+        return "no suspend without a visit of ours was seen: use the compute once, then leave it alone."
     if measured.refused and not measured.visits:
         rules = ", ".join(f"{rule} {count}x" for rule, count in sorted(measured.refused.items()))
         return f"the rules allowed no visit ({rules}), so nothing was added."

@@ -83,7 +83,7 @@ def _each_name_once(named: list[Named]) -> list[Named]:
     names: set[str] = set()
     for budget in named:
         if budget.name in names:
-            raise ValueError(f"the name {budget.name!r} is there twice; give each its own")
+            raise ValueError(f"the name {budget.name!r} is a duplicate; give each its own")
         names.add(budget.name)
     return named
 

@@ -81,7 +81,7 @@ def _watch(
         if stop.is_set():
             return INTERRUPTED
         if not ready:
-            print("The agent did not come up; what it said is above.", file=sys.stderr)
+            print("The agent did not start; its output is above.", file=sys.stderr)
             return UPSTREAM
         print(f"\nneonmeter is serving on {url} after {time.monotonic() - began:.1f} s")
         print(f"  for people:     {url}/\n  for Prometheus: {url}/metrics\n  its settings:   {config}\n")
@@ -90,7 +90,7 @@ def _watch(
         with wasting(twin), drifting.drifting(twin):
             _follow(scene, seconds, stop, agent)
         if agent.poll() is not None:
-            print(f"neonmeter ended by itself with exit code {agent.returncode}.", file=sys.stderr)
+            print(f"neonmeter ended unexpectedly with exit code {agent.returncode}.", file=sys.stderr)
             return UPSTREAM
         print(scene.ending(), flush=True)
         return OK

@@ -268,7 +268,7 @@ class Baselines:
 
 def _approved(key: DatabaseRef, approval: Approval | None) -> Baseline:
     if approval is None:
-        return Baseline("approved", why="nobody has approved it yet: `neonmeter drift approve`")
+        return Baseline("approved", why="it is not approved yet: `neonmeter drift approve`")
     return Baseline("approved", approval.by, approval.digest, key)
 
 

@@ -178,7 +178,7 @@ def approve_command(options: argparse.Namespace, settings: DriftTree) -> int:
     from exporter.drift.workspace import NoSuchSourceError, find_branch, open_workspace
 
     if len(options.reason.strip()) < 3 or len(options.reason) > MOST_REASON:
-        raise UsageError(f"--reason: say why, in 3 to {MOST_REASON} characters")
+        raise UsageError(f"--reason: give a reason of 3 to {MOST_REASON} characters")
     with open_workspace(settings) as workspace:
         ids = find_branch(options.branch, workspace.branches)
         keys = workspace.databases(ids)

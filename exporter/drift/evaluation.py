@@ -162,7 +162,7 @@ class Evaluator:
         else:
             current, other = self._fingerprints.read(key), self._baselines.fingerprint(baseline)
             if current is None or other is None:
-                drift = Drift(comparable=False, why="a fingerprint is gone from the store")
+                drift = Drift(comparable=False, why="a fingerprint is missing from the store")
             else:
                 drift = compare(other, current, self.ignore, now)
         schemas = tenant_schemas(self._rules, context.project, context.branch, key.datname, summary.digests)

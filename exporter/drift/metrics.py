@@ -9,7 +9,7 @@ _MANY = 200
 OBJECTS = Metric(
     "neon_schema_drift_objects", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
     "Objects that differ from the baseline, by kind and change (added, removed, changed). A kind that differed once "
-    "goes on as 0; which objects they are: /api/v1/drift/PROJECT/BRANCH.",
+    "stays as 0; the objects: /api/v1/drift/PROJECT/BRANCH.",
     ("datname", "kind", "change"), worse="up", max_series=_MANY,
 )  # fmt: skip
 DETECTED = Metric(
@@ -19,7 +19,7 @@ DETECTED = Metric(
 )  # fmt: skip
 SINCE = Metric(
     "neon_schema_drift_since_timestamp_seconds", Kind.GAUGE, Unit.TIMESTAMP, Scope.BRANCH,
-    "When we first saw it differ from its baseline without a break.",
+    "Since when it has differed from its baseline without interruption.",
     ("datname", "baseline"), max_series=_MANY,
 )  # fmt: skip
 IGNORED = Metric(
@@ -50,12 +50,12 @@ STALE = Metric(
 )  # fmt: skip
 DURATION = Metric(
     "neon_schema_scan_duration_seconds", Kind.GAUGE, Unit.SECONDS, Scope.BRANCH,
-    "What the last successful scan took on the server; absent until one succeeded in this life of the agent.",
+    "Time that the last successful scan took on the server; absent until one succeeded in this life of the agent.",
     ("datname",), worse="up", max_series=_MANY,
 )  # fmt: skip
 ERRORS = Metric(
     "neon_schema_scan_errors_total", Kind.COUNTER, Unit.NONE, Scope.BRANCH,
-    "Scans that brought nothing, by status, since the agent started; no_data is a table that was locked exclusively.",
+    "Scans without a result, by status, since the agent started; no_data is a table that was locked exclusively.",
     ("datname", "status"), worse="up", max_series=_MANY,
 )  # fmt: skip
 TENANT_OBJECTS = Metric(
@@ -70,12 +70,12 @@ TENANTS = Metric(
 )  # fmt: skip
 DIVERGENCE = Metric(
     "neon_migrations_divergence", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
-    "Migrations that the branch lacks (behind) or has beyond (ahead) the branch it is measured by.",
+    "Migrations that the branch lacks (behind) or has beyond (ahead) the branch it is compared with.",
     ("datname", "tool", "side"), worse="up", max_series=_MANY,
 )  # fmt: skip
 PENDING = Metric(
     "neon_migrations_pending", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
-    "Migrations that git has (drift.manifests) and the most common history of the database has not.",
+    "Migrations that git has (drift.manifests) and the most common history of the database lacks.",
     ("datname", "tool"), worse="up",
 )  # fmt: skip
 MISMATCHED = Metric(
@@ -100,8 +100,8 @@ TENANTS_BEHIND = Metric(
 )  # fmt: skip
 SETTINGS_OBJECTS = Metric(
     "neon_settings_drift_objects", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
-    "Settings that are not as in the parent branch, or as drift.desired says: of Postgres (guc), roles, extensions, of "
-    "the compute (endpoint) and of the project. A kind that differed once goes on as 0.",
+    "Settings that differ from the parent branch, or from drift.desired: of Postgres (guc), roles, extensions, of "
+    "the compute (endpoint) and of the project. A kind that differed once stays as 0.",
     ("baseline", "kind", "change"), worse="up", max_series=30,
 )  # fmt: skip
 SETTINGS_DETECTED = Metric(

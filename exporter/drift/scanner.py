@@ -96,9 +96,9 @@ class DriftScanner:
             fingerprints[key] = await self._writer.run(lambda: self._fingerprint_store.write(key, found))
             self._note(key, Status.OK, "", delta.seconds)
         else:
-            status, why = failures.get(fingerprint.NAME, (Status.NO_DATA, "a lock stood in the way"))
+            status, why = failures.get(fingerprint.NAME, (Status.NO_DATA, "a lock was in the way"))
             if "(XX000)" in why:
-                status, why = Status.NO_DATA, f"a table was altered under the scan: {why}"
+                status, why = Status.NO_DATA, f"a table was altered during the scan: {why}"
             self._note(key, status, why)
         facts = _facts(readings, migrations.NAME)
         if isinstance(facts, MigrationFacts):

@@ -78,7 +78,7 @@ class DriftWorkspace:
         if database is None and len(found) == 1:
             return next(iter(found.values()))
         if database is None:
-            raise NoSuchSourceError(f"{branch} has several databases ({names}): say which with --database")
+            raise NoSuchSourceError(f"{branch} has several databases ({names}): choose one with --database")
         if database not in found:
             raise NoSuchSourceError(f"{branch} has no database {database!r} that was read; there are {names}")
         return found[database]
@@ -133,12 +133,12 @@ def find_branch(text: str, known: Mapping[str, BranchKey]) -> BranchKey:
         return next(iter(found))
     if found:
         names = sorted(name for name, ids in known.items() if ids in found)
-        raise NoSuchSourceError(f"{text} is a branch of several projects: say {' or '.join(names)}")
+        raise NoSuchSourceError(f"{text} is a branch of several projects: use {' or '.join(names)}")
     near = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     if not near and known:
         near = difflib.get_close_matches(text, [name.rpartition("/")[2] for name in known], n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known)[:12])}" if known else ""
-    raise NoSuchSourceError(f"there is no branch {text!r}; {hint or 'nothing has been read yet: `neonmeter run`'}")
+    raise NoSuchSourceError(f"no such branch: {text!r}; {hint or 'nothing has been read yet: `neonmeter run`'}")
 
 
 def is_dsn(text: str) -> bool:

@@ -201,7 +201,7 @@ def _load(own: Mapping[str, str], problems: list[str], *, expected: frozenset[st
         control = _read(Control, place, entry, problems)
         if control is not None:
             if control.id in controls or any(other.name == control.name for other in controls.values()):
-                problems.append(f"{place}: {control.id} {control.name} is there twice")
+                problems.append(f"{place}: {control.id} {control.name} is a duplicate")
             controls[control.id] = control
     frameworks: dict[str, Framework] = {}
     for name, tree in trees.items():
@@ -265,7 +265,7 @@ def _read(kind: type[Kind], place: str, tree: object, problems: list[str]) -> Ki
             text = str(error.get("ctx", {}).get("error") or error["msg"])
             if error["type"] == "extra_forbidden":
                 owner = kind if len(error["loc"]) == 1 else Remedy
-                text = f"is not known; there are {', '.join(sorted(owner.model_fields))}"
+                text = f"is not known; use one of {', '.join(sorted(owner.model_fields))}"
             elif error["type"] == "model_type":
                 text = "must be a mapping"
             problems.append(f"{place}{path}: {text}")
@@ -285,7 +285,7 @@ def _framework(name: str, tree: Any, problems: list[str]) -> Framework | None:
         clause = _read(Clause, place, entry, problems)
         if clause is not None:
             if clause.id in clauses:
-                problems.append(f"{place}: is there twice")
+                problems.append(f"{place}: is a duplicate")
             clauses[clause.id] = clause
     if framework is None or len(problems) > before:
         return None
@@ -316,13 +316,13 @@ def _between(
         for clause in framework.clauses:
             mapped |= set(clause.controls)
             for id_ in set(clause.controls) - controls.keys():
-                yield f"frameworks/{framework.id}.yaml: {clause.id}: there is no control {id_}"
+                yield f"frameworks/{framework.id}.yaml: {clause.id}: no such control: {id_}"
     yield from (f"controls.yaml: {id_} is missing" for id_ in sorted(expected - controls.keys()))
     for id_, control in sorted(controls.items()):
         if id_ not in expected and control.evaluated == "auto":
             yield f"controls.yaml: {id_}: nothing evaluates it; the controls are {min(expected)} to {max(expected)}"
         for name in control.clauses.keys() - frameworks.keys():
-            yield f"controls.yaml: {id_}.clauses: there is no framework {name}; there are {', '.join(frameworks)}"
+            yield f"controls.yaml: {id_}.clauses: no such framework: {name}; there are {', '.join(frameworks)}"
         if id_ not in mapped and not control.unmapped and frameworks:
             yield f"controls.yaml: {id_}: no framework names it; map it, or say why in `unmapped`"
         if id_ in mapped and control.unmapped:

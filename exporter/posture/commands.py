@@ -152,7 +152,7 @@ def _before(options: argparse.Namespace) -> Before | None:
     except OSError as problem:
         raise PostureUsageError(f"--since: {path} cannot be read ({problem.strerror})") from None
     except (ValueError, KeyError, TypeError):
-        raise PostureUsageError(f"--since: {path} is no posture.json of this version") from None
+        raise PostureUsageError(f"--since: {path} is not a posture.json of this version") from None
 
 
 def _write(report: Report, formats: list[str], folder: Path) -> None:

@@ -201,7 +201,7 @@ class PostureRun(FeatureRun):
     def _warn(self, evaluation: PostureEvaluation, too_much: Mapping[tuple[str, str], list[str]]) -> None:
         """An agent that may do too much says so wherever somebody looks."""
         notes = tuple(
-            f"neonmeter itself has too much privilege in {evaluation.path('/'.join(place))}: {evidence[0]}"
+            f"neonmeter's own role has excess privileges in {evaluation.path('/'.join(place))}: {evidence[0]}"
             f"{f' (and {len(evidence) - 1} more)' if len(evidence) > 1 else ''}; make its role by docs/permissions.sql"
             for place, evidence in sorted(too_much.items())
             if evidence

@@ -133,7 +133,7 @@ class PostureScanner:
     def _note(self, key: DatabaseRef, status: Status, why: str) -> None:
         before = self.scans.get(key)
         if status is not Status.OK and (before is None or before.status is not status):
-            _log.info("%s/%s: security not read (%s: %s); what was known stays", *key[1:], status.value, why)
+            _log.info("%s/%s: security not read (%s: %s); the last result stays", *key[1:], status.value, why)
         self.scans[key] = Scan(self._clock(), status, why)
 
 

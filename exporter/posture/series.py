@@ -31,12 +31,12 @@ FINDINGS = Metric(
 )  # fmt: skip
 SCORE = Metric(
     "neon_posture_score_ratio", Kind.GAUGE, Unit.RATIO, Scope.PROJECT,
-    "Weight of the controls that hold, of those that could be judged and are not waived; absent when none could.",
+    "Weight of the controls that hold over those that could be evaluated and are not waived; absent when none could.",
     worse="down", max_series=1,
 )  # fmt: skip
 KNOWN = Metric(
     "neon_posture_known_ratio", Kind.GAUGE, Unit.RATIO, Scope.PROJECT,
-    "Weight of the controls that could be judged, of those that apply: a good score over little that is known is none.",
+    "Weight of the controls that could be evaluated over those that apply; where it is low, a good score means little.",
     worse="down", max_series=1,
 )  # fmt: skip
 TENANT_FINDINGS = Metric(
@@ -86,12 +86,12 @@ WAIVERS = Metric(
 )  # fmt: skip
 FACTS_AGE = Metric(
     "neon_posture_facts_age_seconds", Kind.GAUGE, Unit.SECONDS, Scope.AGENT,
-    "Age of the oldest facts of a source that are still judged by; a database that sleeps is not read, and ages.",
+    "Age of the oldest facts of a source in use; a sleeping database is not read, and its facts age.",
     ("source",), worse="up", max_series=20,
 )  # fmt: skip
 SOURCE_UP = Metric(
     "neon_posture_source_up", Kind.GAUGE, Unit.NONE, Scope.AGENT,
-    "Whether the last look at a source beside the databases (api, vault, s3, tls, pooler) was answered.",
+    "Whether the last reading of a source other than the databases (api, vault, s3, tls, pooler) succeeded.",
     ("source",), worse="down", max_series=20,
 )  # fmt: skip
 METRICS = (

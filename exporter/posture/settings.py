@@ -28,7 +28,7 @@ def _control(text: str) -> str:
 
     ids = shipped().controls.keys()
     if text not in ids:
-        raise ValueError(f"there is no control {text}; write one id, {min(ids)} to {max(ids)} (docs/posture.md)")
+        raise ValueError(f"no such control: {text}; write one id, {min(ids)} to {max(ids)} (docs/posture.md)")
     return text
 
 
@@ -279,7 +279,7 @@ class PostureSettings(Section):
         names = [vault.name for vault in self.vaults]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"vaults: {', '.join(twice)} is there twice; give each a name of its own")
+            raise ValueError(f"vaults: {', '.join(twice)} is a duplicate; give each its own name")
         return self
 
 
@@ -301,7 +301,7 @@ def problems_of_posture(posture: PostureSettings) -> Iterator[str]:
     buckets: set[tuple[str, str]] = set()
     for index, bucket in enumerate(posture.s3):
         if (bucket.bucket, bucket.prefix) in buckets:
-            yield f"posture.s3[{index}]: {bucket.bucket}/{bucket.prefix} is there twice"
+            yield f"posture.s3[{index}]: {bucket.bucket}/{bucket.prefix} is a duplicate"
         buckets.add((bucket.bucket, bucket.prefix))
     if posture.catalogue is None:
         return

@@ -81,11 +81,11 @@ class NeonApi:
         await fact_cache.put("branch", found.branches, now)
         self._tried |= dict.fromkeys(found.failed, now - self._fresh + AGAIN_SECONDS)
         if found.stopped is not None:
-            left = f"the security of {found.left} things was not read: {found.stopped.why}"
+            left = f"the security of {found.left} objects was not read: {found.stopped.why}"
             return Outcome(found.stopped.status, left)
         if found.failed:
             first = next(iter(found.failed.values()))
-            return Outcome(first.status, f"the security of {len(found.failed)} things was not read: {first.why}")
+            return Outcome(first.status, f"the security of {len(found.failed)} objects was not read: {first.why}")
         return Outcome()
 
 

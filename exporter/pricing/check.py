@@ -66,7 +66,7 @@ def _repeats(where: str, rates: tuple[Rate, ...]) -> Iterator[str]:
     for before, after in pairwise(rates):
         if before.amount == after.amount and before.list_amount == after.list_amount:
             day, earlier = day_text(after.valid_from), day_text(before.valid_from)
-            yield f"{where}: overlap: the entry of {day} says what the one of {earlier} says; drop it"
+            yield f"{where}: overlap: the entry of {day} repeats the one of {earlier}; drop it"
 
 
 def _above_list(where: str, rates: tuple[Rate, ...], now: int) -> Iterator[str]:

@@ -76,7 +76,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is a duplicate")
     return found
 
 
@@ -92,7 +92,7 @@ def merge(base: RateCard, over: RateCard) -> RateCard:
     for name, card in over.plans.items():
         if card.like and card.like not in base.plans:
             there = ", ".join(name for name, plan in base.plans.items() if not plan.unpriced)
-            raise RateCardError(over.origin, [f"plans.{name}.like: there is no plan {card.like!r}; use one of {there}"])
+            raise RateCardError(over.origin, [f"plans.{name}.like: no such plan: {card.like!r}; use one of {there}"])
         old = base.plans.get(card.like or name)
         if card.unpriced or old is None:
             plans[name] = card

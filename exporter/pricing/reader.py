@@ -107,14 +107,16 @@ def _plans(plans: Any, info: ValidationInfo) -> Any:
     return plans
 
 
-_DAY = must(_is_day, '{!r} is no day; write it like "2026-03-20"')
+_DAY = must(_is_day, '{!r} is not a day; write it like "2026-03-20"')
 _USD = Annotated[
-    Fraction, BeforeValidator(Fraction), must(_matches(_AMOUNT), '{!r} is no amount; write USD as text, like "0.106"')
+    Fraction,
+    BeforeValidator(Fraction),
+    must(_matches(_AMOUNT), '{!r} is not an amount; write USD as text, like "0.106"'),
 ]
 _Percent = Annotated[
     Fraction,
     BeforeValidator(Fraction),
-    must(_matches(_PERCENT), '{!r} is no share; write percent as text, like "12.5"'),
+    must(_matches(_PERCENT), '{!r} is not a percentage; write percent as text, like "12.5"'),
 ]
 _Glob = Annotated[
     str,

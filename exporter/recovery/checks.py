@@ -80,7 +80,9 @@ async def fingerprint(dsn: str, database: str, expected: Fingerprint | None) -> 
     except (psycopg.Error, NoDataError) as problem:
         return Check(name, False, _why(problem))
     if expected is None:
-        return Check(name, None, f"{len(found.objects)} objects, {found.digest[:12]}; nothing kept to compare with")
+        return Check(
+            name, None, f"{len(found.objects)} objects, {found.digest[:12]}; no stored fingerprint to compare with"
+        )
     drift = compare(expected, found, (), time.time())
     taken = datetime.fromtimestamp(expected.taken_at, UTC)
     if not drift.comparable:
@@ -91,7 +93,9 @@ async def fingerprint(dsn: str, database: str, expected: Fingerprint | None) -> 
         f"{change.kind} {change.schema}.{change.identity} {change.change}" for change in drift.changes[:3]
     )
     return Check(
-        name, False, f"{len(drift.changes)} objects are not as read at {taken:%F %TZ}: {first}; was there a migration?"
+        name,
+        False,
+        f"{len(drift.changes)} objects differ from the reading at {taken:%F %TZ}: {first}; was there a migration?",
     )
 
 
@@ -151,7 +155,7 @@ async def _beat(session: psycopg.AsyncConnection[Any], beat: Heartbeat, at: floa
     if newest is None:
         return Check(name, False, "there is no row"), None
     if newest > at + CLOCK_SLACK_SECONDS:
-        return Check(name, False, f"{newest - at:.1f} s younger than the instant that was gone back to"), None
+        return Check(name, False, f"{newest - at:.1f} s later than the restored instant"), None
     return Check(name, True, f"newest is {max(0.0, at - newest):.1f} s older than the instant"), newest
 
 
@@ -174,7 +178,7 @@ async def _says_true(session: psycopg.AsyncConnection[Any], name: str, statement
     except psycopg.Error as problem:
         return Check(name, False, _why(problem))
     if row is None or not isinstance(row[0], bool):
-        return Check(name, False, "it must answer a row with a boolean first")
+        return Check(name, False, "it must return a row whose first column is a boolean")
     return Check(name, row[0], ", ".join(str(value) for value in row[1:])[:200])
 
 

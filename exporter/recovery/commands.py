@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "NEONMETER_DRILL_KEY"
 INTERRUPTED = 130
 _NO_KEY = (
-    f"recovery.write_key_file: a drill needs an API key of its own, that may make and delete branches: set it, or "
+    f"recovery.write_key_file: a drill needs its own API key, which may create and delete branches: set it, or "
     f"{KEY_VARIABLE} (docs/recovery.md)"
 )
 
@@ -149,7 +149,7 @@ def list_command(options: argparse.Namespace, settings: CoreSettings) -> int:
     try:
         key = key_of(settings)
     except KeyRefusedError as problem:
-        note = f"Not looked for what killed drills left: {problem}"
+        note = f"Branches of killed drills were not looked for: {problem}"
     else:
         with journal.alone():
             removed = asyncio.run(_sweep_all(settings, key, journal, _Progress(quiet=options.json)))
@@ -157,7 +157,7 @@ def list_command(options: argparse.Namespace, settings: CoreSettings) -> int:
     if options.json:
         print(json.dumps({"drills": [asdict(drill) for drill in drills], "leftovers_removed": removed}, indent=2))
         return OK
-    print(as_rows(settings, drills) if drills else "No drill was done yet.\n", end="")
+    print(as_rows(settings, drills) if drills else "There are no drills yet.\n", end="")
     if note:
         print(note, file=sys.stderr)
     return OK
@@ -178,7 +178,7 @@ def verify_command(options: argparse.Namespace, settings: CoreSettings) -> int:
         print(f"{journal.path}: {verdict.problem}", file=sys.stderr)
         return FINDINGS
     if not verdict.lines:
-        print(f"{journal.path}: there is none yet; nothing was drilled")
+        print(f"{journal.path}: it does not exist yet; there are no drills")
         return OK
     signed_here = verdict.signed - verdict.foreign
     lines = counted(verdict.lines, "line")
@@ -188,8 +188,10 @@ def verify_command(options: argparse.Namespace, settings: CoreSettings) -> int:
             f"{counted(verdict.foreign, 'line')} signed with another key: give it as recovery.signing_key to check them"
         )
     if verdict.lines > verdict.signed:
-        print(f"{counted(verdict.lines - verdict.signed, 'line')} not signed: who can write the file can rewrite them")
-    print(f"last digest {verdict.head}\nWrite it down elsewhere: it alone shows later that the end was not cut off.")
+        print(
+            f"{counted(verdict.lines - verdict.signed, 'line')} not signed: anyone who can write the file can change them"
+        )
+    print(f"last digest {verdict.head}\nRecord it elsewhere: only it can show later that the end was not truncated.")
     return OK
 
 
@@ -205,7 +207,9 @@ def key_of(settings: CoreSettings) -> str:
     if not key:
         raise KeyRefusedError(_NO_KEY)
     if key == _secret(settings.neon.api_key, settings.neon.api_key_file):
-        raise KeyRefusedError("recovery.write_key: it is the agent's own key (neon.api_key); make one for drills alone")
+        raise KeyRefusedError(
+            "recovery.write_key: it is the agent's own key (neon.api_key); create one for drills only"
+        )
     return key
 
 
@@ -259,9 +263,9 @@ def _confirmed(source: Source, at: float | None) -> bool:
     print(f"A branch of {place} as of {when} will be made at Neon, read and deleted.\n"
           "Its compute and storage cost money for some minutes.", file=sys.stderr)  # fmt: skip
     if not sys.stdin.isatty():
-        print("Nobody can be asked here: give --yes", file=sys.stderr)
+        print("Cannot ask for confirmation here: give --yes", file=sys.stderr)
         return False
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    return input("Continue? [y/N] ").strip().lower() in ("y", "yes")
 
 
 class _Progress:

@@ -51,7 +51,7 @@ from exporter.settings.secret import SecretError
 
 _LOOKS, _BETWEEN_LOOKS_SECONDS = 5, 2.0
 _NOTHING = (
-    "nothing that was read could be judged: set recovery.sentinels or recovery.heartbeats, give --check, or let the "
+    "no check could be evaluated: set recovery.sentinels or recovery.heartbeats, give --check, or let the "
     "agent read the schema first"
 )
 _PAST_MARKER_SECONDS = 1.0
@@ -183,7 +183,7 @@ class DrillRun:
             await asyncio.sleep(2 * _PAST_MARKER_SECONDS)
             after = await checks.mark(plan.marker_dsn, plan.marker.table, f"{self.drill.id} after")
             if after <= at:
-                raise DrillError("the clock of the server stands still")
+                raise DrillError("the server's clock does not advance")
             self.drill = replace(self.drill, at=at)
 
     async def _prove(self) -> None:
@@ -202,7 +202,7 @@ class DrillRun:
             self.drill = replace(self.drill, copy_id=made.branch.id)
             self._journal.write(BEGAN, self.drill, self._clock())
             if not made.endpoints:
-                raise DrillError("Neon made the branch without a compute")
+                raise DrillError("Neon created the branch without a compute")
         with self._step("operations"):
             since = made.branch.created_at or self.drill.started_at
             took = await wait_for_operations(self._client, source.project_id, made.branch.id, since, plan.ready_seconds)

@@ -111,7 +111,7 @@ class DrillJournal:
                 yield
         except BlockingIOError:
             raise JournalError(
-                f"{self.path}: another drill runs; wait for it, or give this one its own recovery.drills"
+                f"{self.path}: another drill is running; wait for it, or give this one its own recovery.drills"
             ) from None
 
     def write(self, what: str, drill: Drill, at: float) -> None:
@@ -152,7 +152,7 @@ class DrillJournal:
                 drill = _drill(json.loads(line)["drill"])
             except (ValueError, TypeError, KeyError):
                 raise JournalError(
-                    f"{self.path}: line {number} is no entry of a drill; see `neonmeter drill verify`"
+                    f"{self.path}: line {number} is not an entry of a drill; see `neonmeter drill verify`"
                 ) from None
             found[drill.id] = drill
         return tuple(found.values())
@@ -170,7 +170,7 @@ class DrillJournal:
                 tree = json.loads(line)
                 problem = self._wrong(tree, number, before, signed)
             except (ValueError, TypeError, KeyError, AttributeError):
-                problem = "it is no entry"
+                problem = "it is not an entry"
             if problem:
                 return JournalCheck(len(lines), signed, foreign, before, f"line {number}: {problem}")
             signed += "signature" in tree
@@ -180,13 +180,13 @@ class DrillJournal:
 
     def _wrong(self, tree: Mapping[str, Any], number: int, before: str, signed: int) -> str:
         if tree["n"] != number or tree["before"] != before:
-            return "it does not follow the line before: one was changed, dropped or put in between"
+            return "it does not follow the line before: one was changed, removed or inserted"
         if "signature" not in tree:
             return "it is not signed, although earlier lines are" if signed else ""
         if self.key is not None and tree["key"] == key_name(self.key):
             unsigned = {key: value for key, value in tree.items() if key != "signature"}
             if not hmac.compare_digest(_sign(self.key, unsigned), str(tree["signature"])):
-                return "its signature does not fit: it was changed"
+                return "its signature does not match: it was changed"
         return ""
 
     def _lines(self) -> Sequence[bytes]:

@@ -46,11 +46,11 @@ def plan_of(settings: CoreSettings, options: argparse.Namespace, inventory: Inve
     marker = next(iter(of_spot(recovery.markers, source)), None)
     at = _instant(options, source, inventory.server_now, has_marker=marker is not None)
     if recovery.dsn is None and settings.postgres.dsn is None:
-        raise PlanError("recovery.dsn: say how to read the restored branch, as postgresql://drill@{host}/app")
+        raise PlanError("recovery.dsn: set how to read the restored branch, such as postgresql://drill@{host}/app")
     expires = None if options.expires == "never" else age(options.expires, "--expires")
     ready = age(options.ready, "--ready")
     if expires is not None and expires <= ready:
-        raise PlanError("--expires: the branch would be gone before it must be ready (--ready)")
+        raise PlanError("--expires: the branch would expire before it must be ready (--ready)")
     return Plan(
         source=source,
         at=at,
@@ -73,7 +73,7 @@ def _instant(options: argparse.Namespace, source: Source, now: float, *, has_mar
         try:
             at = datetime.fromisoformat(options.at)
         except ValueError:
-            raise PlanError(f"--at: {options.at!r} is no instant; write 2026-11-23T08:00:00Z") from None
+            raise PlanError(f"--at: {options.at!r} is not an instant; write 2026-11-23T08:00:00Z") from None
         if at.tzinfo is None:
             raise PlanError(f"--at: {options.at} needs a time zone; end it with Z for UTC")
         wanted = at.timestamp()
@@ -100,7 +100,7 @@ def age(text: str, option: str) -> float:
     """
     found = _AGE.match(text.strip())
     if found is None or float(found[1]) == 0:
-        raise PlanError(f"{option}: {text!r} is no age; write 90s, 15m, 2h or 1d")
+        raise PlanError(f"{option}: {text!r} is not an age; write 90s, 15m, 2h or 1d")
     return float(found[1]) * _UNITS[found[2]]
 
 

@@ -37,7 +37,7 @@ EARLIEST = _gauge(
 )  # fmt: skip
 SNAPSHOTS = _gauge(
     "neon_branch_snapshots", Unit.NONE,
-    "Snapshots of the branch that exist now; absent where Neon does not tell the list.", "branch_id", worse="down",
+    "Snapshots of the branch that exist now; absent where Neon does not list them.", "branch_id", worse="down",
 )  # fmt: skip
 SNAPSHOT_AGE = _gauge(
     "neon_snapshot_age_seconds", Unit.SECONDS,
@@ -48,12 +48,12 @@ OFFSITE_AGE = _gauge(
     "Age of the newest copy of the project outside its region: what losing the region would lose.", worse="up",
 )  # fmt: skip
 RTO_TARGET = _gauge(
-    "neon_drill_rto_target_seconds", Unit.SECONDS, "Longest time to restored data that is promised (recovery.targets).",
+    "neon_drill_rto_target_seconds", Unit.SECONDS, "Recovery time objective (recovery.targets).",
     "branch_id", "kind",
 )  # fmt: skip
 RPO_TARGET = _gauge(
     "neon_drill_rpo_target_seconds", Unit.SECONDS,
-    "Most time whose writes may be lost, as promised (recovery.targets).",
+    "Recovery point objective: time whose writes may be lost (recovery.targets).",
     "branch_id", "kind",
 )  # fmt: skip
 LAST_SUCCESS = _gauge(
@@ -73,7 +73,7 @@ LAST_RPO = _gauge(
 )  # fmt: skip
 LAST_RESULT = _gauge(
     "neon_drill_last_result", Unit.NONE,
-    "1 when the last drill that ended proved what it should, 0 when it failed or was interrupted.",
+    "1 when the last drill that ended succeeded, 0 when it failed or was interrupted.",
     "branch_id", "kind", worse="down",
 )  # fmt: skip
 LEFT = _gauge(

@@ -68,8 +68,8 @@ def source_of(inventory: Inventory, text: str) -> Source:
     projects = [project for project in inventory.projects.values() if project_text in (project.id, project.name)]
     if len(projects) != 1:
         known = ", ".join(sorted(project.name or project.id for project in inventory.projects.values())[:12]) or "none"
-        why = "several projects are called so: give the id" if projects else f"the key sees {known}"
-        raise DrillError(f"there is no one project {project_text!r}; {why}")
+        why = "several projects have this name: give the id" if projects else f"the key sees {known}"
+        raise DrillError(f"no single project {project_text!r}; {why}")
     project = projects[0]
     branches = [branch for branch in inventory.branches.values() if branch.project_id == project.id]
     branch = next((branch for branch in branches if branch_text in (branch.id, branch.name)), None)
@@ -102,7 +102,7 @@ async def wait_for_operations(
         operations = [operation for operation in listed if operation.branch_id == branch_id]
         failed = [f"{operation.action} {operation.status}" for operation in operations if operation.status in _FAILED]
         if failed:
-            raise DrillError(f"Neon could not make the branch: {', '.join(failed)}")
+            raise DrillError(f"Neon could not create the branch: {', '.join(failed)}")
         if operations and all(operation.status in _FINAL for operation in operations):
             return {operation.action: operation.total_duration_ms / 1000 for operation in operations}
         if time.monotonic() > deadline:
@@ -177,7 +177,7 @@ async def remove(client: NeonClient, writer: DrillWriter, branch: Branch, second
     await writer.delete(branch)
     while any(other.id == branch.id for other in await branches_of(client, branch.project_id)):
         if time.monotonic() > deadline:
-            raise DrillError(f"{branch.name} was asked to go and is still there after {seconds:.0f} s")
+            raise DrillError(f"{branch.name} was deleted and still exists after {seconds:.0f} s")
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 

@@ -135,7 +135,7 @@ class DrillWriter:
             said = ErrorAnswer()
         status, what = advice(answer.status_code)
         if answer.status_code in (401, 403):
-            what = "the drill key may not do this: it needs to make and delete branches of the project"
+            what = "the drill key may not do this: it must be allowed to create and delete branches of the project"
         words = f" (Neon says: {one_line(said.message, 200).replace(self._key, '***')})" if said.message else ""
         message = f"{method} {_route(path)}: HTTP {answer.status_code}: {what}{words}"
         return NeonError(status, message, said.request_id or None, answer.status_code)

@@ -62,7 +62,7 @@ def _month(month: str, formats: list[str]) -> int:
     try:
         start = day_seconds(f"{month}-01")
     except ValueError:
-        raise _refusal(f"--month: {month!r} is no month; write YYYY-MM, as 2026-10") from None
+        raise _refusal(f"--month: {month!r} is not a month; write YYYY-MM, such as 2026-10") from None
     wrong = [name for name in formats if name not in FORMATS]
     if wrong or not formats:
         raise _refusal(f"--format: {', '.join(wrong) or 'nothing'} is unknown; use any of {','.join(FORMATS)}")
@@ -96,7 +96,7 @@ def _write(settings: CostTree, month: int, formats: list[str], options: argparse
         facts = gather(sources, month, PARTS)
         made = _focus_files(facts, sources, party, formats, options) if set(formats) & {"focus", "parquet"} else {}
     if not facts.this.rows:
-        raise _refusal(f"--month: there is no usage of {month_name(month)} in the ledger")
+        raise _refusal(f"--month: no usage of {month_name(month)} in the ledger")
     if set(formats) & {"html", "xlsx", "csv", "md"}:
         from exporter.report.review import review_of
 

@@ -35,12 +35,12 @@ LAST_VISIT = Metric(
 )  # fmt: skip
 CAUSED_WAKES = Metric(
     "neonmeter_endpoint_caused_wakes_total", Kind.COUNTER, Unit.NONE, Scope.ENDPOINT,
-    "Times that our own connect woke this compute (rule R8); it must stay 0, and each one keeps us away for 24 h.",
+    "Wakes of this compute by our own connect (rule R8); it must stay 0, and each one stops our visits for 24 h.",
     worse="up", max_series=1,
 )  # fmt: skip
 METRICS = (UP, LAST_VISIT, CAUSED_WAKES)
 UNPRIVILEGED = (
-    "the role lacks pg_monitor, so what others do is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
+    "the role lacks pg_monitor, so other users' work is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
 )
 RECALLED = "known from before the last start of neonmeter; it was not read since"
 

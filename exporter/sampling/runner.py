@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from collectors.base import NoDataError, Reading, SqlCollector, Status
 from collectors.postgres.session import Visit
 
-NOTHING_TO_READ = "this server has nothing that it could read"
+NOTHING_TO_READ = "this server has nothing that it reads"
 _log = logging.getLogger("neonmeter.collectors")
 
 

@@ -147,7 +147,7 @@ class Visitor:
                 self._known.pop(gone, None)
             self._readings.forget_all_but({compute.target.key for compute in known})
         if self._global.is_open(self._clock()):
-            why = f"most visits failed alike ({self._global.cause.value}): all wait"
+            why = f"most visits failed in the same way ({self._global.cause.value}): all wait"
             self.plans.update((compute.endpoint.id, Plan("", why, self._global.open_until)) for compute in todo)
             return
         offset = policy_offset(inventory)
@@ -184,7 +184,7 @@ class Visitor:
                 self._readings.note(compute.target, Status.ASLEEP, "", self._clock())
             return None
         if known.breaker.is_open(self._clock()):
-            why = f"left alone for a while after it failed: {known.breaker.cause.value}: {known.error}"
+            why = f"not visited for a while after it failed: {known.breaker.cause.value}: {known.error}"
             self._readings.note(compute.target, Status.BREAKER_OPEN, why, self._clock())
             return None
         async with self._gate:

@@ -157,7 +157,7 @@ class Publisher:
     def health(self) -> tuple[bool, str]:
         """Whether the event loop turned within the last minute."""
         age = self._clock() - self._beat
-        return age < HEARTBEAT_LIMIT_SECONDS, f"the collecting loop turned {age:.1f} s ago"
+        return age < HEARTBEAT_LIMIT_SECONDS, f"the last heartbeat of the collecting loop was {age:.1f} s ago"
 
     def ready(self) -> tuple[bool, str]:
         """Whether the first inventory was read and no shutdown has begun."""

@@ -116,7 +116,7 @@ class Routes:
             paths = "/ /metrics /targets /config /healthz /readyz /api/v1/ /runbooks/"
             return text_response(404, f"not found; there is {paths}")
         if request.method not in ("GET", "HEAD"):
-            return text_response(405, "only GET and HEAD here", ("Allow", "GET, HEAD"))
+            return text_response(405, "only GET and HEAD are allowed", ("Allow", "GET, HEAD"))
         return handler(request)
 
     def _scrape(self, request: Request) -> Response:

@@ -51,7 +51,7 @@ def _postgres(settings: CoreSettings) -> Iterator[str]:
         yield from _dsn_template(f"{path}.dsn", override.dsn, one_branch=one)
         yield from _said(f"{path}.password_file", _reader(override.password, override.password_file))
         if override.enabled and override.dsn is None and postgres.dsn is None:
-            yield f"{path}: there is no DSN to override; set postgres.dsn or {path}.dsn"
+            yield f"{path}: no DSN to override; set postgres.dsn or {path}.dsn"
 
 
 def _reader(inline: object, file: object) -> Callable[[], object]:
@@ -100,7 +100,7 @@ def _pgbouncer(settings: CoreSettings) -> Iterator[str]:
 def _rest(settings: CoreSettings) -> Iterator[str]:
     for name in settings.sampling.collectors:
         if name not in ALL:
-            yield f"sampling.collectors.{name}: there is no such collector; there are {', '.join(ALL)}"
+            yield f"sampling.collectors.{name}: no such collector; use one of {', '.join(ALL)}"
     try:
         load(settings.cost.rate_card)
     except RateCardError as problem:

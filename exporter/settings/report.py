@@ -35,6 +35,6 @@ class ReportSettings(Section):
     invoice_issuer: str = Field("Neon", description="Issuer of the invoice: FOCUS InvoiceIssuerName.")
     required_tags: list[Annotated[str, Field(min_length=1)]] = Field(
         ["team", "env", "cost_center"],
-        description="Tags that all cost should have; tag compliance is measured by these.",
+        description="Tags that all cost should have; tag compliance counts these.",
     )
     tags: list[TagRuleSettings] = Field([], description="Tags of projects and branches.")

@@ -124,7 +124,7 @@ def test_cost_for_a_person(agent: Agent) -> None:
     assert Decimal(json.loads(empty.stdout)["total"]) == 0
     nonsense = run("cost", "--month", "2026-13", config=agent.config)
     assert (nonsense.returncode, nonsense.stdout) == (2, "")
-    assert nonsense.stderr == "--month: 2026-13 is no month; write YYYY-MM, as 2026-10\n"
+    assert nonsense.stderr == "--month: 2026-13 is not a month; write YYYY-MM, such as 2026-10\n"
 
 
 def test_cost_before_the_first_run(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_metrics() -> None:
 def test_healthcheck(agent: Agent) -> None:
     well = run("healthcheck", config=agent.config)
     assert well.returncode == 0
-    assert "the collecting loop turned" in well.stdout
+    assert "the last heartbeat of the collecting loop was" in well.stdout
     assert run("healthcheck", "--url", agent.url).returncode == 0
     nobody = run("healthcheck", "--url", f"http://127.0.0.1:{free_port()}")
     assert nobody.returncode == 1

@@ -199,7 +199,7 @@ def test_what_a_killed_drill_left_is_removed_by_the_next(workspace: Desk, then: 
 
 
 def test_only_its_own_key_will_do(workspace: Desk) -> None:
-    assert "make one for drills alone" in workspace.run(PLACE, "--yes", code=2, key=workspace.twin.api_key)
+    assert "create one for drills only" in workspace.run(PLACE, "--yes", code=2, key=workspace.twin.api_key)
     assert "NEONMETER_DRILL_KEY" in workspace.run(PLACE, "--yes", code=2, key="")
     personal = workspace.twin.api.settings.personal_key  # It reads, and is not the agent's.
     workspace.settings["neon"]["org_id"] = workspace.twin.world.org_id

@@ -96,8 +96,8 @@ def test_what_is_wrong_in_the_demo_is_found_told_and_answered_for(
     assert all(fail["waiver"]["expired"] for fail in fails["P36"])
     # The agent's own privilege is told wherever somebody looks.
     assert agent.sum("neonmeter_excess_privilege") == 1
-    assert "too much privilege" in agent.log.read_text()
-    assert "too much privilege" in agent.page("/")
+    assert "excess privileges" in agent.log.read_text()
+    assert "excess privileges" in agent.page("/")
     # The page of the running agent and the command say the same.
     project = compute.endpoint.project_id
     page = json.loads(agent.page(f"/api/v1/posture/{project}"))

@@ -39,16 +39,16 @@ EXPECTED = _metric("expected_usd", Unit.USD, "What would be spent by now at an e
 BURN = _metric(
     "burn_rate_ratio",
     Unit.RATIO,
-    "Spending in the newest window against what the budget allows for as long a window: 1 is exactly the budget.",
+    "Spending in the newest window over what the budget allows for its length: 1 is exactly the budget.",
     "window",
     worse="up",
     series=3 * _MOST,
 )
-FORECAST = _metric("forecast_usd", Unit.USD, "What the month will have cost at its end.", worse="up")
+FORECAST = _metric("forecast_usd", Unit.USD, "Forecast of the cost of the month.", worse="up")
 EXHAUSTION = _metric(
     "exhaustion_timestamp_seconds",
     Unit.TIMESTAMP,
-    "When the budget will be used up in this month, or was found so; absent when it lasts.",
+    "When the budget will be used up in this month, or was seen to be; absent when it lasts.",
     worse="down",
 )
 METRICS: tuple[Metric, ...] = (INFO, BUDGET, SPENT, EXPECTED, BURN, FORECAST, EXHAUSTION)

@@ -38,7 +38,7 @@ class NotReadyError(NeonmeterError):
     @property
     def lines(self) -> tuple[str, ...]:
         """The reasons, and how to close the month all the same where that can be done."""
-        force = "Close it all the same with --force; the month then carries this mark."
+        force = "Close it anyway with --force; the month is then marked with this."
         return self.reasons if self.final else (*self.reasons, force)
 
 
@@ -171,7 +171,9 @@ class Closer:
             return Corrections(())
         costs = self.costs.month(month, now)
         if not costs.pricing.lines:
-            return Corrections((), (f"{day_text(month)[:7]}: its usage is gone from the ledger; it stays as closed",))
+            return Corrections(
+                (), (f"{day_text(month)[:7]}: its usage is no longer in the ledger; it stays as closed",)
+            )
         return corrections(self.lines(costs)[0], bookings)
 
     def book_corrections(self, month: int, now: float, *, by: str = "", booked_in: int | None = None) -> Booking | None:

@@ -71,7 +71,7 @@ def read_invoice(path: Path) -> Invoice:
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise InvoiceError(str(path), ["over 5 MB: that is no list of invoice lines"])
+            raise InvoiceError(str(path), ["over 5 MB: this is not a list of invoice lines"])
         text = path.read_text("utf-8-sig")
     except OSError as problem:
         raise InvoiceError(str(path), [f"{problem.strerror}; name a CSV file with the lines of the invoice"]) from None
@@ -111,7 +111,7 @@ def parse_invoice(text: str, origin: str) -> Invoice:
         else:
             rows.append(row)
     if not problems and not rows:
-        problems.append("has no lines under its head")
+        problems.append("has no lines under its header")
     if problems:
         raise InvoiceError(origin, problems)
     total = sum((row.amount for row in rows), Fraction())
@@ -139,7 +139,7 @@ def _described(text: str, info: ValidationInfo) -> str:
 
 
 def _number(text: str, info: ValidationInfo) -> Fraction:
-    wrong = f"{info.field_name} {text!r} is no number; write it like 1234.56"
+    wrong = f"{info.field_name} {text!r} is not a number; write it like 1234.56"
     plain = re.sub(r"USD|US\$|[$\s]", "", text, flags=re.IGNORECASE)
     if plain.startswith("(") and plain.endswith(")"):
         plain = f"-{plain[1:-1]}"

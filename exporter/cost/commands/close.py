@@ -57,7 +57,7 @@ def _month(text: str | None) -> int:
     try:
         return day_seconds(f"{text}-01")
     except ValueError:
-        wrong = f"{text!r} is no month" if text else "no month is named"
+        wrong = f"{text!r} is not a month" if text else "no month is named"
         raise UsageError(f"{wrong}; write `neonmeter close YYYY-MM`, or --list") from None
 
 

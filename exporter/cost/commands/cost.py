@@ -68,7 +68,7 @@ def month_named(text: str | None) -> float:
     try:
         return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise UsageError(f"--month: {text} is no month; write YYYY-MM, as 2026-10") from None
+        raise UsageError(f"--month: {text} is not a month; write YYYY-MM, such as 2026-10") from None
 
 
 def cost_command(options: argparse.Namespace, settings: CostTree) -> int:
@@ -118,7 +118,7 @@ def anomalies_command(options: argparse.Namespace, settings: CostTree) -> int:
     try:
         since = None if options.since is None else day_seconds(options.since)
     except ValueError:
-        raise UsageError(f"--since: {options.since} is no day; write YYYY-MM-DD, as 2026-10-01") from None
+        raise UsageError(f"--since: {options.since} is not a day; write YYYY-MM-DD, such as 2026-10-01") from None
     report = read_anomalies(settings, since)
     print(json.dumps(report.as_dict(), indent=2) + "\n" if options.json else report.text(), end="")
     return FINDINGS if report.lasting else OK

@@ -80,7 +80,7 @@ def show_command(options: argparse.Namespace, settings: CostTree) -> int:
     if options.plan:
         chosen = card.plans.get(plan_named(options.plan))
         if chosen is None:
-            raise UsageError(f"--plan: there is no plan {options.plan!r}; use one of {', '.join(card.plans)}")
+            raise UsageError(f"--plan: no such plan: {options.plan!r}; use one of {', '.join(card.plans)}")
         plans = [chosen]
     if options.json:
         print(json.dumps(rates_dict(card, plans, now), indent=2))
@@ -138,4 +138,4 @@ def _day(text: str | None) -> int:
     try:
         return day_seconds(text)
     except ValueError:
-        raise UsageError(f"--at: {text} is no day; write it as 2026-05-01") from None
+        raise UsageError(f"--at: {text} is not a day; write it like 2026-05-01") from None

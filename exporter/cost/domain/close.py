@@ -218,7 +218,9 @@ def corrections(now: Sequence[InvoiceLine], booked: Iterable[Booking]) -> Correc
         then = balance.get(key)
         line = current.get(key) or _nothing(balance[key])
         if then is not None and line.lower_bound and not then.lower_bound:
-            held_back.append(f"{key.org_id} {key.component}: its hourly counts are gone, it stays as it was closed")
+            held_back.append(
+                f"{key.org_id} {key.component}: its hourly counts no longer exist, it stays as it was closed"
+            )
             continue
         if then is None:
             if line.cents or any(part.cents for part in line.allocations):

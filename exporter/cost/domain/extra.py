@@ -142,7 +142,7 @@ def _amounts(
             orgs = [org for org in orgs if allocations.within(org, line.project_id)]
         if line.amount is not None and len(orgs) != 1:
             many = f"{len(orgs)} organisations have cost" if orgs else "no organisation has cost"
-            problems.append(f"{line.name}: {many} in the month; say which one pays with org:")
+            problems.append(f"{line.name}: {many} in the month; name the one that pays with org:")
             continue
         for org in orgs:
             amount = line.amount if line.amount is not None else _percent(line, org, allocations, found)

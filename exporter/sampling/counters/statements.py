@@ -46,7 +46,7 @@ SCHEMAS: Final = tables.SCHEMAS
 
 UNCERTAIN: Final = Metric(
     "pg_stat_statements_uncertain_total", Kind.COUNTER, Unit.NONE, Scope.ENDPOINT,
-    "Statements whose growth between two looks may miss something: before PostgreSQL 17 one that was evicted and came "
+    "Statements whose growth between two visits may be incomplete: before PostgreSQL 17 one that was evicted and came "
     "back looks like one that stayed. Raise pg_stat_statements.max.", worse="up", max_series=1,
 )  # fmt: skip
 

@@ -85,7 +85,7 @@ class TenantDrift:
     """Tenants against a reference schema: who deviates, and in what. The schema ``@`` stands for the tenant's own."""
 
     reference: str
-    """The schema that the others are measured by."""
+    """The schema that the others are compared with."""
     by_majority: bool
     deviating: Mapping[str, tuple[Change, ...]]
     alike: int

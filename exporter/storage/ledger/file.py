@@ -56,7 +56,7 @@ def read_line(text: str) -> UsageFact | tuple[str, int]:
     except ValueError as problem:
         raise LineError(f"not JSON ({problem})") from None
     if not isinstance(row, dict):
-        raise LineError(f"a {type(row).__name__} where an object belongs")
+        raise LineError(f"a {type(row).__name__} instead of an object")
     return _reading(row) if "through" in row else _fact(row)
 
 
@@ -96,7 +96,7 @@ def _fact(row: dict[str, object]) -> UsageFact:
 def _check_text(text: str) -> None:
     """No database keeps half a character, and PostgreSQL no NUL."""
     if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise LineError(f"{text!r} is no text that can be kept")
+        raise LineError(f"{text!r} cannot be stored as text")
 
 
 def load(ledger: DurableLedger, texts: Iterable[str]) -> Iterator[str | Imported]:

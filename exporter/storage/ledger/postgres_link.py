@@ -51,7 +51,7 @@ _ADVICE: Final[Mapping[type[psycopg.Error], str]] = {
     errors.DataCorrupted: "the server's files are damaged: restore a backup",
     errors.IndexCorrupted: "an index on the server is damaged: REINDEX it",
     errors.ReadOnlySqlTransaction: "the server is a standby or read-only: name the primary in ledger.url",
-    errors.QueryCanceled: "it took longer than 120 s: look at what else runs on the server",
+    errors.QueryCanceled: "it took longer than 120 s: check what else runs on the server",
 }
 _ADVICE_BY_TEXT: Final = {
     "password authentication failed": _ADVICE[errors.InvalidPassword],
@@ -183,7 +183,7 @@ class PostgresConnection:
                 if version == len(migrations):
                     continue
                 if self._read_only:
-                    raise StoreError("ledger.url: no ledger of this version is there yet; start `neonmeter run` once")
+                    raise StoreError("ledger.url: it has no ledger of this version yet; start `neonmeter run` once")
                 for script in migrations[version:]:
                     cursor.execute(script)
                 cursor.execute(
@@ -209,7 +209,7 @@ class PostgresConnection:
         if advice is None and isinstance(problem, psycopg.OperationalError):
             # A refused connect has no code of its own, only what the server said.
             known = (advice for words, advice in _ADVICE_BY_TEXT.items() if words in str(problem))
-            advice = next(known, "is the server of ledger.url up and reachable? It is tried again")
+            advice = next(known, "is the server of ledger.url up and reachable? Retrying")
         return StoreError(f"ledger.url: {text[0]}" + (f"; {advice}" if advice else ""))
 
 

@@ -62,19 +62,19 @@ def read_dump(lines: Iterable[str], *, plan: str | None = None) -> Dump:
             if held.value != fact.value and held.observed_at == fact.observed_at:
                 raise DumpError(
                     f"line {number}: {fact.metric} is {fact.value} here and {held.value} on line {seen[bucket]} "
-                    "for the same bucket; keep one, or tell them apart by observed_at (the later one counts)"
+                    "for the same bucket; keep one, or give each its observed_at (the later one counts)"
                 )
             if fact.observed_at < held.observed_at:
                 continue
         facts[bucket], seen[bucket] = fact, number
     if not facts:
-        raise DumpError("there is no usage in it; write a header and at least one row, or one JSON object a line")
+        raise DumpError("it has no usage; write a header and at least one row, or one JSON object a line")
     finest = _finest(facts.values())
     notes = []
     if repeated:
         notes.append(f"{repeated} repeated {'bucket was' if repeated == 1 else 'buckets were'} counted once")
     if len(finest) < len(facts):
-        notes.append(f"{len(facts) - len(finest)} coarser buckets were left out: finer ones of the same time are there")
+        notes.append(f"{len(facts) - len(finest)} coarser buckets were left out: there are finer ones of the same time")
     return Dump(tuple(finest), tuple(notes))
 
 
@@ -126,7 +126,7 @@ def _csv_rows(lines: Iterable[str], skipped: int) -> Iterator[tuple[int, Mapping
 
 def _known(number: int, missing: Sequence[str]) -> None:
     if missing:
-        raise DumpError(f"line {number}: {', '.join(missing)} is not there; the fields are {', '.join(FIELDS)}")
+        raise DumpError(f"line {number}: {', '.join(missing)} is missing; the fields are {', '.join(FIELDS)}")
 
 
 def _fact(number: int, row: Mapping[str, Any], plan: str | None) -> UsageFact:
@@ -136,7 +136,7 @@ def _fact(number: int, row: Mapping[str, Any], plan: str | None) -> UsageFact:
             raise DumpError(f"line {number}: {name} is {value!r}; write it as text")
     org, project, branch, granularity, of_plan, metric = (value.strip() for value in said)
     if not project:
-        raise DumpError(f"line {number}: project_id is empty; say whose usage it is")
+        raise DumpError(f"line {number}: project_id is empty; every row needs one")
     if granularity not in (HOURLY, DAILY, MONTHLY):
         raise DumpError(f"line {number}: granularity is {granularity!r}; write hourly, daily or monthly")
     if metric not in METRIC_COMPONENTS:
@@ -147,7 +147,7 @@ def _fact(number: int, row: Mapping[str, Any], plan: str | None) -> UsageFact:
     begin = _begin(start, granularity)
     if start != begin:
         raise DumpError(
-            f"line {number}: start {row.get('start')} is not the begin of a bucket that is {granularity}; "
+            f"line {number}: start {row.get('start')} is not the start of a bucket ({granularity}); "
             f"in UTC it begins at {datetime.fromtimestamp(begin, UTC):%Y-%m-%dT%H:%M:%SZ}"
         )
     observed = row.get("observed_at")

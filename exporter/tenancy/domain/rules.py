@@ -228,7 +228,7 @@ def _problems(rule: TenantRule) -> Iterator[str]:
 def _tenant_problems(rule: TenantRule, capturing: list[str]) -> Iterator[str]:
     if rule.map is not None:
         if rule.tenant is not None:
-            yield ".tenant: the map names the tenants already; leave one of the two away"
+            yield ".tenant: the map names the tenants already; remove one of the two"
         if not rule.map:
             yield ".map: is empty, so the rule can never match"
         if not capturing and len(rule.patterns) > 1:
@@ -246,7 +246,7 @@ def _tenant_problems(rule: TenantRule, capturing: list[str]) -> Iterator[str]:
 
 def _pattern_problem(pattern: str) -> tuple[str, bool]:
     if not pattern:
-        return "the pattern is empty, and a field that is unknown matches nothing; leave it away or write .*", False
+        return "the pattern is empty, and an unknown field matches nothing; remove it or write .*", False
     try:
         groups = re.compile(pattern).groupindex
     except re.error as problem:

@@ -92,7 +92,7 @@ def test_a_chain_made_anew_without_the_key_shows(tmp_path: Path) -> None:
     forged = filled(tmp_path, OTHER, count=1)
     (first, _) = forged.path.read_text().splitlines()
     forged.path.write_text(json.dumps({**json.loads(first), "key": key_name(KEY)}) + "\n")
-    assert DrillJournal(forged.path, KEY).verify().problem == "line 1: its signature does not fit: it was changed"
+    assert DrillJournal(forged.path, KEY).verify().problem == "line 1: its signature does not match: it was changed"
     forged.path.unlink()
     assert DrillJournal(filled(tmp_path, None, count=1).path, KEY).verify().signed == 0
     DrillJournal(forged.path, KEY).write(BEGAN, drill(7), 3.0)
@@ -120,7 +120,7 @@ def test_half_a_line_was_never_written(tmp_path: Path) -> None:
 def test_a_strange_file_is_refused(tmp_path: Path) -> None:
     book = DrillJournal(tmp_path / "drills")
     book.path.write_text("hello\n")
-    with pytest.raises(JournalError, match="line 1 is no entry"):
+    with pytest.raises(JournalError, match="line 1 is not an entry"):
         book.drills()
     assert "line 1" in book.verify().problem
 

@@ -156,9 +156,9 @@ def test_the_csvs_are_exact_and_harmless(written: Path, facts: ReviewFacts) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--month", "2026-13"], "--month: '2026-13' is no month"),
+        (["--month", "2026-13"], "--month: '2026-13' is not a month"),
         (["--month", MONTH, "--format", "pdf"], "--format: pdf is unknown"),
-        (["--month", "2031-01"], "there is no usage of January 2031"),
+        (["--month", "2031-01"], "no usage of January 2031"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(

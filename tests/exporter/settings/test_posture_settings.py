@@ -20,7 +20,7 @@ WAIVER = {"control": "P10", "object": "*", "reason": "known", "approver": "ann",
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"waivers": [{**WAIVER, "control": "P99"}]}, "posture.waivers[0].control: there is no control P99"),
+        ({"waivers": [{**WAIVER, "control": "P99"}]}, "posture.waivers[0].control: no such control: P99"),
         ({"waivers": [{**WAIVER, "expires": "soon"}]}, "posture.waivers[0].expires: "),
         ({"waivers": [{key: WAIVER[key] for key in WAIVER if key != "approver"}]}, "waivers[0].approver: field"),
         ({"allow": {"key_addresses": ["home"]}}, "posture.allow.key_addresses[0]: home is no range of addresses"),

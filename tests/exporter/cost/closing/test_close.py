@@ -173,7 +173,7 @@ def test_usage_that_is_gone_corrects_nothing(store: Store) -> None:
             cursor.execute(f"DELETE FROM {table}")
     fresh = closer(store, SqliteLedger(store))
     assert fresh.pending(OCTOBER, NOW).lines == ()
-    assert "gone from the ledger" in fresh.pending(OCTOBER, NOW).held[0]
+    assert "no longer in the ledger" in fresh.pending(OCTOBER, NOW).held[0]
 
 
 updates = st.lists(

@@ -55,16 +55,16 @@ def test_every_bad_line_is_told() -> None:
     with pytest.raises(InvoiceError) as problem:
         parse_invoice("description,amount,quantity,unit\nCompute,abc,1,\nCompute,1,2,parsecs\n,4,,\nCompute,NaN,,", "x")
     assert problem.value.problems == [
-        "x: line 2: amount 'abc' is no number; write it like 1234.56",
+        "x: line 2: amount 'abc' is not a number; write it like 1234.56",
         "x: line 3: unit 'parsecs' is none of compute; write CU-hour",
         "x: line 4: has neither a description nor a component; say what the amount is for",
-        "x: line 5: amount 'NaN' is no number; write it like 1234.56",
+        "x: line 5: amount 'NaN' is not a number; write it like 1234.56",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("", "it has nothing"), ("a,b\n1,2\n", "it has a, b"), ("description,amount\n", "no lines under its head")],
+    [("", "it has nothing"), ("a,b\n1,2\n", "it has a, b"), ("description,amount\n", "no lines under its header")],
 )
 def test_a_file_without_the_columns_is_refused(text: str, why: str) -> None:
     with pytest.raises(InvoiceError, match=why):

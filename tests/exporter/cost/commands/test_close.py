@@ -148,7 +148,7 @@ def test_an_invoice_that_agrees_and_one_that_does_not(ledger: Path, run: Run, tm
     ("arguments", "code", "why"),
     [
         (("close",), USAGE, "no month is named; write `neonmeter close YYYY-MM`"),
-        (("close", "2025-13"), USAGE, "'2025-13' is no month"),
+        (("close", "2025-13"), USAGE, "'2025-13' is not a month"),
         (("close", "2024-01"), FINDINGS, "no usage of 2024-01"),
         (("close", "2999-01"), FINDINGS, "2999-01 is not over; close it on 2999-02-01"),
         (("close", "2025-09", "--corrections"), FINDINGS, "2025-09 is not closed"),

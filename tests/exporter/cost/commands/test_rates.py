@@ -178,7 +178,7 @@ def test_a_plan_history_prices_what_the_api_does_not_tell(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("plans", "top", "says"),
     [
-        ({"ours": {"like": "huge"}}, {}, "plans.ours.like: there is no plan 'huge'"),
+        ({"ours": {"like": "huge"}}, {}, "plans.ours.like: no such plan: 'huge'"),
         ({"ours": {"discounts": {"all": [{"percent": "110", "valid_from": "2026-01-01", **SIGNED}]}}}, {}, "percent"),
         ({"ours": {"rates": {"compute": [entry("1", "2026-01-01", list="x")]}}}, {}, "list"),
         ({"ours": {"like": "scale", "not_offered": {"cpu": "never"}}}, {}, "not_offered.cpu"),

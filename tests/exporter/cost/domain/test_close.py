@@ -144,5 +144,5 @@ def test_coarser_counts_correct_nothing() -> None:
     coarse = InvoiceLine(line.key, "u", 1, Fraction(1), Fraction(1), 100, lower_bound=True)
     found = corrections([coarse], [booking((line,))])
     assert found.lines == ()
-    assert "hourly counts are gone" in found.held[0]
+    assert "hourly counts no longer exist" in found.held[0]
     assert corrections([line], [booking((coarse,))]).cents == 200

@@ -71,7 +71,7 @@ def test_an_amount_must_say_who_pays_when_there_are_several() -> None:
     two = MeteredCosts([("o1", A, Fraction(1)), ("o2", C, Fraction(1))])
     made, problems = extra_invoice_lines([SUPPORT, TAX], MONTH, two)
     assert [line.key.org_id for line in made] == ["o1", "o2"], "a tax is of each"
-    assert problems == ("Support: 2 organisations have cost in the month; say which one pays with org:",)
+    assert problems == ("Support: 2 organisations have cost in the month; name the one that pays with org:",)
 
 
 def test_in_a_close_a_tax_is_of_whole_cents() -> None:
