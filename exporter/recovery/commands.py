@@ -188,9 +188,7 @@ def verify_command(options: argparse.Namespace, settings: CoreSettings) -> int:
             f"{counted(verdict.foreign, 'line')} signed with another key: give it as recovery.signing_key to check them"
         )
     if verdict.lines > verdict.signed:
-        print(
-            f"{counted(verdict.lines - verdict.signed, 'line')} not signed: anyone who can write the file can change them"
-        )
+        print(f"{counted(verdict.lines - verdict.signed, 'line')} not signed: write access is enough to change them")
     print(f"last digest {verdict.head}\nRecord it elsewhere: only it can show later that the end was not truncated.")
     return OK
 

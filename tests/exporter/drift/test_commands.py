@@ -93,7 +93,7 @@ def test_other_versions_and_broken_files_are_one_line(
         ([], USAGE, "neon.api_key_file: no API key"),
         (["shop/main", "--markdown"], USAGE, "neon.api_key_file: no API key"),
         (["approve", "shop/main", "--reason", "as planned"], USAGE, "is not there yet"),
-        (["approve", "shop/main", "--reason", "x"], USAGE, "--reason: say why"),
+        (["approve", "shop/main", "--reason", "x"], USAGE, "--reason: give a reason"),
     ):
         assert main(["drift", *arguments, *config]) == code
         assert said in capsys.readouterr().err, arguments

@@ -130,12 +130,12 @@ def broken_number(digits: str) -> str:
         ("plans/launch_v3/rates/cpu", [], "plans.launch_v3.rates.cpu", "unknown component; use one of compute"),
         ("plans/launch_v3/rates/compute", [], "plans.launch_v3.rates.compute", "at least one dated entry"),
         ("plans/launch_v3/rates/compute/0/rate", True, "rates.compute[0].rate", 'like "0.106"'),
-        ("plans/launch_v3/rates/compute/0/rate", "-1", "rates.compute[0].rate", "no amount"),
-        ("plans/launch_v3/rates/compute/0/rate", "1e-3", "rates.compute[0].rate", "no amount"),
-        ("plans/launch_v3/rates/compute/0/valid_from", "2026-13-01", "rates.compute[0].valid_from", "no day"),
+        ("plans/launch_v3/rates/compute/0/rate", "-1", "rates.compute[0].rate", "not an amount"),
+        ("plans/launch_v3/rates/compute/0/rate", "1e-3", "rates.compute[0].rate", "not an amount"),
+        ("plans/launch_v3/rates/compute/0/valid_from", "2026-13-01", "rates.compute[0].valid_from", "not a day"),
         ("plans/launch_v3/rates/compute/0/valid_from", "2026-06-01", "rates.compute", "must rise"),
         ("plans/launch_v3/rates/compute/0/source", "", "rates.compute[0].source", "where the figure was read"),
-        ("plans/launch_v3/rates/compute/0/source_date", None, "rates.compute[0].source_date", "no day"),
+        ("plans/launch_v3/rates/compute/0/source_date", None, "rates.compute[0].source_date", "not a day"),
         ("plans/launch_v3/rates/compute/0/typo", 1, "rates.compute[0].typo", "unknown key"),
         ("plans/launch_v3/allowances/extra_branches/0/quantity", "9", "extra_branches[0].quantity", "whole child"),
         ("plans/launch_v3/allowances/extra_branches/0/scope", "org", "extra_branches[0].scope", "org or project"),
@@ -161,7 +161,7 @@ def test_files_that_are_no_rate_card(tmp_path: Path) -> None:
         parse("{", "x")
     with pytest.raises(RateCardError, match="one JSON object"):
         parse("[]", "x")
-    with pytest.raises(RateCardError, match="twice"):
+    with pytest.raises(RateCardError, match="duplicate"):
         parse('{"format": 1, "format": 1}', "x")
 
 

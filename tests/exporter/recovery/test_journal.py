@@ -138,7 +138,7 @@ def test_one_drill_at_a_time_and_a_kill_lets_go(tmp_path: Path) -> None:
     holder.start()
     try:
         assert ours.recv()
-        with pytest.raises(JournalError, match="another drill runs"), DrillJournal(tmp_path / "drills").alone():
+        with pytest.raises(JournalError, match="another drill is running"), DrillJournal(tmp_path / "drills").alone():
             pass
     finally:
         holder.kill()

@@ -56,7 +56,7 @@ def test_amounts_keep_their_digits(tmp_path: Path) -> None:
             "cost: {extra_lines: [{name: a, category: Tax, amount: 1, from: 2026-02-01, to: 2026-01-01}]}",
             "to is before from",
         ),
-        ("budgets: [{name: a, amount: 1}, {name: a, amount: 2}]", "the name 'a' is there twice"),
+        ("budgets: [{name: a, amount: 1}, {name: a, amount: 2}]", "the name 'a' is a duplicate"),
         ("budgets: [{name: a, amount: 0}]", "budgets[0].amount"),
         ("budgets: [{name: a, amount: much}]", "budgets[0].amount"),
         ("budgets: [{name: a, amount: 1, scope: tag, match: team}]", "a tag is written key=value"),

@@ -31,7 +31,7 @@ WAIVER = {"control": "P10", "object": "*", "reason": "known", "approver": "ann",
         ({"vaults": [{"address": "vault"}]}, "posture.vaults[0]: address: write https://HOST:PORT"),
         ({"vaults": [{"address": "https://v", "key": "k"}]}, "posture.vaults[0].key: must hold {tenant} once"),
         ({"vaults": [{"address": "https://v", "approle": "r"}]}, "approle and secret_id_file go together"),
-        ({"vaults": [{"address": "https://v"}, {"address": "https://w"}]}, "vault is there twice"),
+        ({"vaults": [{"address": "https://v"}, {"address": "https://w"}]}, "vault is a duplicate"),
         ({"profiles": [{"profile": "staging"}]}, "posture.profiles[0].profile: "),
     ],
 )  # fmt: skip

@@ -337,7 +337,7 @@ def test_a_bad_line_is_one_clear_error_and_nothing_is_priced(field: str, value: 
     ("text", "says"),
     [
         ("", "no usage"),
-        ("project_id,start\n", "granularity, metric, value is not there"),
+        ("project_id,start\n", "granularity, metric, value is missing"),
         ("project_id,project_id\n", "named twice"),
         ('{"project_id": 1', "line 1: not valid JSON"),
         ("\n\n[1]\n", "line 3: must be one JSON object"),

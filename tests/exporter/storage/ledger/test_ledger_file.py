@@ -78,7 +78,7 @@ def test_from_file_to_postgres_and_back(file: Fresh, postgres18: Cluster) -> Non
     ("text", "problem"),
     [
         ("nonsense", "not JSON"),
-        ("[1]", "a list where an object belongs"),
+        ("[1]", "a list instead of an object"),
         ("{}", "org_id is missing"),
         (GOOD.replace('"value": 7', '"value": -7'), "value must be a whole number of at least 0, not -7"),
         (GOOD.replace('"value": 7', '"value": 7.0'), "value must be a whole number of at least 0, not 7.0"),
