@@ -20,7 +20,7 @@ from exporter.posture.report.report import Report
 from exporter.posture.report.terminal import as_text, one_control
 from exporter.posture.store import DAY
 from tests.exporter.posture.platform_world import Platform, platform
-from tests.exporter.posture.test_service import WAIVERS
+from tests.exporter.posture.test_feature import WAIVERS
 
 
 class Sound(HTMLParser):

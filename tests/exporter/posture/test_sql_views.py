@@ -15,7 +15,7 @@ from exporter.demo.postgres import Cluster
 from exporter.posture.publish import PUBLISH_SECONDS, VIEWS, PosturePublisher
 from exporter.storage.ledger.postgres import PostgresLedger
 from tests.exporter.posture.platform_world import platform
-from tests.exporter.posture.test_service import WAIVERS
+from tests.exporter.posture.test_feature import WAIVERS
 from tests.exporter.storage.ledger.test_ledger_postgres import maker
 
 DOCS = Path(__file__).parents[3] / "docs"
