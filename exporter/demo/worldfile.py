@@ -204,7 +204,7 @@ def _dangling(spec: WorldSpec) -> Iterator[str]:
     names = {project.name for project in spec.projects}
     for number, key_spec in enumerate(spec.api_keys):
         if key_spec.project is not None and key_spec.project not in names:
-            yield f"api_keys[{number}].project: there is no project {key_spec.project!r}"
+            yield f"api_keys[{number}].project: no such project: {key_spec.project!r}"
     for number, project in enumerate(spec.projects):
         at = f"projects[{number}]"
         if project.name in seen_projects:

@@ -80,7 +80,7 @@ PENDING = Metric(
 )  # fmt: skip
 MISMATCHED = Metric(
     "neon_migrations_checksum_mismatch", Kind.GAUGE, Unit.NONE, Scope.BRANCH,
-    "Applied migrations whose file in git has another content now; only tools that keep a checksum we can work out.",
+    "Applied migrations whose file in git has changed; only tools with a checksum that we can compute.",
     ("datname", "tool"), worse="up",
 )  # fmt: skip
 OUT_OF_ORDER = Metric(

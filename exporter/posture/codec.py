@@ -76,7 +76,7 @@ def _decode(kind: Any, plain: Any) -> Any:
     if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
         return float(plain)
     if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):
-        raise TypeError(f"{type(plain).__name__} is no {kind.__name__}")
+        raise TypeError(f"{type(plain).__name__} is not a {kind.__name__}")
     return plain
 
 

@@ -162,7 +162,9 @@ def _no_source(profile: Sequence[str]) -> str:
     asked = {"vault": "posture.vaults", "s3": "posture.s3", "pgbouncer": "pgbouncer", "postgres": "postgres.dsn"}
     named = [asked[name] for name in profile if name in asked]
     return (
-        f"nothing to judge it by: {' or '.join(named)} is not configured" if named else "nothing here that it speaks of"
+        f"nothing to evaluate it by: {' or '.join(named)} is not configured"
+        if named
+        else "nothing here that it speaks of"
     )
 
 

@@ -36,7 +36,7 @@ def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
-        raise ValueError(f"{text} is no range of addresses; write 203.0.113.0/24 or 2001:db8::/48") from None
+        raise ValueError(f"{text} is not an address range; write 203.0.113.0/24 or 2001:db8::/48") from None
 
 
 def _pattern(text: str) -> str:
@@ -56,13 +56,13 @@ def _key_pattern(text: str) -> str:
 def _host(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text} is no HOST:PORT, as db.example.com:5432")
+        raise ValueError(f"{text} is not HOST:PORT, such as db.example.com:5432")
     return text
 
 
 def _domain(text: str) -> str:
     if "@" in text or "." not in text:
-        raise ValueError(f"{text} is no domain; write example.com, without @")
+        raise ValueError(f"{text} is not a domain; write example.com, without @")
     return text.lower()
 
 
@@ -308,7 +308,7 @@ def problems_of_posture(posture: PostureSettings) -> Iterator[str]:
     from exporter.posture.catalogue import CatalogueError, load_catalogue  # noqa: PLC0415 - only who has one of his own
 
     if not posture.catalogue.is_dir():
-        yield f"posture.catalogue: {posture.catalogue} is no folder; it holds controls.yaml or frameworks/*.yaml"
+        yield f"posture.catalogue: {posture.catalogue} is not a folder; it holds controls.yaml or frameworks/*.yaml"
         return
     try:
         load_catalogue(posture.catalogue)

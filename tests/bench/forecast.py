@@ -176,4 +176,4 @@ def kinds(years: Sequence[Judged]) -> tuple[Sequence[str], Sequence[Sequence[obj
         true, told = sum(float(fault.usd) for fault, _ in hits), sum(float(alarm.usd) for _, alarm in hits)
         middle = days[len(days) // 2] if days else None
         rows.append((kind, len(faults), len(hits), middle, days[-1] if days else None, f"${true:.2f}", f"${told:.2f}"))
-    return ("kind", "faults", "found", "days to tell", "at most", "true dollars", "told"), rows
+    return ("kind", "faults", "found", "days to find", "at most", "true dollars", "reported"), rows

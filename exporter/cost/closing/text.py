@@ -49,13 +49,13 @@ def pending_text(name: str, pending: Corrections) -> str:
     text = "".join(f"note: {note}\n" for note in pending.held)
     if not pending.lines:
         return text
-    text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not booked yet:\n"
+    text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not recorded yet:\n"
     return text + _line_table(pending.lines) + f"Record it with `neonmeter close {name} --corrections`.\n"
 
 
 def correction_text(booking: Booking) -> str:
     """A correction that was booked."""
-    text = f"Booked correction {booking.sequence} of {day_text(booking.month)[:7]}: {dollars(booking.cents)}, "
+    text = f"Recorded correction {booking.sequence} of {day_text(booking.month)[:7]}: {dollars(booking.cents)}, "
     text += f"in the statement of {day_text(booking.booked_in)[:7]}.\n\n"
     return text + _line_table(booking.lines)
 

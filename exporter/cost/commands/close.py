@@ -161,7 +161,7 @@ class _MonthRun:
             print(pending_text(name, pending).lstrip("\n"), end="")
         else:
             print("".join(f"note: {note}\n" for note in pending.held), end="")
-            print(f"{name}: nothing has changed since it was closed; nothing was booked.")
+            print(f"{name}: nothing has changed since it was closed; nothing was recorded.")
         return OK
 
     def _close(self) -> int:

@@ -101,7 +101,7 @@ def likely_cause(  # noqa: PLR0911 - one answer a cause
     if not side.lines:
         return Cause.LATE, f"the ledger has no such usage of the month; {_through(context)}"
     if theirs is None or mine is None:
-        return Cause.AMOUNT, "the invoice gives no quantity, so price and usage cannot be told apart"
+        return Cause.AMOUNT, "the invoice gives no quantity, so price and usage cannot be separated"
     same = abs(theirs - mine) <= max(abs(mine), abs(theirs)) * _SAME
     charged = Fraction(figures.invoice, 100) / theirs if theirs else Fraction()
     if same or not _near_rate(charged, side, theirs):

@@ -147,7 +147,7 @@ def _timeout(text: str) -> int:
 def _age(option: str, text: str, most: int) -> int:
     found = _AGE.fullmatch(text)
     if not found or int(found[1]) * _UNITS[found[2]] > most:
-        raise UsageError(f"{option}: {text} is no age up to {span(most)}; write such as 7d, 36h or 90m")
+        raise UsageError(f"{option}: {text} is not an age up to {span(most)}; write 7d, 36h or 90m")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -158,7 +158,7 @@ def _cu(text: str) -> Fraction:
         size = Fraction()
     if size not in _SIZES:
         raise UsageError(
-            f"--min-cu: {text} is no size that Neon offers; write 0.25, 0.5, or a whole number from 1 to 56"
+            f"--min-cu: {text} is not a size that Neon offers; write 0.25, 0.5, or a whole number from 1 to 56"
         )
     return size
 

@@ -151,7 +151,7 @@ def db_static_role(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
         text = _late(role, context)
         bad = bad or bool(text)
         if text == "?":
-            yield unclear(path, f"{role.username} is rotated by a schedule: its period is not told")
+            yield unclear(path, f"{role.username} is rotated by a schedule: its period is not shown")
         elif text:
             yield failed(path, f"the password of {role.username} {text}")
     if not bad:

@@ -73,7 +73,7 @@ def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
         yield unread(where, facts.settings)
         return
     if facts.platform == "neon":
-        yield absent(where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is judged")
+        yield absent(where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is evaluated")
         return
     loaded = facts.settings.get("shared_preload_libraries")
     if loaded is None:

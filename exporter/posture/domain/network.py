@@ -36,7 +36,7 @@ def server_tls(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
         yield unread(where, facts.settings)
         return
     if facts.platform == "neon":
-        yield absent(where, "on Neon the proxy ends TLS: our own handshake is judged instead")
+        yield absent(where, "on Neon the proxy ends TLS: our own handshake is evaluated instead")
         return
     found = []
     if facts.settings.get("ssl") == "off":
@@ -73,7 +73,7 @@ def handshake(facts: HandshakeFacts, context: Context) -> Iterator[RuleResult]:
         text = f"the certificate ends in {days(left)}" if left > 0 else "the certificate has ended"
         found.append(failed(object_id(facts.name, "certificate"), text))
     if facts.sslmode and facts.sslmode != "verify-full":
-        text = f"we connect with sslmode={facts.sslmode}, which does not check whom we talk to"
+        text = f"we connect with sslmode={facts.sslmode}, which does not verify the server"
         found.append(failed(object_id(facts.name, "sslmode"), text, severity=Severity.MEDIUM))
     yield from verdict(facts.name, found, f"{facts.protocol}, verified, valid for {days(left)}")
 
@@ -186,7 +186,7 @@ def residency(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
     elif facts.region in policy.regions_known:
         yield failed(facts.id, f"data lie in {facts.region}; allowed are {', '.join(policy.regions)}")
     else:
-        yield unclear(facts.id, f"{facts.region} is no region that we know the place of; allow it or not")
+        yield unclear(facts.id, f"{facts.region} is a region of unknown location; allow it or not")
 
 
 @control("P35", BucketFacts)
@@ -248,7 +248,7 @@ def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[RuleRes
     if not shared:
         yield passed(facts.id, "shared with nobody")
     elif not context.policy.email_domains:
-        yield unclear(facts.id, f"shared with {len(shared)}; no list of domains says with whom it may be")
+        yield unclear(facts.id, f"shared with {len(shared)}; no list of allowed domains is configured")
     else:
         domains = context.policy.email_domains
         found = (

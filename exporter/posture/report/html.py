@@ -112,11 +112,11 @@ def _lead(report: Report) -> tuple[str, str]:
         headline = f"{_count(score.failed, 'control')} {'fails' if score.failed == 1 else 'fail'}"
         headline += f", {len(worst)} of them critical." if worst else ", none of them critical."
     elif score.ratio is None:
-        headline = "Nothing could be judged yet."
+        headline = "Nothing could be evaluated yet."
     else:
-        headline = "Nothing that could be judged fails."
+        headline = "Nothing that could be evaluated fails."
     parts = [f"{score.passed} hold, {score.waived} {'is' if score.waived == 1 else 'are'} waived"]
-    parts.append(f"{score.unknown} could not be judged, {score.manual} are for a person to look at")
+    parts.append(f"{score.unknown} could not be evaluated, {score.manual} are for a person to look at")
     if expired:
         parts.append(f"{_count(expired, 'waiver')} expired: what it covered fails again")
     return headline, "; ".join(parts) + "."

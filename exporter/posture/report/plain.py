@@ -75,7 +75,7 @@ def before_of(plain: Mapping[str, Any]) -> tuple[float, dict[str, tuple[str, str
         ValueError: it is no such report.
     """
     if plain.get("format") != "neonmeter-posture-1":
-        raise ValueError("is no posture report of this version")
+        raise ValueError("is not a posture report of this version")
     found: dict[str, tuple[str, str, str]] = {}
     for control in plain["controls"]:
         for finding in control["findings"]:

@@ -31,7 +31,7 @@ _SOURCES = {
     "project": "Neon API: permissions and key sets",
     "snapshots": "Neon API: snapshots",
     "branch": "Neon API: roles, schedules, masks",
-    "database": "databases (the oldest that is judged by)",
+    "database": "databases (the oldest in use)",
     "server": "roles and settings of servers (the oldest)",
     "vault": "key stores",
     "s3": "off-site copies",

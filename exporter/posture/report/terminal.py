@@ -21,7 +21,7 @@ def as_text(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     score = report.score
-    ratio = "nothing could be judged" if score.ratio is None else f"score {float(score.ratio):.0%}"
+    ratio = "nothing could be evaluated" if score.ratio is None else f"score {float(score.ratio):.0%}"
     known = "" if score.known is None else f" ({float(score.known):.0%} of what applies is known)"
     yield f"{report.organization or 'Posture'}, {report.scope}: {ratio}{known}."
     yield (

@@ -145,7 +145,7 @@ def test_the_world_of_posture_has_a_good_and_a_bad_state_of_everything() -> None
 
 
 def test_security_that_names_nothing_is_refused() -> None:
-    with pytest.raises(WorldFileError, match=r"api_keys\[0\]\.project: there is no project 'gone'"):
+    with pytest.raises(WorldFileError, match=r"api_keys\[0\]\.project: no such project: 'gone'"):
         parse(MINIMAL + "api_keys: [{name: k, days_ago: 1, project: gone}]\n")
     with pytest.raises(WorldFileError, match=r"masking.rules"):
         parse(MINIMAL.replace("max_cu: 1}", "max_cu: 1}, masking: {rules: {email: anon.fake_email()}}"))

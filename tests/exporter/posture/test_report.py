@@ -111,7 +111,7 @@ async def test_changes_since_an_earlier_report(tmp_path: Path) -> None:
         assert "P36" in {control for control, _, _ in report.changes.resolved}
         for told in (html(report), markdown(report), as_text(report)):
             assert "resolved" in told
-    with pytest.raises(ValueError, match="no posture report"):
+    with pytest.raises(ValueError, match="not a posture report"):
         before_of({"format": "other"})
 
 

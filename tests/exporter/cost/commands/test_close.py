@@ -103,11 +103,11 @@ def test_a_month_from_draft_to_correction(ledger: Path, run: Run) -> None:
     code, out, _ = run("close", "2025-09")
     assert (code, "2025-09 has changed since it was closed, by $" in out) == (FINDINGS, True)
     code, out, _ = run("close", "2025-09", "--corrections", "--dry-run")
-    assert (code, "not booked yet" in out) == (OK, True)
+    assert (code, "not recorded yet" in out) == (OK, True)
     code, out, _ = run("close", "2025-09", "--corrections")
-    assert (code, "Booked correction 1 of 2025-09: $" in out, "statement of 2025-10" in out) == (OK, True, True)
+    assert (code, "Recorded correction 1 of 2025-09: $" in out, "statement of 2025-10" in out) == (OK, True, True)
     assert run("close", "2025-09", "--corrections")[1] == (
-        "2025-09: nothing has changed since it was closed; nothing was booked.\n"
+        "2025-09: nothing has changed since it was closed; nothing was recorded.\n"
     )
     late(ledger, 0)
     code, out, _ = run("close", "2025-10")
