@@ -62,7 +62,7 @@ def add_commands(commands: Commands, drills_of: DrillsOf = lambda _: None) -> No
 
 
 def posture_command(options: argparse.Namespace, settings: PostureTree, *, drills_of: DrillsOf) -> int:
-    """Print the summary, or JSON; write the files; exit 1 when something fails that nobody answers for.
+    """Print the summary, or JSON; write the files; exit 1 when something fails without a waiver.
 
     Raises:
         PostureUsageError: an option cannot be used, or a file cannot be read or written.

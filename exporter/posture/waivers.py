@@ -55,7 +55,7 @@ class FindingState:
 
     @property
     def open(self) -> bool:
-        """A failure that nobody answers for."""
+        """A failure without a valid waiver."""
         return self.finding.outcome is Outcome.FAIL and not self.waived
 
     @property

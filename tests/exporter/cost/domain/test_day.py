@@ -58,7 +58,7 @@ def test_storage_goes_by_size_restore_by_wal_and_transfer_by_rows() -> None:
     transfer = split[key(Component.PUBLIC_TRANSFER)]
     assert transfer.tenants == {"a": 25, "b": 75}
     assert transfer.soft == {("a", Confidence.ESTIMATED): 25, ("b", Confidence.ESTIMATED): 75}
-    # Nobody tells by whom a child differs from its parent.
+    # Nothing says which tenant made a child differ from its parent.
     assert split[key(Component.CHILD_STORAGE, "b2")].soft == {("a", Confidence.ESTIMATED): 100}
 
 
