@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 from exporter.app import log
-from exporter.app.features import problems_of
 from exporter.app.generation import start_generation
 from exporter.app.rounds import Rounds
-from exporter.app.settings import Settings, load
+from exporter.app.settings import Settings, load, problems_of
 from exporter.core import selfmetrics
 from exporter.serving.publisher import Publisher
 from exporter.settings import SettingsError

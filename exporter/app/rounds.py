@@ -186,6 +186,8 @@ def retire_what_is_off(generation: Generation) -> None:
     for owner in state.owners():
         if owner.partition("/")[0] in off:
             state.retire(owner)
+    for owner in (owner for run in generation.runs.values() for owner in run.switched_off):
+        state.retire(owner)
     for name in off:
         pages.retire(name)
     generation.poolers.forget_others()

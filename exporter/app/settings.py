@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from exporter.cost.settings import AnomalySettings, Budgets, CostSettings, CostTree, WasteSettings
+from exporter.cost.settings import AnomalySettings, Budgets, CostSettings, CostTree, WasteSettings, problems_of_cost
 from exporter.drift.settings import DriftSettings, DriftTree
-from exporter.posture.settings import PostureSettings, PostureTree
+from exporter.posture.settings import PostureSettings, PostureTree, problems_of_posture
+from exporter.settings.preflight import core_problems
 from exporter.settings.tree import load as load_tree
+from exporter.tenancy.domain.rules import check_rules
+from exporter.tenancy.rules import tenant_rules
 
 ORDER = (
     "neon", "postgres", "sampling", "pgbouncer", "tenants", "cost", "budgets", "storage", "ledger", "anomalies",
@@ -40,3 +43,13 @@ def load(path: Path | None) -> Settings:
         SettingsError: with all problems at once.
     """
     return load_tree(Settings, path)
+
+
+def problems_of(settings: Settings) -> list[str]:
+    """Every problem of the settings that needs no network to be seen, one line each with its path."""
+    return [
+        *core_problems(settings),
+        *check_rules(tenant_rules(settings.tenants)),
+        *problems_of_cost(settings.cost),
+        *problems_of_posture(settings.posture),
+    ]

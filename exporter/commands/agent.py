@@ -53,7 +53,6 @@ def config(options: argparse.Namespace, settings: None) -> int:
     """Judge the settings, show what is in force, or explain what there is."""
     from exporter.app import settings as tree
     from exporter.app import settings_text
-    from exporter.app.features import problems_of
 
     del settings
     if options.what == "schema":
@@ -66,7 +65,7 @@ def config(options: argparse.Namespace, settings: None) -> int:
     if options.what == "show":
         print(settings_text.in_force(in_force), end="")
         return OK
-    problems = problems_of(in_force)
+    problems = tree.problems_of(in_force)
     print("\n".join([*in_force.warnings, *(problems or ["The settings are good."])]))
     return USAGE if problems else OK
 

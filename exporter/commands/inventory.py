@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.models import Branch
-from exporter.app.features import problems_of
-from exporter.app.settings import Settings
+from exporter.app.settings import Settings, problems_of
 from exporter.documents.terminal import counted, seconds, size, table
 from exporter.feature.workspace import neon_client
 from exporter.settings.tree import SettingsError

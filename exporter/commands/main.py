@@ -52,8 +52,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from exporter.app.features import problems_of
-    from exporter.app.settings import load
+    from exporter.app.settings import load, problems_of
     from exporter.settings.tree import SettingsError
 
     settings = load(options.config)

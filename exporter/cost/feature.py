@@ -16,7 +16,7 @@ from exporter.cost.commands import add_commands
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.outlook import metrics as outlook_metrics
 from exporter.cost.savings import kpis, waste
-from exporter.cost.settings import CostTree, problems_of_cost
+from exporter.cost.settings import CostTree
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_round import UsageRound
 from exporter.cost.workspace import LEDGER_SCHEMAS, SCHEMAS, closed_months
@@ -32,6 +32,7 @@ class CostRun(FeatureRun):
     def __init__(self, services: Services, settings: CostTree, costs: Costs) -> None:
         self._services = services
         self._pace = settings.intervals.consumption_seconds
+        self._budgets = bool(settings.budgets)
         closes = closed_months(services.ledger, services.store)
         money = CostRound(settings, costs, services.ledger, services.store, services.counters)
         upkeep = Upkeep(
@@ -48,6 +49,11 @@ class CostRun(FeatureRun):
     def jobs(self) -> Sequence[Job]:
         """The round of consumption."""
         return (Job("consumption", self._pace, self.consume, first_in=self._pace),)
+
+    @property
+    def switched_off(self) -> Sequence[str]:
+        """The budgets, where the settings name none."""
+        return () if self._budgets else ("cost/budgets",)
 
     async def on_inventory(self, inventory: Inventory) -> None:
         """Remember what there is; the first time, read usage and price it at once."""
@@ -95,10 +101,6 @@ class CostFeature(Feature[CostTree]):
     def add_commands(self, commands: Commands) -> None:
         """Declare the commands of cost."""
         add_commands(commands)
-
-    def problems(self, settings: CostTree) -> Iterable[str]:
-        """What is wrong with the sections of cost."""
-        return problems_of_cost(settings.cost)
 
     def start(self, services: Services, settings: CostTree) -> CostRun:
         """Begin a generation.

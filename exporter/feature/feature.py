@@ -56,6 +56,11 @@ class FeatureRun:
         return ()
 
     @property
+    def switched_off(self) -> Sequence[str]:
+        """Owners of parts of the feature that these settings switch off: what they showed leaves at once."""
+        return ()
+
+    @property
     def scanners(self) -> Sequence[DatabaseScanner]:
         """What is to be read inside user databases."""
         return ()
@@ -117,11 +122,6 @@ class Feature(ABC, Generic[Tree]):
 
     def add_commands(self, commands: Commands) -> None:
         """Declare its commands; imports nothing heavy."""
-
-    def problems(self, settings: Tree) -> Iterable[str]:
-        """What can be known to be wrong with its settings before anything is contacted, one line each."""
-        del settings
-        return ()
 
     @abstractmethod
     def start(self, services: Services, settings: Tree) -> FeatureRun | None:

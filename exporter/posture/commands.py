@@ -6,7 +6,6 @@ It reads what a running agent stored, asks Neon for the rest (GET only), wakes n
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -86,6 +85,8 @@ def _formats(options: argparse.Namespace) -> list[str]:
 
 
 def _report(settings: PostureTree, options: argparse.Namespace, drills_of: DrillsOf) -> Report:
+    import asyncio
+
     from exporter.posture.catalogue import load_catalogue
     from exporter.posture.report.report import report_of
     from exporter.posture.workspace import previous_run

@@ -30,7 +30,7 @@ from exporter.posture.outside import sources_of
 from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.scanner import PostureScanner
-from exporter.posture.settings import PostureTree, problems_of_posture
+from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources, forget_gone
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
 from exporter.sampling.user_databases import DatabaseScanner
@@ -249,10 +249,6 @@ class PostureFeature(Feature[PostureTree]):
     def add_commands(self, commands: Commands) -> None:
         """Declare `posture`."""
         add_commands(commands)
-
-    def problems(self, settings: PostureTree) -> Iterable[str]:
-        """What can be known to be wrong with its section before anything is contacted."""
-        return problems_of_posture(settings.posture)
 
     def start(self, services: Services, settings: PostureTree) -> PostureRun | None:
         """Begin a generation; opens no connection and reads no file."""

@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +97,8 @@ def run_command(options: argparse.Namespace, settings: CoreSettings) -> int:
         DrillSettingsError, JournalError: a key or the journal cannot be used.
         NeonError, DrillError: Neon does not do what was asked.
     """
+    import asyncio
+
     key, journal = key_of(settings), journal_of(settings)
     try:
         with journal.alone():
@@ -108,6 +108,8 @@ def run_command(options: argparse.Namespace, settings: CoreSettings) -> int:
 
 
 async def _run(settings: CoreSettings, options: argparse.Namespace, key: str, journal: DrillJournal) -> int:
+    from dataclasses import asdict
+
     from exporter.recovery.drill import DrillRun, Interrupts
     from exporter.recovery.journal import ABORTED
     from exporter.recovery.journal import OK as PROVED
@@ -141,6 +143,8 @@ def list_command(options: argparse.Namespace, settings: CoreSettings) -> int:
         DrillSettingsError, JournalError: a secret or the journal cannot be used.
         NeonError, DrillError: Neon does not do what was asked.
     """
+    import asyncio
+
     from exporter.recovery.text import as_rows
 
     removed: list[str] = []
@@ -155,6 +159,8 @@ def list_command(options: argparse.Namespace, settings: CoreSettings) -> int:
             removed = asyncio.run(_sweep_all(settings, key, journal, _Progress(quiet=options.json)))
     drills = journal.drills()
     if options.json:
+        from dataclasses import asdict
+
         print(json.dumps({"drills": [asdict(drill) for drill in drills], "leftovers_removed": removed}, indent=2))
         return OK
     print(as_rows(settings, drills) if drills else "There are no drills yet.\n", end="")

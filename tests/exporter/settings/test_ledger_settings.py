@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.app.features import problems_of
-from exporter.app.settings import load
+from exporter.app.settings import load, problems_of
 
 
 def problems(tmp_path: Path, **ledger: Any) -> list[str]:
