@@ -267,7 +267,7 @@ def _row(found: Transition | None) -> tuple[str, str]:
 
 def _why_not(measured: Measured) -> str:
     if measured.without is None:
-        return "no suspend without a visit of ours was seen: use the compute once, then leave it alone."
+        return "no suspend was seen without a visit of ours: use the compute once, then leave it alone."
     if measured.refused and not measured.visits:
         rules = ", ".join(f"{rule} {count}x" for rule, count in sorted(measured.refused.items()))
         return f"the rules allowed no visit ({rules}), so nothing was added."

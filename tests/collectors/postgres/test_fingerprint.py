@@ -144,5 +144,5 @@ def test_a_file_holds_all_of_it_and_refuses_edits(connection: psycopg.Connection
     assert Fingerprint.from_json(text, taken_at=2.0) == found
     assert look(connection).to_json() == text
     for broken in ("{}", "no", text.replace('"format": 1', '"format": 2'), text.replace(found.digest, "0" * 32)):
-        with pytest.raises(ValueError, match=r"neonmeter|make it again"):
+        with pytest.raises(ValueError, match=r"neonmeter|create it again"):
             Fingerprint.from_json(broken)
