@@ -174,6 +174,12 @@ class Meter:
                     total[metric] = total.get(metric, 0) + value
         return {metric: value for metric, value in total.items() if value}
 
+    def refresh(self) -> None:
+        """Show the API all that was counted until now, before the next refresh is due."""
+        with self._lock:
+            self._shown_at = 0
+            self._show()
+
     def _show(self) -> None:
         now = _us(self._world.clock())
         if self._shown_at and 0 <= now - self._shown_at < self._refresh:

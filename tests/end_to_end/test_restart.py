@@ -117,6 +117,7 @@ def settings_for(twin: Twin) -> dict[str, Any]:
 
 def check_ledger(twin: Twin, path: Path) -> int:
     """Every hour of compute in the twin's meter is in the ledger, to the second; returns how many there are."""
+    twin.meter.refresh()  # What it shows is up to a second old: an agent that read it agrees with it, and is not done.
     store = Store.open(path, SCHEMAS, read_only=True)
     try:
         ledger = SqliteLedger(store)
