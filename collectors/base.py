@@ -31,6 +31,15 @@ class Status(StrEnum):
     BREAKER_OPEN = "breaker_open"
     TRUNCATED = "truncated"
     BUG = "bug"
+    # What Neon's proxy and control plane say of a compute that they connect nobody to.
+    QUOTA = "quota"
+    DISABLED = "disabled"
+    NOT_FOUND = "not_found"
+    NETWORK_BLOCKED = "network_blocked"
+    IP_NOT_ALLOWED = "ip_not_allowed"
+    NO_SNI = "no_sni"
+    STARTING = "starting"
+    CONTROL_PLANE = "control_plane"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ from __future__ import annotations
 import psycopg
 
 from collectors.base import Status
+from collectors.postgres.refusals import reason_of, refusal
+
+LONGEST = 300
+"""Characters of a server's text that a message quotes."""
 
 _BY_STATE = {
     "55P03": Status.TIMEOUT,  # lock_timeout
@@ -33,28 +37,9 @@ _BY_CLASS = {
     "28": Status.AUTH,
 }
 
-# First hit wins. The words are libpq's, PostgreSQL's and those of Neon's proxy, in lower case.
-_BY_WORDS = (
-    ("password authentication failed", Status.AUTH, "the password is wrong, or the role does not exist"),
-    ("no password supplied", Status.AUTH, "the server requires a password; none is configured"),
-    ("is not permitted to log in", Status.AUTH, "the role has no LOGIN"),
-    ("no pg_hba.conf entry", Status.AUTH, "the server refuses this role, database or address (pg_hba.conf)"),
-    ("permission denied for database", Status.NO_PRIVILEGE, "the role has no CONNECT on the database"),
-    ("not allowed to connect", Status.NO_PRIVILEGE, "the project's IP allow list refuses this address"),
-    ("too many connections for role", Status.UNREACHABLE, "too many connections for our role (its CONNECTION LIMIT)"),
-    ("too many", Status.UNREACHABLE, "too many connections: the server has no slot free"),
-    ("remaining connection slots", Status.UNREACHABLE, "too many connections: the server has no slot free"),
-    ("starting up", Status.UNREACHABLE, "the server is starting up"),
-    ("shutting down", Status.UNREACHABLE, "the server is shutting down"),
-    ("connection refused", Status.UNREACHABLE, "connection refused: nothing listens there"),
-    ("failed to resolve", Status.UNREACHABLE, "the host name does not resolve"),
-    ("name or service not known", Status.UNREACHABLE, "the host name does not resolve"),
-    ("endpoint is disabled", Status.UNREACHABLE, "the endpoint is disabled"),
-    ("certificate", Status.UNREACHABLE, "the server's certificate does not verify"),
-    ("server does not support ssl", Status.UNREACHABLE, "the server does not speak TLS"),
-    ("timeout expired", Status.TIMEOUT, "no session in time"),
-    ("server closed the connection", Status.UNREACHABLE, "the server closed the connection"),
-)
+
+_OF_THE_SERVER = frozenset({"08", "28", "53", "57", "58", "XX"})
+"""Classes under which Neon tells a quota or a disabled endpoint in the middle of a session, too."""
 
 
 class VisitError(Exception):
@@ -68,19 +53,17 @@ class VisitError(Exception):
 
 def explain(problem: psycopg.Error, password: str, *, connecting: bool) -> VisitError:
     """Tell a psycopg error by its SQLSTATE, or by its words while connecting."""
-    text = _one_line(str(problem), password)
     state = problem.sqlstate
-    if state is not None:
+    text = reason_of(str(problem))
+    known = refusal(text)
+    if state is not None and not (known and known.neon and state[:2] in _OF_THE_SERVER):
         status = _BY_STATE.get(state) or _BY_CLASS.get(state[:2]) or Status.BUG
-        return VisitError(status, f"{text} ({state})")
-    words = text.lower()
-    if "database" in words and "does not exist" in words:
-        return VisitError(Status.UNSUPPORTED, "the database does not exist")
-    for sign, status, message in _BY_WORDS:
-        if sign in words:
-            return VisitError(status, message)
+        return VisitError(status, f"{_one_line(str(problem), password)} ({state})")
+    if known is not None:
+        # libpq's and PostgreSQL's own words say no more than ours; Neon's carry numbers and names.
+        return VisitError(known.status, f"{known.message}{f' ({_one_line(text, password)})' if known.neon else ''}")
     what = "connecting failed" if connecting else "the session was lost"
-    return VisitError(Status.UNREACHABLE, f"{what}: {text}")
+    return VisitError(Status.UNREACHABLE, f"{what}: {_one_line(text, password)}")
 
 
 def explain_value(problem: Exception) -> str:
@@ -92,4 +75,4 @@ def _one_line(text: str, password: str) -> str:
     line = next((splitline.strip() for splitline in text.splitlines() if splitline.strip()), "no message")
     if password:
         line = line.replace(password, "***")
-    return line[:200]
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."

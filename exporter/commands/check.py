@@ -44,7 +44,7 @@ _REMEDIES = {
     Status.UNREACHABLE: "; check postgres.dsn, and that this machine may connect there",
     Status.TIMEOUT: "; is a firewall in the way, or the server overloaded?",
     Status.UNSUPPORTED: "; check postgres.dsn",
-    Status.NO_PRIVILEGE: "; see docs/permissions.sql, or Neon's IP allow list",
+    Status.NO_PRIVILEGE: "; see docs/permissions.sql",
 }
 """What to look at when a visit as a whole failed."""
 _OWN_ROLE = OwnRoleCollector()

@@ -14,12 +14,15 @@ LONGEST_PAUSE_SECONDS = 900.0
 GLOBAL_MINIMUM = 5
 """Below this many targets a common failure is no sign of a common cause."""
 
-_COUNTS = frozenset({Status.TIMEOUT, Status.UNREACHABLE, Status.AUTH, Status.NO_PRIVILEGE, Status.BUG})
+_NO_FAILURE = frozenset({Status.OK, Status.NO_DATA, Status.ASLEEP, Status.BREAKER_OPEN, Status.TRUNCATED})
+_COUNTS = frozenset(Status) - _NO_FAILURE - {Status.UNSUPPORTED}
+_AT_ONCE = frozenset({Status.AUTH, Status.IP_NOT_ALLOWED, Status.NETWORK_BLOCKED, Status.NO_SNI})
+"""Trying again changes nothing before a person changed something, and may lock a role or fill a log."""
 
 
 @dataclass(slots=True)
 class Breaker:
-    """One target's breaker. A wrong password opens it at once: repeating it can lock a role or fill a log."""
+    """One target's breaker. A wrong password or a network that Neon refuses opens it at once."""
 
     failures: int = 0
     open_until: float = 0.0
@@ -36,7 +39,7 @@ class Breaker:
             return
         self.failures += 1
         self.cause = status
-        needed = 1 if status is Status.AUTH else FAILURES_TO_OPEN
+        needed = 1 if status in _AT_ONCE else FAILURES_TO_OPEN
         if self.failures >= needed:
             pause = min(FIRST_PAUSE_SECONDS * 2 ** (self.failures - needed), LONGEST_PAUSE_SECONDS)
             self.open_until = now + pause * random.uniform(0.8, 1.2)  # noqa: S311  # spreads retries, no secret

@@ -112,7 +112,7 @@ class Pill(NamedTuple):
 
 
 _STATE = {"active": Pill("awake", "good"), "asleep": Pill("asleep", "calm"), "disabled": Pill("disabled", "calm")}
-_STATUS = {
+STATUS_PILLS = {
     "ok": Pill("fresh", "good"),
     "asleep": Pill("asleep", "calm"),
     "no_data": Pill("no data yet", "calm"),
@@ -125,6 +125,14 @@ _STATUS = {
     "no_privilege": Pill("no privilege", "bad"),
     "breaker_open": Pill("left alone", "bad"),
     "bug": Pill("our bug", "bad"),
+    "quota": Pill("quota used up", "bad"),
+    "disabled": Pill("disabled", "calm"),
+    "not_found": Pill("not found", "bad"),
+    "network_blocked": Pill("network blocked", "bad"),
+    "ip_not_allowed": Pill("address not allowed", "bad"),
+    "no_sni": Pill("no SNI", "bad"),
+    "starting": Pill("starting", "warn"),
+    "control_plane": Pill("Neon's control plane fails", "bad"),
 }
 NOTHING = "\N{EN DASH}"
 """What a cell without a value shows."""
@@ -172,7 +180,7 @@ def _status(row: TargetRow) -> Pill:
 
 
 def _status_pill(status: str) -> Pill:
-    return _STATUS.get(status) or Pill(status, "warn")
+    return STATUS_PILLS.get(status) or Pill(status, "warn")
 
 
 def _state(row: TargetRow) -> Pill:
