@@ -27,6 +27,7 @@ from collectors.neon.project_metrics import (
     UNKNOWN_PROJECTS,
     project_families,
 )
+from collectors.slices import in_slices
 
 __all__ = ["METRICS", "Holding", "Inventory", "observe", "refresh"]
 
@@ -35,6 +36,8 @@ _FAN_OUT = 8
 """Past about ten in flight, more only hides round trips, and the token bucket decides anyway."""
 _BRANCHES_SECONDS = 300.0
 """An active project changes at every refresh; the sizes of its branches are read again this often, not each time."""
+_LARGE = 500
+"""Branches and computes of one project from which on its series are made in a worker thread."""
 _MAX_AGE_SECONDS = 1800.0
 """Whether every change inside a project moves its list row is not documented, so none is trusted for longer."""
 _FAILURES_TO_STOP = _FAN_OUT
@@ -118,7 +121,7 @@ async def refresh(
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
     listing, list_notes = await list_projects(client, account.org_id, include)
     skew = listing.server_now - clock()
-    rows = {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+    rows = await asyncio.to_thread(_selection, listing, include, exclude)
     if fresh:
         account = await settle_account(client, account, list(rows.values()))
     known = previous.holdings if previous is not None else {}
@@ -128,14 +131,14 @@ async def refresh(
     unknown = _unlisted(listing, rows, known, include, exclude)
     for project_id in unknown & known.keys():
         holdings.setdefault(project_id, known[project_id])
-    projects = {project_id: holding.project for project_id, holding in holdings.items()}
+    projects, branches, endpoints = await asyncio.to_thread(_by_id, holdings)
     return Inventory(
         org_id=account.org_id,
         org_name=account.org_name,
         plan=account.plan,
         projects=projects,
-        branches={branch.id: branch for holding in holdings.values() for branch in holding.branches},
-        endpoints={endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints},
+        branches=branches,
+        endpoints=endpoints,
         unknown_project_ids=frozenset(unknown | reads.failed.keys()),
         notes=(*account.notes, *list_notes, *_listing_notes(listing, unknown), *reads.notes()),
         server_now=reads.server_now,
@@ -146,6 +149,20 @@ async def refresh(
         account=account,
         excluded_project_ids=_left_out(listing, rows, previous),
     )
+
+
+def _selection(listing: Listing[Project], include: Sequence[str], exclude: Sequence[str]) -> dict[str, Project]:
+    return {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+
+
+def _by_id(
+    holdings: Mapping[str, Holding],
+) -> tuple[dict[str, Project], dict[str, Branch], dict[str, Endpoint]]:
+    """All projects, branches and computes."""
+    projects = {project_id: holding.project for project_id, holding in holdings.items()}
+    branches = {branch.id: branch for holding in holdings.values() for branch in holding.branches}
+    endpoints = {endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints}
+    return projects, branches, endpoints
 
 
 def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: Inventory | None) -> frozenset[str]:
@@ -218,7 +235,7 @@ class _Round:
     async def read(self, rows: Mapping[str, Project], known: Mapping[str, Holding]) -> dict[str, Holding]:
         """The holdings of all rows; a project that could not be read has its previous one."""
         now = self._clock()
-        done = await asyncio.gather(*(self._project(row, known.get(row.id), now) for row in rows.values()))
+        done = await in_slices(rows.values(), lambda row: self._project(row, known.get(row.id), now))
         return {holding.project.id: holding for holding in done if holding is not None}
 
     def notes(self) -> list[str]:
@@ -288,7 +305,11 @@ class _Round:
             listed = await self._client.pages(f"/projects/{row.id}/branches", {"limit": 10_000}, BranchPage)
             branches = self._take(listed, branches)
             branches_at, marks = now, row.marks
-        return _hold(before, row, branches, endpoints, branches_at=branches_at, marks=marks)
+
+        def hold() -> Holding:
+            return _hold(before, row, branches, endpoints, branches_at=branches_at, marks=marks)
+
+        return await asyncio.to_thread(hold) if len(branches) + len(endpoints) > _LARGE else hold()
 
     def _take(self, listing: Listing[Item], before: tuple[Item, ...]) -> tuple[Item, ...]:
         self.requests += listing.pages

@@ -181,13 +181,17 @@ async def read_security(
     ``read_at`` says when each was read or tried last (unix seconds, as ``now``).
     """
     reader = _Reader(client, requests)
-    due = [
-        (read_at.get(key, 0.0), rank, key, work)
-        for rank, (key, work) in enumerate(reader.work(organizations, projects))
-        if now - read_at.get(key, 0.0) >= every
-    ]
-    due.sort(key=lambda entry: entry[:2])
-    await reader.run([(key, work) for _, _, key, work in due])
+
+    def find_due() -> list[_Work]:
+        due = [
+            (read_at.get(key, 0.0), rank, key, work)
+            for rank, (key, work) in enumerate(reader.work(organizations, projects))
+            if now - read_at.get(key, 0.0) >= every
+        ]
+        due.sort(key=lambda entry: entry[:2])
+        return [(key, work) for _, _, key, work in due]
+
+    await reader.run(await asyncio.to_thread(find_due))
     return reader.found
 
 
@@ -205,7 +209,6 @@ class _Reader:
     def __init__(self, client: NeonClient, requests: int) -> None:
         self._client = client
         self._budget = requests
-        self._gate = asyncio.Semaphore(_FAN_OUT)
         self._closed: dict[str, Unread] = {}
         """By project: its branches' credentials were refused once; the others would be too."""
         self._failures_in_a_row = 0
@@ -228,13 +231,18 @@ class _Reader:
 
     async def run(self, due: Sequence[_Work]) -> None:
         """Do what the budget allows."""
-        done = await asyncio.gather(*(self._one_of(key, work) for key, work in due))
+        waiting = iter(due)
+        done = await asyncio.gather(*(self._work_off(waiting) for _ in range(_FAN_OUT)))
         self.found.left = len(due) - sum(done)
 
-    async def _one_of(self, key: Key, work: Callable[[], Awaitable[None]]) -> bool:
-        async with self._gate:
-            if self.found.stopped is not None or self.found.requests >= self._budget:
-                return False
+    async def _work_off(self, waiting: Iterator[_Work]) -> int:
+        """Do one after the other; answers how many."""
+        done = 0
+        while self.found.stopped is None and self.found.requests < self._budget:
+            key, work = next(waiting, (None, None))
+            if key is None or work is None:
+                break
+            done += 1
             try:
                 await work()
             except _NoAnswerError as problem:
@@ -244,7 +252,7 @@ class _Reader:
                     self.found.stopped = problem.why
             else:
                 self._failures_in_a_row = 0
-            return True
+        return done
 
     async def _organization(self, org_id: str) -> None:
         path = f"/organizations/{org_id}"

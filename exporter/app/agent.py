@@ -61,7 +61,7 @@ class App:
         self.settings = settings
         self.metrics = SelfMetrics()
         builder = SnapshotBuilder()
-        self.state = State(builder)
+        self.state = State()
         self.publisher = Publisher(builder, self.state, self.metrics)
         self.publisher.use(settings)
         self.pages = ApiPages()

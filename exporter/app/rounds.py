@@ -65,7 +65,7 @@ class Rounds:
     async def stop(self) -> None:
         """Start nothing more, let what runs end, publish once more."""
         await self._schedule.stop(self._grace())
-        self._publish()
+        await self._publish()
         await self.generation.close()
 
     def _plan(self) -> Schedule:
@@ -138,18 +138,18 @@ class Rounds:
 
     async def _publish_if_due(self) -> None:
         if self._publisher.due(self.generation.settings.intervals.publish_seconds):
-            self._publish()
+            await self._publish()
 
-    def _publish(self) -> None:
+    async def _publish(self) -> None:
         generation = self.generation
         self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
         with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
             self._metrics.set(selfmetrics.LEDGER_BYTES, generation.resources.store.path.stat().st_size)
         problems = (self._store_problem,) if self._store_problem else ()
-        self._publisher.publish(
+        await self._publisher.publish(
             OverviewSources(
                 inventory=generation.control_plane.known.inventory,
-                plans=generation.visitor.plans,
+                plans=dict(generation.visitor.plans),
                 wake_states=generation.resources.wake_states.all(),
                 notes=(*problems, *generation.notes()),
                 next_round=self._schedule.next_due("round"),

@@ -69,6 +69,8 @@ class Awake:
         """By project and branch: CU-seconds and awake microseconds of the same hours."""
         self._plans: dict[str, str] = {}
         """The newest plan of each project in the ledger."""
+        self._only_plan = ""
+        """The plan of all of them; empty where there is more than one."""
         self._orgs: dict[str, str] = {}
         """The organisation of each project in the ledger."""
         self._metered_at = 0.0
@@ -130,8 +132,7 @@ class Awake:
 
     def _plan_of(self, record: AwakeRecord, plan: str) -> str:
         """By which plan its usage is billed: the ledger says so; what an organisation calls its plan may be another."""
-        only = set(self._plans.values())
-        return self._plans.get(record.project_id) or (only.pop() if len(only) == 1 else record.plan or plan)
+        return self._plans.get(record.project_id) or self._only_plan or record.plan or plan
 
     def _priced(self, record: AwakeRecord, added: int, now: float) -> AwakeRecord:
         """Price what our own part grew by; what has no price waits for one."""
@@ -244,6 +245,8 @@ class Awake:
             if watched.get(branch, end) <= fact.start < end:
                 metered[branch] += fact.value
         self._metered = {branch: (metered[branch], awake[branch]) for branch in watched}
+        plans = set(self._plans.values())
+        self._only_plan = plans.pop() if len(plans) == 1 else ""
 
     def added_usd(self) -> Fraction:
         """What our own part cost at all computes ever watched, in USD."""

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from typing import ClassVar
 
-from collectors.base import Observation
 from collectors.neon.inventory import Inventory
 from collectors.postgres.evidence import APPLICATION_NAME, Evidence
 from collectors.wake.state import WakeState
@@ -16,6 +15,7 @@ from exporter.awake.commands import add_commands
 from exporter.awake.holders import sightings
 from exporter.core import selfmetrics
 from exporter.core.command_line import Commands
+from exporter.core.state import Batch
 from exporter.feature.feature import Feature, FeatureRun, MetricGroup, Schemas
 from exporter.feature.services import Services
 from exporter.pricing import ratecard
@@ -63,18 +63,20 @@ class AwakeRun(FeatureRun):
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        services, now, present = self._services, self._services.clock(), computes(inventory)
-        added = {state.endpoint_id: state.added_seconds for state in services.wake_states.all()}
+        services, now, wake_states = self._services, self._services.clock(), self._services.wake_states.all()
 
-        def absorb() -> tuple[list[Observation], float]:
+        def absorb() -> tuple[Batch, float]:
+            present = computes(inventory)
+            added = {state.endpoint_id: state.added_seconds for state in wake_states}
             changed = self._awake.look(present, inventory.plan, lambda key: added.get(key, 0.0), now)
-            return changed, float(self._awake.added_usd())
+            unchanged = ((series.COLLECTOR, compute.target) for compute in present)
+            # Amounts and money stay; they are as fresh as the inventory and the visits are.
+            batch = Batch.of(changed, interval=PACE_SECONDS, forever=True, unchanged=unchanged)
+            return batch, float(self._awake.added_usd())
 
-        observations, added_usd = await services.writer.run(absorb)
+        batch, added_usd = await services.writer.run(absorb)
         services.metrics.set(selfmetrics.ADDED_AWAKE_USD, added_usd)
-        unchanged = [(series.COLLECTOR, compute.target) for compute in present]
-        # Amounts and money stay; they are as fresh as the inventory and the visits are.
-        services.state.show(OWNER, observations, interval=PACE_SECONDS, forever=True, unchanged=unchanged)
+        services.state.show_batch(OWNER, batch)
 
     async def on_evidence(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float

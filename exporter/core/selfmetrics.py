@@ -279,11 +279,11 @@ class CollectorHealth:
     rows: int
 
 
-def collector_families(target: Target, states: Iterable[CollectorHealth]) -> Families:
-    """The freshness of all collectors at one target; put it as ``(f"health:{target.key}", AGENT, ...)``."""
+def collector_families(target_key: str, states: Iterable[CollectorHealth]) -> Families:
+    """The freshness of all collectors at one target; put it as ``(f"health:{target_key}", AGENT, ...)``."""
     families = Families()
     for state in states:
-        who = (state.collector, target.key)
+        who = (state.collector, target_key)
         if state.last_success is not None:
             families.set(COLLECTOR_LAST, who, state.last_success)
             families.set(COLLECTOR_ROWS, who, state.rows)

@@ -3,57 +3,119 @@
 A failed target keeps its last values for a while (``hold``), then its gauges vanish and its counters stay: a counter
 that went away and came back would look like a reset, a gauge that stayed would be a lie. Money never vanishes; it
 carries its age instead.
+
+The state belongs to the event loop, so nothing here takes longer the more targets there are: what an owner shows of a
+whole fleet is made a `Batch` in a worker thread and taken in as one; what changed is handed to publishing by `take`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable, Iterator, KeysView
 from dataclasses import dataclass, replace
-from typing import Protocol
+from math import ceil, inf
+from typing import NamedTuple
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Scope
 
 MINIMUM_HOLD_SECONDS = 300.0
+EXPIRE_AT_ONCE = 5000
+"""Entries that one call of `State.expire` looks at; the next call goes on."""
 _HEALTHY = frozenset({Status.OK, Status.NO_DATA})
 _PROJECT_POSITION = {scope: scope.value.index("project_id") if "project_id" in scope.value else None for scope in Scope}
 """Which label of a target is the id of its project; None where the scope has none."""
 
-
-class Sink(Protocol):
-    """Where families go to be rendered: the snapshot builder."""
-
-    def put(self, key: str, target: Target, families: Families) -> object:
-        """Replace what stands under ``key``."""
-
-    def drop(self, key: str) -> None:
-        """Forget what stands under ``key``."""
+Key = tuple[str, str]
+"""A collector and the key of a target."""
 
 
-@dataclass(slots=True)
-class Entry:
-    """One collector at one target: its last attempt and its last success."""
+class Entry(NamedTuple):
+    """One collector at one target: its last attempt and its last success. Never altered, only replaced."""
 
     last: Observation
     good: Observation | None
+    """What is shown."""
     good_at: float | None
     """When it last succeeded, unix seconds; survives failures."""
     hold: float
     expired: int = 0
     """What is no longer shown: 0 nothing, 1 the gauges of the last success, 2 also those of a failure since."""
 
+    @property
+    def deadline(self) -> float:
+        """After which instant (unix seconds) something of it is no longer shown; infinite when nothing will go."""
+        if self.good is None or self.expired == 2:
+            return inf
+        if self.expired == 1:
+            return self.last.at + self.hold if len(self.last.families) else -inf
+        return (self.good.at if self.good_at is None else self.good_at) + self.hold
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that an owner has to show at one moment, ready to be taken in."""
+
+    entries: dict[Key, Entry]
+    """What succeeded."""
+    failures: tuple[Observation, ...]
+    """What did not: it is put onto what was known."""
+    named: frozenset[Key]
+    """All that the owner names, also what stays as it is."""
+    deadline: float
+    """When the first of the entries may expire; infinite when none does."""
+    interval: float
+    forever: bool
+
+    @classmethod
+    def of(
+        cls,
+        observations: Iterable[Observation],
+        *,
+        interval: float,
+        forever: bool = False,
+        unchanged: Iterable[tuple[str, Target]] = (),
+    ) -> Batch:
+        """Prepare it; safe in any thread. Parameters as for `State.show`."""
+        hold = _hold(interval, forever=forever)
+        entries: dict[Key, Entry] = {}
+        failures: dict[Key, Observation] = {}
+        for observation in observations:
+            key = (observation.collector, observation.target.key)
+            if observation.status in _HEALTHY:
+                entries[key] = Entry(observation, observation, observation.at, hold)
+            else:
+                failures[key] = observation
+        named = {*entries, *failures, *((collector, target.key) for collector, target in unchanged)}
+        deadline = min((entry.deadline for entry in entries.values()), default=inf)
+        return cls(entries, tuple(failures.values()), frozenset(named), deadline, interval, forever)
+
+
+def _hold(interval: float, *, forever: bool) -> float:
+    return inf if forever else max(2 * interval, MINIMUM_HOLD_SECONDS)
+
 
 class State:
-    """All entries. Only the event loop's thread touches it; what others need is copied out at publish."""
+    """All entries. Only the event loop's thread touches it; publishing gets what changed from `take`."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self.changed = False
-        """Whether anything was taken in since this was last set to False."""
-        self._entries: dict[tuple[str, str], Entry] = {}
-        self._shown: dict[str, frozenset[tuple[str, str]]] = {}
-        """By owner, the collector and target key of everything that it showed last."""
+    def __init__(self) -> None:
+        self._entries: dict[Key, Entry] = {}
+        self._changes: dict[Key, Entry | None] = {}
+        self._shown: dict[str, set[Key]] = {}
+        """By owner, everything that it showed last."""
         self._excluded: frozenset[str] = frozenset()
+        self._deadlines = _Deadlines()
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was taken in since the last `take`."""
+        return bool(self._changes)
+
+    def take(self) -> dict[Key, Entry | None]:
+        """What changed since the last call: the present entry, or None for one that is gone."""
+        changes, self._changes = self._changes, {}
+        return changes
 
     def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
         """Take in an observation; return the status that it replaces when that is another one (for one log line).
@@ -63,20 +125,20 @@ class State:
         """
         if self._is_excluded(observation.target):
             return None
-        self.changed = True
         key = (observation.collector, observation.target.key)
         before = self._entries.get(key)
-        hold = float("inf") if forever else max(2 * interval, MINIMUM_HOLD_SECONDS)
         ok = observation.status in _HEALTHY
         good, good_at = (before.good, before.good_at) if before else (None, None)
         if ok or observation.families.items():
-            shown = good.families if good is not None and before is not None and not before.expired else None
             good = observation if ok else _over(good, observation)
-            if good.families is not shown:  # a feed that saw no change gives the same object again
-                self._sink.put("/".join(key), observation.target, good.families)
         expired = before.expired if before and not ok and not observation.families.items() else 0
-        self._entries[key] = Entry(observation, good, observation.at if ok else good_at, hold, expired)
+        hold = _hold(interval, forever=forever)
+        self._set(key, Entry(observation, good, observation.at if ok else good_at, hold, expired))
         return before.last.status if before and before.last.status is not observation.status else None
+
+    def _set(self, key: Key, entry: Entry) -> None:
+        self._entries[key] = self._changes[key] = entry
+        self._deadlines.add(key, entry.deadline)
 
     def show(
         self,
@@ -92,39 +154,63 @@ class State:
 
         What it showed before and does not name any more leaves the exposition. ``unchanged`` are collector and target
         of what stays as it was put last; not ``complete``: all of it stays, because the owner could not find out what
-        is gone. ``interval`` and ``forever`` as for ``put``.
+        is gone. ``interval`` and ``forever`` as for ``put``. For a few observations: those of a whole fleet go through
+        `show_made`.
         """
-        before = self._shown.get(owner, frozenset())
-        named = {(collector, target.key) for collector, target in unchanged}
-        for observation in observations:
-            named.add((observation.collector, observation.target.key))
-            self.put(observation, interval=interval, forever=forever)
+        batch = Batch.of(observations, interval=interval, forever=forever, unchanged=unchanged)
+        self.show_batch(owner, batch, complete=complete)
+
+    def show_batch(self, owner: str, batch: Batch, *, complete: bool = True) -> None:
+        """As ``show``, of what was prepared."""
+        entries = batch.entries
+        if self._excluded:
+            entries = {key: entry for key, entry in entries.items() if not self._is_excluded(entry.last.target)}
+        self._entries.update(entries)
+        self._changes.update(entries)
+        self._deadlines.add_all(entries.keys(), batch.deadline)
+        for observation in batch.failures:
+            self.put(observation, interval=batch.interval, forever=batch.forever)
+        before = self._shown.setdefault(owner, set())
         if complete:
-            self._drop(before - named)
-        self._shown[owner] = frozenset(named if complete else named | before)
+            self._drop(before - batch.named)
+            before.clear()
+        before |= batch.named
+
+    async def show_made(
+        self,
+        owner: str,
+        make: Callable[[], Iterable[Observation]],
+        *,
+        interval: float,
+        forever: bool = False,
+        unchanged: Callable[[], Iterable[tuple[str, Target]]] = tuple,
+    ) -> None:
+        """As ``show``; ``make`` and ``unchanged`` run in a worker thread, and the event loop takes in the result."""
+
+        def prepare() -> Batch:
+            return Batch.of(make(), interval=interval, forever=forever, unchanged=unchanged())
+
+        self.show_batch(owner, await asyncio.to_thread(prepare))
 
     def retire(self, owner: str) -> None:
         """Take everything that an owner showed out of the exposition: it was switched off."""
-        self._drop(self._shown.pop(owner, frozenset()))
+        self._drop(self._shown.pop(owner, set()))
 
     def owners(self) -> frozenset[str]:
         """Who has shown anything that is still there."""
         return frozenset(self._shown)
 
-    def _drop(self, keys: Iterable[tuple[str, str]]) -> None:
+    def _drop(self, keys: Iterable[Key]) -> None:
         for key in keys:
             if self._entries.pop(key, None) is not None:
-                self._sink.drop("/".join(key))
-                self.changed = True
+                self._changes[key] = None
 
     def restore(self, observation: Observation, *, interval: float) -> None:
         """Show what was known before our own restart (counters), until there is something newer. It is no success."""
         key = (observation.collector, observation.target.key)
         if key not in self._entries and not self._is_excluded(observation.target):
-            self.changed = True
-            self._sink.put("/".join(key), observation.target, observation.families)
-            hold = max(2 * interval, MINIMUM_HOLD_SECONDS)
-            self._entries[key] = Entry(replace(observation, families=Families()), observation, None, hold)
+            hold = _hold(interval, forever=False)
+            self._set(key, Entry(replace(observation, families=Families()), observation, None, hold))
 
     def expire(self, now: float) -> int:
         """Take the gauges of what has not succeeded within its hold out of the exposition; return how many.
@@ -132,32 +218,36 @@ class State:
         What a failure brought itself (that it is down) is as fresh as the failure, and is held from then on.
         """
         expired = 0
-        for (collector, target_key), entry in self._entries.items():
-            if entry.expired == 2 or entry.good is None:
+        for key in self._deadlines.take(now, EXPIRE_AT_ONCE):
+            entry = self._entries.get(key)
+            if entry is None:
                 continue
-            since = entry.good.at if entry.good_at is None else entry.good_at
-            if now - since <= entry.hold:
-                continue
-            told = entry.last.families if now - entry.last.at <= entry.hold else Families()
-            wanted = 1 if len(told) else 2
-            if entry.expired == wanted:
-                continue
-            entry.expired = wanted
-            entry.good = replace(entry.good, families=_counters(entry.good.families, told))
-            self._sink.put(f"{collector}/{target_key}", entry.good.target, entry.good.families)
-            expired += 1
+            if now > entry.deadline:
+                entry = _expired(entry, now)
+                self._entries[key] = self._changes[key] = entry
+                expired += 1
+            self._deadlines.add(key, entry.deadline)
         return expired
 
-    def forget(self, gone: Callable[[str, Target], bool]) -> int:
-        """Drop every entry whose collector and target are ``gone``; returns how many there were."""
-        keys = [key for key, entry in self._entries.items() if gone(key[0], entry.last.target)]
+    async def forget(self, gone: Callable[[str, Target], bool]) -> int:
+        """Drop every entry whose collector and target are ``gone``; returns how many there were.
+
+        ``gone`` is asked in a worker thread about what there is now.
+        """
+        entries = self._entries.copy()
+
+        def find() -> list[Key]:
+            return [key for key, entry in entries.items() if gone(key[0], entry.last.target)]
+
+        keys = await asyncio.to_thread(find)
         self._drop(keys)
         return len(keys)
 
     def exclude(self, project_ids: frozenset[str]) -> None:
         """Drop everything about these projects and take in nothing about them; all others are taken in from now on."""
+        new = project_ids - self._excluded
         self._excluded = project_ids
-        if project_ids:
+        if new:
             self._drop([key for key, entry in self._entries.items() if self._is_excluded(entry.last.target)])
 
     def _is_excluded(self, target: Target) -> bool:
@@ -174,6 +264,60 @@ class State:
             yield collector, entry.last.target, entry
 
 
+class _Deadlines:
+    """Which entries to look at when: by the second, so that a call costs what is due and not what there is.
+
+    A key is listed once. Its entry may be renewed meanwhile: it is then listed again when it was looked at.
+    """
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[Key]] = {}
+        self._order: list[int] = []
+        self._listed: dict[Key, int] = {}
+
+    def add(self, key: Key, deadline: float) -> None:
+        """Look at a key after ``deadline`` (unix seconds); nothing to do where that is infinite."""
+        if deadline == inf:
+            return
+        second = max(0, ceil(deadline)) if deadline > -inf else 0
+        if second < self._listed.get(key, second + 1):
+            self._listed[key] = second
+            self._bucket(second).append(key)
+
+    def add_all(self, keys: KeysView[Key], deadline: float) -> None:
+        """As ``add``, of many; those that are listed already are looked at in their time."""
+        if deadline == inf:
+            return
+        second = max(0, ceil(deadline))
+        new = keys - self._listed.keys()
+        self._listed.update(dict.fromkeys(new, second))
+        self._bucket(second).extend(new)
+
+    def _bucket(self, second: int) -> list[Key]:
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = []
+            heapq.heappush(self._order, second)
+        return bucket
+
+    def take(self, now: float, most: int) -> list[Key]:
+        """Up to ``most`` keys whose time has come; they are listed no more."""
+        taken: list[Key] = []
+        while self._order and self._order[0] <= now and len(taken) < most:
+            second = self._order[0]
+            bucket = self._buckets[second]
+            room = most - len(taken)
+            for key in bucket[-room:]:
+                if self._listed.get(key) == second:  # else it was listed again, for earlier
+                    del self._listed[key]
+                    taken.append(key)
+            del bucket[-room:]
+            if not bucket:
+                del self._buckets[second]
+                heapq.heappop(self._order)
+        return taken
+
+
 def _over(old: Observation | None, new: Observation) -> Observation:
     """A partial observation over the last good one: what it brings is newer, what it lacks is kept."""
     merged = Families()
@@ -187,9 +331,13 @@ def _over(old: Observation | None, new: Observation) -> Observation:
     return replace(new, families=merged)
 
 
-def _counters(families: Families, told: Families) -> Families:
-    kept = Families()
-    for metric, series in families.items():
-        if metric.kind is Kind.COUNTER or told.get(metric):
-            kept.put(metric, series)
-    return kept
+def _expired(entry: Entry, now: float) -> Entry:
+    """What is left of an entry after its deadline."""
+    if entry.good is None:
+        return entry
+    latest = entry.last.families if now - entry.last.at <= entry.hold else Families()
+    left = Families()
+    for metric, series in entry.good.families.items():
+        if metric.kind is Kind.COUNTER or latest.get(metric):
+            left.put(metric, series)
+    return entry._replace(expired=1 if len(latest) else 2, good=replace(entry.good, families=left))

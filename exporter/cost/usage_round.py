@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from collectors.base import Status
 from collectors.neon.errors import NeonError
@@ -121,7 +122,9 @@ class UsageRound:
             shown, problems = await self._money.round(view, began)
             for part, observations in shown.items():
                 # Money never expires: it stays until its part does not name it any more.
-                self._services.state.show(f"cost/{part}", observations, interval=self._pace, forever=True)
+                await self._services.state.show_made(
+                    f"cost/{part}", partial(iter, observations), interval=self._pace, forever=True
+                )
             self.feeds.put(step, Status.OK, began, self._pace)
             for name, problem in problems.items():
                 self.feeds.put(name, Status.UNREACHABLE, began, self._pace, problem)

@@ -13,7 +13,7 @@ from collectors.metric import Scope
 from collectors.neon.inventory import Inventory
 from collectors.postgres.database import migrations
 from exporter.core.api_pages import ApiPages
-from exporter.core.state import State
+from exporter.core.state import Batch, State
 from exporter.drift import pages
 from exporter.drift.baselines import BranchKey
 from exporter.drift.evaluation import BranchDrift, DatabaseDrift, Evaluator, Known
@@ -29,7 +29,7 @@ _log = logging.getLogger("neonmeter.drift")
 
 
 class DriftService:
-    """Lives on the event loop; comparisons run in a thread: a large database is 140,000 objects on either side."""
+    """Lives on the event loop; what grows with the fleet runs in a thread. A large database is 140,000 objects."""
 
     def __init__(
         self,
@@ -64,18 +64,18 @@ class DriftService:
         fingerprints, histories = dict(await self._scanner.load()), dict(self._scanner.histories)
         scans, now = dict(self._scanner.scans), self._clock()
 
-        def evaluate() -> dict[BranchKey, BranchDrift]:
+        def make() -> Batch:
             settings, since = self._settings.all(), self._fingerprints.since()
             known = Known(fingerprints, histories, settings, since, scans)
             found = self._evaluator.evaluate(inventory, known, now)
-            return {ids: self._dated(branch, known, now) for ids, branch in found.items()}
+            return self._made({ids: self._dated(branch, known, now) for ids, branch in found.items()}, inventory, now)
 
-        branches = await asyncio.to_thread(evaluate)
+        batch = await asyncio.to_thread(make)
         problem = self._evaluator.desired.problem
         if problem != self._problem:
             self._problem = problem
             _log.warning("%s", problem or "drift.desired: understood again")
-        self._show(branches, inventory, now)
+        self._state.show_batch(NAME, batch)
 
     def _dated(self, branch: BranchDrift, known: Known, now: float) -> BranchDrift:
         """The branch with the times since when it differs, which are remembered across restarts."""
@@ -87,7 +87,8 @@ class DriftService:
             self._fingerprints.mark(found.key, found.baseline.policy, since)
         return found if since == found.since else replace(found, since=since)
 
-    def _show(self, branches: Mapping[BranchKey, BranchDrift], inventory: Inventory, now: float) -> None:
+    def _made(self, branches: Mapping[BranchKey, BranchDrift], inventory: Inventory, now: float) -> Batch:
+        """The pages of what changed are shown, its series answered; in a worker thread, one call at a time."""
         in_force, ignore = self._evaluator.in_force(now), self._evaluator.ignore
         changed: list[Observation] = []
         unchanged = [(migrations.NAME, compute.target) for compute in computes(inventory)]  # The scanner shows these.
@@ -102,7 +103,6 @@ class DriftService:
                 "": pages.branch_json(branch, ignore, now),
                 ".md": pages.branch_markdown(branch, ignore, now),
             }
-        self._state.show(NAME, changed, interval=INTERVAL, forever=True, unchanged=unchanged)
         if changed or self._shown.keys() != branches.keys():
             self._pages = {ids: self._pages[ids] for ids in branches}
             paths = {
@@ -110,3 +110,4 @@ class DriftService:
             }
             self._api_pages.replace(NAME, {**paths, "": pages.summary_json(branches)})
         self._shown = {ids: (branch, in_force) for ids, branch in branches.items()}
+        return Batch.of(changed, interval=INTERVAL, forever=True, unchanged=unchanged)

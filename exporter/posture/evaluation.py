@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 from collectors.neon.inventory import Inventory
 from exporter.posture.catalogue import Catalogue, load_catalogue
@@ -22,32 +23,44 @@ from exporter.posture.waivers import Evaluation, FindingState, waivers_of, with_
 from exporter.tenancy.domain.rules import TenantRules
 
 SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
+SEPARATOR = "\x1f"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PostureEvaluation:
-    """How everything stands at one moment."""
+    """How everything stands at one moment. What is asked for each project is grouped once, for all of them."""
 
     at: float
     gathered: Gathered
     verdict: Evaluation
     by_project: Mapping[str, Score]
-    by_tenant: Mapping[tuple[str, str], Score]
-    """Scores by project id and tenant."""
+    by_tenant: Mapping[str, Mapping[str, Score]]
+    """Scores by project id and tenant, in the order of the tenants."""
 
     def of(self, project: str) -> tuple[FindingState, ...]:
         """The findings of a project; of ``__account__`` those of no project."""
-        return tuple(state for state in self.verdict.states if self.project_of(state.finding) == project)
+        return self._states.get(project, ())
+
+    @cached_property
+    def _states(self) -> Mapping[str, tuple[FindingState, ...]]:
+        found: dict[str, list[FindingState]] = {}
+        for state in self.verdict.states:
+            found.setdefault(self.project_of(state.finding), []).append(state)
+        return {project: tuple(states) for project, states in found.items()}
 
     def project_of(self, finding: Finding) -> str:
         """The project of a finding."""
         first = finding.object_id.split("/", 1)[0]
         return first if first in self.projects else ACCOUNT
 
-    @property
+    @cached_property
     def projects(self) -> frozenset[str]:
         """Ids of all projects."""
         return frozenset(project.id for project in self.gathered.facts.projects)
+
+    def tenant_path(self, finding: Finding) -> str:
+        """Project and tenant of a finding with SEPARATOR between them; empty where it is of no tenant."""
+        return f"{self.project_of(finding)}{SEPARATOR}{finding.tenant}" if finding.tenant else ""
 
     def path(self, object_id: str) -> str:
         """An object's path with the names of its project and branch in place of their ids."""
@@ -91,23 +104,22 @@ class Evaluator:
         waived = verdict.waived_keys
         made = PostureEvaluation(now, gathered, verdict, {}, {})
         by_project = scores(findings, by=made.project_of, waived=waived)
-        by_tenant = scores(
-            findings,
-            by=lambda finding: f"{made.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else "",
-            waived=waived,
-        )
-        pairs = {(name.split("\x1f")[0], name.split("\x1f")[1]): score for name, score in by_tenant.items()}
-        return replace(made, by_project=by_project, by_tenant=pairs)
+        by_tenant: dict[str, dict[str, Score]] = {}
+        for name, score in scores(findings, by=made.tenant_path, waived=waived).items():
+            project, _, tenant = name.partition(SEPARATOR)
+            by_tenant.setdefault(project, {})[tenant] = score
+        return replace(made, by_project=by_project, by_tenant=by_tenant)
 
     def _evaluated(self, inventory: Inventory, facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
         """Slots are expected of some branches, and recovery targets of some projects: those are evaluated apart."""
-        found = list(evaluate(facts, policy, now))
-        for control, where, part, own in self._apart(inventory, facts, policy):
-            again = evaluate(part, own, now)
-            found = [
-                finding for finding in found if finding.control != control or not _inside(finding.object_id, where)
-            ]
-            found += [finding for finding in again if finding.control == control]
+        again: list[Finding] = []
+        places: dict[str, set[str]] = {}
+        # From the last: where one place is inside another, what is said last of it holds.
+        for control, where, part, own in reversed(list(self._apart(inventory, facts, policy))):
+            own_findings = (finding for finding in evaluate(part, own, now) if finding.control == control)
+            again += _outside(own_findings, places)
+            places.setdefault(control, set()).add(where)
+        found = (*_outside(evaluate(facts, policy, now), places), *again)
         return tuple(sorted(found, key=lambda finding: (finding.control, finding.object_id, finding.outcome)))
 
     def _apart(self, inventory: Inventory, facts: Facts, policy: Policy) -> Iterator[tuple[str, str, Facts, Policy]]:
@@ -130,8 +142,12 @@ class Evaluator:
                 yield DRILLS, owner, part, replace(policy, rto_seconds=promised[0], rpo_seconds=promised[1])
 
 
-def _inside(object_id: str, where: str) -> bool:
-    return object_id == where or object_id.startswith(f"{where}/")
+def _outside(findings: Iterable[Finding], places: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """Those that are not at, or below, one of the places of their control."""
+    for finding in findings:
+        wheres = places.get(finding.control)
+        if wheres is None or wheres.isdisjoint(accumulate(finding.object_id.split("/"), "{}/{}".format)):
+            yield finding
 
 
 def registry_of(settings: PostureTree, rules: TenantRules) -> Registry:

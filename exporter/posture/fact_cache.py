@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from collectors.neon.domain.security import BranchFacts, OrganizationFacts, ProjectFacts, ProjectSnapshots
@@ -85,9 +85,15 @@ class FactCache:
     async def keep_only(self, source: str, keys: Iterable[str], *, below: str = "") -> None:
         """Forget the facts of a source, whose key begins with ``below``, that are not among the keys."""
         known, wanted = await self.load(), set(keys)
-        gone = [row for row in known if row.source == source and row.key.startswith(below) and row.key not in wanted]
+        await self.forget(
+            [row for row in known if row.source == source and row.key.startswith(below) and row.key not in wanted]
+        )
+
+    async def forget(self, gone: Sequence[FactKey]) -> None:
+        """Forget these facts."""
+        known = await self.load()
         for row in gone:
-            del known[row]
+            known.pop(row, None)
         if gone:
             self.revision += 1
             await self._run(lambda store: store.forget(gone))

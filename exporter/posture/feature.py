@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import ClassVar
 
 from collectors.base import Observation, Status, Target, Unread
@@ -17,7 +18,7 @@ from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from exporter.core.api_pages import ApiPages
 from exporter.core.command_line import Commands
-from exporter.core.state import State
+from exporter.core.state import Batch, State
 from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
 from exporter.feature.ports import OffsiteCopies, RestoreDrills
 from exporter.feature.services import Services
@@ -25,7 +26,7 @@ from exporter.posture import pages, series
 from exporter.posture.catalogue import CatalogueError
 from exporter.posture.commands import add_commands
 from exporter.posture.evaluation import Evaluator, PostureEvaluation, registry_of
-from exporter.posture.fact_cache import FactCache
+from exporter.posture.fact_cache import CachedFacts, FactCache
 from exporter.posture.outside import sources_of
 from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher
 from exporter.posture.registry import ACCOUNT
@@ -46,6 +47,36 @@ LOOK_SECONDS = 10.0
 """Whether a source is due is asked this often; each has its own pace (posture.pace)."""
 _AGENT = Target(Scope.AGENT, (), "posture")
 _log = logging.getLogger("neonmeter.posture")
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What an evaluation is made from, as it was at one moment."""
+
+    inventory: Inventory
+    cached_facts: CachedFacts
+    since: Mapping[str, float]
+    """When each failure was first seen, by cache key."""
+    ups: Mapping[str, bool]
+    """Whether the last look at each source succeeded."""
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An evaluation and all that it leads to, finished."""
+
+    evaluation: PostureEvaluation
+    batch: Batch
+    notes: tuple[str, ...]
+    since: Mapping[str, float]
+    """When each failure was first seen, by cache key."""
+    new: Mapping[str, float]
+    """The part of it that was not there before."""
+    gone: Set[str]
+    """What is there no more."""
+    today: Mapping[str, tuple[str, str, str]]
+    """The open failures: control, object and evidence by cache key."""
 
 
 class PostureRun(FeatureRun):
@@ -77,7 +108,7 @@ class PostureRun(FeatureRun):
         self._inventory: Inventory | None = None
         self._mark: object = None
         self._at = 0.0
-        self._since: dict[str, float] | None = None
+        self._since: Mapping[str, float] | None = None
         self._tenants_shown: dict[str, series.TenantSeverities] = {}
         self._excess: tuple[str, ...] = ()
         self._trouble: tuple[str, ...] = ()
@@ -115,26 +146,47 @@ class PostureRun(FeatureRun):
         self._inventory = inventory
         await forget_gone(inventory, self._fact_cache)
         cached_facts, now = dict(await self._fact_cache.load()), self._clock()
-        mark = (self._fact_cache.revision, _moved(inventory))
+        mark = (self._fact_cache.revision, await asyncio.to_thread(_moved, inventory))
         if mark == self._mark and now - self._at < AGAIN_SECONDS:
             return
         if self._since is None:
             self._since = await self._writer.run(self._store.since)
-        since = dict(self._since)
+        ups = {name: outcome.status is Status.OK for name, outcome in self._sources.outcomes().items()}
+        inputs = _Inputs(inventory, cached_facts, self._since, ups, now)
         try:
-            evaluation = await asyncio.to_thread(self._evaluator.evaluate, inventory, cached_facts, since, now)
+            made = await asyncio.to_thread(self._make, inputs)
         except (CatalogueError, OSError) as problem:
             self._complain(problem)
             return
         self._mark, self._at, self._trouble = mark, now, ()
-        await self._remember(evaluation)
-        self.evaluation = evaluation
-        self._show(evaluation)
+        await self._remember(made)
+        self.evaluation, self._excess = made.evaluation, made.notes
+        self._state.show_batch(NAME, made.batch)
         if self._publisher is not None:
             try:
-                await asyncio.to_thread(self._publisher.publish, evaluation, self._evaluator.catalogue)
+                await asyncio.to_thread(self._publisher.publish, made.evaluation, self._evaluator.catalogue)
             except StoreError as problem:  # the views grow old; what is served here does not
                 self._complain(problem)
+
+    def _make(self, inputs: _Inputs) -> _Made:
+        """Everything that an evaluation leads to; in a worker thread, because all of it grows with the fleet."""
+        evaluation = self._evaluator.evaluate(inputs.inventory, inputs.cached_facts, inputs.since, inputs.now)
+        projects = sorted({*evaluation.projects, ACCOUNT})
+        excess = series.excess(evaluation)
+        observations = self._observations(evaluation, projects, excess, inputs.ups)
+        batch = Batch.of(observations, interval=INTERVAL, forever=True)
+        failures = {state.finding.cache_key: state for state in evaluation.verdict.states if state.since is not None}
+        new = dict.fromkeys(failures.keys() - inputs.since.keys(), evaluation.at)
+        gone = inputs.since.keys() - failures.keys()
+        since = {key: inputs.since.get(key, evaluation.at) for key in failures}
+        today = {
+            key: (state.finding.control, state.finding.object_id, state.finding.evidence)
+            for key, state in failures.items()
+            if state.open
+        }
+        notes = self._noted(evaluation, excess)
+        self._show_pages(evaluation, projects)
+        return _Made(evaluation, batch, notes, since, new, gone, today)
 
     def newest_copies(self) -> Mapping[str, float]:
         """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
@@ -155,32 +207,19 @@ class PostureRun(FeatureRun):
             _log.error("%s", "; ".join(lines))
         self._trouble = lines
 
-    async def _remember(self, evaluation: PostureEvaluation) -> None:
+    async def _remember(self, made: _Made) -> None:
         """Since when each failure is there, and how it stands today."""
-        failures = {state.finding.cache_key: state for state in evaluation.verdict.states if state.since is not None}
-        known = self._since or {}
-        new = dict.fromkeys(failures.keys() - known.keys(), evaluation.at)
-        gone = known.keys() - failures.keys()
-        if new or gone:
-            self._since = {key: at for key, at in (known | new).items() if key not in gone}
-            await self._writer.run(lambda: self._store.mark(new, gone))
-        today = {
-            key: (state.finding.control, state.finding.object_id, state.finding.evidence)
-            for key, state in failures.items()
-            if state.open
-        }
-        await self._writer.run(lambda: self._store.save_day(evaluation.at, today))
-
-    def _show(self, evaluation: PostureEvaluation) -> None:
-        projects = sorted({*evaluation.projects, ACCOUNT})
-        too_much = series.excess(evaluation)
-        observations = self._observations(evaluation, projects, too_much)
-        self._state.show(NAME, observations, interval=INTERVAL, forever=True)
-        self._warn(evaluation, too_much)
-        self._show_pages(evaluation, projects)
+        if made.new or made.gone:
+            self._since = made.since
+            await self._writer.run(lambda: self._store.mark(made.new, made.gone))
+        await self._writer.run(lambda: self._store.save_day(made.evaluation.at, made.today))
 
     def _observations(
-        self, evaluation: PostureEvaluation, projects: Sequence[str], too_much: Mapping[tuple[str, str], list[str]]
+        self,
+        evaluation: PostureEvaluation,
+        projects: Sequence[str],
+        excess: Mapping[tuple[str, str], list[str]],
+        ups: Mapping[str, bool],
     ) -> Iterator[Observation]:
         def observation(name: str, target: Target, families: Families) -> Observation:
             return Observation(name, target, Status.OK, evaluation.at, families=families)
@@ -189,27 +228,26 @@ class PostureRun(FeatureRun):
             target = Target(Scope.PROJECT, (project,), evaluation.gathered.names.get(project, project))
             shown = self._tenants_shown.setdefault(project, set())
             yield observation(NAME, target, series.project_series(evaluation, project, shown))
-        for (project, branch), evidence in sorted(too_much.items()):
+        for (project, branch), evidence in sorted(excess.items()):
             families = Families()
             families.set(series.EXCESS, (), int(bool(evidence)))
             yield observation(
                 EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families
             )
-        ups = {name: outcome.status is Status.OK for name, outcome in self._sources.outcomes().items()}
         yield observation(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
 
-    def _warn(self, evaluation: PostureEvaluation, too_much: Mapping[tuple[str, str], list[str]]) -> None:
+    def _noted(self, evaluation: PostureEvaluation, excess: Mapping[tuple[str, str], list[str]]) -> tuple[str, ...]:
         """An agent that may do too much says so wherever somebody looks."""
         notes = tuple(
             f"neonmeter's own role has excess privileges in {evaluation.path('/'.join(place))}: {evidence[0]}"
             f"{f' (and {len(evidence) - 1} more)' if len(evidence) > 1 else ''}; make its role by docs/permissions.sql"
-            for place, evidence in sorted(too_much.items())
+            for place, evidence in sorted(excess.items())
             if evidence
         )
         for note in notes:
             if note not in self._excess:
                 _log.warning("%s", note)
-        self._excess = notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
+        return notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
 
     def _show_pages(self, evaluation: PostureEvaluation, projects: Sequence[str]) -> None:
         catalogue = self._evaluator.catalogue

@@ -5,7 +5,7 @@ What was never asked stays "not asked", so that its controls are unknown and nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from collectors.neon.domain.security import (
     ProjectSnapshots,
 )
 from collectors.neon.inventory import Inventory
-from collectors.neon.models import Branch, Project
+from collectors.neon.models import Branch, Endpoint, Project
 from collectors.platforms.domain.security import BucketFacts, DrillFacts, HandshakeFacts, PoolerFacts, VaultFacts
 from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, TenantNames
 from exporter.posture.domain.facts import Facts, RegistryFacts
@@ -45,9 +45,10 @@ class Gathered:
 def gather(inventory: Inventory, cached_facts: CachedFacts, registry: Registry, policy: Policy) -> Gathered:
     """Pure but for the registry's memory."""
     personal = _personal(cached_facts)
+    computes = _computes(inventory)
     branches = tuple(
         replace(
-            _branch(inventory, branch, cached_facts),
+            _branch(inventory, branch, computes.get(branch.id, ()), cached_facts),
             personal_columns=personal.get((branch.project_id, branch.id), NOT_ASKED),
         )
         for branch in _sorted(inventory.branches.values())
@@ -78,7 +79,7 @@ def gather(inventory: Inventory, cached_facts: CachedFacts, registry: Registry, 
     return Gathered(facts, names, _ages(inventory, cached_facts, there))
 
 
-Identified = TypeVar("Identified", Project, Branch)
+Identified = TypeVar("Identified", Project, Branch, Endpoint)
 
 
 def _sorted(found: Iterable[Identified]) -> list[Identified]:
@@ -126,18 +127,26 @@ def _project(project: Project, cached_facts: CachedFacts) -> ProjectFacts:
     )
 
 
-def _branch(inventory: Inventory, branch: Branch, cached_facts: CachedFacts) -> BranchFacts:
+def _computes(inventory: Inventory) -> dict[str, list[Endpoint]]:
+    """The computes of each branch, by id."""
+    found: dict[str, list[Endpoint]] = {}
+    for endpoint in _sorted(inventory.endpoints.values()):
+        found.setdefault(endpoint.branch_id, []).append(endpoint)
+    return found
+
+
+def _branch(
+    inventory: Inventory, branch: Branch, computes: Sequence[Endpoint], cached_facts: CachedFacts
+) -> BranchFacts:
     known = _one(cached_facts, "branch", f"{branch.project_id}/{branch.id}", BranchFacts)
     project = inventory.projects.get(branch.project_id)
-    computes = [endpoint for endpoint in inventory.endpoints.values() if endpoint.branch_id == branch.id]
     active = [compute.last_active for compute in computes if compute.last_active is not None]
     snapshots = _one(cached_facts, "snapshots", branch.project_id, ProjectSnapshots) or ProjectSnapshots()
     return replace(
         known or BranchFacts(branch.project_id, branch.id),
         snapshots=snapshots.of(branch.id),
         computes=tuple(
-            ComputeFacts(compute.id, compute.type == "read_only", compute.passwordless_access)
-            for compute in sorted(computes, key=lambda entry: entry.id)
+            ComputeFacts(compute.id, compute.type == "read_only", compute.passwordless_access) for compute in computes
         ),
         name=branch.name,
         project_name=project.name if project else "",

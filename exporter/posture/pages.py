@@ -137,11 +137,7 @@ def _remedy(row: Row, catalogue: Catalogue) -> dict[str, str]:
 def project_page(evaluation: PostureEvaluation, project: str, catalogue: Catalogue) -> dict[str, object]:
     """A project for JSON."""
     rows = [row for row in _rows(evaluation, project, catalogue) if row.status not in ("pass", "not_applicable")]
-    tenants = {
-        tenant: score_dict(score)
-        for (owner, tenant), score in sorted(evaluation.by_tenant.items())
-        if owner == project
-    }  # fmt: skip
+    tenants = {tenant: score_dict(score) for tenant, score in evaluation.by_tenant.get(project, {}).items()}
     return {
         "project_id": project,
         "name": evaluation.gathered.names.get(project, project),

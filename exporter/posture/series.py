@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from collectors.base import Unread
 from collectors.metric import Families, Kind, Metric, Scope, Unit
-from exporter.posture.domain.evaluate import Score
 from exporter.posture.domain.facts import Facts
 from exporter.posture.domain.finding import Outcome
 from exporter.posture.evaluation import PostureEvaluation, worst_by_control
@@ -154,19 +153,15 @@ def _tenants(states: Iterable[FindingState]) -> Counter[tuple[str, str]]:
 
 
 def _tenant_scores(evaluation: PostureEvaluation, project: str) -> Iterator[tuple[str, float]]:
-    scored: list[tuple[str, Score]] = [
-        (tenant, score) for (owner, tenant), score in evaluation.by_tenant.items() if owner == project
-    ]
-    for tenant, score in sorted(scored)[:TENANTS_SHOWN]:
+    scored = evaluation.by_tenant.get(project, {})
+    for tenant, score in list(scored.items())[:TENANTS_SHOWN]:
         if score.ratio is not None:
             yield tenant, float(score.ratio)
 
 
 def _residency(families: Families, evaluation: PostureEvaluation, project: str) -> None:
-    region = next(
-        (project_facts.region for project_facts in evaluation.gathered.facts.projects if project_facts.id == project),
-        "",
-    )
+    known = evaluation.gathered.facts.project_by_id.get(project)
+    region = known.region if known is not None else ""
     outcomes = {
         state.finding.outcome
         for state in evaluation.of(project)
@@ -179,8 +174,8 @@ def _residency(families: Families, evaluation: PostureEvaluation, project: str) 
 
 
 def _passwords(families: Families, evaluation: PostureEvaluation, project: str) -> None:
-    for branch in evaluation.gathered.facts.branches:
-        if branch.project_id != project or isinstance(branch.roles, Unread):
+    for branch in evaluation.gathered.facts.branches_by_project.get(project, ()):
+        if isinstance(branch.roles, Unread):
             continue
         changed = [
             role.updated_at

@@ -5,18 +5,20 @@ One that fails keeps what it knew, and says so; nothing here opens a session in 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from collectors.base import Status
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
-from collectors.neon.models import Branch
+from collectors.neon.models import Branch, Project
 from collectors.neon.security import Key, read_security
-from exporter.posture.fact_cache import FactCache
+from exporter.posture.fact_cache import CachedFacts, FactCache
+from exporter.posture.store import FactKey
 from exporter.storage.store import StoreError
 
 _log = logging.getLogger("neonmeter.posture")
@@ -65,14 +67,8 @@ class NeonApi:
 
     async def read(self, inventory: Inventory, fact_cache: FactCache, now: float) -> Outcome:
         """Read what is older than the pace allows, and store it."""
-        known = await fact_cache.load()
-        read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
-        for key, at in self._tried.items():
-            read_at[key] = max(at, read_at.get(key, 0.0))
-        by_project: dict[str, list[Branch]] = {}
-        for branch in inventory.branches.values():
-            by_project.setdefault(branch.project_id, []).append(branch)
-        projects = [(project, by_project.get(project.id, [])) for _, project in sorted(inventory.projects.items())]
+        known = dict(await fact_cache.load())
+        projects, read_at = await asyncio.to_thread(self._known, inventory, known)
         organizations = [inventory.org_id] if inventory.org_id else []
         found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
         await fact_cache.put("organization", found.organizations, now)
@@ -88,20 +84,39 @@ class NeonApi:
             return Outcome(first.status, f"the security of {len(found.failed)} objects was not read: {first.why}")
         return Outcome()
 
+    def _known(
+        self, inventory: Inventory, known: CachedFacts
+    ) -> tuple[list[tuple[Project, list[Branch]]], dict[Key, float]]:
+        """Every project with its branches, and when which thing was read or tried last."""
+        read_at: dict[Key, float] = {(key.source, key.key): at for key, (at, _) in known.items() if key.source in _API}
+        for key, at in self._tried.items():
+            read_at[key] = max(at, read_at.get(key, 0.0))
+        by_project: dict[str, list[Branch]] = {}
+        for branch in inventory.branches.values():
+            by_project.setdefault(branch.project_id, []).append(branch)
+        return [(project, by_project.get(project.id, [])) for _, project in sorted(inventory.projects.items())], read_at
+
 
 async def forget_gone(inventory: Inventory, fact_cache: FactCache) -> None:
     """Drop the facts of projects and branches that are no more; not while Neon could not list all of them."""
     if not inventory.projects or inventory.unknown_project_ids:
         return
-    await fact_cache.keep_only("project", inventory.projects)
-    await fact_cache.keep_only("snapshots", inventory.projects)
+    known = list(await fact_cache.load())
+    await fact_cache.forget(await asyncio.to_thread(lambda: _gone(inventory, known)))
+
+
+def _gone(inventory: Inventory, known: Iterable[FactKey]) -> list[FactKey]:
+    """Facts of projects and branches that are no more."""
     branches = {f"{branch.project_id}/{branch.id}" for branch in inventory.branches.values()}
-    for source in ("branch", "server"):
-        await fact_cache.keep_only(source, branches)
-    known = await fact_cache.load()
-    for source in ("database", "names"):
-        current = [key.key for key in known if key.source == source and "/".join(key.key.split("/")[:2]) in branches]
-        await fact_cache.keep_only(source, current)
+
+    def exists(key: FactKey) -> bool:
+        if key.source in ("project", "snapshots"):
+            return key.key in inventory.projects
+        if key.source in ("branch", "server"):
+            return key.key in branches
+        return key.source not in ("database", "names") or "/".join(key.key.split("/", 2)[:2]) in branches
+
+    return [key for key in known if not exists(key)]
 
 
 @dataclass(slots=True)

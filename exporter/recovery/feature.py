@@ -55,7 +55,7 @@ class RecoveryRun(FeatureRun):
         await asyncio.to_thread(self._read)
         known = RecoveryFacts(self._snapshots(), self._drills, self._offsite())
         now = inventory.server_now or inventory.taken_at
-        self._state.show(NAME, observe(self._settings, inventory, known, now), interval=INTERVAL)
+        await self._state.show_made(NAME, lambda: observe(self._settings, inventory, known, now), interval=INTERVAL)
 
     def _read(self) -> None:
         try:

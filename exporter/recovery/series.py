@@ -116,7 +116,12 @@ def observe(settings: RecoverySettings, inventory: Inventory, known: RecoveryFac
     for branch in inventory.branches.values():
         by_project.setdefault(branch.project_id, []).append(branch)
     found = []
-    branch_series = _Series(settings, known, now)
+    taken: dict[tuple[str, str], list[float]] = {}
+    for project_id, listed in known.snapshots.items():
+        for snapshot in listed or ():
+            if snapshot.created_at:
+                taken.setdefault((project_id, snapshot.source_branch_id), []).append(snapshot.created_at)
+    branch_series = _Series(settings, known, now, taken)
     for project in inventory.projects.values():
         families = Families()
         for branch in sorted(by_project.get(project.id, ()), key=lambda branch: branch.id):
@@ -135,6 +140,8 @@ class _Series:
     settings: RecoverySettings
     known: RecoveryFacts
     now: float
+    taken: Mapping[tuple[str, str], Sequence[float]]
+    """When the snapshots of each branch were taken."""
 
     def add(self, families: Families, project: Project, branch: Branch, drills: list[Drill]) -> None:
         branch_ref = BranchNames(project.id, project.name, branch.id, branch.name)
@@ -153,12 +160,9 @@ class _Series:
         _drills(families, branch.id, [drill for drill in drills if drill.result])
 
     def _snapshots(self, families: Families, branch: Branch) -> None:
-        listed = self.known.snapshots.get(branch.project_id)
-        if listed is None:
+        if self.known.snapshots.get(branch.project_id) is None:
             return
-        taken = [
-            snapshot.created_at for snapshot in listed if snapshot.source_branch_id == branch.id and snapshot.created_at
-        ]
+        taken = self.taken.get((branch.project_id, branch.id), ())
         families.set(SNAPSHOTS, (branch.id,), len(taken))
         if taken:
             families.set(SNAPSHOT_AGE, (branch.id,), max(0.0, self.now - max(taken)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from collectors.base import Target
@@ -46,8 +47,12 @@ def database_ref(compute: Compute, datname: str) -> DatabaseRef:
     return DatabaseRef(compute.place.project_id, compute.place.branch_id, datname)
 
 
-def computes(inventory: Inventory) -> list[Compute]:
-    """Every compute of the inventory; of a project that Neon does not answer for, the state is unknown."""
+@lru_cache(maxsize=1)
+def computes(inventory: Inventory) -> tuple[Compute, ...]:
+    """Every compute of the inventory; of a project that Neon does not answer for, the state is unknown.
+
+    Made once for each inventory: whoever reads a new one calls this in a worker thread before anybody else.
+    """
     found = []
     for endpoint in inventory.endpoints.values():
         project, branch = inventory.projects.get(endpoint.project_id), inventory.branches.get(endpoint.branch_id)
@@ -61,7 +66,7 @@ def computes(inventory: Inventory) -> list[Compute]:
         unknown = endpoint.project_id in inventory.unknown_project_ids
         read_at = inventory.taken_at + policy_offset(inventory)
         found.append(Compute(endpoint, place, target, _facts(endpoint, read_at, unknown=unknown)))
-    return found
+    return tuple(found)
 
 
 def policy_offset(inventory: Inventory) -> float:

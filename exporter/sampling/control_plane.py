@@ -5,12 +5,13 @@ Neither wakes a compute. What they find goes to the state; why they failed goes 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from collectors.base import Observation, Status, Target
+from collectors.base import Status, Target
 from collectors.metric import Scope
 from collectors.neon import inventory, operations
 from collectors.neon.client import NeonClient
@@ -20,7 +21,8 @@ from collectors.neon.operations import OperationCounts
 from collectors.neon.snapshots import Snapshots
 from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
-from exporter.core.state import State
+from exporter.core.state import Batch, State
+from exporter.sampling.computes import computes
 from exporter.settings import CoreSettings
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
@@ -74,28 +76,35 @@ class ControlPlanePoller:
         except NeonError as problem:
             self._feeds.failed("api", problem, pace, note="inventory")
             return None
+        batch = await asyncio.to_thread(_made, found, pace)
         self.known.inventory = found
         self._feeds.note("inventory", found.notes)
         self._metrics.set(selfmetrics.INVENTORY_LAST, found.taken_at)
         self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew)
         self._state.exclude(found.excluded_project_ids)
-        self._state.show(inventory.NAME, inventory.observe(found), interval=pace)
-        self._show_operations(found, [])
+        self._state.show_batch(inventory.NAME, batch)
+        await self._retire_operations(found)
         self._feeds.put("api", Status.OK, began, pace)
         await self._remember_names(found)
         return found
 
     async def _remember_names(self, found: Inventory) -> None:
         """Store names and regions, so that commands and reports can tell them without asking Neon."""
-        names = {project.id: project.name for project in found.projects.values()}
-        names |= {branch.id: branch.name for branch in found.branches.values()}
-        if found.org_id and found.org_name:
-            names[found.org_id] = found.org_name
-        if names != self.known.names:
-            self.known.names = names
+        before = self.known.names
+
+        def write() -> dict[str, str]:
+            names = {project.id: project.name for project in found.projects.values()}
+            names |= {branch.id: branch.name for branch in found.branches.values()}
+            if found.org_id and found.org_name:
+                names[found.org_id] = found.org_name
+            if names == before:
+                return before
             regions = {project.id: project.region_id for project in found.projects.values()}
-            await self._disk.run(lambda: self._key_values.write("regions", "all", regions))
-            await self._disk.run(lambda: self._key_values.write("names", "all", names))
+            self._key_values.write("regions", "all", regions)
+            self._key_values.write("names", "all", names)
+            return names
+
+        self.known.names = await self._disk.run(write)
 
     async def read_operations(self) -> None:
         """Count wakes and suspends of the projects in which something moved since they were last read."""
@@ -121,17 +130,27 @@ class ControlPlanePoller:
                 return
             stored = counts.as_dict()
             await self._disk.run(partial(self._key_values.write, "operations", project_id, stored))
-            self._show_operations(found, [operations.observe(counts, self._clock(), holding.project.name)])
+            observation = operations.observe(counts, self._clock(), holding.project.name)
+            self._state.show(operations.NAME, [observation], interval=pace, forever=True, complete=False)
             self.known.operations_of[project_id] = holding.families
             (self.known.unfinished.add if counts.unfinished else self.known.unfinished.discard)(project_id)
         self._feeds.put("operations", Status.OK, self._clock(), pace)
 
-    def _show_operations(self, found: Inventory, observations: Sequence[Observation]) -> None:
-        """Show new counts beside those of all other projects that there are."""
-        others = [(operations.NAME, Target(Scope.PROJECT, (project_id,))) for project_id in found.projects]
+    async def _retire_operations(self, found: Inventory) -> None:
+        """Let go of the counts of projects that are gone."""
+
+        def present() -> list[tuple[str, Target]]:
+            return [(operations.NAME, Target(Scope.PROJECT, (project_id,))) for project_id in found.projects]
+
         pace = self._settings.intervals.operations_seconds
-        self._state.show(operations.NAME, observations, interval=pace, forever=True, unchanged=others)
+        await self._state.show_made(operations.NAME, tuple, interval=pace, unchanged=present)
 
     def notes(self) -> tuple[str, ...]:
         """All degradations, a sentence each."""
         return self._feeds.notes()
+
+
+def _made(found: Inventory, pace: float) -> Batch:
+    """The series of an inventory; its computes are made on the way, for all that will ask for them."""
+    computes(found)
+    return Batch.of(inventory.observe(found), interval=pace)

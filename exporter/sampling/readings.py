@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -73,6 +73,8 @@ class Readings:
         self._writer = writer
         self._subscriptions = subscriptions or {}
         self._wanted_settings = tuple(wanted_settings)
+        self._existing: frozenset[str] | None = None
+        """Ids of the computes of the last round; None before the first, when anything may be gone."""
         self._recalled: set[str] = set()
         self._own_use: dict[str, tuple[float, int]] = {}
         self._starts: dict[tuple[str, str], float | None] = {}
@@ -203,17 +205,24 @@ class Readings:
                 stored[StatementsCollector.name].put(metric, series)
         return stored
 
-    def forget_all_but(self, existing: Collection[str]) -> None:
-        """Drop all about computes whose target key is not among the ``existing``, and of collectors that are off."""
+    async def forget_all_but(self, existing: Set[str]) -> None:
+        """Drop all about computes whose id is not among the ``existing``, and of collectors that are off."""
+        left = None if self._existing is None else self._existing - existing
+        self._existing = frozenset(existing)
+        if left is not None and not left:
+            return
 
         def gone(collector: str, target: Target) -> bool:
             off = collector in ALL and collector not in self._enabled
-            return off or (target.scope is Scope.ENDPOINT and target.key not in existing)
+            return off or (target.scope is Scope.ENDPOINT and target.labels[-1] not in existing)
 
-        self._state.forget(gone)
-        self._recalled.intersection_update(existing)
-        self._own_use = {key: figures for key, figures in self._own_use.items() if key in existing}
-        self._starts = {key: start for key, start in self._starts.items() if key[1] in existing}
+        await self._state.forget(gone)
+        for endpoint_id in left or ():
+            target_key = Target(Scope.ENDPOINT, (endpoint_id,)).key
+            self._recalled.discard(target_key)
+            self._own_use.pop(target_key, None)
+            for name in self._enabled:
+                self._starts.pop((name, target_key), None)
 
     def own_use(self, target: Target, wake: WakeState, now: float) -> None:
         """Show what our visits cost this compute, whenever that changed."""

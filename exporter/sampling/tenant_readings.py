@@ -47,13 +47,7 @@ class TenantReadings:
             StoreError: the disk is full or the file damaged.
         """
         now = inventory.server_now or inventory.taken_at
-        lives = []
-        for branch in inventory.branches.values():
-            project = inventory.projects.get(branch.project_id)
-            names = (branch.name or branch.id, project.name if project else branch.project_id)
-            born = int(branch.created_at or now)
-            lives.append(BranchLife(branch.id, branch.project_id, *names, bool(branch.parent_id), born, int(now)))
-        await self._disk.run(lambda: self._tenancy.look(lives, now))
+        await self._disk.run(lambda: self._tenancy.look(_lives(inventory, now), now))
 
     def snapshots(self) -> Snapshots:
         """The snapshots of each project as last read (`exporter.feature.ports.SnapshotList`)."""
@@ -139,6 +133,17 @@ class TenantReadings:
             if known == UNATTRIBUTED != tenant:
                 found[tenant] = found.get(tenant, 0) + holder.count
         return found
+
+
+def _lives(inventory: Inventory, now: float) -> list[BranchLife]:
+    """Every branch that exists at ``now`` (unix seconds)."""
+    lives = []
+    for branch in inventory.branches.values():
+        project = inventory.projects.get(branch.project_id)
+        names = (branch.name or branch.id, project.name if project else branch.project_id)
+        born = int(branch.created_at or now)
+        lives.append(BranchLife(branch.id, branch.project_id, *names, bool(branch.parent_id), born, int(now)))
+    return lives
 
 
 def _branch(compute: Compute) -> BranchRef:

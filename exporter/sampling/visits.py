@@ -18,6 +18,7 @@ from collectors.base import Server, Status
 from collectors.neon.inventory import Inventory
 from collectors.postgres.evidence import Evidence
 from collectors.postgres.session import Deadlines, Visit, visit
+from collectors.slices import in_slices
 from collectors.wake.policy import Decision, WakePolicy, WakeState, after_visit, before_visit, decide
 from exporter.core import selfmetrics, tracing
 from exporter.sampling.breaker import Breaker, GlobalBreaker
@@ -49,6 +50,9 @@ class Plan:
     why: str
     due: float | None = None
     breaker_until: float | None = None
+
+
+NO_SQL: Final = Plan("", "SQL is not configured here (postgres.dsn)")
 
 
 @dataclass(slots=True)
@@ -145,27 +149,29 @@ class Visitor:
             for gone in self.plans.keys() - inventory.endpoints.keys():
                 self.plans.pop(gone, None)
                 self._known.pop(gone, None)
-            self._readings.forget_all_but({compute.target.key for compute in known})
+            await self._readings.forget_all_but(inventory.endpoints.keys())
         if self._global.is_open(self._clock()):
             why = f"most visits failed in the same way ({self._global.cause.value}): all wait"
             self.plans.update((compute.endpoint.id, Plan("", why, self._global.open_until)) for compute in todo)
             return
         offset = policy_offset(inventory)
         self._skew = inventory.skew
-        outcomes = await asyncio.gather(*(self._consider(compute, offset) for compute in todo))
+        outcomes = await in_slices(todo, lambda compute: self._consider(compute, offset))
         self._global.record_round([outcome for outcome in outcomes if outcome is not None], self._clock())
         is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
         self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
 
     async def _consider(self, compute: Compute, offset: float) -> Status | None:
-        known = self._known.setdefault(compute.endpoint.id, _Known())
+        known = self._known.get(compute.endpoint.id)
+        if known is None:
+            known = self._known[compute.endpoint.id] = _Known()
         if known.busy:
             return None
         known.busy = True
         try:
             conninfo = self._conninfo(compute.place)
             if conninfo is None:
-                self.plans[compute.endpoint.id] = Plan("", "SQL is not configured here (postgres.dsn)")
+                self.plans[compute.endpoint.id] = NO_SQL
                 return None
             await self._readings.recall(compute, self._clock())
             return await self._visit_if_allowed(compute, known, conninfo, offset)

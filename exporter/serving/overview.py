@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from collectors.neon.inventory import Inventory
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.shows import MAXWAIT, POOLS, VERSION_INFO
 from collectors.wake.policy import WakeState
-from exporter.core.state import Entry, State
+from exporter.core.state import Entry
 from exporter.cost.allocation import costs
 from exporter.cost.allocation import series as cost_series
 from exporter.sampling.computes import Compute, computes
@@ -21,13 +22,19 @@ from exporter.sampling.visits import Plan
 from exporter.serving.page import Overview, PoolerRow, TargetRow, TenantCostRow
 from exporter.serving.snapshot import Snapshot
 
+Entries = Mapping[str, Mapping[str, Entry]]
+"""Of the state, by collector and key of the target."""
+_NOT_CONSIDERED = Plan("", "not considered yet")
 _ACTIVE = next(pool.metric for pool in POOLS if "cl_active" in pool.names)
 _WAITING = next(pool.metric for pool in POOLS if "cl_waiting" in pool.names)
 
 
 @dataclass(frozen=True, slots=True)
 class OverviewSources:
-    """What the pages need beside the state. ``next_round`` is when computes are next considered, unix seconds."""
+    """What the pages need beside the state, at one moment; nothing of it changes afterwards.
+
+    ``next_round`` is when computes are next considered, unix seconds.
+    """
 
     inventory: Inventory | None = None
     plans: Mapping[str, Plan] = field(default_factory=dict)
@@ -37,20 +44,42 @@ class OverviewSources:
     refresh_seconds: int = 15
 
 
-def target_rows(state: State, sources: OverviewSources) -> tuple[TargetRow, ...]:
-    """Every compute and pooler with its state."""
-    rows = []
-    if sources.inventory is not None:
-        for compute in computes(sources.inventory):
-            plan = sources.plans.get(compute.endpoint.id, Plan("", "not considered yet"))
-            rows.append(_compute_row(compute, plan, state.get(VISIT, compute.target), sources.next_round))
-    for collector, target, entry in state.entries():
-        if target.scope is Scope.POOLER and collector == pgbouncer.NAME:
-            rows.append(
-                TargetRow(target.key, "pooler", target.name or target.labels[0], state="active",
-                          status=entry.last.status.value, last_success=entry.good_at, why=entry.last.error)
-            )  # fmt: skip
-    return tuple(rows)
+class Rows:
+    """The rows of the targets. Those of computes are made again when something about them moved."""
+
+    def __init__(self) -> None:
+        self._inventory: Inventory | None = None
+        self._next_round: float | None = None
+        self._rows: dict[str, tuple[Plan, Entry | None, TargetRow]] = {}
+        """By endpoint id, each with what it was made from."""
+
+    def of(self, entries: Entries, sources: OverviewSources) -> tuple[TargetRow, ...]:
+        """Every compute and pooler with its state."""
+        inventory, next_round = sources.inventory, sources.next_round
+        before = self._rows
+        if inventory is not self._inventory or next_round != self._next_round:
+            self._inventory, self._next_round, before = inventory, next_round, {}
+        visits, made = entries.get(VISIT, {}), {}
+        for compute in () if inventory is None else computes(inventory):
+            key = compute.endpoint.id
+            plan, entry = sources.plans.get(key, _NOT_CONSIDERED), visits.get(compute.target.key)
+            known = before.get(key)
+            if known is None or known[0] is not plan or known[1] is not entry:
+                known = (plan, entry, _compute_row(compute, plan, entry, next_round))
+            made[key] = known
+        self._rows = made
+        poolers = (
+            TargetRow(key, "pooler", entry.last.target.name or entry.last.target.labels[0], state="active",
+                      status=entry.last.status.value, last_success=entry.good_at, why=entry.last.error)
+            for key, entry in _of_poolers(entries)
+        )  # fmt: skip
+        return (*(row for _, _, row in made.values()), *poolers)
+
+
+def _of_poolers(entries: Entries) -> Iterator[tuple[str, Entry]]:
+    for key, entry in entries.get(pgbouncer.NAME, {}).items():
+        if entry.last.target.scope is Scope.POOLER:
+            yield key, entry
 
 
 def _compute_row(compute: Compute, plan: Plan, entry: Entry | None, next_round: float | None) -> TargetRow:
@@ -79,13 +108,13 @@ def _state_of(compute: Compute) -> str:
 
 
 def overview(
-    snapshot: Snapshot, rows: Sequence[TargetRow], state: State, sources: OverviewSources, now: float
+    snapshot: Snapshot, rows: Sequence[TargetRow], entries: Entries, sources: OverviewSources, now: float
 ) -> Overview:  # fmt: skip
     """The index page's figures."""
-    endpoints = [row for row in rows if row.kind == "endpoint"]
-    awake = [row for row in endpoints if row.state == "active" and row.last_success is not None]
+    states = Counter(row.state for row in rows if row.kind == "endpoint")
+    awake = (row for row in rows if row.kind == "endpoint" and row.state == "active" and row.last_success is not None)
     oldest = min(awake, key=lambda row: row.last_success or 0.0, default=None)
-    tenants, through = _money(state)
+    tenants, through = _money(entries)
     found = sources.inventory
     return Overview(
         generation=snapshot.generation,
@@ -93,9 +122,9 @@ def overview(
         series=snapshot.series,
         org=(found.org_name or found.org_id) if found else "",
         plan=found.plan if found else "",
-        active=sum(row.state == "active" for row in endpoints),
-        asleep=sum(row.state == "asleep" for row in endpoints),
-        unknown=sum(row.state == "unknown" for row in endpoints),
+        active=states["active"],
+        asleep=states["asleep"],
+        unknown=states["unknown"],
         month=time.strftime("%B %Y", time.gmtime(now)),
         month_usd=sum((row.usd for row in tenants), Decimal(0)) if tenants else None,
         cost_as_of=through,
@@ -104,18 +133,18 @@ def overview(
         added_awake_seconds=sum(wake.added_seconds for wake in sources.wake_states),
         targets=tuple(rows),
         tenants=tenants,
-        poolers=tuple(_poolers(state)),
+        poolers=tuple(_poolers(entries)),
         notes=sources.notes,
         refresh_seconds=sources.refresh_seconds,
     )
 
 
-def _money(state: State) -> tuple[tuple[TenantCostRow, ...], float | None]:
+def _money(entries: Entries) -> tuple[tuple[TenantCostRow, ...], float | None]:
     """This month's cost by tenant over all branches, and up to when it is known."""
     by_tenant: dict[str, Decimal] = {}
     through: float | None = None
-    for collector, _, entry in state.entries():
-        if collector != costs.COLLECTOR or entry.good is None:
+    for entry in entries.get(costs.COLLECTOR, {}).values():
+        if entry.good is None:
             continue
         for (tenant, _), value in entry.good.families.get(cost_series.TENANT_MONTH).items():
             by_tenant[tenant] = by_tenant.get(tenant, Decimal(0)) + Decimal(value)
@@ -124,10 +153,9 @@ def _money(state: State) -> tuple[tuple[TenantCostRow, ...], float | None]:
     return tuple(TenantCostRow(tenant, usd) for tenant, usd in sorted(by_tenant.items())), through
 
 
-def _poolers(state: State) -> Iterable[PoolerRow]:
-    for collector, target, entry in state.entries():
-        if target.scope is not Scope.POOLER or collector != pgbouncer.NAME:
-            continue
+def _poolers(entries: Entries) -> Iterable[PoolerRow]:
+    for _, entry in _of_poolers(entries):
+        target = entry.last.target
         families = entry.good.families if entry.good else Families()
         yield PoolerRow(
             name=target.name or target.labels[0],

@@ -1,44 +1,30 @@
 """From the state to what is served: one snapshot and one overview per generation, replaced as one reference.
 
-Only `publish` makes anything visible, so every reader gets one consistent generation. The rows of pages are built here,
-on the event loop, not during a request.
+Only `publish` makes anything visible, so every reader gets one consistent generation. It is built in a worker thread:
+the event loop hands over what changed and swaps the reference (`exporter.serving.assembly`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
 from collectors.base import Target
 from collectors.metric import Families
-from exporter.awake import series as awake
 from exporter.core import selfmetrics
-from exporter.core.selfmetrics import AGENT, CollectorHealth, SelfMetrics, collector_families
+from exporter.core.selfmetrics import AGENT, SelfMetrics
 from exporter.core.state import State
-from exporter.cost.allocation import costs
-from exporter.sampling.readings import WAKE
-from exporter.serving.overview import OverviewSources, overview, target_rows
+from exporter.serving.assembly import Assembler, Published
+from exporter.serving.overview import OverviewSources
 from exporter.serving.page import Overview, TargetRow
 from exporter.serving.snapshot import Snapshot, SnapshotBuilder
 from exporter.settings import CoreSettings
 
 HEARTBEAT_LIMIT_SECONDS = 60.0
-LEDGER_FIGURES = frozenset({costs.COLLECTOR, awake.COLLECTOR, WAKE})
-"""Collectors with targets per branch or compute that are computed all at once: as fresh as the feed ``pricing`` and
-the visits, so they have no freshness series of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One generation."""
-
-    snapshot: Snapshot
-    overview: Overview
-    targets: Sequence[TargetRow]
-    families: tuple[tuple[Target, Families], ...] = ()
 
 
 class Publisher:
@@ -52,11 +38,10 @@ class Publisher:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._builder = builder
         self._state = state
+        self._assembler = Assembler(builder, metrics)
         self._metrics = metrics
         self._clock = clock
-        self._health: dict[str, tuple[object, ...]] = {}
         self._beat = clock()
         self._lag = 0.0
         self._last = 0.0
@@ -65,7 +50,7 @@ class Publisher:
         self.has_inventory = False
         self.on_reload: Callable[[], tuple[bool, str]] = lambda: (False, "not running yet")
         builder.put("agent", AGENT, metrics.families())
-        self._now = Published(builder.publish(clock()), Overview(0, 0.0, 0), ())
+        self._now = Published(builder.publish(clock()))
 
     def use(self, settings: CoreSettings) -> None:
         """Show these settings on /config, with secrets masked."""
@@ -80,59 +65,29 @@ class Publisher:
         """Whether the state changed, or the last generation is at least ``interval`` seconds old."""
         return self._state.changed or self._clock() - self._last >= interval
 
-    def publish(self, sources: OverviewSources) -> None:
+    async def publish(self, sources: OverviewSources) -> None:
         """Build the next generation and make it the current one."""
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)
-        self._put_health()
-        rows = target_rows(self._state, sources)
-        self._own_figures(sources, rows)
-        self._builder.put("agent", AGENT, self._metrics.families())
-        self._state.changed = False
-        snapshot = self._builder.publish(now)
-        shown = tuple((entry.good.target, entry.good.families) for _, _, entry in self._state.entries() if entry.good)
-        self._now = Published(snapshot, overview(snapshot, rows, self._state, sources, now), rows, shown)
-        self._last, self._lag = now, 0.0
+        changes = self._state.take()
+        beat, lag, self._last, self._lag = self._beat, self._lag, now, 0.0
+
+        def own_figures(rows: Sequence[TargetRow], series: int, cut: Mapping[str, int]) -> None:
+            self._metrics.set(selfmetrics.LOOP_LAG, lag)
+            self._metrics.set(selfmetrics.HEARTBEAT, beat)
+            self._metrics.set(selfmetrics.PUBLISH_LAST, now)
+            self._metrics.set(selfmetrics.GENERATION, self._now.snapshot.generation + 1)
+            self._metrics.set(selfmetrics.SERIES, series)
+            self._metrics.set(selfmetrics.ADDED_AWAKE, sum(state.added_seconds for state in sources.wake_states))
+            _set_counts(self._metrics, rows, cut)
+
+        self._now = await asyncio.to_thread(self._assembler.assemble, changes, sources, now, own_figures)
         self._metrics.inc(selfmetrics.PUBLISHES)
         self._metrics.observe(selfmetrics.PUBLISH_SECONDS, time.perf_counter() - began)
 
-    def _own_figures(self, sources: OverviewSources, rows: Sequence[TargetRow]) -> None:
-        metrics = self._metrics
-        metrics.set(selfmetrics.LOOP_LAG, self._lag)
-        metrics.set(selfmetrics.HEARTBEAT, self._beat)
-        metrics.set(selfmetrics.PUBLISH_LAST, self._clock())
-        metrics.set(selfmetrics.GENERATION, self._now.snapshot.generation + 1)
-        metrics.set(selfmetrics.SERIES, self._now.snapshot.series)
-        metrics.set(selfmetrics.ADDED_AWAKE, sum(state.added_seconds for state in sources.wake_states))
-        cut: dict[tuple[str, ...], float] = {(name,): float(count) for name, count in self._builder.truncated().items()}
-        metrics.replace(selfmetrics.SERIES_TRUNCATED, cut)
-        states: dict[tuple[str, ...], float] = {}
-        for row in rows:
-            states[row.kind, row.state] = states.get((row.kind, row.state), 0) + 1
-        metrics.replace(selfmetrics.TARGETS, states)
-
-    def _put_health(self) -> None:
-        """Update the freshness series of each target that was attempted since the last generation."""
-        by_target: dict[str, tuple[Target, list[CollectorHealth]]] = {}
-        marks: dict[str, tuple[object, ...]] = {}
-        for collector, target, entry in self._state.entries():
-            if collector in LEDGER_FIGURES:
-                continue
-            health = CollectorHealth(
-                collector, entry.last.status, entry.good_at, entry.last.seconds, entry.good.rows if entry.good else 0
-            )
-            by_target.setdefault(target.key, (target, []))[1].append(health)
-            marks[target.key] = (*marks.get(target.key, ()), collector, entry.last.at, entry.last.status, entry.good_at)
-        for key in self._health.keys() - marks.keys():
-            self._builder.drop(f"health:{key}")
-        for key, mark in marks.items():
-            if self._health.get(key) != mark:
-                self._builder.put(f"health:{key}", AGENT, collector_families(*by_target[key]))
-        self._health = marks
-
     def families(self) -> Sequence[tuple[Target, Families]]:
-        """The families of the current generation by target, for OTLP's thread: immutable, unlike the state."""
-        return self._now.families
+        """The families of the current generation by target, for OTLP's thread."""
+        return self._assembler.families()
 
     def snapshot(self) -> Snapshot:
         """See `View.snapshot`."""
@@ -166,3 +121,10 @@ class Publisher:
         if not self.has_inventory:
             return False, "waiting for the first inventory from Neon"
         return True, "ready"
+
+
+def _set_counts(metrics: SelfMetrics, rows: Sequence[TargetRow], cut: Mapping[str, int]) -> None:
+    """How many targets there are by kind and state, and how many series were cut by metric."""
+    metrics.replace(selfmetrics.SERIES_TRUNCATED, {(name,): float(count) for name, count in cut.items()})
+    states = Counter((row.kind, row.state) for row in rows)
+    metrics.replace(selfmetrics.TARGETS, {labels: float(count) for labels, count in states.items()})

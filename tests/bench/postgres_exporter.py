@@ -116,7 +116,7 @@ class Ours:
         self._settings = SamplingSettings(top_statements=top)
         self._conninfo = cluster.conninfo("postgres", self.role)
         self._builder = SnapshotBuilder()
-        self._state = State(self._builder)
+        self._state = State()
         self._store = Store.open(folder / f"top{top}.db", SCHEMAS)
         rules = TenantRules([TenantRule(tenant=None, role=r"(?P<tenant>tenant\d+)")], own_roles={"monitor"})
         self._disk = WriterThread()
@@ -147,6 +147,9 @@ class Ours:
         made.opened_at = self._now
         await self._readings.take(self._compute, collectors, made)
         rendered = time.process_time()
+        for (name, target_key), entry in self._state.take().items():
+            if entry is not None and entry.good is not None:
+                self._builder.put(f"{name}/{target_key}", entry.good.target, entry.good.families)
         self._builder.publish(self._now)
         ended, wall = time.process_time(), time.perf_counter() - wall
         good = [entry.good for _, _, entry in self._state.entries() if entry.good]

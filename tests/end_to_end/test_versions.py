@@ -22,7 +22,6 @@ from exporter.demo.postgres import Cluster
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import SCHEMAS, DurableCounters
 from exporter.sampling.readings import Readings
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
@@ -44,7 +43,7 @@ COMPUTE = Compute(
 
 @pytest.fixture
 def state() -> State:
-    return State(SnapshotBuilder())
+    return State()
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def worst(findings: Iterable[Finding], waived: Collection[str] = ()) -> Finding 
     """The finding that decides a control: failures before what could not be read, that before what holds."""
 
     def rank(finding: Finding) -> tuple[bool, int, int]:
-        is_waived = finding.outcome is Outcome.FAIL and finding.cache_key in waived
+        is_waived = finding.outcome is Outcome.FAIL and bool(waived) and finding.cache_key in waived
         return (finding.outcome is not Outcome.FAIL, is_waived + _WORST.index(finding.outcome), finding.severity.rank)
 
     return min(findings, key=rank, default=None)
@@ -137,7 +137,7 @@ def _score(controls: Iterable[list[Finding]], waived: Collection[str]) -> Score:
         if decides is None:
             continue
         name = _NAMES[decides.outcome]
-        if decides.outcome is Outcome.FAIL and decides.cache_key in waived:
+        if decides.outcome is Outcome.FAIL and waived and decides.cache_key in waived:
             name = "waived"
         counts[name] += 1
         if f"{name}_weight" in counts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from collectors.base import NOT_ASKED, Known
 from collectors.neon.domain.security import BranchFacts, OrganizationFacts, ProjectFacts
@@ -40,7 +41,7 @@ class RegistryFacts:
     schema_tenants: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """Everything that is known; each part is evaluated on its own, and looks at the others where it has to."""
 
@@ -55,3 +56,21 @@ class Facts:
     buckets: tuple[BucketFacts, ...] = ()
     handshakes: tuple[HandshakeFacts, ...] = ()
     drills: tuple[DrillFacts, ...] = ()
+
+    @cached_property
+    def project_by_id(self) -> Mapping[str, ProjectFacts]:
+        """Every project."""
+        return {project.id: project for project in self.projects}
+
+    @cached_property
+    def branch_by_id(self) -> Mapping[tuple[str, str], BranchFacts]:
+        """Every branch, by the ids of its project and its own."""
+        return {(branch.project_id, branch.id): branch for branch in self.branches}
+
+    @cached_property
+    def branches_by_project(self) -> Mapping[str, tuple[BranchFacts, ...]]:
+        """The branches of each project that has some."""
+        found: dict[str, list[BranchFacts]] = {}
+        for branch in self.branches:
+            found.setdefault(branch.project_id, []).append(branch)
+        return {project_id: tuple(branches) for project_id, branches in found.items()}

@@ -52,7 +52,7 @@ def nonprod_unmasked(facts: BranchFacts, context: Context) -> Iterator[RuleResul
 
 def _from_production(facts: BranchFacts, context: Context) -> bool:
     """Whether one of its ancestors is production; a parent that we do not know is taken for it."""
-    branches = {(branch.project_id, branch.id): branch for branch in context.facts.branches}
+    branches = context.facts.branch_by_id
     visited: set[str] = set()
     parent = facts.parent_id
     while parent and parent not in visited:
@@ -73,16 +73,10 @@ def _clean(facts: BranchFacts) -> bool:
 
 def _cannot(facts: BranchFacts, context: Context) -> str:
     """Neon does not anonymise branches of a project that limits addresses: then say what can be done instead."""
-    for project in context.facts.projects:
-        access = project.access
-        if (
-            project.id == facts.project_id
-            and isinstance(access, Access)
-            and (access.allowed_ips or access.block_public)
-        ):
-            return (
-                "; a project with an address list cannot anonymise: use a project of its own, or schema-only branches"
-            )
+    project = context.facts.project_by_id.get(facts.project_id)
+    access = project.access if project is not None else None
+    if isinstance(access, Access) and (access.allowed_ips or access.block_public):
+        return "; a project with an address list cannot anonymise: use a project of its own, or schema-only branches"
     return ""
 
 

@@ -165,8 +165,8 @@ def _unprotected(facts: ProjectFacts, access: Access, context: Context) -> Itera
     """The list may hold for protected branches only, while an unprotected one holds unmasked production data."""
     if not access.protected_branches_only:
         return
-    for branch in context.facts.branches:
-        if branch.project_id != facts.id or branch.protected:
+    for branch in context.facts.branches_by_project.get(facts.id, ()):
+        if branch.protected:
             continue
         masked = isinstance(branch.masking, Masking) and branch.masking.state == "anonymized"
         if not masked and branch.init_source != "schema-only" and branch.logical_size != 0:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from exporter.posture.domain.finding import Severity
 
 EU_REGIONS = ("aws-eu-central-1", "azure-gwc")
 """Neon's regions in the European Union. No prefix tells: aws-eu-west-2 is London."""
 DAY = 86400
+_WILDCARDS = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """Names are globs (``fnmatch``), ages and times seconds unless they say days."""
 
@@ -86,8 +88,15 @@ class Policy:
         """Whether a branch, by ids or names, holds production data; ``protected``: it is that or the default."""
         if not self.production_branches:
             return protected
+        exact, globs = self._production
         paths = [f"{one}/{other}" for one in project for other in branch]
-        return any(fnmatchcase(path, glob) for path in paths for glob in self.production_branches)
+        return any(path in exact or listed(path, globs) for path in paths)
+
+    @cached_property
+    def _production(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The production branches without a wildcard, of which there may be as many as branches, and the globs."""
+        exact = frozenset(path for path in self.production_branches if not _WILDCARDS & set(path))
+        return exact, tuple(path for path in self.production_branches if path not in exact)
 
 
 def listed(name: str, globs: tuple[str, ...]) -> bool:

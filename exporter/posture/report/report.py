@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from exporter.posture.catalogue import Catalogue, Control, Framework
 from exporter.posture.domain.evaluate import Score, scores, worst
 from exporter.posture.domain.finding import Finding, Outcome
-from exporter.posture.evaluation import PostureEvaluation
+from exporter.posture.evaluation import SEPARATOR, PostureEvaluation
 from exporter.posture.pages import STATUSES, Row, ordered, row_of
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.waivers import FindingState, Waiver, WaiverState
@@ -234,17 +234,16 @@ def _projects(
 def _tenants(
     evaluation: PostureEvaluation, states: Sequence[FindingState], waived: frozenset[str]
 ) -> Iterator[tuple[str, str, Score, Mapping[str, int]]]:
-    def by(finding: Finding) -> str:
-        return f"{evaluation.project_of(finding)}\x1f{finding.tenant}" if finding.tenant else ""
-
+    counts: dict[str, dict[str, int]] = {}
+    for state in states:
+        if state.open and state.finding.tenant:
+            counted = counts.setdefault(evaluation.tenant_path(state.finding), {})
+            severity = state.finding.severity.value
+            counted[severity] = counted.get(severity, 0) + state.finding.count
     found = []
-    for name, score in scores([state.finding for state in states], by=by, waived=waived).items():
-        project, _, tenant = name.partition("\x1f")
-        counts: dict[str, int] = {}
-        for state in states:
-            if state.open and state.finding.tenant == tenant and evaluation.project_of(state.finding) == project:
-                counts[state.finding.severity.value] = counts.get(state.finding.severity.value, 0) + state.finding.count
-        found.append((evaluation.gathered.names.get(project, project), tenant, score, counts))
+    for name, score in scores([state.finding for state in states], by=evaluation.tenant_path, waived=waived).items():
+        project, _, tenant = name.partition(SEPARATOR)
+        found.append((evaluation.gathered.names.get(project, project), tenant, score, counts.get(name, {})))
     return iter(sorted(found, key=lambda row: (-row[2].failed_weight, row[0], row[1])))
 
 

@@ -11,13 +11,12 @@ from collectors.metric import Scope
 from collectors.neon.errors import NeonError
 from exporter.core.feeds import Feeds
 from exporter.core.state import State
-from exporter.serving.snapshot import SnapshotBuilder
 
 AGENT = Target(Scope.AGENT, ())
 
 
 def test_a_failure_is_a_status_a_note_and_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    state = State(SnapshotBuilder())
+    state = State()
     feeds = Feeds(state, lambda: 100.0)
     problem = NeonError(Status.RATE_LIMITED, "too many requests")
     with caplog.at_level(logging.INFO, "neonmeter.neon"):

@@ -91,7 +91,7 @@ def test_collectors_are_told_per_target() -> None:
         CollectorHealth("statements", Status.OK, 1.7e9, 0.5, 12),
         CollectorHealth("replication", Status.NO_PRIVILEGE, None, 0.25, 0),
     ]
-    families = collector_families(target, states)
+    families = collector_families(target.key, states)
     who = ("statements", target.key)
     assert families.get(own.COLLECTOR_LAST) == {who: 1.7e9}
     assert families.get(own.COLLECTOR_STATUS) == {
@@ -114,7 +114,7 @@ def test_promtool_finds_nothing_to_say() -> None:
     builder = SnapshotBuilder()
     builder.put("agent", AGENT, metrics.families())
     target = endpoint(1)
-    builder.put("health", AGENT, collector_families(target, [CollectorHealth("a", Status.OK, 1.7e9, 0.5, 12)]))
+    builder.put("health", AGENT, collector_families(target.key, [CollectorHealth("a", Status.OK, 1.7e9, 0.5, 12)]))
     text = plain(builder.publish(1.0))
     agent_wide = {metric.name for metric in METRICS if metric.scope is Scope.AGENT}
     assert {line.split()[2] for line in text.decode().splitlines() if line.startswith("# TYPE")} == agent_wide

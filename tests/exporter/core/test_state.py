@@ -17,17 +17,16 @@ COUNTER = Metric("pg_example_commits_total", Kind.COUNTER, Unit.NONE, Scope.ENDP
 TARGET = Target(Scope.ENDPOINT, ("p", "b", "ep"))
 
 
-class Shown:
-    """A sink that remembers what is exposed."""
+class Shown(State):
+    """A state that tells what is exposed."""
 
-    def __init__(self) -> None:
-        self.now: dict[str, dict[str, object]] = {}
-
-    def put(self, key: str, target: Target, families: Families) -> None:
-        self.now[key] = {metric.name: dict(series) for metric, series in families.items()}
-
-    def drop(self, key: str) -> None:
-        del self.now[key]
+    @property
+    def now(self) -> dict[str, dict[str, object]]:
+        return {
+            f"{collector}/{target.key}": {metric.name: dict(series) for metric, series in entry.good.families.items()}
+            for collector, target, entry in self.entries()
+            if entry.good is not None
+        }
 
 
 def seen(status: Status, at: float, **values: int) -> Observation:
@@ -39,8 +38,7 @@ def seen(status: Status, at: float, **values: int) -> Observation:
 
 
 def test_a_failure_keeps_the_last_values_then_only_counters() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.put(seen(Status.OK, 1000, backends=3, commits=9), interval=60)
     state.put(seen(Status.TIMEOUT, 1060), interval=60)
     state.expire(1299)
@@ -53,21 +51,20 @@ def test_a_failure_keeps_the_last_values_then_only_counters() -> None:
 
 
 def test_a_long_interval_is_held_for_twice_as_long() -> None:
-    state = State(Shown())
+    state = State()
     state.put(seen(Status.OK, 0, backends=3), interval=900)
     assert state.expire(1800) == 0
     assert state.expire(1801) == 1
 
 
 def test_ledger_figures_never_vanish() -> None:
-    state = State(Shown())
+    state = State()
     state.put(seen(Status.OK, 0, backends=3), interval=900, forever=True)
     assert state.expire(1e9) == 0
 
 
 def test_a_partial_success_updates_what_it_brought_and_keeps_the_rest() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.put(seen(Status.OK, 0, backends=3, locks=7), interval=60)
     state.put(seen(Status.TIMEOUT, 60, backends=5), interval=60)
     assert shown.now["databases/endpoint:ep"] == {"pg_example_backends": {(): 5}, "pg_example_locks": {(): 7}}
@@ -78,8 +75,7 @@ def test_a_partial_success_updates_what_it_brought_and_keeps_the_rest() -> None:
 
 
 def test_what_a_failure_says_itself_stays_for_as_long_as_it_fails() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.put(seen(Status.OK, 0, backends=3, locks=7, commits=9), interval=60)
     for now in range(60, 3600, 60):
         state.put(seen(Status.UNREACHABLE, now, locks=0), interval=60)
@@ -93,8 +89,7 @@ def test_what_a_failure_says_itself_stays_for_as_long_as_it_fails() -> None:
 
 
 def test_an_empty_family_takes_the_old_one_away() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.put(seen(Status.OK, 0, backends=3, locks=7), interval=60)
     gone = Families()
     gone.put(GAUGE, {})
@@ -103,19 +98,18 @@ def test_an_empty_family_takes_the_old_one_away() -> None:
 
 
 def test_the_first_status_and_each_change_are_told_once() -> None:
-    state = State(Shown())
+    state = State()
     assert state.put(seen(Status.OK, 0, backends=1), interval=60) is None
     assert state.put(seen(Status.AUTH, 60), interval=60) is Status.OK
     assert state.put(seen(Status.AUTH, 120), interval=60) is None
 
 
-def test_targets_that_are_gone_are_dropped() -> None:
-    shown = Shown()
-    state = State(shown)
+async def test_targets_that_are_gone_are_dropped() -> None:
+    state = shown = Shown()
     state.put(seen(Status.OK, 0, backends=1), interval=60)
-    assert state.forget(lambda collector, target: collector == "other") == 0
-    assert state.forget(lambda collector, target: target.key == "endpoint:other") == 0
-    assert state.forget(lambda collector, target: (collector, target) == ("databases", TARGET)) == 1
+    assert await state.forget(lambda collector, target: collector == "other") == 0
+    assert await state.forget(lambda collector, target: target.key == "endpoint:other") == 0
+    assert await state.forget(lambda collector, target: (collector, target) == ("databases", TARGET)) == 1
     assert shown.now == {}
 
 
@@ -130,8 +124,7 @@ ABOUT = {
 
 
 def test_an_excluded_project_leaves_at_every_scope_that_names_it_and_is_not_taken_in_again() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     observations = [replace(seen(Status.OK, 0, backends=1), target=target) for target in ABOUT.values()]
     others = [
         replace(observations[0], target=Target(Scope.PROJECT, ("q",))),
@@ -150,8 +143,7 @@ def test_an_excluded_project_leaves_at_every_scope_that_names_it_and_is_not_take
 
 
 def test_a_project_that_is_no_longer_excluded_is_taken_in_again() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.exclude(frozenset({"p"}))
     state.put(seen(Status.OK, 0, backends=1), interval=60)
     assert shown.now == {}
@@ -161,8 +153,7 @@ def test_a_project_that_is_no_longer_excluded_is_taken_in_again() -> None:
 
 
 def test_what_is_named_by_halves_retires_nothing() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     one, two, three = (
         replace(seen(Status.OK, 0, backends=1), target=Target(Scope.POOLER, (label,))) for label in ("a", "b", "c")
     )
@@ -219,8 +210,7 @@ def test_the_global_breaker_needs_most_to_fail_alike(outcomes: list[Status], ope
 
 
 def test_what_was_known_before_a_restart_is_shown_until_there_is_something_newer() -> None:
-    shown = Shown()
-    state = State(shown)
+    state = shown = Shown()
     state.restore(seen(Status.NO_DATA, 1000, commits=9), interval=60)
     assert shown.now["databases/endpoint:ep"] == {"pg_example_commits_total": {(): 9}}
     entry = state.get("databases", TARGET)

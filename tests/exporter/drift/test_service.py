@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collectors.base import Status
+from collectors.neon.inventory import Inventory
 from collectors.postgres.domain.migrations import History, Migration
 from collectors.postgres.domain.settings import Setting, SettingsFacts
 from tests.exporter.drift.world import CHILD, MAIN, World, world
@@ -120,6 +122,12 @@ async def test_tenants_of_one_branch(tmp_path: Path) -> None:
         }  # fmt: skip
 
 
+def without(inventory: Inventory, branch_id: str, endpoint_id: str) -> Inventory:
+    branches = {key: branch for key, branch in inventory.branches.items() if key != branch_id}
+    endpoints = {key: endpoint for key, endpoint in inventory.endpoints.items() if key != endpoint_id}
+    return replace(inventory, branches=branches, endpoints=endpoints)
+
+
 async def test_a_branch_that_is_gone_leaves_series_and_pages(tmp_path: Path) -> None:
     with world(tmp_path) as here:
         await drifted(here)
@@ -128,7 +136,7 @@ async def test_a_branch_that_is_gone_leaves_series_and_pages(tmp_path: Path) -> 
         await here.look()
         assert {"br-main", "br-child"} == {key[0] for key in here.series("neon_schema_fingerprint_info")}
         assert {"br-main", "br-child"} == {key[0] for key in here.series("neon_migrations_applied", "migrations")}
-        del here.inventory.branches["br-child"], here.inventory.endpoints["ep-child"]
+        here.inventory = without(here.inventory, "br-child", "ep-child")
         await here.look()
         assert {"br-main"} == {key[0] for key in here.series("neon_schema_fingerprint_info")}
         assert {"br-main"} == {key[0] for key in here.series("neon_migrations_applied", "migrations")}

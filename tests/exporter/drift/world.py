@@ -28,7 +28,6 @@ from exporter.drift.settings import DriftSettings
 from exporter.drift.store import HistoryStore, SettingsStore
 from exporter.sampling.computes import Compute, DatabaseRef, computes
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
@@ -79,7 +78,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.disk = WriterThread()
-        self.state = State(SnapshotBuilder())
+        self.state = State()
         self.fingerprints = FingerprintStore(self.store)
         self.approvals = Approvals(self.folder / "approved")
         rules = TenantRules([TenantRule(schema="t_(?P<tenant>.+)")])

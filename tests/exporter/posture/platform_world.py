@@ -24,7 +24,6 @@ from exporter.posture.feature import PostureRun
 from exporter.posture.report.report import Report, report_of
 from exporter.posture.sources import NeonApi, PostureSources
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.rules import rules_of
@@ -50,7 +49,7 @@ class Platform:
 
     def __post_init__(self) -> None:
         self.disk = WriterThread()
-        self.state = State(SnapshotBuilder())
+        self.state = State()
         self.fact_cache = FactCache(PostureStore(self.store), self.disk)
         self.evaluator = Evaluator(self.settings, rules_of(self.settings))
         self.sources = PostureSources(

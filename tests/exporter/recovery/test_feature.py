@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.base import Status, Target, Unread
-from collectors.metric import Families, Metric, Series
+from collectors.base import Status, Unread
+from collectors.metric import Metric, Series
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshot
@@ -131,17 +131,9 @@ def test_what_was_never_drilled_has_targets_alone() -> None:
     assert not found.keys() & {metrics.LAST_RESULT, metrics.LAST_SUCCESS, metrics.LAST_DURATION, metrics.LAST_RPO}
 
 
-class _Sink:
-    def put(self, key: str, target: Target, families: Families) -> object:
-        return key, target, families
-
-    def drop(self, key: str) -> None:
-        del key
-
-
 async def test_the_file_is_read_when_it_changed(tmp_path: Path) -> None:
     settings = Settings(recovery={"drills": tmp_path / "drills", "targets": TARGETS.targets})
-    state, book = State(_Sink()), DrillJournal(tmp_path / "drills")
+    state, book = State(), DrillJournal(tmp_path / "drills")
     run = RecoveryRun(settings.recovery, book, state, offsite=lambda: {"p": NOW - HOUR})
     seen = inventory(branch("main", parent_id="", default=True))
 

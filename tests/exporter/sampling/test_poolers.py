@@ -9,7 +9,6 @@ from collectors.metric import Scope
 from collectors.pgbouncer import console
 from exporter.core.state import State
 from exporter.sampling.poolers import Poolers
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import PoolerSettings
 
 FRONT, FRONTIER = (PoolerSettings(name=name, dsn="postgresql://stats@h/pgbouncer") for name in ("front", "frontier"))
@@ -19,7 +18,7 @@ class World:
     """Poolers whose instances answer as they are told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.state = State(SnapshotBuilder())
+        self.state = State()
         self.poolers = Poolers([FRONT, FRONTIER], self.state, deadline_seconds=5)
         self._answers: dict[str, Status] = {}
         monkeypatch.setattr(console, "observe", self._observe)

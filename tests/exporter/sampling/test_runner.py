@@ -41,7 +41,6 @@ from exporter.sampling.counters.statements import SCHEMAS, DurableCounters
 from exporter.sampling.readings import Readings
 from exporter.sampling.runner import NOTHING_TO_READ, Outcome, run
 from exporter.sampling.user_databases import UserDatabases
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import EndpointRef
 from exporter.storage.store import Store
@@ -205,7 +204,7 @@ async def test_a_bug_in_a_visit_is_logged_once_and_costs_the_others_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    state, store = State(SnapshotBuilder()), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
+    state, store = State(), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     readings = Readings(SamplingSettings(), DurableCounters(store, TenantRules(())), state, disk)
     collectors = readings.due(COMPUTE, 0.0)
     made = await visited(postgres18, *collectors)
@@ -222,7 +221,7 @@ async def test_a_bug_in_a_visit_is_logged_once_and_costs_the_others_nothing(
 
 
 async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: WriterThread, tmp_path: Path) -> None:
-    state, store = State(SnapshotBuilder()), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
+    state, store = State(), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     counters = DurableCounters(store, TenantRules(()))
     families = Families()
     families.set(SPILL_TXNS, ("cdc",), 7)
@@ -241,7 +240,7 @@ async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: Wri
     }
     off = SamplingSettings.model_validate({"collectors": {"replication": {"enabled": False}}})
     after = Readings(off, counters, state, disk)
-    after.forget_all_but({COMPUTE.target.key})
+    await after.forget_all_but({COMPUTE.endpoint.id})
     await after.recall(COMPUTE, 0.0)
     assert {(name, target.key) for name, target, _ in state.entries()} == {
         ("visit", "endpoint:ep1"),
@@ -254,7 +253,7 @@ async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: Wri
 async def test_facts_reach_who_subscribed_to_their_type(
     postgres18: Cluster, disk: WriterThread, tmp_path: Path
 ) -> None:
-    state, store = State(SnapshotBuilder()), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
+    state, store = State(), Store.open(tmp_path / "neonmeter.db", SCHEMAS)
     taken: list[tuple[str, object, float]] = []
     readings = Readings(
         SamplingSettings(),

@@ -24,7 +24,6 @@ from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
 from exporter.pricing.domain.rates import to_decimal
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
-from exporter.serving.snapshot import SnapshotBuilder
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -153,7 +152,7 @@ def test_usage_without_a_price_is_a_series(store: Store) -> None:
 def test_what_is_settled_leaves_the_state(store: Store) -> None:
     ledger = SqliteLedger(store)
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
-    costs, state = Costs(ledger, Busy(), CARD), State(SnapshotBuilder())
+    costs, state = Costs(ledger, Busy(), CARD), State()
     state.show("cost", costs.observe(NOW), interval=900, forever=True)
     (unknown,) = [entry for _, target, entry in state.entries() if target.scope is Scope.PROJECT]
     assert len(unknown.last.families) == 1
