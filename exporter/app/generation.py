@@ -31,7 +31,7 @@ from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
 from exporter.sampling.visits import Visitor, WakeStates, policy_of
 from exporter.settings.dsn import EndpointRef, conninfo
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
@@ -45,7 +45,7 @@ class Resources:
 
     store: Store
     writer: WriterThread
-    ledger: DurableLedger
+    ledger: Ledger
     ledger_writer: WriterThread
     state: State
     pages: ApiPages

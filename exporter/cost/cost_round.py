@@ -27,7 +27,7 @@ from exporter.cost.tags import Tagging
 from exporter.cost.workspace import closed_months
 from exporter.pricing.domain.calendar import month_start
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store, StoreError
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
@@ -45,7 +45,7 @@ class CostRound:
     """Works everything out that is in dollars. One round at a time."""
 
     def __init__(
-        self, settings: CostTree, costs: Costs, ledger: DurableLedger, store: Store, counters: DurableCounters
+        self, settings: CostTree, costs: Costs, ledger: Ledger, store: Store, counters: DurableCounters
     ) -> None:
         key_values = KeyValueStore(store)
         plan = settings.cost.plan

@@ -15,7 +15,7 @@ from exporter.cost.settings import CostTree
 from exporter.feature.workspace import ledger_of, names_of, open_store
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Schemas, Store
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
@@ -59,6 +59,6 @@ def open_workspace(settings: CostTree, *, write: bool = False) -> Iterator[CostW
         yield CostWorkspace(store, costs, closed_months(ledger, store), counters, names_of(store))
 
 
-def closed_months(ledger: DurableLedger, store: Store) -> CloseStore:
+def closed_months(ledger: Ledger, store: Store) -> CloseStore:
     """The closed months stand beside the usage, so that replicas share them too."""
     return sqlite_closes(store) if ledger.link is None else postgres_closes(ledger.link.write, ledger.link.read)

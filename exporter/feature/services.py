@@ -13,7 +13,7 @@ from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.visits import WakeStates
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import TenantRules
@@ -29,7 +29,7 @@ class Services:
     store: Store
     writer: WriterThread
     """The one thread that writes the store."""
-    ledger: DurableLedger
+    ledger: Ledger
     ledger_writer: WriterThread
     """Where the ledger's work is done: a database that is away holds up nobody else."""
     state: State

@@ -17,7 +17,7 @@ from exporter.sampling.visits import WAKE_SCHEMA
 from exporter.settings.preflight import core_problems
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings, SettingsError
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Schemas, Store, StoreError
@@ -58,7 +58,7 @@ def open_store(settings: CoreSettings, own: Schemas | None = None, *, write: boo
 
 def ledger_of(
     settings: CoreSettings, store: Store, schemas: Schemas | None = None, *, read_only: bool = False
-) -> DurableLedger:
+) -> Ledger:
     """The ledger of these settings: the PostgreSQL database that they name, or the store's. Opens no connection yet.
 
     The store must have the schema ``ledger``. For the others see `shared_ledger`.
@@ -66,9 +66,7 @@ def ledger_of(
     return shared_ledger(settings, schemas, read_only=read_only) or SqliteLedger(store)
 
 
-def shared_ledger(
-    settings: CoreSettings, schemas: Schemas | None = None, *, read_only: bool = False
-) -> DurableLedger | None:
+def shared_ledger(settings: CoreSettings, schemas: Schemas | None = None, *, read_only: bool = False) -> Ledger | None:
     """The ledger in PostgreSQL; None where the settings name no database. Opens no connection yet.
 
     ``schemas`` are the tables that features have in it (`Feature.ledger_schemas`); ``read_only`` neither makes nor

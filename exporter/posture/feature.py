@@ -35,7 +35,7 @@ from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources, forget_gone
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
 from exporter.sampling.user_databases import DatabaseScanner
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import StoreError
 from exporter.storage.writer import WriterThread
 
@@ -312,6 +312,6 @@ class PostureFeature(Feature[PostureTree]):
         return run
 
 
-def _publisher(ledger: DurableLedger) -> PosturePublisher | None:
+def _publisher(ledger: Ledger) -> PosturePublisher | None:
     """Only a PostgreSQL ledger has readers with SQL."""
     return None if ledger.link is None else PosturePublisher(ledger.link)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from collectors.errors import UsageError
 from exporter.pricing.domain.usage import UsageFact
-from exporter.storage.ledger.ledger import Changes, DurableLedger, checked
+from exporter.storage.ledger.ledger import Changes, Ledger, checked
 
 BATCH = 10_000
 """Facts in one transaction of an import."""
@@ -37,7 +37,7 @@ class Imported:
     bad: int = 0
 
 
-def lines(ledger: DurableLedger) -> Iterator[str]:
+def lines(ledger: Ledger) -> Iterator[str]:
     """Every fact as it is kept, then up to when each organisation was read; without line ends."""
     for fact in ledger.stored():
         yield json.dumps(fact._asdict(), ensure_ascii=False, separators=(",", ":"))
@@ -99,7 +99,7 @@ def _check_text(text: str) -> None:
         raise LineError(f"{text!r} cannot be stored as text")
 
 
-def load(ledger: DurableLedger, texts: Iterable[str]) -> Iterator[str | Imported]:
+def load(ledger: Ledger, texts: Iterable[str]) -> Iterator[str | Imported]:
     """Import lines in batches; yields ``number: what is wrong`` for each bad one, and at last what was done.
 
     Bad lines are left out, all others are imported.

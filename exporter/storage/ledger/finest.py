@@ -146,7 +146,7 @@ class Gap(NamedTuple):
 
 
 def gaps(days: Iterable[tuple[str, str, int, int]]) -> list[Gap]:
-    """The holes, from :meth:`DurableLedger.project_days`.
+    """The holes, from :meth:`Ledger.project_days`.
 
     A project uses storage in every hour, so an hour without any bucket is one that nobody read. The first and the last
     day of a project are never whole; a daily or monthly bucket covers its hours.

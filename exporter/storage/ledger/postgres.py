@@ -17,9 +17,8 @@ from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger import postgres_sql as sql
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, settle
 from exporter.storage.ledger.finest import DaySum, plan_day
-from exporter.storage.ledger.ledger import Changes, checked, newest_ends
+from exporter.storage.ledger.ledger import Answer, Changes, Ledger, Select, checked, newest_ends
 from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
-from exporter.storage.ledger.reading import Answer, LedgerReading, Select
 
 _BATCH = 20_000
 _Name = tuple[str, str, str, str, str, str]
@@ -32,16 +31,16 @@ _Rivals = Mapping[int, Sequence[int]]
 """Series -> those of the same project, branch, metric and bucket size under another plan or organisation."""
 
 
-class PostgresLedger(LedgerReading):
+class PostgresLedger(Ledger):
     """The ledger in the schema ``neonmeter``. Safe to share between threads and between programs."""
 
     queries = sql.QUERIES
+    link: PostgresConnection
 
     def __init__(self, link: PostgresConnection, where: str) -> None:
         """Use a connection whose schemas have the ledger's; nothing is contacted before the first question."""
         self.link = link
         self.where = where
-        """Host and database, for a person."""
         self._ids: dict[_Name, int] = {}
         self._meters: dict[tuple[str, str, str, str], list[int]] = {}
 
@@ -175,14 +174,14 @@ class PostgresLedger(LedgerReading):
         return self.link.write(lambda cursor: _advance(cursor, month, priced))
 
     def close(self) -> None:
-        """See :meth:`DurableLedger.close`."""
+        """See :meth:`Ledger.close`."""
         self.link.close()
 
     def _read(self, act: Callable[[Select], Answer]) -> Answer:
         return self.link.read(lambda cursor: act(lambda query, *values: cursor.execute(query, values).fetchall()))
 
     def _sum_up(self, day: int, metrics: tuple[str, ...]) -> int:
-        """See :meth:`LedgerReading._sum_up`; one transaction, and values stay, so no revision moves."""
+        """See :meth:`Ledger._sum_up`; one transaction, and values stay, so no revision moves."""
         return self._writing(lambda cursor: self._sum_up_in(cursor, day, metrics))
 
     def _sum_up_in(self, cursor: Cursor, day: int, metrics: tuple[str, ...]) -> int:

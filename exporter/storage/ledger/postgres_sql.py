@@ -1,13 +1,12 @@
-"""The ledger's tables and questions in PostgreSQL: the same facts as in SQLite, in a schema of their own.
+"""The ledger's tables and statements in PostgreSQL: the same facts as in SQLite, in a schema of their own.
 
 A bucket is found by its series first, because here the questions of one metric are asked over long spans.
 """
 
 from __future__ import annotations
 
-from exporter.pricing.domain.calendar import DAY, HOUR
-from exporter.pricing.domain.usage import DAILY, HOURLY
-from exporter.storage.ledger.reading import BRANCH_HOURS, Queries
+from exporter.pricing.domain.usage import HOURLY
+from exporter.storage.ledger.queries import FACT, queries
 from exporter.storage.ledger.views import COST_TABLES, VIEWS
 
 _FACTS = """
@@ -82,39 +81,12 @@ PRICED = """INSERT INTO cost_priced (month, series, cost)
     SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::numeric[])
     ON CONFLICT (month, series) DO UPDATE SET cost = excluded.cost"""
 
-_FACT = "l.org_id, l.project_id, l.branch_id, {start}, l.granularity, l.plan, l.metric, {value}, {observed}"
-_SUMMED = _FACT.format(start="t.start", value="t.value", observed="0")
-_DAY_SUM = "l.id, l.org_id, l.project_id, l.branch_id, l.granularity, l.plan, l.metric, d.day, d.value"
-
-QUERIES = Queries(
-    facts=f"""SELECT {_FACT.format(start="u.start", value="u.value", observed="u.observed_at")}, u.series
-        FROM usage u JOIN series l ON l.id = u.series
-        WHERE u.start >= %s AND u.start < %s AND (%s::text IS NULL OR l.project_id = %s) ORDER BY u.start, u.series""",
-    days=f"""SELECT l.org_id, l.project_id, l.branch_id, t.day, '{DAILY}', l.plan, l.metric, t.value, 0
-        FROM (SELECT series, min(day) AS day, sum(value)::bigint AS value FROM usage_day
-            WHERE day >= %s AND day < %s GROUP BY series) t JOIN series l ON l.id = t.series
-        WHERE l.granularity = '{HOURLY}' AND l.metric <> '{BRANCH_HOURS}' ORDER BY t.series""",
-    totals=f"""SELECT {_SUMMED} FROM (SELECT series, min(start) AS start, sum(value)::bigint AS value FROM usage
-            WHERE start >= %s AND start < %s GROUP BY series) t JOIN series l ON l.id = t.series
-        WHERE l.granularity = '{HOURLY}' AND l.metric <> '{BRANCH_HOURS}' ORDER BY t.series""",
-    hours=f"""SELECT {_FACT.format(start="u.start", value="u.value", observed="0")}
+QUERIES = queries(
+    "",
+    "usage_day",
+    f"""SELECT {FACT.format(start="u.start", value="u.value", observed="0")}
         FROM series l JOIN usage u ON u.series = l.id
         WHERE l.metric = %s AND l.granularity = '{HOURLY}' AND u.start >= %s AND u.start < %s
         ORDER BY u.start, u.series""",
-    coarse=f"""SELECT {_DAY_SUM} FROM usage_day d JOIN series l ON l.id = d.series
-        WHERE d.day >= %s AND d.day < %s AND l.granularity <> '{HOURLY}'""",
-    sums=f"""SELECT {_DAY_SUM} FROM usage_day d JOIN series l ON l.id = d.series WHERE d.day >= %s AND d.day < %s""",
-    revisions="SELECT day, revision FROM revision WHERE day >= %s AND day < %s",
-    through="SELECT org_id, project_id, through FROM through",
-    tally="SELECT name, value FROM tally",
-    mismatches=f"""SELECT count(*) FROM (SELECT 1 FROM (
-        SELECT start / {DAY} * {DAY} AS day, series, value FROM usage
-        UNION ALL SELECT day, series, -value FROM usage_day) x GROUP BY day, series HAVING sum(value) <> 0) y""",
-    buckets="""SELECT l.granularity, count(*), min(u.start), max(u.start)
-        FROM usage u JOIN series l ON l.id = u.series GROUP BY 1 ORDER BY 1""",
-    doubled="""SELECT count(*) FROM (SELECT 1 FROM usage u JOIN series l ON l.id = u.series
-        GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan
-        HAVING count(*) > 1) x""",
-    project_days=f"""SELECT l.project_id, l.granularity, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
-        FROM usage u JOIN series l ON l.id = u.series GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
+    "%s",
 )

@@ -12,15 +12,14 @@ from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger import sqlite_sql as sql
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, advance
 from exporter.storage.ledger.finest import DaySum, plan_day
-from exporter.storage.ledger.ledger import Changes, checked, newest_ends
-from exporter.storage.ledger.reading import Answer, LedgerReading, Select
+from exporter.storage.ledger.ledger import Answer, Changes, Ledger, Select, checked, newest_ends
 from exporter.storage.store import Store
 
 _Name = tuple[str, str, str, str, str, str]
 """Project, branch, metric, granularity, organisation, plan."""
 
 
-class SqliteLedger(LedgerReading):
+class SqliteLedger(Ledger):
     """The ledger in the store's schema ``ledger``. Safe to share between threads, as the store is."""
 
     queries = sql.QUERIES
@@ -29,13 +28,9 @@ class SqliteLedger(LedgerReading):
     def __init__(self, store: Store) -> None:
         """Use a store that was opened with the schema ``ledger``."""
         self._store = store
+        self.where = str(store.path)
         self._ids: dict[_Name, int] = {}
         self._rivals: dict[int, list[int]] | None = None
-
-    @property
-    def where(self) -> str:
-        """The file."""
-        return str(self._store.path)
 
     def put(self, facts: Iterable[UsageFact], *, read_through: Mapping[str, int] | None = None) -> Changes:
         """See :meth:`Ledger.put`."""
@@ -113,7 +108,7 @@ class SqliteLedger(LedgerReading):
             return advance(cursor, month, priced)
 
     def close(self) -> None:
-        """See :meth:`DurableLedger.close`: the store is closed by who opened it."""
+        """See :meth:`Ledger.close`: the store is closed by who opened it."""
 
     def _read(self, act: Callable[[Select], Answer]) -> Answer:
         with self._store.snapshot() as cursor:
@@ -124,7 +119,7 @@ class SqliteLedger(LedgerReading):
         return () if found == ("ok",) else found
 
     def _sum_up(self, day: int, metrics: tuple[str, ...]) -> int:
-        """See :meth:`LedgerReading._sum_up`; one transaction, and values stay, so no revision moves."""
+        """See :meth:`Ledger._sum_up`; one transaction, and values stay, so no revision moves."""
         with self._writing() as cursor:
             held = {row[0]: row[1:] for row in cursor.execute(sql.OF_DAY, (day, day + DAY))}
             found = map(DaySum._make, cursor.execute(self.queries.sums, (day, day + DAY)).fetchall())

@@ -1,4 +1,4 @@
-"""The ledger's tables and questions in SQLite.
+"""The ledger's tables and statements in SQLite.
 
 Names are stored once (a series) and a bucket is four integers. Sums per UTC day are kept beside them: rates change only
 at midnight, so a month of 1,000 branches is priced from 10^5 rows, not from millions.
@@ -6,10 +6,10 @@ at midnight, so a month of 1,000 branches is priced from 10^5 rows, not from mil
 
 from __future__ import annotations
 
-from exporter.pricing.domain.calendar import DAY, HOUR
-from exporter.pricing.domain.usage import DAILY, HOURLY
+from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.usage import HOURLY
 from exporter.storage.ledger.cost_counters import COST_SCHEMA
-from exporter.storage.ledger.reading import BRANCH_HOURS, Queries
+from exporter.storage.ledger.queries import FACT, queries
 
 LEDGER_SCHEMA: tuple[str, ...] = (
     """
@@ -85,44 +85,16 @@ _CHOSEN = "series IN (SELECT value FROM json_each(?))"
 DROP_DAY = f"DELETE FROM ledger_usage WHERE start >= ? AND start < ? AND {_CHOSEN}"
 DROP_SUMS = f"DELETE FROM ledger_day WHERE day >= ? AND day < ? AND {_CHOSEN}"
 
-_FACT = "l.org_id, l.project_id, l.branch_id, {start}, l.granularity, l.plan, l.metric, {value}, {observed}"
-_SUMMED = _FACT.format(start="t.start", value="t.value", observed="0")
-_DAY_SUM = "l.id, l.org_id, l.project_id, l.branch_id, l.granularity, l.plan, l.metric, d.day, d.value"
-
-QUERIES = Queries(
-    facts=f"""SELECT {_FACT.format(start="u.start", value="u.value", observed="u.observed_at")}, u.series
-        FROM ledger_usage u JOIN ledger_series l ON l.id = u.series
-        WHERE u.start >= ? AND u.start < ? AND (? IS NULL OR l.project_id = ?) ORDER BY u.start, u.series""",
-    days=f"""SELECT l.org_id, l.project_id, l.branch_id, t.day, '{DAILY}', l.plan, l.metric, t.value, 0
-        FROM (SELECT series, min(day) AS day, sum(value) AS value FROM ledger_day
-            WHERE day >= ? AND day < ? GROUP BY series) t JOIN ledger_series l ON l.id = t.series
-        WHERE l.granularity = '{HOURLY}' AND l.metric <> '{BRANCH_HOURS}' ORDER BY t.series""",
-    totals=f"""SELECT {_SUMMED} FROM (SELECT series, min(start) AS start, sum(value) AS value FROM ledger_usage
-            WHERE start >= ? AND start < ? GROUP BY series) t JOIN ledger_series l ON l.id = t.series
-        WHERE l.granularity = '{HOURLY}' AND l.metric <> '{BRANCH_HOURS}' ORDER BY t.series""",
+QUERIES = queries(
+    "ledger_",
+    "ledger_day",
     # Hops from bucket start to bucket start and seeks the few series of one metric there, past the rows of all others.
-    hours=f"""WITH RECURSIVE buckets (start) AS (
+    f"""WITH RECURSIVE buckets (start) AS (
             SELECT min(start) FROM ledger_usage WHERE start >= ?2
             UNION ALL SELECT (SELECT min(start) FROM ledger_usage WHERE start > b.start) FROM buckets b
                 WHERE b.start < ?3)
-        SELECT {_FACT.format(start="u.start", value="u.value", observed="0")}
+        SELECT {FACT.format(start="u.start", value="u.value", observed="0")}
         FROM buckets b CROSS JOIN ledger_series l CROSS JOIN ledger_usage u ON u.start = b.start AND u.series = l.id
         WHERE b.start < ?3 AND l.metric = ?1 AND l.granularity = '{HOURLY}' ORDER BY u.start, u.series""",
-    coarse=f"""SELECT {_DAY_SUM} FROM ledger_day d JOIN ledger_series l ON l.id = d.series
-        WHERE d.day >= ? AND d.day < ? AND l.granularity <> '{HOURLY}'
-        AND EXISTS (SELECT 1 FROM ledger_series WHERE granularity <> '{HOURLY}')""",
-    sums=f"""SELECT {_DAY_SUM} FROM ledger_day d JOIN ledger_series l ON l.id = d.series
-        WHERE d.day >= ? AND d.day < ?""",
-    revisions="SELECT day, revision FROM ledger_revision WHERE day >= ? AND day < ?",
-    through="SELECT org_id, project_id, through FROM ledger_through",
-    tally="SELECT name, value FROM ledger_tally",
-    mismatches=f"""SELECT count(*) FROM (SELECT day, series, sum(value) FROM (
-        SELECT start / {DAY} * {DAY} AS day, series, value FROM ledger_usage
-        UNION ALL SELECT day, series, -value FROM ledger_day) GROUP BY 1, 2 HAVING sum(value) <> 0)""",
-    buckets="""SELECT l.granularity, count(*), min(u.start), max(u.start)
-        FROM ledger_usage u JOIN ledger_series l ON l.id = u.series GROUP BY 1 ORDER BY 1""",
-    doubled="""SELECT count(*) FROM (SELECT 1 FROM ledger_usage u JOIN ledger_series l ON l.id = u.series
-        GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan HAVING count(*) > 1)""",
-    project_days=f"""SELECT l.project_id, l.granularity, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
-        FROM ledger_usage u JOIN ledger_series l ON l.id = u.series GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
+    "?",
 )

@@ -48,7 +48,7 @@ def read_dump(lines: Iterable[str], *, plan: str | None = None) -> Dump:
     Of equal buckets one is counted; where a series is there by the hour and by the day too, the hours count.
 
     Raises:
-        DumpError: at the first line that cannot be used; without ``plan``, also where none is told.
+        DumpError: at the first line that cannot be used; without ``plan``, also where the dump names none.
     """
     facts: dict[tuple[object, ...], UsageFact] = {}
     seen: dict[tuple[object, ...], int] = {}

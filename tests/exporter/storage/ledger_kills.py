@@ -13,7 +13,7 @@ from decimal import Decimal
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.series import ADJUSTMENTS, COST
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from tests.exporter.storage import ledger_writer
 
 
@@ -74,7 +74,7 @@ def kill(where: str, kills: int, *, seed: int, writers: int = 1) -> Damage:
     return found
 
 
-def look(book: DurableLedger, found: Damage, *, committed: int, counter: Decimal) -> Decimal:
+def look(book: Ledger, found: Damage, *, committed: int, counter: Decimal) -> Decimal:
     """Count what is wrong with a ledger whose writers said that they had committed so far; answers its counter."""
     held = list(book.stored())
     keys = {fact[:7] for fact in held}

@@ -14,7 +14,7 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.series import COST
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -34,7 +34,7 @@ def batch(number: int) -> list[UsageFact]:
 
 
 @contextmanager
-def opened(where: str) -> Iterator[DurableLedger]:
+def opened(where: str) -> Iterator[Ledger]:
     """The ledger in a file, or in the PostgreSQL of an address with its password."""
     if where.startswith("postgresql://"):
         from exporter.storage.ledger.postgres import PostgresLedger

@@ -13,7 +13,7 @@ from exporter.pricing.domain.price import price
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
-from exporter.storage.ledger.ledger import Changes, DurableLedger
+from exporter.storage.ledger.ledger import Changes, Ledger
 
 HOUR, DAY = 3600, 86400
 T0 = 1793491200  # 2026-11-01
@@ -71,7 +71,7 @@ def facts_of(batch: list[tuple[str, int, str, int, int, str, str]]) -> list[Usag
 class LedgerContract:
     """Collected by the modules that bring a ``ledger``."""
 
-    def test_the_same_reading_twice_changes_nothing(self, ledger: DurableLedger) -> None:
+    def test_the_same_reading_twice_changes_nothing(self, ledger: Ledger) -> None:
         facts = [fact(10, T0 + 60), fact(20, T0 + 60, branch="b2")]
         assert ledger.put(facts) == Changes(new=2)
         assert ledger.put(facts) == Changes()
@@ -79,48 +79,48 @@ class LedgerContract:
         assert ledger.revisions(T0, T0 + DAY) == {T0: 1}
         assert ledger.holdings().mismatches == 0
 
-    def test_a_bucket_that_grew_is_replaced(self, ledger: DurableLedger) -> None:
+    def test_a_bucket_that_grew_is_replaced(self, ledger: Ledger) -> None:
         ledger.put([fact(10, T0 + 60)])
         assert ledger.put([fact(30, T0 + 120)]) == Changes(grown=1)
         assert ledger.usage(T0, T0 + HOUR) == [fact(30, T0 + 120)]
         assert ledger.revisions(T0, T0 + DAY) == {T0: 2}
 
-    def test_a_smaller_reading_holds_and_is_a_correction(self, ledger: DurableLedger) -> None:
+    def test_a_smaller_reading_holds_and_is_a_correction(self, ledger: Ledger) -> None:
         ledger.put([fact(30, T0 + 60)])
         assert ledger.put([fact(10, T0 + 120)]) == Changes(shrunk=1)
         assert ledger.usage(T0, T0 + HOUR) == [fact(10, T0 + 120)]
         assert ledger.tally() == {"facts": 1, "corrections": 1}
         assert ledger.holdings().mismatches == 0
 
-    def test_an_older_reading_that_comes_late_changes_nothing(self, ledger: DurableLedger) -> None:
+    def test_an_older_reading_that_comes_late_changes_nothing(self, ledger: Ledger) -> None:
         ledger.put([fact(30, T0 + 120)])
         assert ledger.put([fact(10, T0 + 60)]) == Changes()
         assert ledger.usage(T0, T0 + HOUR) == [fact(30, T0 + 120)]
 
-    def test_of_one_bucket_twice_in_a_reading_the_newest_holds(self, ledger: DurableLedger) -> None:
+    def test_of_one_bucket_twice_in_a_reading_the_newest_holds(self, ledger: Ledger) -> None:
         assert ledger.put([fact(7, T0 + 60), fact(9, T0 + 90), fact(8, T0 + 30)]) == Changes(new=1)
         assert ledger.usage(T0, T0 + HOUR) == [fact(9, T0 + 90)]
 
-    def test_a_bucket_read_again_under_another_plan_is_not_counted_twice(self, ledger: DurableLedger) -> None:
+    def test_a_bucket_read_again_under_another_plan_is_not_counted_twice(self, ledger: Ledger) -> None:
         ledger.put([fact(30, T0 + 60), fact(5, T0 + 60, branch="b2")])
         assert ledger.put([fact(30, T0 + 120, plan="scale_v3")]) == Changes(new=1, moved=1)
         assert [(f.plan, f.value) for f in ledger.usage(T0, T0 + HOUR, "p1")] == [("launch_v3", 5), ("scale_v3", 30)]
         assert sum(f.value for f in ledger.priceable(T0, T0 + DAY)) == 35
         assert ledger.holdings().mismatches == 0
 
-    def test_an_older_reading_under_another_plan_changes_nothing(self, ledger: DurableLedger) -> None:
+    def test_an_older_reading_under_another_plan_changes_nothing(self, ledger: Ledger) -> None:
         ledger.put([fact(30, T0 + 60)])
         ledger.put([fact(30, T0 + 120, plan="scale_v3")])
         assert ledger.put([fact(30, T0 + 60)]) == Changes()
         assert [(f.plan, f.value) for f in ledger.usage(T0, T0 + HOUR)] == [("scale_v3", 30)]
 
-    def test_a_change_of_plan_within_an_hour_keeps_both_parts(self, ledger: DurableLedger) -> None:
+    def test_a_change_of_plan_within_an_hour_keeps_both_parts(self, ledger: Ledger) -> None:
         parts = [fact(10, T0 + 60), fact(20, T0 + 60, plan="scale_v3")]
         ledger.put(parts)
         assert ledger.put([p._replace(observed_at=T0 + 120) for p in parts]) == Changes()
         assert sum(f.value for f in ledger.usage(T0, T0 + HOUR)) == 30
 
-    def test_all_of_a_batch_or_none(self, ledger: DurableLedger) -> None:
+    def test_all_of_a_batch_or_none(self, ledger: Ledger) -> None:
         with pytest.raises(ValueError, match="-1"):
             ledger.put([fact(10, T0), fact(-1, T0)])
         with pytest.raises(ValueError, match="granularity"):
@@ -133,7 +133,7 @@ class LedgerContract:
         assert ledger.usage(0, EVER) == []
         assert ledger.put([fact(10, T0)]) == Changes(new=1)
 
-    def test_through_is_the_newest_reading_of_each_owner(self, ledger: DurableLedger) -> None:
+    def test_through_is_the_newest_reading_of_each_owner(self, ledger: Ledger) -> None:
         ledger.put([fact(10, T0 + 5 * HOUR), fact(10, T0 + 5 * HOUR, start=T0 + 2 * HOUR)])
         assert ledger.through().projects == {("org", "p1"): T0 + 3 * HOUR}
         # The newest bucket still grows, and hours without any use are read too.
@@ -146,7 +146,7 @@ class LedgerContract:
         ledger.put([], read_through={"org": T0 + 5 * HOUR})
         assert ledger.through().orgs["org"] == T0 + 6 * HOUR
 
-    def test_sums_by_day_and_hours_of_one_metric(self, ledger: DurableLedger) -> None:
+    def test_sums_by_day_and_hours_of_one_metric(self, ledger: Ledger) -> None:
         facts = [fact(hour + 1, T0 + DAY, start=T0 + hour * HOUR) for hour in range(30)]
         facts += [fact(12, T0 + DAY, start=f.start, branch="", metric=BRANCHES) for f in facts]
         ledger.put(facts)
@@ -158,12 +158,12 @@ class LedgerContract:
         assert sorted(f.value for f in ledger.window(T0, T0 + 2 * HOUR)) == [3, 12, 12]
         assert ledger.hours("compute_unit_seconds", T0 + 40 * HOUR, T0 + 50 * HOUR) == []
 
-    def test_hours_need_not_begin_on_the_hour(self, ledger: DurableLedger) -> None:
+    def test_hours_need_not_begin_on_the_hour(self, ledger: Ledger) -> None:
         odd = fact(7, T0 + DAY, start=T0 + 1391)
         ledger.put([fact(5, T0 + DAY), odd])
         assert [f.value for f in ledger.hours("compute_unit_seconds", T0, T0 + HOUR)] == [5, 7]
 
-    def test_a_day_counts_what_its_hours_do_not_hold(self, ledger: DurableLedger) -> None:
+    def test_a_day_counts_what_its_hours_do_not_hold(self, ledger: Ledger) -> None:
         hours = [fact(10, T0 + 9 * DAY, start=T0 + hour * HOUR) for hour in range(14, 24)]
         ledger.put([*hours, fact(340, T0 + 9 * DAY, granularity="daily")])
         assert brief(ledger.usage(T0, T0 + DAY))[0] == (T0, "daily", 240)
@@ -175,7 +175,7 @@ class LedgerContract:
         assert {f.granularity for f in ledger.usage(T0, T0 + DAY)} == {"hourly"}
         assert sum(f.value for f in ledger.priceable(T0, T0 + DAY)) == 380
 
-    def test_a_month_counts_what_its_days_do_not_hold(self, ledger: DurableLedger) -> None:
+    def test_a_month_counts_what_its_days_do_not_hold(self, ledger: Ledger) -> None:
         end = next_month(T0)
         ledger.put([fact(1000, end, granularity="monthly"), fact(300, end, start=T0 + DAY, granularity="daily")])
         ledger.put([fact(70, end, start=T0 + DAY + 5 * HOUR), fact(40, end, start=T0 + 3 * DAY)])
@@ -189,7 +189,7 @@ class LedgerContract:
         assert sum(f.value for f in ledger.usage(T0 + DAY, end)) == 340
         assert len(list(ledger.stored())) == 4
 
-    def test_a_day_of_two_plans_holds_what_the_hours_of_both_do_not(self, ledger: DurableLedger) -> None:
+    def test_a_day_of_two_plans_holds_what_the_hours_of_both_do_not(self, ledger: Ledger) -> None:
         at = T0 + 9 * DAY
         ledger.put([fact(100, at, granularity="daily"), fact(60, at, granularity="daily", plan="scale_v3")])
         ledger.put([fact(90, at, start=T0 + 20 * HOUR, plan="scale_v3")])
@@ -197,12 +197,12 @@ class LedgerContract:
             ("launch_v3", "daily", 70), ("scale_v3", "hourly", 90),
         ]  # fmt: skip
 
-    def test_branch_hours_of_a_day_are_a_lower_bound(self, ledger: DurableLedger) -> None:
+    def test_branch_hours_of_a_day_are_a_lower_bound(self, ledger: Ledger) -> None:
         ledger.put([fact(360, T0 + 9 * DAY, branch="", metric=BRANCHES, granularity="daily")])
         (line,) = price(ledger.priceable(T0, T0 + DAY), CARD).lines
         assert (line.usage, line.lower_bound) == (360, True)
 
-    def test_summing_up_hours_changes_no_cost(self, ledger: DurableLedger) -> None:
+    def test_summing_up_hours_changes_no_cost(self, ledger: Ledger) -> None:
         end, at = T0 + 3 * DAY, T0 + 9 * DAY
         facts = [
             fact(value + hour, at + hour, start=T0 + hour * HOUR, metric=metric, branch=branch)
@@ -236,12 +236,12 @@ class LedgerContract:
         ledger.put(facts)
         assert price(ledger.priceable(T0, end), CARD) == before[0]
 
-    def test_compaction_in_steps(self, ledger: DurableLedger) -> None:
+    def test_compaction_in_steps(self, ledger: Ledger) -> None:
         ledger.put([fact(5, T0, start=T0 + n * DAY, metric="root_branch_bytes_month") for n in range(5)])
         assert [ledger.compact(T0 + 4 * DAY, days=3).days for _ in range(3)] == [3, 1, 0]
         assert ledger.holdings().buckets == {"daily": 4, "hourly": 1}
 
-    def test_holdings_count_what_is_there(self, ledger: DurableLedger) -> None:
+    def test_holdings_count_what_is_there(self, ledger: Ledger) -> None:
         assert ledger.holdings().buckets == {}
         ledger.put([fact(1, T0), fact(1, T0, start=T0 + HOUR), fact(1, T0, branch="b2", start=T0 + HOUR)])
         ledger.put([fact(9, T0, start=T0 - DAY, granularity="daily")])
@@ -251,7 +251,7 @@ class LedgerContract:
         assert (holdings.mismatches, holdings.doubled, holdings.damage) == (0, 0, ())
         assert ledger.project_days() == [("p1", "daily", T0 - DAY, 1), ("p1", "hourly", T0, 2)]
 
-    def test_cost_counters_only_rise(self, ledger: DurableLedger) -> None:
+    def test_cost_counters_only_rise(self, ledger: Ledger) -> None:
         key, other = CounterKey("p1", "b1", "compute"), CounterKey("p1", "b1", "compute", "acme")
         first = ledger.advance(T0, {key: 10**13, other: 5})
         assert [first[key][:2], first[other][:2]] == [(10**13, 0), (5, 0)]
@@ -294,7 +294,7 @@ class LedgerContract:
             assert price(ledger.priceable(T0, next_month(T0)), CARD) == before
             assert ledger.holdings().mismatches == 0
 
-    def test_threads_share_a_ledger(self, ledger: DurableLedger) -> None:
+    def test_threads_share_a_ledger(self, ledger: Ledger) -> None:
         def write(branch: str) -> None:
             for hour in range(20):
                 ledger.put([fact(1, T0 + DAY, start=T0 + hour * HOUR, branch=branch)])

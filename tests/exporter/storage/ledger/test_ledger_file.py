@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from exporter.demo.postgres import Cluster
 from exporter.storage.ledger.file import Imported, LineError, lines, load, read_line
 from exporter.storage.ledger.finest import Gap, gaps
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
@@ -20,13 +20,13 @@ from tests.exporter.storage.ledger.ledger_contract import DAY, HOUR, T0, Batches
 from tests.exporter.storage.ledger.test_ledger_postgres import maker
 
 GOOD = json.dumps(fact(7, T0 + 60)._asdict())
-Fresh = Callable[[], AbstractContextManager[DurableLedger]]
+Fresh = Callable[[], AbstractContextManager[Ledger]]
 
 
 @pytest.fixture
 def file(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     @contextmanager
-    def make() -> Iterator[DurableLedger]:
+    def make() -> Iterator[Ledger]:
         store = Store.open(tmp_path_factory.mktemp("ledger") / "neonmeter.db", {"ledger": LEDGER_SCHEMA})
         try:
             yield SqliteLedger(store)
@@ -36,7 +36,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
     return make
 
 
-def imported(ledger: DurableLedger, texts: list[str]) -> tuple[Imported, list[str]]:
+def imported(ledger: Ledger, texts: list[str]) -> tuple[Imported, list[str]]:
     *told, done = load(ledger, texts)
     assert isinstance(done, Imported)
     return done, [str(name) for name in told]
