@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -60,7 +61,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class AwakeReport:
-    """All computes that were awake, the dearest first, and our own part."""
+    """All computes that were awake, the most expensive first, and our own part."""
 
     looked_at: int
     """When the control plane was last looked at, microseconds; 0 never."""
@@ -69,11 +70,48 @@ class AwakeReport:
 
     def text(self) -> str:
         """The table, for the terminal."""
-        return _as_text(self.looked_at, self.computes, self.own)
+        if not self.looked_at:
+            return "No compute was seen yet: `neonmeter run` fills this.\n"
+        at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.looked_at / MICRO))
+        rows: list[tuple[object, ...]] = []
+        own = self.own
+        for compute in self.computes:
+            head = (
+                compute.name,
+                f"{_percent(compute.window.awake, compute.window.length)} of {_span(compute.window.length)}",
+            )
+            for index, (holder, amount) in enumerate(list(compute.holders())[:_SHOWN]):
+                cost = compute.usd_per_day(amount)
+                rows.append(
+                    (
+                        *(head if index == 0 else ("", "")),
+                        holder.reason,
+                        who(holder),
+                        _percent(amount, compute.window.awake),
+                        None if cost is None else _money(cost),
+                        _todo(holder, compute),
+                    )
+                )
+        rows.append((
+            "neonmeter itself", "", "our visits", "-", _percent(own.share.numerator, own.share.denominator),
+            _money(own.usd_per_day), f"at most {own.added / MICRO:.1f} s since first sight, {_money(own.usd)}; "
+            "part of the rows above (docs/observer-effect.md)",
+        ))  # fmt: skip
+        headers = ("branch", "awake", "reason", "who", "share", "$/day", "what to do")
+        return f"Who keeps computes awake, up to {at}.\n\n{table(headers, rows)}\n{_notes(self.computes)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The same as data."""
-        return _as_json(self.looked_at, self.computes, self.own)
+        return {
+            "as_of": self.looked_at / MICRO,
+            "computes": [_compute_json(compute) for compute in self.computes],
+            "neonmeter": {
+                "added_awake_seconds": self.own.added / MICRO,
+                "share": float(self.own.share),
+                "usd": str(self.own.usd),
+                "usd_per_day": str(self.own.usd_per_day),
+            },
+        }
 
 
 def read_report(settings: CoreSettings) -> AwakeReport:
@@ -84,9 +122,8 @@ def read_report(settings: CoreSettings) -> AwakeReport:
         RateCardError: the rate card cannot be used.
     """
     now = time.time()
-    with open_store(settings) as store:
+    with open_store(settings) as store, closing(ledger_of(settings, store, read_only=True)) as ledger:
         awake = Awake(store)
-        ledger = ledger_of(settings, store, read_only=True)
         awake.use(ratecard.load(settings.cost.rate_card), ledger, settings.cost.plan)
         awake.meter(now)
         names = names_of(store)
@@ -94,15 +131,11 @@ def read_report(settings: CoreSettings) -> AwakeReport:
         AwakeCompute(record, _name(record, names), awake.window(record.endpoint_id), awake.price(record, now))
         for record in awake.records.values()
     ]
-    dearest = sorted(
+    ranked = sorted(
         (compute for compute in computes if compute.window.awake > 0),
-        key=lambda compute: (
-            -(compute.usd_per_day(compute.window.awake) or 0),
-            -compute.window.awake,
-            compute.name,
-        ),
+        key=lambda found: (-(found.usd_per_day(found.window.awake) or 0), -found.window.awake, found.name),
     )
-    return AwakeReport(awake.looked_at, tuple(dearest), _own(awake))
+    return AwakeReport(awake.looked_at, tuple(ranked), _own(awake))
 
 
 def _name(record: AwakeRecord, names: Mapping[str, str]) -> str:
@@ -118,37 +151,6 @@ def _own(awake: Awake) -> Own:
     daily = cost * Fraction(DAY, watched) if watched > 0 else Fraction()
     return Own(added, min(Fraction(1), Fraction(added, whole)) if whole else Fraction(), to_decimal(cost),
                to_decimal(daily))  # fmt: skip
-
-
-def _as_text(looked_at: int, found: Sequence[AwakeCompute], own: Own) -> str:
-    if not looked_at:
-        return "No compute was seen yet: `neonmeter run` fills this.\n"
-    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(looked_at / MICRO))
-    rows: list[tuple[object, ...]] = []
-    for compute in found:
-        head = (
-            compute.name,
-            f"{_percent(compute.window.awake, compute.window.length)} of {_span(compute.window.length)}",
-        )
-        for index, (holder, amount) in enumerate(list(compute.holders())[:_SHOWN]):
-            cost = compute.usd_per_day(amount)
-            rows.append(
-                (
-                    *(head if index == 0 else ("", "")),
-                    holder.reason,
-                    who(holder),
-                    _percent(amount, compute.window.awake),
-                    None if cost is None else _money(cost),
-                    _todo(holder, compute),
-                )
-            )
-    rows.append((
-        "neonmeter itself", "", "our visits", "-", _percent(own.share.numerator, own.share.denominator),
-        _money(own.usd_per_day), f"at most {own.added / MICRO:.1f} s since first sight, {_money(own.usd)}; "
-        "part of the rows above (docs/observer-effect.md)",
-    ))  # fmt: skip
-    headers = ("branch", "awake", "reason", "who", "share", "$/day", "what to do")
-    return f"Who keeps computes awake, up to {at}.\n\n{table(headers, rows)}\n{_notes(found)}"
 
 
 def _todo(holder: AwakeHolder, compute: AwakeCompute) -> str:
@@ -181,19 +183,6 @@ def _span(length: int) -> str:
 
 def _money(amount: Decimal) -> str:
     return f"${amount:,.4f}" if amount >= Decimal("0.0001") else dollars(amount)
-
-
-def _as_json(looked_at: int, found: Sequence[AwakeCompute], own: Own) -> dict[str, Any]:
-    return {
-        "as_of": looked_at / MICRO,
-        "computes": [_compute_json(compute) for compute in found],
-        "neonmeter": {
-            "added_awake_seconds": own.added / MICRO,
-            "share": float(own.share),
-            "usd": str(own.usd),
-            "usd_per_day": str(own.usd_per_day),
-        },
-    }
 
 
 def _compute_json(compute: AwakeCompute) -> dict[str, Any]:

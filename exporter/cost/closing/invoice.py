@@ -1,6 +1,6 @@
 """Reads the lines of an invoice from a CSV that a person made or exported; headers may be named as they like.
 
-Every line that cannot be used is told with its number, what is wrong and what to write; a file with one is refused.
+Every line that cannot be used is reported with its number, what is wrong and what to write; a file with one is refused.
 """
 
 from __future__ import annotations
@@ -86,25 +86,26 @@ def parse_invoice(text: str, origin: str) -> Invoice:
     Raises:
         InvoiceError: with every problem that the text has.
     """
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    lines = list(csv.reader(io.StringIO(text), delimiter=delimiter))
-    columns = _columns(lines[0] if lines else [])
+    lines = _lines(text, origin)
+    head = lines[0][1] if lines else []
+    columns = _columns(head)
     if "amount" not in columns or not {"component", "description"} & columns.keys():
-        names = ", ".join(cell.strip() for cell in (lines[0] if lines else []) if cell.strip())
+        names = ", ".join(cell.strip() for cell in head if cell.strip())
         wants = "description (or component) and amount, and where there is one quantity, unit, project_id"
         raise InvoiceError(origin, [f"the first line must name the columns: {wants}; it has {names or 'nothing'}"])
     rows: list[InvoiceRow] = []
     problems: list[str] = []
     stated: Fraction | None = None
-    for number, cells in enumerate(lines[1:], 2):
+    for number, cells in lines[1:]:
         if not any(cell.strip() for cell in cells):
             continue
         values = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
         try:
             row = _Line.model_validate(values).row(number)
         except ValidationError as wrong:
-            problems += [f"line {number}: {error['ctx']['error']}" for error in wrong.errors()]
+            problems += [
+                f"line {number}: {error.get('ctx', {}).get('error', error['msg'])}" for error in wrong.errors()
+            ]
             continue
         if _TOTALS.match(row.description) and not row.components:
             stated = row.amount
@@ -121,6 +122,22 @@ def parse_invoice(text: str, origin: str) -> Invoice:
     return Invoice(tuple(rows), tuple(notes))
 
 
+def _lines(text: str, origin: str) -> list[tuple[int, list[str]]]:
+    """The cells of each line, with the number of the line on which it begins."""
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    number = 1
+    try:
+        for cells in reader:
+            lines.append((number, cells))
+            number = reader.line_num + 1
+    except csv.Error as problem:
+        advice = "a cell that begins with a quote must end with one, and quotes within it are written twice"
+        raise InvoiceError(origin, [f"line {number}: not valid CSV ({problem}); {advice}"]) from None
+    return lines
+
+
 def _columns(head: list[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     plain = [re.sub(r"[^a-z]", "", cell.lower()) for cell in head]
@@ -132,7 +149,7 @@ def _columns(head: list[str]) -> dict[str, int]:
 
 
 def _described(text: str, info: ValidationInfo) -> str:
-    described = text or info.data["component"]
+    described = text or info.data.get("component", "")
     if not described:
         raise ValueError("has neither a description nor a component; say what the amount is for")
     return str(described)
@@ -151,7 +168,8 @@ def _number(text: str, info: ValidationInfo) -> Fraction:
         amount = Decimal(plain.replace(",", ""))
     except InvalidOperation:
         raise ValueError(wrong) from None
-    if not amount.is_finite() or abs(amount) > 10**15:
+    # As a fraction, a number with very many decimals would fill the memory.
+    if not amount.is_finite() or abs(amount) > 10**15 or int(amount.as_tuple().exponent) < -30:
         raise ValueError(wrong)
     return Fraction(amount)
 
@@ -195,7 +213,7 @@ class _Line(BaseModel):
 
 
 def _components_of(values: Mapping[str, str]) -> tuple[Component, ...]:
-    return _components(values["component"], values.get("description", ""))
+    return _components(values.get("component", ""), values.get("description", ""))
 
 
 def _components(named: str, description: str) -> tuple[Component, ...]:

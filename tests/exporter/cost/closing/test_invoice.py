@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from collectors.errors import NeonmeterError
 from exporter.cost.closing.invoice import InvoiceError, parse_invoice, read_invoice
 from exporter.pricing.domain.components import STORAGE, Component
 
@@ -69,6 +74,49 @@ def test_every_bad_line_is_told() -> None:
 def test_a_file_without_the_columns_is_refused(text: str, why: str) -> None:
     with pytest.raises(InvoiceError, match=why):
         parse_invoice(text, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('description,amount\nCompute,1\n"Storage,2\nTransfer,3\n', 3),
+        ('"description,amount\nCompute,1\n', 1),
+        ('description,amount\n"Compute\n(Scale)",1\n"Storage" of the root,2\n', 4),
+        ("description,amount\nCompute," + "1" * 200_000 + "\n", 2),
+    ],
+)
+def test_broken_csv_is_one_error_that_names_the_line_it_begins_on(text: str, line: int) -> None:
+    with pytest.raises(InvoiceError, match=rf"\Ax: line {line}: [^\n]+\Z"):
+        parse_invoice(text, "x")
+
+
+def test_a_number_of_very_many_decimals_is_refused_at_once() -> None:
+    with pytest.raises(InvoiceError, match="line 2: amount '1e-999999999' is not a number"):
+        parse_invoice("description,amount\nCompute,1e-999999999\n", "x")
+
+
+CELLS = st.one_of(
+    st.text(max_size=12),
+    st.text('",;\t\r\n\0 a1.-()$', max_size=8),
+    st.sampled_from(["Compute", "Storage", "Total", "CU-hours", "1.50", "-0.07", "1e400", "1e-400", "NaN", '"']),
+)
+HEADS = st.sampled_from(["", "description,amount\n", "component;qty;unit;total\n", "item\tcost\tproject\torg_id\n"])
+TEXTS = st.builds(
+    lambda head, lines, between, end: head + end.join(between.join(cells) for cells in lines),
+    HEADS, st.lists(st.lists(CELLS, max_size=5), max_size=6), st.sampled_from(",;\t"),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)  # fmt: skip
+
+
+@given(st.one_of(TEXTS.map(str.encode), st.binary(max_size=200)))
+def test_whatever_the_file_holds_there_are_lines_or_a_clear_error(content: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "x.csv")
+        path.write_bytes(content)
+        with suppress(NeonmeterError):
+            assert read_invoice(path).rows
+    with suppress(NeonmeterError):
+        assert parse_invoice(content.decode(errors="surrogateescape"), "x").rows
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
