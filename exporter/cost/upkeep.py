@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.costs import Costs, MonthCosts
-from exporter.cost.allocation.rows import PLACES
+from exporter.cost.allocation.rows import PLACES, usd
 from exporter.cost.domain.allocate import Share, round_rows
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.price import CostLine
 from exporter.pricing.domain.rates import to_decimal
-from exporter.storage.ledger.ledger import DurableLedger
+from exporter.storage.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
     from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 COMPACT_DAYS = 4
 """Days summed up in one pass: each is one short transaction, and a pass comes every quarter of an hour."""
 PUBLISH_SECONDS = HOUR
-_WIDE = Context(prec=60)
 
 
 class Upkeep:
@@ -33,7 +32,7 @@ class Upkeep:
 
     def __init__(
         self,
-        ledger: DurableLedger,
+        ledger: Ledger,
         costs: Costs,
         *,
         keep_hourly_days: int,
@@ -118,7 +117,7 @@ def _write_month(
     cursor.execute("DELETE FROM cost_month WHERE month = %s", (month,))
     cursor.execute(
         "INSERT INTO cost_month VALUES (%s, %s, %s, %s, %s)",
-        (month, _usd(sum(units)), through, closed, datetime.fromtimestamp(computed_at, UTC)),
+        (month, usd(sum(units)), through, closed, datetime.fromtimestamp(computed_at, UTC)),
     )
     with cursor.copy("COPY cost_line FROM STDIN") as copy:
         for line in costs.pricing.lines:
@@ -139,7 +138,7 @@ def _line(month: date, line: CostLine, units: int) -> tuple[object, ...]:
     rate = None if line.rate is None else to_decimal(line.rate.amount)
     return (
         month, line.org_id, line.project_id, line.branch_id, line.component.value, line.plan, line.usage,
-        _round(line.quantity), line.unit, rate, _usd(units), line.lower_bound,
+        _round(line.quantity), line.unit, rate, usd(units), line.lower_bound,
     )  # fmt: skip
 
 
@@ -148,14 +147,10 @@ def _share(month: date, share: Share, units: int) -> tuple[object, ...]:
     coverage = None if share.coverage is None else _round(Fraction(share.coverage))
     return (
         month, line.org_id, line.project_id, share.branch_id, share.tenant, line.component.value, line.plan,
-        _usd(units), share.confidence.value, coverage,
+        usd(units), share.confidence.value, coverage,
     )  # fmt: skip
 
 
 def _round(amount: Fraction) -> Decimal:
     scaled = amount * 10**PLACES
-    return _usd((2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator))
-
-
-def _usd(units: int) -> Decimal:
-    return Decimal(units).scaleb(-PLACES, _WIDE)
+    return usd((2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator))

@@ -119,12 +119,14 @@ def _write_table(sheet: Worksheet, table: Table, styles: _Styles) -> None:
 
 
 def _write_total(sheet: Worksheet, rounded: Shown, styles: _Styles) -> None:
+    from xlsxwriter.utility import xl_col_to_name  # type: ignore[import-untyped]  # noqa: PLC0415
+
     last = len(rounded.rows) + 1
     for i, cell in enumerate(rounded.total or ()):
         kind = rounded.table.columns[i].kind
         value = cell_value(kind, cell)
         if kind in (Kind.USD, Kind.CHANGE, Kind.COUNT) and isinstance(value, (int, Decimal)):
-            letters = _letters(i)
+            letters = xl_col_to_name(i)
             sheet.write_formula(last, i, f"=SUM({letters}2:{letters}{last})", styles.total[kind], float(value))
         else:
             _write(sheet, (last, i), value, styles.total[kind])
@@ -146,11 +148,3 @@ def _set_paper(sheet: Worksheet) -> None:
     sheet.set_paper(9)
     sheet.fit_to_pages(1, 0)
     sheet.repeat_rows(0)
-
-
-def _letters(column: int) -> str:
-    letters = ""
-    while column >= 0:
-        letters = chr(ord("A") + column % 26) + letters
-        column = column // 26 - 1
-    return letters

@@ -17,6 +17,7 @@ from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence
 from exporter.cost.domain.close import Booking
 from exporter.cost.domain.cost_variance import CostVariances
 from exporter.cost.domain.kpi import Kpi
+from exporter.cost.savings.store import StoredWaste
 from exporter.cost.tags import Tagging
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.usage import UNATTRIBUTED
@@ -140,26 +141,8 @@ class AnomalyRow(NamedTuple):
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Sorts the dearest first."""
+        """Sorts the most expensive first."""
         return (-self.usd, self.start, self.project_id, self.branch_id)
-
-
-class WasteRow(NamedTuple):
-    """Cost that nobody would miss, and what ends it."""
-
-    rule: str
-    project_id: str
-    branch_id: str
-    usd_per_month: Fraction
-    evidence: str
-    action: str
-    command: str
-    confidence: str
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        """Sorts the dearest first."""
-        return (-self.usd_per_month, self.rule, self.project_id, self.branch_id)
 
 
 class Headroom(NamedTuple):
@@ -206,7 +189,8 @@ class ReviewFacts:
     """Where this month will end, while it is not complete."""
     next_month: Range | None = None
     anomalies: tuple[AnomalyRow, ...] = ()
-    waste: tuple[WasteRow, ...] = ()
+    waste: tuple[StoredWaste, ...] = ()
+    """Cost that nobody would miss, and what ends it."""
     waste_cost: Fraction | None = None
     """The cost that waste was found in, a month at the pace of the time; None: waste was not looked for."""
     kpis: tuple[Kpi, ...] = ()

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budget_spending import projections
 from exporter.cost.closing.budgets import budget_states, budgets_of, limits_of
 from exporter.cost.domain.budget import Projection
 from exporter.cost.domain.close import USAGE
@@ -23,6 +23,7 @@ from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import HISTORY, Outlook, tenants_behind
 from exporter.cost.outlook.store import ForecastStore, StoredForecast
 from exporter.cost.savings.store import WasteStore
+from exporter.cost.tags import Scoping
 from exporter.pricing.domain.calendar import DAY, HOUR, day_text
 from exporter.pricing.domain.components import GB, Component
 from exporter.pricing.domain.rates import AllowanceScope, RateCard
@@ -35,7 +36,6 @@ from exporter.report.facts import (
     Range,
     ReconciliationRow,
     ReviewFacts,
-    WasteRow,
 )
 from exporter.report.gather import Part
 from exporter.report.sources import ReviewSources
@@ -43,7 +43,7 @@ from exporter.storage.tables import KeyValueStore
 
 _ZERO = Fraction()
 _EXPLAINED = 10
-"""Anomalies whose tenants are looked up: the dearest."""
+"""Anomalies whose tenants are looked up: the most expensive."""
 
 
 def add_forecasts(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> ReviewFacts:
@@ -111,7 +111,7 @@ def add_anomalies(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> R
             _name(anomaly): anomaly.usd for anomaly in outlook.anomalies(this.start) if anomaly.start < this.start
         }
     rows = []
-    for rank, anomaly in enumerate(sorted(found, key=_dearest_first)):
+    for rank, anomaly in enumerate(sorted(found, key=lambda a: (-a.usd, a.start, a.project_id, a.branch_id))):
         usd = max(_ZERO, anomaly.usd - before.get(_name(anomaly), _ZERO))
         causes = tenants_behind(anomaly, sources.weights.tenant_hours) if rank < _EXPLAINED else []
         why = anomaly.why + (f"; most of it {causes[0].tenant}" if causes else "")
@@ -122,10 +122,6 @@ def add_anomalies(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> R
             )
         )
     return replace(facts, anomalies=tuple(rows))
-
-
-def _dearest_first(anomaly: Anomaly) -> tuple[object, ...]:
-    return (-anomaly.usd, anomaly.start, anomaly.project_id, anomaly.branch_id)
 
 
 def _name(anomaly: Anomaly) -> tuple[str, ...]:
@@ -169,21 +165,8 @@ def add_waste(sources: ReviewSources, costs: Costs, facts: ReviewFacts) -> Revie
     stored = WasteStore(KeyValueStore(sources.store)).of(facts.this.start) if sources.store is not None else None
     if stored is None:
         return facts
-    rows = tuple(
-        WasteRow(
-            row.rule,
-            row.project_id,
-            row.branch_id,
-            row.usd_per_month,
-            row.evidence,
-            row.action,
-            row.command,
-            row.confidence,
-        )
-        for row in stored.found
-        if row.usd_per_month
-    )
-    note = f"As budget_states on {day_text(stored.at)}, at the pace of the days before it."
+    rows = tuple(waste for waste in stored.found if waste.usd_per_month)
+    note = f"As found on {day_text(stored.at)}, at the pace of the days before it."
     return replace(facts, waste=rows, waste_cost=stored.cost, notes={**facts.notes, "waste": note})
 
 
@@ -275,7 +258,7 @@ def add_key_figures(sources: ReviewSources, costs: Costs, facts: ReviewFacts) ->
 
 
 def _of_this_month(kpi: Kpi) -> Kpi:
-    """The agent judges the last whole month; a review judges its own."""
+    """The agent's figure is of the last whole month; that of a review is of its own."""
     if kpi.name != "forecast_accuracy":
         return kpi
     return replace(kpi, why="1 less the error of the forecast of the month as its first day had it")

@@ -48,22 +48,18 @@ class ReviewSources:
     """Of the agent, for parts that need more than the ledger; None where there is none."""
 
 
-class Counting:
+class Counting(WeightSource):
     """Passes the weights of an allocation on and counts statements on the way, so that a month is read only once."""
 
     def __init__(self, weights: WeightSource) -> None:
         """Stand before a source."""
-        self.weights = weights
-        self.policies = weights.policies
+        super().__init__(self._counted, weights.policies)
+        self._weights = weights
         self.calls: dict[tuple[int, str, str], int] = {}
 
-    def forget(self, before: int) -> None:
-        """Nothing: a review only reads."""
-
-    def tenant_hours(self, start: int, end: int) -> Iterator[TenantHour]:
-        """As the source answers them, counted."""
+    def _counted(self, start: int, end: int) -> Iterator[TenantHour]:
         month = month_start(start)
-        for row in self.weights.tenant_hours(start, end):
+        for row in self._weights.tenant_hours(start, end):
             calls = getattr(row, "calls", 0)
             if calls and row.tenant != AGENT:
                 key = (month, row.project_id, row.branch_id)
@@ -72,11 +68,11 @@ class Counting:
 
     def day(self, day: int) -> DayWeights:
         """As the source answers it."""
-        return self.weights.day(day)
+        return self._weights.day(day)
 
     def owner(self, project_id: str, branch_id: str) -> str | None:
         """As the source answers it."""
-        return self.weights.owner(project_id, branch_id)
+        return self._weights.owner(project_id, branch_id)
 
 
 @contextmanager

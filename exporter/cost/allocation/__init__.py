@@ -1,1 +1,1 @@
-"""Costs by month: priced, split by tenant, and told as series, rows and text."""
+"""Costs by month: priced, split by tenant, and shown as series, rows and text."""

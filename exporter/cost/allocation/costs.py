@@ -9,7 +9,7 @@ A billing month is the UTC calendar month. All figures are estimates up to the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -29,9 +29,10 @@ from exporter.cost.allocation.series import (
     folded_tenants,
     month_series,
 )
-from exporter.cost.allocation.weights import HoursOnly, WeightSource
-from exporter.cost.domain.allocate import Share, TenantHour, Use, UseKey, allocate
+from exporter.cost.allocation.weights import WeightSource
+from exporter.cost.domain.allocate import Share, Use, UseKey, allocate
 from exporter.cost.domain.day import DayKey, DayWeights, split_day
+from exporter.cost.domain.use import TenantHours
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, day_text, month_start, next_month
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component, Group
 from exporter.pricing.domain.price import PricePeriods, Pricing, price
@@ -40,7 +41,7 @@ from exporter.pricing.domain.usage import HOURLY, UNATTRIBUTED, UsageFact
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, pico
 from exporter.storage.ledger.ledger import Ledger
 
-__all__ = ["METRICS", "OTHER", "Costs", "MonthCosts", "TenantHours", "observe"]
+__all__ = ["METRICS", "OTHER", "Costs", "MonthCosts"]
 
 COLLECTOR = "cost"
 LAG = 20 * 60
@@ -53,9 +54,6 @@ GROWING = 3 * HOUR
 
 TENANTS_SHOWN = 300
 """Tenants with series of their own on one branch: those first seen. The rest is summed as one; a report shows all."""
-
-TenantHours = Callable[[int, int], Iterable[TenantHour]]
-"""Answers the tenant hours with ``start`` <= hour < ``end``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ class Costs:
         """
         self.ledger = ledger
         self.card = card
-        self._weights: WeightSource = HoursOnly(tenant_hours) if callable(tenant_hours) else tenant_hours
+        self._weights: WeightSource = WeightSource(tenant_hours) if callable(tenant_hours) else tenant_hours
         self.plan = plan
         self._periods = PricePeriods(card)
         self._days: dict[int, _Day] = {}
@@ -317,8 +315,3 @@ class Costs:
             if rate is not None:
                 agent.set(RATE_CARD, (plan, day_text(rate.valid_from), rate.source.name), 1)
                 agent.set(RATE_CARD_AGE, (plan,), max(0, int(now) - day_seconds(rate.source.date)))
-
-
-def observe(ledger: Ledger, tenant_hours: TenantHours, card: RateCard, now: float) -> list[Observation]:
-    """One pass without keeping anything; a long-running caller keeps a :class:`Costs`."""
-    return Costs(ledger, tenant_hours, card).observe(now)

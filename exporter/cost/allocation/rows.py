@@ -53,7 +53,7 @@ class CostRow:
     @property
     def cost(self) -> Decimal:
         """USD with up to 20 decimals."""
-        return _usd(self.units)
+        return usd(self.units)
 
     @property
     def coverage(self) -> Fraction | None:
@@ -77,9 +77,9 @@ class CostRow:
         return {
             **{name: value for name, value in ids.items() if value or name == "org_id"},
             "cost": decimal_text(self.cost),
-            "components": {c.value: decimal_text(_usd(units)) for c, units in sorted(self.components.items())},
+            "components": {c.value: decimal_text(usd(units)) for c, units in sorted(self.components.items())},
             "confidence": self.confidence.value,
-            "by_confidence": {how.value: decimal_text(_usd(units)) for how, units in sorted(self.how.items())},
+            "by_confidence": {how.value: decimal_text(usd(units)) for how, units in sorted(self.how.items())},
             "coverage": None if self.coverage is None else decimal_text(self.coverage),
         }
 
@@ -97,7 +97,7 @@ class CostReport:
     @property
     def total(self) -> Decimal:
         """The whole month in USD."""
-        return _usd(sum(units for _, units in self._shares))
+        return usd(sum(units for _, units in self._shares))
 
     def group(self, by: str) -> list[CostRow]:
         """Rows of a level: ``org``, ``project``, ``branch``, or ``tenant`` (a tenant over all of its branches).
@@ -110,12 +110,9 @@ class CostReport:
         if by not in LEVELS:
             raise ValueError(f"no level {by!r}; use one of {', '.join(LEVELS)}")
         if by == "tenant":
-            return self._rows("tenant", lambda s: (s.line.org_id, "", "", s.tenant))
-        if by == "org":
-            return self._rows(by, lambda s: (s.line.org_id, "", "", ""))
-        if by == "project":
-            return self._rows(by, lambda s: (s.line.org_id, s.line.project_id, "", ""))
-        return self._rows(by, lambda s: (s.line.org_id, s.line.project_id, s.branch_id, ""))
+            return self._rows("tenant", lambda share: (share.line.org_id, "", "", share.tenant))
+        depth = LEVELS.index(by) + 1
+        return self._rows(by, lambda share: _cut(_path(share), depth))
 
     def tenants_by_branch(self) -> list[CostRow]:
         """A row per tenant and branch: the finest rows of the tree."""
@@ -167,10 +164,10 @@ class CostReport:
     def _levels_that_do_not_tie(self) -> Iterator[str]:
         total = sum(units for _, units in self._shares)
         if abs(self.costs.pricing.total * 10**PLACES - total) > Fraction(1, 2):
-            yield f"the shares sum to {_usd(total)}, the lines to {decimal_text(self.costs.pricing.total)}"
+            yield f"the shares sum to {usd(total)}, the lines to {decimal_text(self.costs.pricing.total)}"
         levels = [*(self.group(by) for by in LEVELS[:3]), self.tenants_by_branch()]
         if sum(row.units for row in levels[0]) != total or sum(row.units for row in self.group("tenant")) != total:
-            yield f"the organisations, or the tenants, do not sum to {_usd(total)}"
+            yield f"the organisations, or the tenants, do not sum to {usd(total)}"
         for depth, (upper, lower) in enumerate(pairwise(levels), 1):
             sums: dict[Path, int] = {}
             for row in lower:
@@ -217,9 +214,14 @@ def _path(share: Share) -> Path:
     return (share.line.org_id, share.line.project_id, share.branch_id, share.tenant)
 
 
+def _cut(path: Path, depth: int) -> Path:
+    """The first ids of a path; the others are empty."""
+    first, second, third, _ = path
+    return (first if depth > 0 else "", second if depth > 1 else "", third if depth > 2 else "", "")
+
+
 def _above(row: CostRow, depth: int) -> Path:
-    ids = (row.org_id, row.project_id, row.branch_id)
-    return (ids[0] if depth > 0 else "", ids[1] if depth > 1 else "", ids[2] if depth > 2 else "", "")
+    return _cut((row.org_id, row.project_id, row.branch_id, ""), depth)
 
 
 def _order(row: CostRow) -> tuple[str, str, str, int, str]:
@@ -227,5 +229,6 @@ def _order(row: CostRow) -> tuple[str, str, str, int, str]:
     return (row.org_id, row.project_id, row.branch_id, rank, row.tenant)
 
 
-def _usd(units: int) -> Decimal:
+def usd(units: int) -> Decimal:
+    """Units of 10^-20 USD as exact dollars."""
     return Decimal(units).scaleb(-PLACES, _WIDE)

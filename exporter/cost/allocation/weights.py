@@ -6,13 +6,13 @@ once; the long-running caller keeps what came of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from exporter.cost.allocation.declared_weights import load
 from exporter.cost.domain.day import BranchSpan, DayWeights, Policies, SnapshotSpan
 from exporter.cost.domain.policy import IdlePolicy, SharedPolicy, Shares
-from exporter.cost.domain.use import Place, TenantHour
+from exporter.cost.domain.use import Place, TenantHours
 from exporter.cost.domain.weights import Confidence, DeclaredWeight, Weights, declared
 from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.components import Component
@@ -27,54 +27,28 @@ RESTORE_DAYS = 7
 """Restore history is split by the WAL of the day and the six before it. Neon keeps from 6 hours to 30 days of it."""
 
 
-class WeightSource(Protocol):
-    """What `exporter.cost.allocation.costs.Costs` asks beside the ledger."""
+class WeightSource:
+    """What `exporter.cost.allocation.costs.Costs` asks beside the ledger; this one knows nothing but busy time."""
 
-    policies: Policies
-
-    def tenant_hours(self, start: int, end: int) -> Iterable[TenantHour]:
-        """What tenants did in the hours with ``start`` <= hour < ``end``."""
-        ...
+    def __init__(self, hours: TenantHours, policies: Policies | None = None) -> None:
+        """``hours`` answers what tenants did in the hours with ``start`` <= hour < ``end``."""
+        self.tenant_hours = hours
+        self.policies = policies or Policies()
 
     def day(self, day: int) -> DayWeights:
         """What is known of one UTC day (its first instant)."""
-        ...
-
-    def owner(self, project_id: str, branch_id: str) -> str | None:
-        """The one tenant whose all of a branch is; of the project's own charges for an empty branch id."""
-        ...
-
-    def forget(self, before: int) -> None:
-        """Drop what no split before an instant will ask for again."""
-        ...
-
-
-class HoursOnly:
-    """A source that knows nothing but busy time."""
-
-    def __init__(self, hours: Callable[[int, int], Iterable[TenantHour]], policies: Policies | None = None) -> None:
-        """``hours`` answers the tenant hours with ``start`` <= hour < ``end``."""
-        self._hours = hours
-        self.policies = policies or Policies()
-
-    def tenant_hours(self, start: int, end: int) -> Iterable[TenantHour]:
-        """See `WeightSource`."""
-        return self._hours(start, end)
-
-    def day(self, day: int) -> DayWeights:
-        """See `WeightSource`."""
         return DayWeights(day)
 
     def owner(self, project_id: str, branch_id: str) -> str | None:
-        """See `WeightSource`."""
+        """The one tenant whose all of a branch is; of the project's own charges for an empty branch id."""
         del project_id, branch_id
         return None
 
     def forget(self, before: int) -> None:
-        """See `WeightSource`: there is nothing of its own."""
+        """Drop what no split before an instant will ask for again."""
 
 
-class TenantFacts:
+class TenantFacts(WeightSource):
     """The agent's own source: the durable tables, the rules, and the settings of the money.
 
     Raises:
@@ -92,17 +66,13 @@ class TenantFacts:
         stale_days: int = 7,
     ) -> None:
         """``stale_days``: a size that is older than this is an estimate."""
-        self.policies = policies or Policies()
+        super().__init__(durable.tenant_hours, policies)
         self._durable = durable
         self._tenancy = tenancy
         self._rules = rules
         self._declared = declared_weights
         self._stale = stale_days * DAY
         self._owners: dict[tuple[tuple[str, ...], tuple[str, ...]], str | None] = {}
-
-    def tenant_hours(self, start: int, end: int) -> Iterable[TenantHour]:
-        """See `WeightSource`."""
-        return self._durable.tenant_hours(start, end)
 
     def owner(self, project_id: str, branch_id: str) -> str | None:
         """See `WeightSource`."""

@@ -15,12 +15,12 @@ from collectors.neon.client import NeonClient
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as budget_series
 from exporter.cost.closing import reconciliation
-from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budget_spending import projections
 from exporter.cost.closing.budgets import budget_states, budgets_of, limits_of, remember_limit
 from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, Projection
 from exporter.cost.outlook.daily import Daily
-from exporter.cost.tags import Tagging
+from exporter.cost.tags import Scoping, Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from exporter.cost.closing.budget_collector import HISTORY
-from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budget_spending import projections
 from exporter.cost.closing.budgets import budget_states, budgets_of, closed_months, limits_of
 from exporter.cost.closing.close import instant_text
-from exporter.cost.closing.text import dollars
 from exporter.cost.domain.budget import Budget, BudgetState
 from exporter.cost.domain.close import quantise
-from exporter.cost.outlook.daily import daily_costs
+from exporter.cost.outlook.daily import Daily
 from exporter.cost.settings import CostTree
-from exporter.cost.tags import Tagging
+from exporter.cost.tags import Scoping, Tagging
 from exporter.cost.workspace import CostWorkspace, open_workspace
 from exporter.documents.terminal import table
+from exporter.documents.text import money
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.rates import decimal_text
 from exporter.storage.tables import KeyValueStore
@@ -112,7 +112,8 @@ def read_present_month(settings: CostTree) -> BudgetReport:
             return BudgetReport()
         month = workspace.costs.month(now, now)
         end = min(month.through, int(now))
-        daily = daily_costs(workspace.costs.ledger, workspace.costs.card, max(0, end - HISTORY), end, plan=plan)
+        costs = workspace.costs
+        daily = Daily(costs.ledger, costs.card, plan=plan).costs(max(0, end - HISTORY), end)
         ends = projections(daily, month.month, month.through, budgets, scoping)
         states = budget_states(budgets, workspace.costs, month, scoping, ends=ends, plan=plan)
     return BudgetReport(month.month, month.through, month.prices, states)
@@ -178,7 +179,7 @@ def _as_dict(budget_state: BudgetState) -> dict[str, object]:
 
 
 def _usd(amount: Fraction) -> str:
-    return dollars(quantise(amount))
+    return money(quantise(amount))
 
 
 def _percent(share: Fraction) -> str:

@@ -7,50 +7,19 @@ its rate, since an allowance is monthly; and of each line in them everyone has t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from fractions import Fraction
 
 from exporter.cost.allocation.costs import Costs, MonthCosts
 from exporter.cost.domain.budget import WINDOWS, Budget, Projection, Scope, Spending
 from exporter.cost.domain.outlook.forecast import forecast
 from exporter.cost.outlook.daily import DailyCosts
-from exporter.cost.tags import Tagging
+from exporter.cost.tags import Part, Scoping
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import CostLine, price
 
-Part = tuple[str, str, str, str]
-"""Organisation, project, branch, tenant."""
 LineOf = tuple[str, str, str, str]
 """Organisation, project, branch, component."""
-
-
-class Scoping:
-    """Says which costs a budget is for. Names are as good as ids."""
-
-    def __init__(self, names: Mapping[str, str], tags: Tagging) -> None:
-        """``names`` are of projects and branches, by id."""
-        self._names = names
-        self._tags = tags
-
-    def covers(self, budget: Budget, part: Part) -> bool:
-        """Whether a cost counts. A tenant budget covers parts that name a tenant only."""
-        org, project, branch, tenant = part
-        if budget.scope is Scope.ORG:
-            return fnmatchcase(org, budget.match)
-        if budget.scope is Scope.PROJECT:
-            return self._named(project, budget.match)
-        if budget.scope is Scope.BRANCH:
-            above, slash, below = budget.match.rpartition("/")
-            return self._named(branch, below) and (not slash or self._named(project, above))
-        if budget.scope is Scope.TENANT:
-            return bool(tenant) and fnmatchcase(tenant, budget.match)
-        key, _, value = budget.match.partition("=")
-        own = self._tags.of(project, branch).get(key)
-        return own is not None and fnmatchcase(own, value)
-
-    def _named(self, thing: str, glob: str) -> bool:
-        return fnmatchcase(thing, glob) or fnmatchcase(self._names.get(thing, thing), glob)
 
 
 def spending(

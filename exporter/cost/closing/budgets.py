@@ -12,12 +12,13 @@ from fractions import Fraction
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.cost.allocation.costs import Costs, MonthCosts
-from exporter.cost.closing.budget_spending import Scoping, spending
+from exporter.cost.closing.budget_spending import spending
 from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, BudgetState, Projection, Source, Spending, state
 from exporter.cost.domain.budget import Scope as BudgetScope
 from exporter.cost.domain.close import USAGE
 from exporter.cost.settings import BudgetSettings
+from exporter.cost.tags import Scoping
 from exporter.pricing.domain.rates import to_decimal
 from exporter.storage.tables import KeyValueStore
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +17,7 @@ from exporter.cost.allocation.costs import SETTLED, Costs, MonthCosts
 from exporter.cost.closing.store import AlreadyBookedError, CloseStore
 from exporter.cost.domain.close import Booking, Corrections, InvoiceLine, Rounding, corrections, usage_lines
 from exporter.cost.domain.extra import ExtraLine, MeteredCosts, extra_invoice_lines
+from exporter.documents.text import instant
 from exporter.pricing.domain.calendar import day_text, next_month
 from exporter.pricing.domain.usage import UsageFact
 
@@ -207,4 +207,4 @@ def facts_hash(facts: Iterable[UsageFact]) -> str:
 
 def instant_text(at: int) -> str:
     """An instant for a person, to the minute."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "the beginning"
+    return instant(at) if at else "the beginning"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from exporter.cost.closing.close import ClosedMonth, instant_text
-from exporter.cost.domain.close import USAGE, Booking, Corrections, InvoiceLine
+from exporter.cost.domain.close import USAGE, Booking, Corrections, InvoiceLine, Path
 from exporter.cost.domain.reconcile import Cause, Variance, cents_text
 from exporter.documents.terminal import table
+from exporter.documents.text import money
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.rates import decimal_text
 
 Names = Mapping[str, str]
-
-
-def dollars(cents: int) -> str:
-    """Whole cents for a person: ``-$1,234.50``."""
-    return f"{'-' if cents < 0 else ''}${abs(cents) // 100:,}.{abs(cents) % 100:02}"
 
 
 def statement(month: ClosedMonth, names: Names, pending: Corrections | None = None, *, drafted: bool = False) -> str:
@@ -33,9 +30,12 @@ def statement(month: ClosedMonth, names: Names, pending: Corrections | None = No
     if month.carried:
         text += "\nCorrections of earlier months in this statement:\n"
         text += _line_table([line for booking in month.carried for line in booking.lines], list(month.carried))
-        text += f"statement total: {dollars(month.cents)}\n"
+        text += f"statement total: {money(month.cents)}\n"
     if len({line.key.org_id for line in booking.lines}) > 1:
-        text += "\n" + _by_org(booking.lines)
+        sums = Counter[str]()
+        for line in booking.lines:
+            sums[line.key.org_id] += line.cents
+        text += "\n" + table(("organisation", "amount"), [(org, money(cents)) for org, cents in sums.items()])
     text += "\n" + _by(booking.lines, "project", lambda path: names.get(path[0], path[0]))
     text += "\n" + _by(booking.lines, "tenant", lambda path: path[2])
     for correction in month.corrections:
@@ -49,13 +49,13 @@ def pending_text(name: str, pending: Corrections) -> str:
     text = "".join(f"note: {note}\n" for note in pending.held)
     if not pending.lines:
         return text
-    text += f"\n{name} has changed since it was closed, by {dollars(pending.cents)}; not recorded yet:\n"
+    text += f"\n{name} has changed since it was closed, by {money(pending.cents)}; not recorded yet:\n"
     return text + _line_table(pending.lines) + f"Record it with `neonmeter close {name} --corrections`.\n"
 
 
 def correction_text(booking: Booking) -> str:
     """A correction that was booked."""
-    text = f"Recorded correction {booking.sequence} of {day_text(booking.month)[:7]}: {dollars(booking.cents)}, "
+    text = f"Recorded correction {booking.sequence} of {day_text(booking.month)[:7]}: {money(booking.cents)}, "
     text += f"in the statement of {day_text(booking.booked_in)[:7]}.\n\n"
     return text + _line_table(booking.lines)
 
@@ -68,11 +68,11 @@ def _line_table(lines: Sequence[InvoiceLine], bookings: Sequence[Booking] = ()) 
         key, metered = line.key, line.key.kind == USAGE
         quantity = f"{_rounded(line.quantity)}{'+' if line.lower_bound else ''}" if metered else ""
         what = key.component if metered else f"{key.component} ({key.kind})"
-        cells = (what, key.plan, key.rate or ("no price" if metered else ""), quantity, line.unit, dollars(line.cents))
+        cells = (what, key.plan, key.rate or ("no price" if metered else ""), quantity, line.unit, money(line.cents))
         rows.append((*((months[number],) if months else ()), *((key.org_id,) if orgs else ()), *cells))
     head = (*(("of",) if months else ()), *(("organisation",) if orgs else ()))
     total = [""] * (len(head) + 6)
-    total[0], total[-1] = "total", dollars(sum(line.cents for line in lines))
+    total[0], total[-1] = "total", money(sum(line.cents for line in lines))
     text = table((*head, "line", "plan", "rate", "quantity", "unit", "amount"), [*rows, tuple(total)])
     if any(line.lower_bound for line in lines):
         text += "+ a lower bound: only daily counts were left of some days\n"
@@ -83,25 +83,17 @@ def _rounded(quantity: Fraction) -> str:
     return f"{float(round(quantity, 4)):,.4f}"
 
 
-def _by_org(lines: Iterable[InvoiceLine]) -> str:
-    sums: dict[str, int] = {}
-    for line in lines:
-        sums[line.key.org_id] = sums.get(line.key.org_id, 0) + line.cents
-    return table(("organisation", "amount"), [(org, dollars(cents)) for org, cents in sums.items()])
-
-
-def _by(lines: Iterable[InvoiceLine], what: str, name: object) -> str:
-    sums: dict[str, int] = {}
+def _by(lines: Iterable[InvoiceLine], what: str, name: Callable[[Path], str]) -> str:
+    sums = Counter[str]()
     for line in lines:
         for part in line.allocations:
-            key = name(part.path)  # type: ignore[operator]
-            sums[key] = sums.get(key, 0) + part.cents
+            sums[name(part.path)] += part.cents
     ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
     shown, rest = ordered[:20], ordered[20:]
-    rows = [(key, dollars(cents)) for key, cents in shown]
+    rows = [(key, money(cents)) for key, cents in shown]
     if rest:
-        rows.append((f"{len(rest)} more (--json has all)", dollars(sum(cents for _, cents in rest))))
-    return table((what, "amount"), [*rows, ("total", dollars(sum(sums.values())))])
+        rows.append((f"{len(rest)} more (--json has all)", money(sum(cents for _, cents in rest))))
+    return table((what, "amount"), [*rows, ("total", money(sum(sums.values())))])
 
 
 def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
@@ -114,10 +106,10 @@ def reconciliation(variances: Sequence[Variance], notes: Iterable[str]) -> str:
         label = names[variance] = f"{variance.org_id}: {label}" if orgs and variance.org_id else label
         percent = "" if variance.ratio is None else f"{float(variance.ratio):+.2%}"
         cause = "" if variance.cause is Cause.NONE else variance.cause.value.replace("_", " ")
-        rows.append((label, dollars(variance.ours), dollars(variance.invoice), dollars(variance.cents), percent, cause))
+        rows.append((label, money(variance.ours), money(variance.invoice), money(variance.cents), percent, cause))
     ours, invoice = sum(variance.ours for variance in variances), sum(variance.invoice for variance in variances)
     ratio = f"{(invoice - ours) / ours:+.2%}" if ours else ""
-    rows.append(("total", dollars(ours), dollars(invoice), dollars(invoice - ours), ratio, ""))
+    rows.append(("total", money(ours), money(invoice), money(invoice - ours), ratio, ""))
     text = "Against the invoice:\n" + table(("line", "ours", "invoice", "variance", "%", "likely cause"), rows)
     differ = [variance for variance in variances if variance.cause not in (Cause.NONE, Cause.ROUNDING)]
     text += "".join(f"- {names[variance]}: {variance.why}\n" for variance in differ)

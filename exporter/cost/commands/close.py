@@ -69,9 +69,9 @@ def _invoice(name: str | None) -> Invoice | None:
 
 def _list(store: CloseStore, options: argparse.Namespace) -> int:
     from exporter.cost.closing.close import closed, instant_text
-    from exporter.cost.closing.text import dollars
     from exporter.cost.domain.reconcile import cents_text
     from exporter.documents.terminal import table
+    from exporter.documents.text import money
     from exporter.pricing.domain.calendar import day_text
 
     months = [found for month in store.months() if (found := closed(store, month)) is not None]
@@ -99,9 +99,9 @@ def _list(store: CloseStore, options: argparse.Namespace) -> int:
     for closed_month in months:
         booking, later = closed_month.booking, sum(correction.cents for correction in closed_month.corrections)
         amounts = (booking.cents, closed_month.cents - booking.cents, later)
-        money = (*(dollars(amount) for amount in amounts), _variance(closed_month.statement))
+        figures = (*map(money, amounts), _variance(closed_month.statement))
         marks = "forced" if booking.forced else ""
-        shown.append((day_text(closed_month.month)[:7], instant_text(booking.at), booking.by, *money, marks))
+        shown.append((day_text(closed_month.month)[:7], instant_text(booking.at), booking.by, *figures, marks))
     print(
         table(("month", "closed", "by", "amount", "carried in", "corrected later", "invoice variance", ""), shown),
         end="",

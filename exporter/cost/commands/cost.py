@@ -134,7 +134,7 @@ def budget_command(options: argparse.Namespace, settings: CostTree) -> int:
 
 
 def waste_command(options: argparse.Namespace, settings: CostTree) -> int:
-    """Print what is paid for and of no use, in dollars a month, the dearest first, with what ends it."""
+    """Print what is paid for and of no use, in dollars a month, the most expensive first, with what ends it."""
     from exporter.cost.savings.waste_report import read_waste
     from exporter.feature.workspace import require
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from collectors.errors import FINDINGS, OK, UsageError
 from exporter.documents.terminal import counted, seconds, size, table
+from exporter.documents.text import instant
+from exporter.pricing.domain.calendar import day_text
 
 if TYPE_CHECKING:
     from exporter.core.command_line import Commands
     from exporter.cost.settings import CostTree
     from exporter.storage.ledger.finest import Gap
-    from exporter.storage.ledger.ledger import DurableLedger, Holdings
+    from exporter.storage.ledger.ledger import Holdings, Ledger
 
 _GAPS_SHOWN = 20
 _BAD_SHOWN = 50
@@ -38,7 +40,7 @@ def add(commands: Commands) -> None:
 
 
 @contextmanager
-def opened(settings: CostTree, *, write: bool = False) -> Iterator[DurableLedger]:
+def opened(settings: CostTree, *, write: bool = False) -> Iterator[Ledger]:
     """The ledger alone: of the file only its own tables, and no file at all where it is in PostgreSQL.
 
     Raises:
@@ -106,10 +108,10 @@ def _as_text(where: str, holdings: Holdings, holes: list[Gap]) -> str:
     ]
     lines.append(table(("what", "found", ""), [*sizes, *checks]))
     if holdings.first is not None and holdings.last is not None:
-        lines.append(f"Usage from {_at(holdings.first)} to {_at(holdings.last)}.\n")
-    lines.extend(f"damage: {entry}\n" for entry in holdings.damage[:_GAPS_SHOWN])
+        lines.append(f"Usage from {instant(holdings.first)} to {instant(holdings.last)}.\n")
+    lines.extend(f"damage: {finding}\n" for finding in holdings.damage[:_GAPS_SHOWN])
     if holes:
-        rows = [(gap.project_id, _at(gap.start)[:10], _at(gap.end - 1)[:10], gap.hours) for gap in holes[:_GAPS_SHOWN]]
+        rows = [(gap.project_id, day_text(gap.start), day_text(gap.end - 1), gap.hours) for gap in holes[:_GAPS_SHOWN]]
         lines.append("\n" + table(("project with a gap", "first day", "last day", "missing hours"), rows))
         if len(holes) > _GAPS_SHOWN:
             lines.append(f"... and {len(holes) - _GAPS_SHOWN} more (--json has all)\n")
@@ -136,10 +138,10 @@ def status_command(options: argparse.Namespace, settings: CostTree) -> int:
         rows.append(("size", size(settings.storage.path.stat().st_size)))
     rows.append(("facts ever", f"{tally['facts']:,}, {counted(tally['corrections'], 'correction')}"))
     if days:
-        rows.append(("days with usage", f"{len(days):,}: {_at(days[0])[:10]} to {_at(days[-1])[:10]}"))
+        rows.append(("days with usage", f"{len(days):,}: {instant(days[0])[:10]} to {instant(days[-1])[:10]}"))
     rows.append(("hours are kept", f"{settings.ledger.keep_hourly_days} days, then summed up to days"))
     for org, at in sorted(through.orgs.items()):
-        rows.append(("data through", f"{_at(at)} ({org}), {seconds(max(0, now - at))} ago"))
+        rows.append(("data through", f"{instant(at)} ({org}), {seconds(max(0, now - at))} ago"))
     print(table(("what", ""), rows), end="")
     return OK
 
@@ -265,7 +267,3 @@ async def _backfill(settings: CostTree) -> int:
     for note in notes:
         print(f"note: {note}")
     return OK if worst is Status.OK else FINDINGS
-
-
-def _at(instant: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(instant))

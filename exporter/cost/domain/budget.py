@@ -102,7 +102,7 @@ class BudgetState:
 
 
 def state(budget: Budget, spending: Spending, forecast: Projection | None = None) -> BudgetState:
-    """Judge one budget. Without a forecast the rest of the month costs as the longest window did.
+    """The state of one budget. Without a forecast the rest of the month costs as the longest window did.
 
     Raises:
         ValueError: the budget is not above 0.

@@ -14,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
-from exporter.cost.domain.allocate import Confidence, Share
+from exporter.cost.domain.allocate import Confidence, Share, largest_remainder
 from exporter.pricing.domain.price import CostLine
 
 USAGE = "Usage"
@@ -125,34 +125,13 @@ def quantise(amount: Fraction, rounding: Rounding = Rounding.HALF_UP) -> int:
 
 
 def spread(cents: int, weights: Mapping[Path, Fraction], whole: Fraction | None = None) -> dict[Path, int]:
-    """Whole cents over exact weights (at least 0) by largest remainder; ties go to the smaller key.
-
-    ``whole`` is the sum of the weights where it is known; adding up many fractions is dear.
+    """Whole cents, which may be negative, over exact weights that sum to ``whole``; see `largest_remainder`.
 
     Raises:
         ValueError: a negative weight, weights that do not sum to ``whole``, or cents and no weight to put them on.
     """
-    everything = sum(weights.values(), Fraction()) if whole is None else whole
-    if any(weight < 0 for weight in weights.values()):
-        raise ValueError("cents are spread over weights of at least 0")
-    if not everything:
-        if cents:
-            raise ValueError(f"cannot spread {cents} cents over weights that are all 0")
-        return dict.fromkeys(weights, 0)
-    sign, total = (-1, -cents) if cents < 0 else (1, cents)
-    scale = total / everything
-    parts: dict[Path, int] = {}
-    rests: list[tuple[Fraction, Path]] = []
-    for path, weight in weights.items():
-        exact = weight * scale
-        parts[path] = int(exact)
-        rests.append((parts[path] - exact, path))
-    left = total - sum(parts.values())
-    if not 0 <= left <= len(rests):
-        raise ValueError("the parts of a line do not sum to it")
-    for _, path in sorted(rests)[:left]:
-        parts[path] += 1
-    return {path: sign * part for path, part in parts.items()}
+    parts = largest_remainder(abs(cents), weights, whole)
+    return {path: -part for path, part in parts.items()} if cents < 0 else parts
 
 
 def usage_lines(

@@ -53,22 +53,6 @@ class SnapshotSpan(NamedTuple):
     charged: int
 
 
-def _nobody(_project: str, _branch: str) -> str | None:
-    return None
-
-
-def _nothing_declared(_project: str, _branch: str, _component: Component) -> Shares:
-    return {}
-
-
-def _none_free(_plan: str) -> int:
-    return 0
-
-
-def _no_rate(_plan: str, _component: Component) -> Fraction:
-    return Fraction()
-
-
 @dataclass(frozen=True, slots=True)
 class DayWeights:
     """All that is known of one day beside its usage. Everything may be missing; what is, splits nothing."""
@@ -87,13 +71,13 @@ class DayWeights:
     """By project id."""
     snapshots: Mapping[str, Sequence[SnapshotSpan]] = field(default_factory=dict)
     """By project id."""
-    owner: Callable[[str, str], str | None] = _nobody
+    owner: Callable[[str, str], str | None] = lambda _project, _branch: None
     """(project id, branch id; empty for the project) -> the one tenant whose all of it is."""
-    declared: Callable[[str, str, Component], Shares] = _nothing_declared
+    declared: Callable[[str, str, Component], Shares] = lambda _project, _branch, _component: {}
     """(project id, branch id, component) -> declared weights of the day."""
-    free_children: Callable[[str], int] = _none_free
+    free_children: Callable[[str], int] = lambda _plan: 0
     """Plan -> child branches without charge at any time."""
-    rate: Callable[[str, Component], Fraction] = _no_rate
+    rate: Callable[[str, Component], Fraction] = lambda _plan, _component: Fraction()
     """(plan, component) -> USD a unit of `Use`, allowances left aside: by it direct costs are compared."""
 
 

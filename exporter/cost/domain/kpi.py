@@ -9,42 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
-from exporter.cost.domain.waste.words import percent
-from exporter.pricing.domain.components import STORAGE, Component
+from exporter.cost.domain.allocate import Share
+from exporter.pricing.domain.components import STORAGE
+from exporter.pricing.domain.price import CostLine
 from exporter.tenancy.domain.rules import AGENT, IDLE, SHARED, UNATTRIBUTED
 
 Tagged = Callable[[str, str], bool]
 """Whether a project and branch (empty: the project itself) has all tags that are required."""
-
-
-class Line(Protocol):
-    """What a key figure needs of a cost line."""
-
-    @property
-    def org_id(self) -> str: ...  # noqa: D102 - the names say it
-    @property
-    def project_id(self) -> str: ...  # noqa: D102
-    @property
-    def component(self) -> Component: ...  # noqa: D102
-    @property
-    def quantity(self) -> Fraction: ...  # noqa: D102
-    @property
-    def cost(self) -> Fraction: ...  # noqa: D102
-
-
-class Share(Protocol):
-    """A tenant's part of a cost line, see ``exporter.cost.domain.allocate``."""
-
-    @property
-    def line(self) -> Line: ...  # noqa: D102
-    @property
-    def branch_id(self) -> str: ...  # noqa: D102
-    @property
-    def tenant(self) -> str: ...  # noqa: D102
-    @property
-    def cost(self) -> Fraction: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +38,6 @@ class Kpi:
         if self.value is None or self.target is None:
             return None
         return self.value >= self.target if self.more_is_better else self.value <= self.target
-
-    def told(self) -> tuple[str, str, str, bool | None, str]:
-        """Name, value, target, whether it is met, and what it means: a row for a person."""
-        value = "unknown" if self.value is None else percent(self.value)
-        sign = "at least" if self.more_is_better else "at most"
-        return self.title, value, "" if self.target is None else f"{sign} {percent(self.target)}", self.met, self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +99,7 @@ def unit_costs(shares: Iterable[Share], counts: Counts) -> dict[str, Fraction]:
     """The whole cost per tenant, thousand queries, GB-month stored, active hour; what has no divisor is absent."""
     total, stored = Fraction(), Fraction()
     tenants: set[str] = set()
-    lines: dict[int, Line] = {}
+    lines: dict[int, CostLine] = {}
     for share in shares:
         total += share.cost
         if share.cost and not share.tenant.startswith("__"):

@@ -1,7 +1,7 @@
 """Our closed month against the invoice: per line what each says, the difference, and its likely cause.
 
 An invoice line is found by what it is for; where it names a project, project by project. Where one thing has several
-lines, because the plan or the price changed in the month, they are told apart by their price.
+lines, because the plan or the price changed in the month, their price distinguishes them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from exporter.cost.domain.close import USAGE, InvoiceLine
+from exporter.cost.domain.close import USAGE, InvoiceLine, quantise
 from exporter.cost.domain.invoice_variance import Cause, ComparedUsage, Context, Figures, InvoiceRow, likely_cause
 from exporter.pricing.domain.components import STORAGE, Component
 from exporter.pricing.domain.rates import decimal_text
@@ -72,7 +72,7 @@ def reconcile(ours: Sequence[InvoiceLine], rows: Sequence[InvoiceRow], context: 
     if named and "" not in named:
         ours = [line for line in ours if line.key.org_id in named]
     metered = [line for line in ours if line.key.kind == USAGE]
-    found = [_judged(side, context) for side in _sides(metered, [row for row in rows if row.components])]
+    found = [_compared(side, context) for side in _sides(metered, [row for row in rows if row.components])]
     found += _declared([line for line in ours if line.key.kind != USAGE], [row for row in rows if not row.components])
     return tuple(
         variance for variance in found if variance.ours or variance.invoice or variance.cause is not Cause.NONE
@@ -130,7 +130,7 @@ def _by_project(line: InvoiceLine) -> list[tuple[str, InvoiceLine]]:
 
 
 def _by_rate(side: ComparedUsage) -> Iterable[ComparedUsage]:
-    """Several lines of one thing (a plan or a price changed in the month) are told apart by their price."""
+    """Several lines of one thing (a plan or a price changed in the month) are distinguished by their price."""
     lines, rows = list(side.lines), list(side.rows)
     if len(lines) > 1 and len(rows) > 1:
         for row in side.rows:
@@ -145,7 +145,7 @@ def _by_rate(side: ComparedUsage) -> Iterable[ComparedUsage]:
         yield side._replace(lines=tuple(lines), rows=tuple(rows))
 
 
-def _judged(side: ComparedUsage, context: Context) -> Variance:
+def _compared(side: ComparedUsage, context: Context) -> Variance:
     ours = sum(line.cents for line in side.lines)
     invoice = _cents(side.rows)
     our_quantity = sum((line.quantity for line in side.lines), Fraction()) if side.lines else None
@@ -174,8 +174,7 @@ def _judged(side: ComparedUsage, context: Context) -> Variance:
 
 
 def _cents(rows: Iterable[InvoiceRow]) -> int:
-    total = sum((row.amount for row in rows), Fraction()) * 100
-    return int(total + Fraction(1, 2)) if total >= 0 else -int(-total + Fraction(1, 2))
+    return quantise(sum((row.amount for row in rows), Fraction()))
 
 
 _WORDS: Mapping[str, tuple[str, ...]] = {

@@ -8,7 +8,7 @@ once on one CU), the awake time goes by busy share and nothing is idle. An awake
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import inf
@@ -42,6 +42,10 @@ class TenantHour(Protocol):
     @property
     def busy_us(self) -> int:
         """Execution and planning time in microseconds."""
+
+
+TenantHours = Callable[[int, int], Iterable[TenantHour]]
+"""Answers the tenant hours with ``start`` <= hour < ``end``."""
 
 
 class UseKey(NamedTuple):
@@ -145,7 +149,7 @@ def split_hours(
     ``compute`` holds (project id, branch id, plan, hour, CU-seconds). Busy time in an hour without compute is dropped:
     there is no cost to share. Hours that begin at ``open_from`` or later may still be measured further, so what is idle
     or unattributed in them is also noted as pending. ``samples`` place measured work that no rule over statements
-    matched; ``keepers`` place idle time with whom they name, for the policy ``wake``. The answer is by (project id,
+    matched; ``holders`` place idle time with whom they name, for the policy ``wake``. The answer is by (project id,
     branch id, plan).
     """
     busy: dict[tuple[str, str, int], dict[str, int]] = {}

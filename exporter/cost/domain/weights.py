@@ -6,13 +6,16 @@ branches, for what no measure can place; they never override a measure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from fractions import Fraction
+from typing import TypeVar
 
 from exporter.pricing.domain.components import Component
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Confidence(StrEnum):
@@ -86,29 +89,36 @@ def declared(
     return found[True] or found[False]
 
 
-def largest_remainder(total: int, weights: Mapping[str, int | Fraction]) -> dict[str, int]:
+def largest_remainder(
+    total: int, weights: Mapping[Key, int | Fraction], everything: int | Fraction | None = None
+) -> dict[Key, int]:
     """Split a whole number (cents) by weight so that the parts sum to it; ties go to the smaller key.
 
+    ``everything`` is the sum of the weights where it is known; adding up many fractions is dear.
+
     Raises:
-        ValueError: a negative total or weight, or nothing to split a positive total over.
+        ValueError: a negative total or weight, nothing to split a positive total over, or another sum of the weights.
     """
-    everything = sum(weights.values())
+    one_takes_all = everything is None and len(weights) == 1
+    everything = sum(weights.values()) if everything is None else everything
     if total < 0 or any(weight < 0 for weight in weights.values()):
         raise ValueError("a split needs a total and weights of at least 0")
     if not everything:
         if total:
             raise ValueError(f"cannot split {total} over weights that are all 0")
         return dict.fromkeys(weights, 0)
-    if len(weights) == 1:
+    if one_takes_all:
         return dict.fromkeys(weights, total)
-    parts: dict[str, int] = {}
-    rests: list[tuple[Fraction | int, str]] = []
+    parts: dict[Key, int] = {}
+    rests: list[tuple[Fraction | int, Key]] = []
     for key, weight in weights.items():
         exact = total * weight
         whole = int(exact // everything)
         parts[key] = whole
         rests.append((whole * everything - exact, key))
-    rests.sort()
-    for _, key in rests[: total - sum(parts.values())]:
+    left = total - sum(parts.values())
+    if not 0 <= left <= len(rests):
+        raise ValueError(f"the weights do not sum to {everything}")
+    for _, key in sorted(rests)[:left]:
         parts[key] += 1
     return parts

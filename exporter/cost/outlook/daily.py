@@ -11,13 +11,13 @@ allowance, which makes the days of a month sum to the month.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
 from exporter.cost.domain.outlook.anomaly import AwakeDay
-from exporter.cost.domain.use import TenantHour
+from exporter.cost.domain.use import TenantHours
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
 from exporter.pricing.domain.components import MICRO, Component
 from exporter.pricing.domain.price import CostLine, price
@@ -118,26 +118,12 @@ class DailySeries(Mapping[int, Fraction]):
             self.usage.extend([0] * missing)
 
 
-@dataclass(slots=True)
-class DailyCosts(Mapping[SeriesKey, DailySeries]):
+class DailyCosts(dict[SeriesKey, DailySeries]):
     """Every series by key; ``read`` are the days that the ledger has anything of, so that a gap is not a zero."""
 
-    series: dict[SeriesKey, DailySeries]
-    start: int
-    end: int
-    read: frozenset[int]
-
-    def __getitem__(self, key: SeriesKey) -> DailySeries:
-        """One series."""
-        return self.series[key]
-
-    def __iter__(self) -> Iterator[SeriesKey]:
-        """The keys."""
-        return iter(self.series)
-
-    def __len__(self) -> int:
-        """How many series."""
-        return len(self.series)
+    def __init__(self, series: Mapping[SeriesKey, DailySeries], read: frozenset[int]) -> None:
+        super().__init__(series)
+        self.read = read
 
 
 class Daily:
@@ -172,7 +158,7 @@ class Daily:
             series.reach(end)
         if changed:
             _past_allowance(self._series, self._card, month_start(changed[0]))
-        return DailyCosts(self._series, start, end, frozenset(revisions))
+        return DailyCosts(self._series, frozenset(revisions))
 
     def _read(self, day: int) -> None:
         facts = self._ledger.priceable(day, day + DAY)
@@ -191,15 +177,6 @@ class Daily:
         self._series.clear()
 
 
-def daily_costs(ledger: Ledger, card: RateCard, start: int, end: int, *, plan: str | None = None) -> DailyCosts:
-    """Costs by branch, component and whole UTC day; a long-running caller keeps a :class:`Daily`.
-
-    Raises:
-        StoreError: the ledger cannot be read.
-    """
-    return Daily(ledger, card, plan=plan).costs(start, end)
-
-
 def _billable(line: CostLine) -> int:
     if line.component.spec.hourly_allowance:
         return int(line.quantity * line.component.spec.per_unit(line.period.month))
@@ -215,12 +192,9 @@ def _past_allowance(series: Mapping[SeriesKey, DailySeries], card: RateCard, sin
     egress = {key: daily_series for key, daily_series in series.items() if key.component.spec.monthly_allowance}
     days: dict[int, list[tuple[SeriesKey, int]]] = {}
     for key, daily_series in egress.items():
-        old = (
-            daily_series.past
-            if daily_series.past is not None and len(daily_series.past) <= len(daily_series.usage)
-            else array("q")
-        )
-        daily_series.past = old + array("q", [0] * (len(daily_series.usage) - len(old)))
+        if daily_series.past is None or len(daily_series.past) > len(daily_series.usage):
+            daily_series.past = array("q")
+        daily_series.past.extend([0] * (len(daily_series.usage) - len(daily_series.past)))
         for day in daily_series:
             if day >= since:
                 days.setdefault(day, []).append((key, daily_series.usage[(day - daily_series.first) // DAY]))
@@ -253,10 +227,6 @@ def _split(amount: int, weights: list[int]) -> Iterable[int]:
         part = (amount * passed // total if total else 0) - given
         given += part
         yield part
-
-
-TenantHours = Callable[[int, int], Iterable[TenantHour]]
-"""Answers the tenant hours with ``start`` <= hour < ``end``."""
 
 
 def awake_days(ledger: Ledger, day: int, measured: TenantHours | None = None) -> dict[tuple[str, str], AwakeDay]:

@@ -12,11 +12,11 @@ from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
-from exporter.cost.domain.allocate import TenantHour
 from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
-from exporter.cost.domain.outlook.forecast import Forecast, Sight, look, told
+from exporter.cost.domain.outlook.forecast import Forecast, Sight, combined, look
+from exporter.cost.domain.use import TenantHours
 from exporter.cost.outlook import metrics
-from exporter.cost.outlook.daily import Daily, DailyCosts, TenantHours, awake_days
+from exporter.cost.outlook.daily import Daily, DailyCosts, awake_days
 from exporter.cost.outlook.series_forecast import groups, series_forecasts
 from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
@@ -28,7 +28,7 @@ COLLECTOR = "outlook"
 HISTORY = 183 * DAY
 """So much of the past is looked at."""
 PROJECTS_SHOWN = 100
-"""Projects of an organisation with series of their own: the dearest. A command shows all."""
+"""Projects of an organisation with series of their own: the most expensive. A command shows all."""
 LEAST = 15
 """Days below which nothing can be unusual."""
 
@@ -96,9 +96,9 @@ class Outlook:
         outlook = MonthOutlook(month_start(month), through, prices=self._card.prices)
         orgs: dict[str, list[Sight]] = {}
         for (org, project), parts in sorted(sights.items()):
-            outlook.projects[org, project] = told(parts, month, through)
+            outlook.projects[org, project] = combined(parts, month, through)
             orgs.setdefault(org, []).extend(parts)
-        outlook.orgs = {org: told(parts, month, through) for org, parts in orgs.items()}
+        outlook.orgs = {org: combined(parts, month, through) for org, parts in orgs.items()}
         return outlook
 
     def anomalies(self, through: int) -> tuple[Anomaly, ...]:
@@ -234,9 +234,7 @@ class Cause:
     more_seconds: Fraction
 
 
-def tenants_behind(
-    anomaly: Anomaly, tenant_hours: Callable[[int, int], Iterable[TenantHour]], most: int = 3
-) -> list[Cause]:
+def tenants_behind(anomaly: Anomaly, tenant_hours: TenantHours, most: int = 3) -> list[Cause]:
     """Whose busy time grew most on the branch: the newest day of an anomaly against the same weekday before it."""
     if anomaly.component != Component.COMPUTE:
         return []

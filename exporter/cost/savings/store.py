@@ -15,7 +15,7 @@ from exporter.storage.tables import KeyValueStore
 
 KIND = "waste"
 MOST = 500
-"""Findings that are stored: the dearest."""
+"""Findings that are stored: the most expensive."""
 
 
 class StoredWaste(NamedTuple):
@@ -29,6 +29,11 @@ class StoredWaste(NamedTuple):
     action: str
     command: str
     confidence: str
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sorts the most expensive first."""
+        return (-self.usd_per_month, self.rule, self.project_id, self.branch_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,11 @@ class WasteStore:
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        dearest = sorted(findings.found, key=lambda waste: -waste.usd_per_month)[:MOST]
+        most_expensive = sorted(findings.found, key=lambda waste: -waste.usd_per_month)[:MOST]
         rows = [
             [waste.rule, waste.project_id, waste.branch_id, str(waste.usd_per_month), waste.evidence, waste.action,
              waste.command, waste.confidence.value]
-            for waste in dearest
+            for waste in most_expensive
         ]  # fmt: skip
         findings_json: dict[str, object] = {"at": int(at), "cost": str(findings.cost), "found": rows}
         self._key_values.write(KIND, day_text(month_start(int(at)))[:7], findings_json)

@@ -62,7 +62,7 @@ def _project(project_id: str, sums: Mapping[tuple[str, str], Decimal], now: floa
 
 
 def _bounded(sums: Mapping[tuple[str, str], Fraction]) -> dict[tuple[str, str], Decimal]:
-    """By branch and rule; what is past the dearest branches is one branch."""
+    """By branch and rule; what is past the most expensive branches is one branch."""
     totals: dict[str, Fraction] = {}
     for (branch, _), usd in sums.items():
         if branch:

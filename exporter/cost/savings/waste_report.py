@@ -1,4 +1,4 @@
-"""What is paid for and of no use, in dollars a month, dearest first, with what ends it: as text and as JSON."""
+"""What is paid for and of no use, in dollars a month, most expensive first, with what ends it: as text and as JSON."""
 
 from __future__ import annotations
 
@@ -36,11 +36,52 @@ class WasteReport:
 
     def text(self) -> str:
         """For a person: a table by dollars, how to end each, and what is not known."""
-        return _as_text(self.account, self.findings, self.names)
+        account, findings, names = self.account, self.findings, self.names
+        if not account.costs:
+            return "No usage was read yet: `neonmeter run` fills the ledger.\n"
+        part = f" ({float(findings.total / findings.cost):.0%})" if findings.cost else ""
+        text = (
+            f"{usd_text(findings.total)} of {usd_text(findings.cost)} a month{part} could be saved, "
+            f"at the pace of the last {span(account.window)}; {account.prices}, estimated.\n"
+        )
+        dear = [waste for waste in findings.found if waste.usd_per_month >= _floor(findings)][:_SHOWN]
+        rows = [(usd_text(waste.usd_per_month), waste.rule, _place(waste, names), waste.evidence) for waste in dear]
+        if rows:
+            text += "\n" + table(("$/month", "rule", "where", "evidence"), rows)
+            text += "\nWhat ends it, in the same order:\n"
+            for index, waste in enumerate(dear, 1):
+                text += f"\n{index}. {_place(waste, names)}: {waste.action}\n"
+                text += f"   {waste.command}\n" if waste.command else ""
+        return text + _small(findings, dear) + _not_known(findings.unknown, names)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything; amounts are decimal strings."""
-        return _as_json(self.account, self.findings, self.names)
+        return {
+            "currency": "USD",
+            "as_of": self.account.now,
+            "window_seconds": self.account.window,
+            "cost_per_month": decimal_text(self.findings.cost),
+            "waste_per_month": decimal_text(self.findings.total),
+            "findings": [
+                {
+                    "rule": waste.rule,
+                    "project_id": waste.project_id,
+                    "branch_id": waste.branch_id or None,
+                    "name": _place(waste, self.names),
+                    "subject": waste.subject or None,
+                    "usd_per_month": decimal_text(waste.usd_per_month),
+                    "evidence": waste.evidence,
+                    "action": waste.action,
+                    "command": waste.command or None,
+                    "confidence": waste.confidence.value,
+                }
+                for waste in self.findings.found
+            ],
+            "unknown": [
+                {"rule": unknown.rule, "project_id": unknown.project_id, "why": unknown.why}
+                for unknown in self.findings.unknown
+            ],
+        }
 
 
 def read_waste(settings: CostTree) -> WasteReport:
@@ -72,25 +113,6 @@ def inventory_names(inventory: Inventory) -> dict[str, str]:
     return names | {key: branch.name for key, branch in inventory.branches.items()}
 
 
-def _as_text(account: Account, findings: Findings, names: Mapping[str, str]) -> str:
-    if not account.costs:
-        return "No usage was read yet: `neonmeter run` fills the ledger.\n"
-    part = f" ({float(findings.total / findings.cost):.0%})" if findings.cost else ""
-    text = (
-        f"{usd_text(findings.total)} of {usd_text(findings.cost)} a month{part} could be saved, "
-        f"at the pace of the last {span(account.window)}; {account.prices}, estimated.\n"
-    )
-    dear = [waste for waste in findings.found if waste.usd_per_month >= _floor(findings)][:_SHOWN]
-    rows = [(usd_text(waste.usd_per_month), waste.rule, _place(waste, names), waste.evidence) for waste in dear]
-    if rows:
-        text += "\n" + table(("$/month", "rule", "where", "evidence"), rows)
-        text += "\nWhat ends it, in the same order:\n"
-        for index, waste in enumerate(dear, 1):
-            text += f"\n{index}. {_place(waste, names)}: {waste.action}\n"
-            text += f"   {waste.command}\n" if waste.command else ""
-    return text + _small(findings, dear) + _not_judged(findings.unknown, names)
-
-
 def _floor(findings: Findings) -> Fraction:
     """Below a cent a finding is only counted, unless a cent is much here (the demo)."""
     return min(_PENNY, findings.total / 1000) or _PENNY
@@ -108,7 +130,7 @@ def _small(findings: Findings, shown: list[Waste]) -> str:
     ) + ".\n"  # fmt: skip
 
 
-def _not_judged(unknown: tuple[Unknown, ...], names: Mapping[str, str]) -> str:
+def _not_known(unknown: tuple[Unknown, ...], names: Mapping[str, str]) -> str:
     if not unknown:
         return ""
     reasons: dict[str, list[str]] = {}
@@ -130,31 +152,3 @@ def _place(waste: Waste, names: Mapping[str, str]) -> str:
 def usd_text(amount: Fraction) -> str:
     """Dollars to the cent; with more digits where cents show nothing."""
     return f"${to_decimal(amount):,.2f}" if amount >= _PENNY else dollars(to_decimal(amount))
-
-
-def _as_json(account: Account, findings: Findings, names: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "currency": "USD",
-        "as_of": account.now,
-        "window_seconds": account.window,
-        "cost_per_month": decimal_text(findings.cost),
-        "waste_per_month": decimal_text(findings.total),
-        "findings": [
-            {
-                "rule": waste.rule,
-                "project_id": waste.project_id,
-                "branch_id": waste.branch_id or None,
-                "name": _place(waste, names),
-                "subject": waste.subject or None,
-                "usd_per_month": decimal_text(waste.usd_per_month),
-                "evidence": waste.evidence,
-                "action": waste.action,
-                "command": waste.command or None,
-                "confidence": waste.confidence.value,
-            }
-            for waste in findings.found
-        ],
-        "unknown": [
-            {"rule": unknown.rule, "project_id": unknown.project_id, "why": unknown.why} for unknown in findings.unknown
-        ],
-    }

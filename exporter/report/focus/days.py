@@ -68,10 +68,9 @@ def by_day(charges: Iterable[Charge], weights: Weights) -> Iterator[Charge]:
 
 
 def _split(charge: Charge, days: Mapping[int, int]) -> Iterator[Charge]:
-    named = {str(day): weight for day, weight in days.items()}
-    units = [largest_remainder(part.units, named) for part in charge.parts]
+    units = [largest_remainder(part.units, days) for part in charge.parts]
     for day in days:
-        of_day = [unit[str(day)] for unit in units]
+        of_day = [unit[day] for unit in units]
         if any(of_day):
             parts = tuple(part._replace(units=own) for part, own in zip(charge.parts, of_day, strict=True))
             start, end = max(charge.start, day), min(charge.end, day + DAY)

@@ -10,8 +10,7 @@ from exporter.documents.text import zulu
 from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.rates import RateCard
 from exporter.report.facts import ReviewFacts
-from exporter.report.focus.billed import Billed
-from exporter.report.focus.charges import charges
+from exporter.report.focus.charges import Billed, charges
 from exporter.report.focus.columns import (
     BILLING_PERIOD_14,
     COST_AND_USAGE_12,

@@ -18,8 +18,7 @@ from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.rates import RateCard, decimal_text, to_decimal
 from exporter.report.facts import WORDS, ReviewFacts
 from exporter.report.focus import columns
-from exporter.report.focus.billed import Billed
-from exporter.report.focus.charges import PLACES, RATIO_PLACES, Charge, Part
+from exporter.report.focus.charges import PLACES, RATIO_PLACES, Billed, Charge, Part
 
 Row = dict[str, str]
 _HOSTS = {"aws": "AWS", "azure": "Microsoft Azure", "gcp": "Google Cloud"}

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.app.features import SCHEMAS
 from exporter.cost.allocation.costs import Costs
-from exporter.cost.allocation.weights import HoursOnly
+from exporter.cost.allocation.weights import WeightSource
 from exporter.cost.closing.close import ClosedMonth
 from exporter.cost.domain.waste.waste import Findings, Waste
 from exporter.cost.domain.weights import Confidence
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def sources_on(store: Store) -> ReviewSources:
     return ReviewSources(
-        SqliteLedger(store), HoursOnly(lambda start, end: ()), load(), {}, Tagging((), {}), store=store, company="E"
+        SqliteLedger(store), WeightSource(lambda start, end: ()), load(), {}, Tagging((), {}), store=store, company="E"
     )
 
 
@@ -116,7 +116,7 @@ def test_names_that_somebody_chose_can_be_anything(store: Store) -> None:
     rules = [SimpleNamespace(project="*", branch="*", tags=tags)]
     names = {"p": "<b>&\"'", "b": "../main", "o": "=cmd()"}
     sources = ReviewSources(
-        ledger, HoursOnly(lambda start, end: [h for h in hours if start <= h.hour < end]), load(), names,
+        ledger, WeightSource(lambda start, end: [h for h in hours if start <= h.hour < end]), load(), names,
         Tagging(rules, names), store=store, company="<script>alert(1)</script>",
     )  # fmt: skip
     review = review_of(gather(sources, MARCH))

@@ -2,9 +2,10 @@
 
 A day is compared with the median of its weekday, in units of a robust spread that has a floor. It counts only when it
 is many spreads away, when it is dollars, and when it lasts or is beyond anything seen before. Days inside an anomaly do
-not teach what is usual; after four weeks a lasting step is the new usual. Sizes are judged by their daily growth,
+not teach what is usual; after four weeks a lasting step is the new usual. Sizes are measured by their daily growth,
 summed up while it is above the usual growth (CUSUM), so that a leak shows before it is large. A series that is zero on
-many days is judged by its active days. A compute that is awake in every hour, flat, and was not before, is stuck awake.
+many days is compared by its active days. A compute that is awake and flat in every hour, as it was not before, is
+stuck awake.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ Awake = Callable[[int, int], Sequence[AwakeDay | None]]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One series to judge: raw usage of one component of one branch by day, from ``first`` on."""
+    """One series to look at: raw usage of one component of one branch by day, from ``first`` on."""
 
     org_id: str
     project_id: str
@@ -85,7 +86,7 @@ class Anomaly:
 
 
 def anomalies(series: Iterable[Watched], policy: Policy) -> tuple[Anomaly, ...]:
-    """Judge every series; what rose together on one branch is one anomaly. By start, then by dollars."""
+    """What is unusual in every series; what rose together on one branch is one anomaly. By start, then by dollars."""
     found: list[Anomaly] = []
     for watched in series:
         episodes = (
@@ -162,7 +163,7 @@ def _usd(amount: Fraction) -> str:
 
 
 def _together(found: list[Anomaly]) -> list[Anomaly]:
-    """Join what began within three days on one branch: the dearest names it."""
+    """Join what began within three days on one branch: the most expensive names it."""
     distinct: list[Anomaly] = []
     for anomaly in sorted(found, key=lambda a: -a.usd):
         for index, held in enumerate(distinct):

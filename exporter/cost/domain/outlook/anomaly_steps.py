@@ -132,7 +132,7 @@ def steps(days: Days, unit: Fraction, policy: Policy) -> Iterator[Episode]:
         episode = episode or Episode(index, last=index)
         _step(episode, index, value, (middle, beyond))
         episode.above += beyond and value > usual.highest
-        _judge_step(episode, index, value > usual.highest * 13 // 10, unit, policy)
+        _detect_step(episode, index, value > usual.highest * 13 // 10, unit, policy)
         if episode.calm >= 2 or episode.quiet >= 4 or episode.count >= NEW_USUAL:
             episode.over = True
             if episode.count >= NEW_USUAL:
@@ -166,7 +166,7 @@ def _step(episode: Episode, index: int, value: int, now: tuple[int, bool]) -> No
         episode.quiet += 1
 
 
-def _judge_step(episode: Episode, index: int, far: bool, unit: Fraction, policy: Policy) -> None:
+def _detect_step(episode: Episode, index: int, far: bool, unit: Fraction, policy: Policy) -> None:
     if episode.count > policy.days:
         episode.kind = "step"
     enough = episode.above >= policy.days or episode.count >= max(WEEK, policy.days) or far

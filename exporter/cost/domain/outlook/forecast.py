@@ -71,7 +71,7 @@ class Forecast:
     bias: Fraction | None = None
     """Sum of (forecast - actual) over sum of actuals: above 0 it is usually too high."""
     coverage: Fraction | None = None
-    """How often the actual lay in P10-P90 as it would have been told then; 0.8 is right."""
+    """How often the actual lay in P10-P90 as it would have been shown then; 0.8 is right."""
     why: str = ""
     spent: Fraction = Fraction()
     """The whole days of the month so far."""
@@ -120,7 +120,7 @@ def forecast(days: Mapping[int, Fraction], month: int, through: int, kind: str =
         whole[(day - first) // DAY] = int(value * unit)
     spent = sum((value for day, value in known.items() if month_start(day) == month_start(month)), Fraction())
     series = SeriesForecast(first, whole, lambda quantity: quantity / unit, kind, spent)
-    return told([look(series, month, through)], month, through)
+    return combined([look(series, month, through)], month, through)
 
 
 def look(series: SeriesForecast, month: int, through: int) -> Sight:
@@ -156,7 +156,7 @@ def look(series: SeriesForecast, month: int, through: int) -> Sight:
     return sight
 
 
-def told(sights: Iterable[Sight], month: int, through: int) -> Forecast:
+def combined(sights: Iterable[Sight], month: int, through: int) -> Forecast:
     """The forecast of a sum."""
     whole = Sight()
     for sight in sights:
@@ -165,7 +165,7 @@ def told(sights: Iterable[Sight], month: int, through: int) -> Forecast:
     if until >= end:
         spent = whole.spent
         return Forecast(spent, spent, spent, "actual", "exact", why="the month is over", spent=spent)
-    return _told(whole, until, (end - until) // DAY)
+    return _forecast_of(whole, until, (end - until) // DAY)
 
 
 def predict(days: Days, origin: int, ahead: tuple[int, int], kind: str) -> Fraction:
@@ -253,7 +253,7 @@ def _past(series: SeriesForecast, origin: int, ahead: tuple[int, int]) -> tuple[
     return predict(series.days, origin, ahead, series.kind), actual, _usual(series.days, origin, ahead)
 
 
-def _told(whole: Sight, until: int, horizon: int) -> Forecast:
+def _forecast_of(whole: Sight, until: int, horizon: int) -> Forecast:
     spent, rest = whole.spent, whole.rest
     if whole.history < ENOUGH:
         why = f"only {whole.history} whole days are known: the mean of these days goes on"

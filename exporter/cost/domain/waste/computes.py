@@ -88,7 +88,7 @@ def kept_awake(project: ProjectFacts, policy: Policy, purse: Purse, now: int) ->
 
 
 def never_suspended(project: ProjectFacts, policy: Policy, purse: Purse, now: int) -> Iterator[Waste | Unknown]:
-    """A compute that is always awake and hardly ever busy: the idle part of what no keeper was charged for."""
+    """A compute that is always awake and hardly ever busy: the idle part of what no holder was charged for."""
     del now
     for compute, cost in _paid(project, purse):
         hours = project.hours.get(compute.branch_id, ComputeHours())
@@ -174,7 +174,7 @@ def _was_seen(compute: ComputeFacts) -> bool:
 
 
 def _holders(compute: ComputeFacts) -> list[tuple[AwakeHolder, Fraction]]:
-    """Keepers with their share of the branch's compute cost, the longest first."""
+    """Holders with their share of the branch's compute cost, the longest first."""
     if not compute.awake:
         return []
     own = compute.cost_share or Fraction()
@@ -200,7 +200,7 @@ def _named(holder: AwakeHolder) -> str:
 
 
 def _ending(holder: AwakeHolder, suspend_after: int) -> tuple[str, str]:
-    """What to do about a keeper, and the command or the setting."""
+    """What to do about a holder, and the command or the setting."""
     if holder.reason == IDLE_IN_TRANSACTION:
         role = identifier(holder.user) if holder.user and holder.user != "other" else "<role>"
         sql = f"ALTER ROLE {role} SET idle_in_transaction_session_timeout = '1min';"

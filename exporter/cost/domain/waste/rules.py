@@ -49,7 +49,7 @@ UNREADABLE = "Neon could not tell the project's state in the last look"
 
 
 def find(account: Account, policy: Policy) -> Findings:
-    """Judge everything. Each rule goes over all projects before the next one begins."""
+    """Apply every rule. Each goes over all projects before the next one begins."""
     purse = Purse(account.costs)
     found: list[Waste] = []
     unknown: list[Unknown] = []

@@ -4,7 +4,7 @@ Each dollar belongs to one rule. The costs of a month are pooled by project, bra
 from it in a fixed order (``rules.RULES``): what ends most comes first, and what a rule has taken
 is gone for those after it. So the waste of an account never exceeds its cost, and doing all of it saves the sum.
 
-What cannot be judged is said to be unknown, with the reason; it is not 0.
+What cannot be worked out is reported as unknown, with the reason; it is not 0.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Waste:
     command: str
     confidence: Confidence
     subject: str = ""
-    """What exactly: an endpoint, a snapshot, a slot, or the keeper of a compute."""
+    """What exactly: an endpoint, a snapshot, a slot, or who holds a compute awake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A rule that could not judge, and why."""
+    """A rule that could not be applied, and why."""
 
     rule: str
     project_id: str
@@ -105,12 +105,12 @@ class ComputeFacts:
     least_cu: Fraction = Fraction()
     most_cu: Fraction = Fraction()
     cost_share: Fraction | None = Fraction(1)
-    """Its part of the compute cost of its branch, by awake time; None when that cannot be told."""
+    """Its part of the compute cost of its branch, by awake time; None when that is not known."""
     awake: int | None = None
     """Awake microseconds within the last day, of ``watched``; None: never looked at."""
     watched: int = 0
     kept: Mapping[AwakeHolder, int] = field(default_factory=dict)
-    """Awake microseconds by keeper within the last day."""
+    """Awake microseconds by holder within the last day."""
     calls: int | None = None
     """Statements of anybody but ourselves over the whole window; None: no visit saw its statements."""
 
@@ -195,7 +195,7 @@ class ProjectFacts:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Everything that the rules judge: projects, and what each component costs in a month of 744 h."""
+    """Everything that the rules are applied to: projects, and what each component costs in a month of 744 h."""
 
     now: int
     projects: tuple[ProjectFacts, ...]
@@ -213,7 +213,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All waste, dearest first, and what could not be judged."""
+    """All waste, most expensive first, and what is not known."""
 
     found: tuple[Waste, ...]
     unknown: tuple[Unknown, ...]

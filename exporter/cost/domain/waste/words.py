@@ -1,4 +1,4 @@
-"""How waste is told: figures in words, and the commands that end it, quoted so that a paste does what it says."""
+"""Waste for a person: figures in words, and the commands that end it, quoted so that a paste does what it says."""
 
 from __future__ import annotations
 

@@ -86,15 +86,12 @@ class SumKey(NamedTuple):
     at: int
 
 
+@dataclass(slots=True)
 class Change:
-    """How much more (or less) one sum holds; ``like`` is a bucket of it."""
+    """How much more (or less) one sum holds, in the unit of the API; ``like`` is a bucket of it."""
 
-    __slots__ = ("like", "value")
-
-    def __init__(self, like: UsageFact, value: int) -> None:
-        """``value`` is in the unit of the API."""
-        self.like = like
-        self.value = value
+    like: UsageFact
+    value: int = 0
 
 
 Changes = dict[SumKey, Change]
@@ -143,11 +140,10 @@ class Scenario:
     def add(self, changes: Changes, fact: UsageFact, value: int) -> None:
         """One more change."""
         key = self.key(fact)
-        held = changes.get(key)
-        if held is None:
-            changes[key] = Change(fact, value)
+        if key in changes:
+            changes[key].value += value
         else:
-            held.value += value
+            changes[key] = Change(fact, value)
 
     def changed(self, changes: Changes) -> list[UsageFact]:
         """The sums of the month with the changes of their hours, of branches and of their projects alike."""
@@ -155,8 +151,7 @@ class Scenario:
         both: Changes = {}
         for key, change in changes.items():
             for branch in {key.branch_id, ""}:
-                held = both.setdefault(key._replace(branch_id=branch), Change(change.like, 0))
-                held.value += change.value
+                both.setdefault(key._replace(branch_id=branch), Change(change.like)).value += change.value
         for key, change in both.items():
             rest = change.value
             places = self._where.get(key, ())

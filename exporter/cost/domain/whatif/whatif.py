@@ -8,7 +8,7 @@ holds the truth; nothing in the ledger changes. The same settings as now give th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
@@ -103,8 +103,7 @@ def _effect(scene: Scenario, knobs: Knobs, card: RateCard, plan: str | None) -> 
         for step in _steps(knobs):
             (hours, changed), exact = step(scene, hours, side, notes)
             for key, change in changed.items():
-                held = changes.setdefault(key, Change(change.like, 0))
-                held.value += change.value
+                changes.setdefault(key, Change(change.like)).value += change.value
             exactness = max(exactness, Exactness(exact), key=list(Exactness).index)
         facts = scene.changed(changes)
         if knobs.history is not None:
@@ -151,13 +150,3 @@ def _priced(
         priced = price(facts, card, plan=plan)
     unknown = {f"{usage.plan}: {usage.component}: {usage.why}" for usage in priced.unknown}
     return priced.total, tuple(sorted(unknown))
-
-
-def within(stored: StoredMonth, project_id: str) -> bool:
-    """Whether the settings apply to a project."""
-    return stored.projects is None or project_id in stored.projects
-
-
-def only(stored: StoredMonth, projects: frozenset[str]) -> StoredMonth:
-    """The same month, the settings for some projects only."""
-    return replace(stored, projects=projects)

@@ -18,7 +18,7 @@ from collectors.metric import Metric, Scope, catalogue
 from exporter.core.state import State
 from exporter.cost.allocation import costs as costs_module
 from exporter.cost.allocation import series as cost_series
-from exporter.cost.allocation.costs import Costs, observe
+from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED
 from exporter.pricing.domain.rates import to_decimal
@@ -102,7 +102,7 @@ def test_the_catalogue_declares_every_metric_once() -> None:
 
 def test_a_branch_costs_what_its_tenants_cost(store: Store) -> None:
     ledger = SqliteLedger(store)
-    observations = observe(ledger, a_day(ledger), CARD, NOW)
+    observations = Costs(ledger, a_day(ledger), CARD).observe(NOW)
     assert {o.status for o in observations} == {Status.OK}
     month = series(observations, cost_series.MONTH)
     assert month["p1", "b1", "compute"] == Decimal("0.106") * 24
@@ -122,14 +122,14 @@ def test_two_projects_do_not_share_the_key_of_their_own_rows(store: Store) -> No
     ledger = SqliteLedger(store)
     usage = fact("snapshot_storage_bytes_month", GB, NOVEMBER, branch="")
     ledger.put([usage, usage._replace(project_id="p2")])
-    keys = [o.target.key for o in observe(ledger, Busy(), CARD, NOW)]
+    keys = [o.target.key for o in Costs(ledger, Busy(), CARD).observe(NOW)]
     assert len(set(keys)) == len(keys)
     assert {"branch:p1/__project__", "branch:p2/__project__"} <= set(keys)
 
 
 def test_coverage_run_rate_and_owners(store: Store) -> None:
     ledger = SqliteLedger(store)
-    observations = observe(ledger, a_day(ledger), CARD, NOW)
+    observations = Costs(ledger, a_day(ledger), CARD).observe(NOW)
     coverage = series(observations, cost_series.COVERAGE)
     assert coverage["p1", "b1"] == Decimal((1500 * 10**6 + 7) / (3600 * 10**6))
     assert coverage["p1", "b2"] == 0
@@ -144,7 +144,7 @@ def test_coverage_run_rate_and_owners(store: Store) -> None:
 def test_usage_without_a_price_is_a_series(store: Store) -> None:
     ledger = SqliteLedger(store)
     ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
-    observations = observe(ledger, Busy(), CARD, NOW)
+    observations = Costs(ledger, Busy(), CARD).observe(NOW)
     assert series(observations, cost_series.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
     assert series(observations, cost_series.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
 
@@ -168,7 +168,7 @@ def test_counters_never_fall_and_net_is_the_cost(store: Store) -> None:
     for number, value in enumerate(readings):
         ledger.put([fact("compute_unit_seconds", value, NOVEMBER, at=NOVEMBER + HOUR + number)])
         # A new Costs each time: a restart of the agent.
-        observations = observe(ledger, Busy(), CARD, NOW)
+        observations = Costs(ledger, Busy(), CARD).observe(NOW)
         counted = series(observations, cost_series.COST)
         taken_back = series(observations, cost_series.ADJUSTMENTS)
         assert counted["p1", "b1", "compute"] >= seen.get(("p1", "b1", "compute"), 0)
@@ -224,7 +224,7 @@ def test_a_closed_day_is_split_once_until_its_usage_moves(store: Store) -> None:
     again = book.observe(NOW + 1800)
     assert busy.asked == [NOVEMBER, NOVEMBER]
     assert series(again, cost_series.MONTH) != series(first, cost_series.MONTH)
-    assert series(again, cost_series.MONTH) == series(observe(ledger, busy, CARD, NOW), cost_series.MONTH)
+    assert series(again, cost_series.MONTH) == series(Costs(ledger, busy, CARD).observe(NOW), cost_series.MONTH)
 
 
 def test_the_report_ties_at_every_level(store: Store) -> None:

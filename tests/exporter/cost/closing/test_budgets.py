@@ -15,13 +15,13 @@ from exporter.app.settings import Settings
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as module
 from exporter.cost.closing.budget_collector import BudgetCollector
-from exporter.cost.closing.budget_spending import Scoping, projections
+from exporter.cost.closing.budget_spending import projections
 from exporter.cost.closing.budgets import budget_states, budgets_of, closed_months, limits_of, observe, remember_limit
 from exporter.cost.closing.close import Closer
 from exporter.cost.closing.store import CLOSE_SCHEMA, sqlite_closes
 from exporter.cost.domain.budget import Budget, Scope, Source
-from exporter.cost.outlook.daily import daily_costs
-from exporter.cost.tags import Tagging
+from exporter.cost.outlook.daily import Daily
+from exporter.cost.tags import Scoping, Tagging
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
@@ -133,7 +133,7 @@ def test_a_window_before_the_data_is_not_told(store: Store) -> None:
 
 def test_the_end_of_the_month_is_forecast_from_the_days(costs: Costs) -> None:
     month = costs.month(NOW, NOW)
-    daily = daily_costs(costs.ledger, CARD, OCTOBER, month.through)
+    daily = Daily(costs.ledger, CARD).costs(OCTOBER, month.through)
     budgets = [Budget("all", Fraction(80)), Budget("acme", Fraction(1), Scope.TENANT, "acme")]
     ends = projections(daily, month.month, month.through, budgets, SCOPING)
     everything, acme = budget_states(budgets, costs, month, SCOPING, ends=ends)

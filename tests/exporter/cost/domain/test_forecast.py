@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cost.domain.outlook.forecast import Forecast, SeriesForecast, forecast, look, told
+from exporter.cost.domain.outlook.forecast import Forecast, SeriesForecast, combined, forecast, look
 from exporter.pricing.domain.calendar import DAY, day_seconds, next_month
 
 MONTH = day_seconds("2026-06-01")
@@ -134,8 +134,8 @@ def test_noise_that_cancels_narrows_the_sum() -> None:
         return SeriesForecast(min(days), [int(days[day]) for day in sorted(days)], lambda quantity: quantity)
 
     parts = [look(series(entry), MONTH, through) for entry in (one, other)]
-    alone = told([look(series(one), MONTH, through)], MONTH, through)
-    both = told([look(series(one), MONTH, through), look(series(other), MONTH, through)], MONTH, through)
+    alone = combined([look(series(one), MONTH, through)], MONTH, through)
+    both = combined([look(series(one), MONTH, through), look(series(other), MONTH, through)], MONTH, through)
     assert both.p90 - both.p10 < (alone.p90 - alone.p10) / 4
     assert both.p50 == sum(part.spent + part.rest for part in parts)
 
@@ -147,9 +147,9 @@ def test_egress_is_free_up_to_its_allowance() -> None:
     def cost(quantity: Fraction) -> Fraction:
         return max(Fraction(), quantity - 500) * Fraction(1, 10)
 
-    below = told([look(SeriesForecast(first, [16] * 100, cost), MONTH, through)], MONTH, through)
+    below = combined([look(SeriesForecast(first, [16] * 100, cost), MONTH, through)], MONTH, through)
     assert below.p50 == below.p90 == 0
-    above = told([look(SeriesForecast(first, [20] * 100, cost), MONTH, through)], MONTH, through)
+    above = combined([look(SeriesForecast(first, [20] * 100, cost), MONTH, through)], MONTH, through)
     assert above.spent == 0
     assert above.p50 == 10
 

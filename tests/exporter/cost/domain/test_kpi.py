@@ -69,10 +69,12 @@ def test_what_other_parts_know_is_taken() -> None:
     assert values["waste"] == Fraction(1, 5)
 
 
-def test_a_row_for_a_person() -> None:
-    rows = {ratio.name: ratio.told() for ratio in ratios(split(acme=95, shared=5), Beside())}
-    assert rows["allocated"][:4] == ("Allocated", "95 %", "at least 90 %", True)
-    assert rows["waste"][1:4] == ("unknown", "", None)
+def test_a_target_is_met_or_not_or_there_is_nothing_to_say() -> None:
+    kpis = {kpi.name: kpi for kpi in ratios(split(acme=95, shared=5), Beside())}
+    assert (kpis["allocated"].title, kpis["allocated"].value, kpis["allocated"].met) == (
+        "Allocated", Fraction(95, 100), True,
+    )  # fmt: skip
+    assert (kpis["waste"].value, kpis["waste"].target, kpis["waste"].met) == (None, None, None)
 
 
 def test_unit_costs_divide_the_whole_cost() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cost.outlook.daily import Daily, SeriesKey, awake_days, daily_costs
+from exporter.cost.outlook.daily import Daily, SeriesKey, awake_days
 from exporter.demo.year import Year
 from exporter.demo.year_ledger import seed_ledger
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
@@ -47,7 +47,7 @@ def test_the_days_sum_to_the_month(ledger: SqliteLedger, month: str) -> None:
         name = (line.org_id, line.component)
         by_component[name] = by_component.get(name, Fraction()) + line.cost
     summed: dict[tuple[str, Component], Fraction] = {}
-    for key, series in daily_costs(ledger, CARD, begin, end).items():
+    for key, series in Daily(ledger, CARD).costs(begin, end).items():
         name = (key.org_id, key.component)
         summed[name] = summed.get(name, Fraction()) + sum(series.values(), Fraction())
     assert summed == by_component
@@ -57,7 +57,7 @@ def test_the_days_sum_to_the_month(ledger: SqliteLedger, month: str) -> None:
 def test_egress_costs_from_the_day_on_which_its_allowance_is_used_up(ledger: SqliteLedger) -> None:
     metric = "public_network_transfer_bytes"
     ledger.put([fact(JUNE + day * DAY, metric, 200 * GB) for day in range(4)])
-    series = daily_costs(ledger, CARD, JUNE, JUNE + 4 * DAY)[SeriesKey("org", "p", "br", Component.PUBLIC_TRANSFER)]
+    series = Daily(ledger, CARD).costs(JUNE, JUNE + 4 * DAY)[SeriesKey("org", "p", "br", Component.PUBLIC_TRANSFER)]
     assert [series[JUNE + day * DAY] for day in range(4)] == [0, 0, 10, 20]
 
 
@@ -78,7 +78,7 @@ def test_a_day_is_priced_at_its_own_rates(ledger: SqliteLedger) -> None:
     change = day_seconds("2026-03-20")
     start = day_seconds("2026-03-01")
     ledger.put([fact(day, "compute_unit_seconds", 3600) for day in range(start, start + 31 * DAY, DAY)])
-    series = daily_costs(ledger, CARD, start, start + 31 * DAY)[SeriesKey("org", "p", "br", Component.COMPUTE)]
+    series = Daily(ledger, CARD).costs(start, start + 31 * DAY)[SeriesKey("org", "p", "br", Component.COMPUTE)]
     assert series[change - DAY] != series[change] == Fraction("0.106")
     with pytest.raises(KeyError):
         series[start - DAY]

@@ -214,7 +214,7 @@ def test_usage_without_a_price_is_left_out_not_shown_as_free(tmp_path: Path) -> 
 
 
 def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
-    from exporter.cost.allocation.weights import HoursOnly
+    from exporter.cost.allocation.weights import WeightSource
     from exporter.cost.tags import Tagging
 
     store = Store.open(folder / "one.db", {"ledger": LEDGER_SCHEMA, "close": CLOSE_SCHEMA})
@@ -223,7 +223,7 @@ def _one_hour(folder: Path, card: RateCard, plan: str = "scale_v3") -> Focus:
         may = year().months[-1]
         fact = UsageFact("o", "p", "b", may, "hourly", plan, "compute_unit_seconds", 3600, may + HOUR)
         ledger.put([fact], read_through={"o": may + HOUR})
-        sources = ReviewSources(ledger, HoursOnly(lambda start, end: ()), card, {}, Tagging((), {}))
+        sources = ReviewSources(ledger, WeightSource(lambda start, end: ()), card, {}, Tagging((), {}))
         return focus_of(gather(sources, may), card, Party())
     finally:
         store.close()
