@@ -13,7 +13,7 @@ BOARDS = (fleet.board, endpoint.board, finops.board, drift.board, agent.board)
 
 def files() -> dict[Path, str]:
     """Every generated file with its text."""
-    made: list[Board] = [entry() for entry in BOARDS]
+    made: list[Board] = [make() for make in BOARDS]
     return {HERE / f"{board.uid.removeprefix('neonmeter-')}.json": board.to_json() for board in made}
 
 

@@ -87,7 +87,7 @@ def _placed(rows: Sequence[Row]) -> list[model.Panel | model.RowPanel]:
 def _without_nulls(value: object) -> object:
     """The same without keys that say nothing; a threshold's base step keeps its null."""
     if isinstance(value, dict):
-        return {key: _without_nulls(entry) for key, entry in value.items() if entry is not None or key == "value"}
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None or key == "value"}
     if isinstance(value, list):
-        return [_without_nulls(entry) for entry in value]
+        return [_without_nulls(part) for part in value]
     return value

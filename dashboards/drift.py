@@ -44,12 +44,12 @@ def _tiles() -> Row:
             Query(or_zero(critical)), Style(looks.COUNT, thresholds.POSTURE_FINDINGS, 0, (_NONE,))),
         stat_panel(
             Say(5, "Worst posture score", About(
-                "Weight of the controls that hold, of those that could be judged, in the worst project.",
-                "above 90 %.", "Begin with what fails at the highest severity in that project."), empty="not judged"),
+                "Weight of the controls that hold, of those that could be evaluated, in the worst project.",
+                "above 90 %.", "Begin with what fails at the highest severity in that project."), empty="unknown"),
             Query(f"min(neon_posture_score_ratio{{{PROJECT}}})"), Style(looks.RATIO, thresholds.POSTURE_SCORE, 0)),
         stat_panel(
             Say(6, "Oldest facts", About(
-                "Age of the oldest facts that posture is judged by. A database that sleeps is not read, and ages.",
+                "Age of the oldest facts that posture is evaluated from. A database that sleeps is not read, and ages.",
                 "under two days.", "Bars below name the source; wake the database in working hours, or let it be."),
                 empty="no facts yet"),
             Query("max(neon_posture_facts_age_seconds)"), Style(looks.SECONDS, thresholds.SCAN_AGE, 1)),
@@ -126,7 +126,7 @@ def _migrations() -> Row:
     table = table_panel(
         Say(20, "Migrations", About(
             "What each tool's own table says: applied and failed, pending against git, behind or ahead of the branch "
-            "that it is measured by, and how long its lock has been held.",
+            "that it is compared with, and how long its lock has been held.",
             "no failed ones, no lock older than a deployment.",
             "A lock without a running deployment: the tool died; release it as its manual says."), "no migration tool"),
         [Query(query, table=True) for query in queries], columns, sort="Failed",
@@ -151,20 +151,20 @@ def _posture() -> tuple[Row, ...]:
         Row(8, [(_controls(), 12), (lines_panel(
             Say(31, "Findings by severity", About(
                 "Objects that fail a control and have no waiver, over time.",
-                "falling.", "A step up: a deployment opened something; see the controls beside."), "nothing judged"),
+                "falling.", "A step up: a deployment opened something; see the controls beside."), "nothing evaluated"),
             [Query(by_severity, "{{severity}}")], Style(looks.COUNT, decimals=0), stack=True,
             overrides=[named_color(name, color) for name, color in colors]), 12)], "Posture"),
         Row(7, [
             (bars_panel(
                 Say(32, "Score by project", About(
-                    "Weight of the controls that hold, of those that could be judged, by project.",
-                    "above 90 %.", "The worst first: its failing controls are above."), "nothing judged"),
+                    "Weight of the controls that hold, of those that could be evaluated, by project.",
+                    "above 90 %.", "The worst first: its failing controls are above."), "nothing evaluated"),
                 Query(f"sort(max by (project) ({score}))", "{{project}}"),
                 Style(looks.RATIO, thresholds.POSTURE_SCORE, 0), most=1), 6),
             (bars_panel(
                 Say(33, "Findings by tenant", About(
                     "Open failures that put a tenant's data at risk.",
-                    "empty.", "Mend the control for this tenant first; it may have to be told."), "no tenant at risk"),
+                    "empty.", "Fix this tenant first; you may have to notify them."), "no tenant at risk"),
                 Query(f"sort_desc({tenants})", "{{tenant}}"), Style(looks.COUNT, thresholds.POSTURE_FINDINGS, 0)), 6),
             (bars_panel(
                 Say(34, "Age of API keys, the oldest by kind", About(
@@ -205,9 +205,9 @@ def _controls() -> model.Panel:
         Column("project", "Project"),
     )
     say = Say(30, "Controls that do not hold", About(
-        "Each control that fails or could not be judged, by project, the most severe first. 'error' and 'unknown' are "
-        "not well: nobody knows.",
-        "empty.", "`neonmeter posture` tells object, evidence and remedy of each."), "every control holds")  # fmt: skip
+        "Each control that fails or could not be evaluated, by project, the most severe first. 'error' and 'unknown' "
+        "are not passes: the state is not known.",
+        "empty.", "`neonmeter posture` shows object, evidence and remedy of each."), "every control holds")  # fmt: skip
     return table_panel(say, [Query(project_named(statuses), table=True)], columns, sort="Severity",
                        hidden=("project_id",))  # fmt: skip
 

@@ -38,11 +38,11 @@ def _tiles() -> Row:
         stat_panel(
             Say(4, "Waste", About(
                 "What is paid for and of no use, over cost, both a month at the present pace.",
-                "under 10 %.", "Take the first line of 'Waste by rule'; `neonmeter waste` prints what ends each.")),
+                "under 10 %.", "Take the first line of 'Waste by rule'; `neonmeter waste` says how to end each.")),
             Query("max(neon_finops_waste_ratio)"), Style(looks.RATIO, thresholds.WASTE_RATIO, 1)),
         stat_panel(
             Say(5, "Not allocated", About(
-                "Part of the month's cost that is shared by all, or whose cause was not seen.",
+                "Part of the month's cost that is shared by all, or whose cause was not observed.",
                 "under 10 %.", "Add tenant rules; look at coverage by branch; `neonmeter cost --explain`.")),
             Query("max(neon_finops_unallocated_ratio)"), Style(looks.RATIO, thresholds.UNALLOCATED_RATIO, 1)),
         stat_panel(
@@ -128,7 +128,7 @@ def _spending() -> tuple[Row, ...]:
             (bars_panel(
                 Say(23, "Tenants this month (estimated)", About(
                     "Cost by tenant in this calendar month; __idle__ is awake and unused, __shared__ is everybody's, "
-                    f"__unattributed__ was not seen. They sum to the branches. Estimated: {SMALL}.",
+                    f"__unattributed__ was not observed. They sum to the branches. Estimated: {SMALL}.",
                     "__idle__ is not the largest.", "Large __idle__: see waste. `neonmeter cost --explain` shows how."),
                     "no tenants"),
                 Query(f"sort_desc({tenants})", "{{tenant}}"), Style(looks.USD, None, 2)), 10),
@@ -183,7 +183,7 @@ def _better() -> Row:
             Say(31, "Waste by rule, USD a month (estimated)", About(
                 "USD a month that ending each kind of waste saves at the present pace; no dollar is in two rules. "
                 "Estimated.",
-                "empty.", "`neonmeter waste` prints the finding, its evidence and the command."), "no waste found"),
+                "empty.", "`neonmeter waste` shows the finding, its evidence and the command."), "no waste found"),
             Query(waste, "{{rule}}"), Style(looks.USD, None, 2)), 8),
         (bars_panel(
             Say(32, "Unit costs, USD (estimated)", About(

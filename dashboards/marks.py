@@ -1,6 +1,6 @@
 """What happened, drawn over every line: wakes, suspends, changes of plan or price, restarts, approved drift.
 
-Where a metric is the instant itself, Grafana is told to take its value as the time (``useValueForTime``): the mark then
+Where a metric is the instant itself, Grafana takes its value as the time (``useValueForTime``): the mark then
 stands where the event was, not where it was scraped.
 """
 

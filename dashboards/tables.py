@@ -1,4 +1,4 @@
-"""Tables: one row a thing, one column a query, and links from a row to where the thing is told in full.
+"""Tables: one row a thing, one column a query, and links from a row to where it is shown in full.
 
 Each query answers with the same key labels; the first one carries the names. Grafana merges the answers by those keys.
 """

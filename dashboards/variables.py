@@ -39,8 +39,8 @@ def _info(metric: str, matchers: str, keys: str = "") -> str:
 
 _PROJECT = 'project_id=~"$project_id"'
 QUERIES = {
-    entry.name: entry
-    for entry in (
+    variable.name: variable
+    for variable in (
         Variable("tenant", "Tenant", "label_values(neon_tenant_cost_month_to_date_usd, tenant)", "tenant"),
         Variable("region", "Region", "label_values(neon_project_info, region_id)", "region_id"),
         Variable("project_id", "Project", _info("neon_project_info", 'region_id=~"$region"', "project_id"),

@@ -257,7 +257,7 @@ def foreign(
     reasons: list[str] = []
     kinds = {holder.kind for holder in evidence.holders}
     if own_end is not None and IDLE in kinds:
-        recently = (entry.changed for entry in evidence.holders if entry.kind == IDLE and entry.changed is not None)
+        recently = (holder.changed for holder in evidence.holders if holder.kind == IDLE and holder.changed is not None)
         if max(recently, default=own_end) > own_end:
             kinds.add(CLIENT_ACTIVE)
     reasons += [kind for kind in _BUSY if kind in kinds]

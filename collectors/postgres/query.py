@@ -29,9 +29,9 @@ def _files() -> dict[str, dict[int, str]]:
     from importlib import resources  # noqa: PLC0415
 
     found: dict[str, dict[int, str]] = {}
-    for entry in resources.files("collectors.postgres").joinpath("sql").iterdir():
-        if match := _FILE.match(entry.name):
-            text = entry.read_text(encoding="utf-8")
+    for file in resources.files("collectors.postgres").joinpath("sql").iterdir():
+        if match := _FILE.match(file.name):
+            text = file.read_text(encoding="utf-8")
             found.setdefault(match["name"], {})[int(match["major"] or 0)] = text
     return found
 

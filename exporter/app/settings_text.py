@@ -80,8 +80,8 @@ def _section_example(section: str, model: type[BaseModel]) -> list[str]:
 
 
 def _list_example(name: str) -> list[str]:
-    entries = [yaml.safe_dump(item, default_flow_style=True, width=10_000).strip() for item in _EXAMPLES[name]]
-    return [f"# {name}:", *[f"#   - {entry}" for entry in entries]]
+    examples = [yaml.safe_dump(item, default_flow_style=True, width=10_000).strip() for item in _EXAMPLES[name]]
+    return [f"# {name}:", *[f"#   - {example}" for example in examples]]
 
 
 def markdown() -> str:

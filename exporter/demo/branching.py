@@ -302,11 +302,11 @@ class Branching:
     def _told(self, operation: TwinOperation, plane: Plane, request: Request) -> Json:
         path = f"/projects/{operation.project_id}/operations"
         listed: list[Json] = plane.answer(replace(request, path=path, query={}))["operations"]
-        return next(entry for entry in listed if entry["id"] == operation.id)
+        return next(item for item in listed if item["id"] == operation.id)
 
     def _begin(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name="twin-branching", daemon=True)
-        self._work = [entry for entry in self._work if entry.is_alive()] + [thread]
+        self._work = [worker for worker in self._work if worker.is_alive()] + [thread]
         thread.start()
 
     def _expire(self) -> None:

@@ -126,9 +126,9 @@ class Faults:
         late = set(ids[len(ids) // 2 :]) if fault.late else set()
         with self._lock:
             hidden = [
-                entry
-                for entry in ids
-                if entry in late or entry in fault.project_ids or self._random.random() < fault.share
+                project_id
+                for project_id in ids
+                if project_id in late or project_id in fault.project_ids or self._random.random() < fault.share
             ]
         left = [row for row in body["projects"] if row["id"] not in hidden]
         return {**body, "projects": left, "unavailable_project_ids": hidden}

@@ -104,7 +104,7 @@ class Front:
 
     def shut(self, port: int) -> None:
         """Close one door; connections through it end with their server."""
-        for server in [entry for entry in self._servers if entry.sockets and entry.sockets[0].getsockname()[1] == port]:
+        for server in [door for door in self._servers if door.sockets and door.sockets[0].getsockname()[1] == port]:
             self._servers.remove(server)
             self._loop.call_soon_threadsafe(server.close)
 

@@ -211,7 +211,7 @@ class LargeWorld:
         if project is None:
             return []
         found = [cycle for branch in self._coefficients(project) for cycle in self._cycles(project_id, project, branch)]
-        return sorted(found, key=lambda entry: -entry.created_at)
+        return sorted(found, key=lambda cycle: -cycle.created_at)
 
     def _cycles(self, project_id: str, project: int, branch: _Branch) -> Iterator[TwinOperation]:
         if branch.fate != "cycle":

@@ -154,7 +154,7 @@ class Plane:
         if search:
             ids = [name for name in ids if search in name or search in self._known(name).name.lower()]
         chosen = page(ids, request, request.number("limit", 10, 1, 400), lambda name: name)
-        rows = [found for entry in chosen.items if (found := self._view.project(entry))]
+        rows = [found for name in chosen.items if (found := self._view.project(name))]
         return {
             "projects": [self._answers.project_item(row, self._newest(row.id)) for row in rows],
             "applications": {},
@@ -202,7 +202,7 @@ class Plane:
         chosen = page(found, request, request.number("limit", 10000, 1, 10000), key)
         following = {"next": chosen.cursor} if chosen.more else {}
         return {
-            "branches": [self._branch_json(entry) for entry in chosen.items],
+            "branches": [self._branch_json(branch) for branch in chosen.items],
             "annotations": {},
             "pagination": {**following, "sort_by": field, "sort_order": order},
         }
@@ -279,10 +279,13 @@ class Plane:
 
     def _operations(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)
-        found = sorted(self._view.operations(project_id), key=lambda entry: [-entry.created_at, entry.id])
+        found = sorted(self._view.operations(project_id), key=lambda operation: [-operation.created_at, operation.id])
         limit = request.number("limit", 1000, 1, 1000)
         chosen = page(found, request, limit, lambda operation: [-operation.created_at, operation.id])
-        return {"operations": [self._answers.operation(entry) for entry in chosen.items], **pagination(chosen, request)}
+        return {
+            "operations": [self._answers.operation(operation) for operation in chosen.items],
+            **pagination(chosen, request),
+        }
 
     def _permissions(self, request: Request, project_id: str) -> Json:
         self._allowed(request, project_id)

@@ -61,8 +61,8 @@ def server_uid() -> tuple[int, int] | None:
         return None
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return entry.pw_uid, entry.pw_gid
+            account = pwd.getpwnam(name)
+            return account.pw_uid, account.pw_gid
     return 65534, 65534
 
 

@@ -25,7 +25,7 @@ _FORMAT = 1
 MADE = "made-"
 """In the ids of branches and computes that were made over the API, after their prefix: they end with the twin."""
 # The history is written every second and only grows: rows, not objects.
-_OPERATION = attrgetter(*(entry.name for entry in fields(TwinOperation)))
+_OPERATION = attrgetter(*(field.name for field in fields(TwinOperation)))
 
 
 class StateError(UsageError):
@@ -131,7 +131,7 @@ def restore_world(spec: WorldSpec, data: Mapping[str, Any], clock: Clock) -> Wor
                 there = known[saved["id"]]
                 for name in there.__dataclass_fields__.keys() & saved.keys():
                     setattr(there, name, saved[name])
-        world.operations = [TwinOperation(*entry) for entry in data["operations"]]
+        world.operations = [TwinOperation(*row) for row in data["operations"]]
     except (KeyError, TypeError, ValueError) as problem:
         raise StateError(f"the state of the twin is damaged ({problem}): remove the folder to start anew") from None
     return world

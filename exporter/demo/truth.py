@@ -64,7 +64,7 @@ class Truth:
             (compute.endpoint.id, wake) for compute in self._twin.computes.values() for wake in list(compute.wakes)
         ]
         chosen = [row for row in found if application_name in (None, row[1].application_name)]
-        return sorted(chosen, key=lambda entry: entry[1].at)
+        return sorted(chosen, key=lambda row: row[1].at)
 
     def paths(self) -> dict[str, Answer]:
         """What goes under /_twin: computes, workload, and the commands burst, suspend, consumers."""

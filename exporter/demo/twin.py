@@ -124,9 +124,9 @@ class Twin:
         Raises:
             KeyError: there is none.
         """
-        for entry in self.computes.values():
-            if (self.world.projects[entry.endpoint.project_id].name, self._branch_name(entry)) == (project, branch):
-                return entry
+        for compute in self.computes.values():
+            if (self.world.projects[compute.endpoint.project_id].name, self._branch_name(compute)) == (project, branch):
+                return compute
         raise KeyError(f"{project}/{branch}")
 
     def _branch_name(self, compute: Compute) -> str:

@@ -143,7 +143,7 @@ class LiveView:
         """The branches of a project, sorted by id."""
         with self._world.lock:
             mine = [copy.copy(branch) for branch in self._world.branches.values() if branch.project_id == project_id]
-        return sorted(mine, key=lambda entry: entry.id)
+        return sorted(mine, key=lambda branch: branch.id)
 
     def endpoints(self, project_id: str) -> list[TwinEndpoint]:
         """The computes of a project, sorted by id."""
@@ -151,7 +151,7 @@ class LiveView:
             mine = [
                 copy.copy(endpoint) for endpoint in self._world.endpoints.values() if endpoint.project_id == project_id
             ]
-        return sorted(mine, key=lambda entry: entry.id)
+        return sorted(mine, key=lambda endpoint: endpoint.id)
 
     def operations(self, project_id: str) -> list[TwinOperation]:
         """The history of a project, newest first."""

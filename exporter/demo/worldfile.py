@@ -230,7 +230,7 @@ def _dangling_branches(project: ProjectSpec, at: str) -> Iterator[str]:
             yield f"{here}.endpoint: min_cu {branch.endpoint.min_cu:g} is over max_cu {branch.endpoint.max_cu:g}"
         for key in ("name", "schema", "role"):
             values = [getattr(tenant, key) for tenant in branch.tenants]
-            for value in sorted({entry for entry in values if values.count(entry) > 1}):
+            for value in sorted({text for text in values if values.count(text) > 1}):
                 yield f"{here}.tenants: two tenants have the {key} {value!r}"
     if roots != 1:
         yield f"{at}.branches: {roots} branches without a parent; a project has exactly one root"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from collectors.base import Observation, Reading, SqlCollector, Status
 from collectors.metric import merged
@@ -14,6 +14,7 @@ from collectors.postgres.database.migrations import MigrationsCollector, familie
 from collectors.postgres.domain.fingerprint import FingerprintDelta
 from collectors.postgres.domain.migrations import MigrationFacts
 from exporter.core.state import State
+from exporter.drift.baselines import BranchKey
 from exporter.drift.evaluation import Scan
 from exporter.drift.store import HistoryStore, StoredHistories, onto
 from exporter.sampling.computes import Compute, DatabaseRef, database_ref
@@ -113,11 +114,9 @@ class DriftScanner:
         """
         branch = (compute.place.project_id, compute.place.branch_id)
         fingerprints = await self.load()
-        for key in [key for key in fingerprints if key.branch == branch and key.datname not in names]:
-            del fingerprints[key]
-            self.scans.pop(key, None)
-            if self.histories.pop(key, None) is not None:
-                await self._writer.run(lambda key=key: self._history_store.forget(key))  # type: ignore[misc]
+        there = {*fingerprints, *self.histories}
+        dropped = {key for key in there if key.branch == branch and key.datname not in names}
+        await self._forget(dropped, dropped)
         known = [
             families_of(stored.facts, stored.taken_at, stored.vanished)
             for key, stored in self.histories.items()
@@ -128,6 +127,26 @@ class DriftScanner:
             migrations.NAME, compute.target, status, self._clock(), seconds, families, len(known), error
         )
         self._state.put(observation, interval=INTERVAL)
+
+    async def forget(self, branches: Collection[BranchKey]) -> None:
+        """Forget branches that were deleted.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        known = {*await self.load(), *self.histories, *self.scans}
+        await self._forget(branches, [key for key in known if key.branch in branches])
+
+    async def _forget(self, rows: Collection[tuple[str, ...]], keys: Iterable[DatabaseRef]) -> None:
+        """``rows``: the ids of ``keys``, or of their branches, as the tables are cleared by."""
+        if not rows:
+            return
+        await self._writer.run(lambda: self._fingerprint_store.forget(rows))
+        await self._writer.run(lambda: self._history_store.forget(rows))
+        for key in keys:
+            (self._fingerprints or {}).pop(key, None)
+            self.scans.pop(key, None)
+            self.histories.pop(key, None)
 
     def _note(self, key: DatabaseRef, status: Status, why: str, seconds: float | None = None) -> None:
         before = self.scans.get(key)

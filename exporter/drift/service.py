@@ -61,6 +61,7 @@ class DriftService:
         Raises:
             StoreError: the disk is full or the file damaged.
         """
+        await self._forget_gone(inventory)
         fingerprints, histories = dict(await self._scanner.load()), dict(self._scanner.histories)
         scans, now = dict(self._scanner.scans), self._clock()
 
@@ -76,6 +77,23 @@ class DriftService:
             self._problem = problem
             _log.warning("%s", problem or "drift.desired: understood again")
         self._state.show_batch(NAME, batch)
+
+    async def _forget_gone(self, inventory: Inventory) -> None:
+        """Drop what was stored of deleted branches; not while Neon could not list all, nor of excluded projects."""
+        if not inventory.projects or inventory.unknown_project_ids:
+            return
+        fingerprints, histories = list(await self._scanner.load()), list(self._scanner.histories)
+
+        def find() -> set[BranchKey]:
+            stored = {key.branch for key in (*fingerprints, *histories)}
+            stored |= {ids[:2] for ids in self._settings.all()}
+            stored -= {(branch.project_id, branch.id) for branch in inventory.branches.values()}
+            return {ids for ids in stored if ids[0] not in inventory.excluded_project_ids}
+
+        gone = await asyncio.to_thread(find)
+        if gone:
+            await self._scanner.forget(gone)
+            await asyncio.to_thread(self._settings.forget, gone)
 
     def _dated(self, branch: BranchDrift, known: Known, now: float) -> BranchDrift:
         """The branch with the times since when it differs, which are remembered across restarts."""

@@ -6,7 +6,7 @@ The stored histories are also how a roll-back is found where the tool only delet
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -135,9 +135,9 @@ class HistoryStore:
         """Replace what is known of one database."""
         _HISTORIES.put(self._store, [(key, histories)])
 
-    def forget(self, key: DatabaseRef) -> None:
-        """Drop what is known of a database that is gone."""
-        _HISTORIES.delete(self._store, [key])
+    def forget(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Drop what is known of databases, or of all databases of branches (project id, branch id)."""
+        _HISTORIES.delete(self._store, keys)
 
 
 class SettingsStore:
@@ -167,3 +167,8 @@ class SettingsStore:
             _SETTINGS.put(self._store, [(ids, stored)])
             # A new mapping: a reader of the old one in another thread sees a whole one.
             self._known = {**self.all(), ids: stored}
+
+    def forget(self, branches: Collection[tuple[str, str]]) -> None:
+        """Drop what is known of the computes of branches, by project and branch id."""
+        _SETTINGS.delete(self._store, branches)
+        self._known = {ids: stored for ids, stored in self.all().items() if ids[:2] not in branches}

@@ -217,9 +217,9 @@ def _load(own: Mapping[str, str], problems: list[str], *, expected: frozenset[st
 def _shipped() -> dict[str, str]:
     root = resources.files("exporter.posture")
     texts = {"controls.yaml": root.joinpath("controls.yaml").read_text(encoding="utf-8")}
-    for entry in root.joinpath("frameworks").iterdir():
-        if entry.name.endswith(".yaml"):
-            texts[f"frameworks/{entry.name}"] = entry.read_text(encoding="utf-8")
+    for file in root.joinpath("frameworks").iterdir():
+        if file.name.endswith(".yaml"):
+            texts[f"frameworks/{file.name}"] = file.read_text(encoding="utf-8")
     return texts
 
 

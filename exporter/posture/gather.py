@@ -83,7 +83,7 @@ Identified = TypeVar("Identified", Project, Branch, Endpoint)
 
 
 def _sorted(found: Iterable[Identified]) -> list[Identified]:
-    return sorted(found, key=lambda entry: entry.id)
+    return sorted(found, key=lambda item: item.id)
 
 
 def _all(cached_facts: CachedFacts, source: str, kind: type[Kind]) -> Iterator[Kind]:
@@ -208,7 +208,7 @@ def _databases(
         )
         for branch in silent
     ]  # fmt: skip
-    return tuple(sorted(found, key=lambda entry: (entry.project_id, entry.branch_id, entry.datname)))
+    return tuple(sorted(found, key=lambda database: (database.project_id, database.branch_id, database.datname)))
 
 
 def _known_or_not(
@@ -229,7 +229,7 @@ def _known_or_not(
         )
         for branch in _without(branches, inventory, {(server.project_id, server.branch_id) for server in servers})
     )
-    return tuple(sorted((*servers, *silent), key=lambda entry: (entry.project_id, entry.branch_id)))
+    return tuple(sorted((*servers, *silent), key=lambda server: (server.project_id, server.branch_id)))
 
 
 def _without(

@@ -5,7 +5,7 @@ Bodies are large (5 MB for 10,000 tables, a tenth of it compressed), so only the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,6 +104,12 @@ class FingerprintStore:
             if not cursor.execute(statement, (found.taken_at, *key, _digests(found))).rowcount:
                 _FINGERPRINTS.put(cursor, [(key, found)])
         return summary_of(found)
+
+    def forget(self, keys: Collection[tuple[str, ...]]) -> None:
+        """Drop fingerprints and times of databases, or of all databases of branches (project id, branch id)."""
+        with self._store.transaction() as cursor:
+            _FINGERPRINTS.delete(cursor, keys)
+            _SINCE.delete(cursor, keys)
 
     def since(self) -> dict[DatabaseRef, tuple[str, float]]:
         """Against which baseline, and since when (unix seconds), each database has drifted."""

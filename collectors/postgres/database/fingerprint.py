@@ -126,5 +126,5 @@ def _globals(result: Result) -> Iterable[tuple[ObjectKey, ObjectFingerprint]]:
 
 
 def _print_of(objects: Mapping[ObjectKey, Any]) -> SchemaFingerprint:
-    whole = digest_of(f"{key.kind}\x1f{key.identity}\x1f{entry.digest}" for key, entry in sorted(objects.items()))
+    whole = digest_of(f"{key.kind}\x1f{key.identity}\x1f{found.digest}" for key, found in sorted(objects.items()))
     return SchemaFingerprint(whole, whole, len(objects))

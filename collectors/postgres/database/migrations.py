@@ -182,28 +182,28 @@ def _tables(result: Result | None) -> list[dict[str, Any]] | None:
 def _histories(tables: list[dict[str, Any]]) -> Iterator[History]:
     """Of histories with one digest the server sends the rows once: they are shared here."""
     rows: dict[tuple[str, str], tuple[Migration, ...]] = {}
-    for entry in tables:
-        if "rows" in entry:
-            rows[entry["tool"], entry["digest"]] = tuple(Migration(*row) for row in entry["rows"])
-    for entry in tables:
-        status = Status(entry["error"]) if entry.get("error") else Status.OK
+    for table in tables:
+        if "rows" in table:
+            rows[table["tool"], table["digest"]] = tuple(Migration(*row) for row in table["rows"])
+    for table in tables:
+        status = Status(table["error"]) if table.get("error") else Status.OK
         yield History(
-            entry["tool"],
-            entry["schema"],
-            entry["table"],
-            rows.get((entry["tool"], entry.get("digest", "")), ()),
-            entry.get("digest", ""),
-            int(entry.get("rollbacks", 0)),
+            table["tool"],
+            table["schema"],
+            table["table"],
+            rows.get((table["tool"], table.get("digest", "")), ()),
+            table.get("digest", ""),
+            int(table.get("rollbacks", 0)),
             status,
         )
 
 
 def _locks(results: Mapping[str, Result], datname: str) -> Iterator[Lock]:
-    for entry in _tables(results.get("held")) or ():
-        if entry.get("held"):
-            since = entry.get("since")
-            age = None if since is None else float(entry["now"]) - float(since)
-            yield Lock(entry["tool"], entry["schema"], age, str(entry.get("by") or ""))
+    for table in _tables(results.get("held")) or ():
+        if table.get("held"):
+            since = table.get("since")
+            age = None if since is None else float(table["now"]) - float(since)
+            yield Lock(table["tool"], table["schema"], age, str(table.get("by") or ""))
     known = {**_ADVISORY, rails_key(datname): "rails"}
     for row in query.records(results.get("advisory")):
         tool = known.get(int(row["key"]))

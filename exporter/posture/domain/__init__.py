@@ -1,1 +1,1 @@
-"""Security posture: facts in, findings out. Pure; one small function for each control, in rooms by theme."""
+"""Security posture: facts in, findings out. Pure; one small rule for each control, in modules by theme."""

@@ -5,34 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from collectors.base import Unread
-from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, Slot
+from collectors.postgres.domain.security import DatabaseFacts, Group, ServerFacts, Slot
 from exporter.posture.domain.finding import object_id
 from exporter.posture.domain.rule import (
     Context,
     RuleResult,
     absent,
     control,
+    control_over,
     days,
     failed,
     of_groups,
     place,
-    sentence,
     unclear,
     unread,
     verdict,
 )
 
 
-@control("P68", DatabaseFacts)
-def cdc_no_pk(facts: DatabaseFacts, _context: Context) -> Iterable[RuleResult]:
+@control_over("P68", DatabaseFacts, lambda facts: facts.check("published"))
+def cdc_no_pk(facts: DatabaseFacts, published: tuple[Group, ...], _context: Context) -> Iterable[RuleResult]:
     """A published table has no key to tell rows by: its UPDATE and DELETE fail."""
-    found, published = facts.check("cdc_no_pk"), facts.check("published")
-    if isinstance(published, Unread):
-        return (unread(place(facts), published),)
+    found = facts.check("cdc_no_pk")
     if not isinstance(found, Unread) and not published:
         return (absent(place(facts), "nothing is published"),)
-    says = sentence("is published ({detail}) and has no replica identity: UPDATE and DELETE on it fail")
-    return of_groups(place(facts), found, says=says, otherwise="every published table has a replica identity")
+    says = "is published ({detail}) and has no replica identity: UPDATE and DELETE on it fail"
+    return of_groups(place(facts), found, says, "every published table has a replica identity")
 
 
 @control("P69", DatabaseFacts)
@@ -49,31 +47,25 @@ def publication_scope(facts: DatabaseFacts, _context: Context) -> Iterator[RuleR
         return
     otherwise = "publications name their tables, and none crosses tenants"
     if every or not crossing:
-        yield from of_groups(where, every, says=sentence("is FOR ALL TABLES"), otherwise=otherwise)
+        yield from of_groups(where, every, "is FOR ALL TABLES", otherwise)
     if crossing:
-        apart = object_id(where, "tenants")
-        yield from of_groups(apart, crossing, says=sentence("publishes tables of {detail}"), otherwise=otherwise)
+        yield from of_groups(object_id(where, "tenants"), crossing, "publishes tables of {detail}", otherwise)
 
 
-@control("P70", ServerFacts)
-def slot_expected(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P70", ServerFacts, lambda facts: facts.slots)
+def slot_expected(facts: ServerFacts, slots: tuple[Slot, ...], context: Context) -> Iterator[RuleResult]:
     """A slot that should be there is gone, idle for long, or has lost its WAL. Neon drops idle ones after 40 h."""
     where = place(facts)
-    if isinstance(facts.slots, Unread):
-        yield unread(where, facts.slots)
-        return
-    there = {slot.name: slot for slot in facts.slots}
+    there = {slot.name: slot for slot in slots}
     missing = [name for name in context.policy.expected_slots if name not in there]
     if not there and not context.policy.expected_slots:
         yield absent(where, "no slot is there and none is expected")
         return
     found = [failed(object_id(where, name), f"slot {name} is expected and gone") for name in missing]
     found += [failed(object_id(where, slot.name), f"slot {slot.name} {text}")
-              for slot in facts.slots if (text := _ails(slot, context))]  # fmt: skip
+              for slot in slots if (text := _fault(slot, context))]  # fmt: skip
     silent = [
-        slot.name
-        for slot in facts.slots
-        if not slot.active and slot.inactive_since is None and not _ails(slot, context)
+        slot.name for slot in slots if not slot.active and slot.inactive_since is None and not _fault(slot, context)
     ]
     for name in silent:
         yield unclear(object_id(where, name), f"slot {name} is inactive; this server does not say since when")
@@ -81,7 +73,7 @@ def slot_expected(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
         yield from verdict(where, found, "every slot is there, and none is idle or invalid")
 
 
-def _ails(slot: Slot, context: Context) -> str:
+def _fault(slot: Slot, context: Context) -> str:
     if slot.invalid:
         return f"was invalidated: {slot.invalid}"
     if slot.wal_status in ("unreserved", "lost"):

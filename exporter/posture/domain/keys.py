@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
-from collectors.base import Unread
+from collectors.base import Known, Unread
 from collectors.platforms.domain.security import StaticRole, TransitKey, VaultFacts
-from collectors.postgres.domain.security import DatabaseFacts
+from collectors.postgres.domain.security import DatabaseFacts, Group
 from exporter.posture.domain.finding import Severity, object_id
 from exporter.posture.domain.policy import DAY
 from exporter.posture.domain.rule import (
@@ -14,24 +15,21 @@ from exporter.posture.domain.rule import (
     RuleResult,
     absent,
     control,
+    control_over,
     days,
     failed,
     of_groups,
     passed,
     place,
-    sentence,
     unclear,
     unread,
     verdict,
 )
 
 
-@control("P51", VaultFacts)
-def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P51", VaultFacts, lambda facts: facts.key_names)
+def key_per_tenant(facts: VaultFacts, key_names: tuple[str, ...], context: Context) -> Iterator[RuleResult]:
     """A tenant has no key of its own, or two tenants have the same."""
-    if isinstance(facts.key_names, Unread):
-        yield unread(facts.name, facts.key_names)
-        return
     keys: dict[str, set[str]] = {}
     for registry in context.facts.registries:
         if isinstance(registry.tenants, Unread):
@@ -46,7 +44,7 @@ def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
     found = [
         failed(object_id(facts.name, tenant), f"tenant {tenant} has no key {name}", tenant=tenant)
         for tenant, names in sorted(keys.items())
-        for name in sorted(names - set(facts.key_names))
+        for name in sorted(names - set(key_names))
     ]
     owners: dict[str, list[str]] = {}
     for tenant, names in sorted(keys.items()):
@@ -60,50 +58,62 @@ def key_per_tenant(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
     yield from verdict(facts.name, found, f"{len(keys)} tenants have a key of their own")
 
 
-Says = Callable[[TransitKey], Iterator[tuple[str, Severity | None]]]
+Item = TypeVar("Item", TransitKey, StaticRole)
+Keys = tuple[Known[TransitKey], ...]
 
 
-def _of_keys(facts: VaultFacts, says: Says, otherwise: str) -> Iterator[RuleResult]:
-    if isinstance(facts.keys, Unread):
-        yield unread(facts.name, facts.keys)
-        return
-    if not facts.keys:
-        yield absent(facts.name, "the key store has no key")
-        return
-    bad = False
-    for key in facts.keys:
-        if isinstance(key, Unread):
-            bad = True
-            yield unread(object_id(facts.name, "key"), key)
-            continue
-        for text, severity in says(key):
-            bad = True
-            yield failed(object_id(facts.name, "key", key.name), f"key {key.name} {text}", severity=severity)
-    if not bad:
-        yield passed(facts.name, otherwise)
+def _of_each(
+    facts: VaultFacts,
+    kind: str,
+    items: tuple[Known[Item], ...],
+    check: Callable[[str, Item], Iterator[RuleResult]],
+    otherwise: str,
+) -> Iterable[RuleResult]:
+    """What ``check`` says of each item at its path; where it says nothing of any, that the control holds."""
+    found: list[RuleResult] = []
+    for item in items:
+        if isinstance(item, Unread):
+            found.append(unread(object_id(facts.name, kind), item))
+        else:
+            found += check(object_id(facts.name, kind, item.name), item)
+    return found or [passed(facts.name, otherwise)]
 
 
-@control("P52", VaultFacts)
-def key_age(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+def _of_keys(
+    facts: VaultFacts, keys: Keys, says: Callable[[TransitKey], tuple[str, Severity | None]], otherwise: str
+) -> Iterable[RuleResult]:
+    """A failure for each key of which there is something to say, of the given severity (None: the control's)."""
+
+    def check(path: str, key: TransitKey) -> Iterator[RuleResult]:
+        text, severity = says(key)
+        if text:
+            yield failed(path, f"key {key.name} {text}", severity=severity)
+
+    if not keys:
+        return (absent(facts.name, "the key store has no key"),)
+    return _of_each(facts, "key", keys, check, otherwise)
+
+
+@control_over("P52", VaultFacts, lambda facts: facts.keys)
+def key_age(facts: VaultFacts, keys: Keys, context: Context) -> Iterable[RuleResult]:
     """A key was not rotated for long, or nothing will rotate it."""
     most = context.policy.transit_key_age_days * DAY
 
-    def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
+    def says(key: TransitKey) -> tuple[str, Severity | None]:
         if key.rotated_at is None:
-            yield "does not say when it was rotated", Severity.MEDIUM
-        elif context.now - key.rotated_at > most:
-            yield f"was last rotated {days(context.now - key.rotated_at)} ago", None
-        elif not key.auto_rotate_seconds:
-            yield "is rotated by hand only", Severity.MEDIUM
+            return "does not say when it was rotated", Severity.MEDIUM
+        if context.now - key.rotated_at > most:
+            return f"was last rotated {days(context.now - key.rotated_at)} ago", None
+        return "" if key.auto_rotate_seconds else "is rotated by hand only", Severity.MEDIUM
 
-    yield from _of_keys(facts, says, f"every key was rotated within {context.policy.transit_key_age_days} d")
+    return _of_keys(facts, keys, says, f"every key was rotated within {context.policy.transit_key_age_days} d")
 
 
-@control("P53", VaultFacts)
-def key_flags(facts: VaultFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P53", VaultFacts, lambda facts: facts.keys)
+def key_flags(facts: VaultFacts, keys: Keys, _context: Context) -> Iterable[RuleResult]:
     """A key can leave the store or be deleted, or came from outside."""
 
-    def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
+    def says(key: TransitKey) -> tuple[str, Severity | None]:
         flags = {
             "can be exported": key.exportable,
             "can be backed up in plain text": key.plaintext_backup,
@@ -111,51 +121,42 @@ def key_flags(facts: VaultFacts, _context: Context) -> Iterator[RuleResult]:
             "was imported": key.imported,
             "is deleted but for its restoration": key.soft_deleted,
         }
-        wrong = [text for text, set_ in flags.items() if set_]
-        if wrong:
-            yield " and ".join(wrong), None
+        return " and ".join(text for text, set_ in flags.items() if set_), None
 
-    yield from _of_keys(facts, says, "no key can leave the store or be deleted")
+    return _of_keys(facts, keys, says, "no key can leave the store or be deleted")
 
 
-@control("P54", VaultFacts)
-def key_versions(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P54", VaultFacts, lambda facts: facts.keys)
+def key_versions(facts: VaultFacts, keys: Keys, context: Context) -> Iterable[RuleResult]:
     """Versions from long ago still decrypt, or an old version still encrypts."""
 
-    def says(key: TransitKey) -> Iterator[tuple[str, Severity | None]]:
+    def says(key: TransitKey) -> tuple[str, Severity | None]:
         behind = key.latest_version - key.min_decryption_version
         if behind > context.policy.transit_versions:
-            yield f"still decrypts with {behind} versions before the latest: data were not rewrapped", None
-        elif 0 < key.min_encryption_version < key.latest_version:
-            yield f"still lets version {key.min_encryption_version} encrypt", None
+            return f"still decrypts with {behind} versions before the latest: data were not rewrapped", None
+        old = 0 < key.min_encryption_version < key.latest_version
+        return f"still lets version {key.min_encryption_version} encrypt" if old else "", None
 
-    yield from _of_keys(facts, says, "old versions are retired")
+    return _of_keys(facts, keys, says, "old versions are retired")
 
 
-@control("P55", VaultFacts)
-def db_static_role(facts: VaultFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P55", VaultFacts, lambda facts: facts.static_roles)
+def db_static_role(
+    facts: VaultFacts, static_roles: tuple[Known[StaticRole], ...], context: Context
+) -> Iterable[RuleResult]:
     """A database password was not rotated when it should have been. A failed rotation shows by its age alone."""
-    if isinstance(facts.static_roles, Unread):
-        yield unread(facts.name, facts.static_roles)
-        return
-    if not facts.static_roles:
-        yield absent(facts.name, "no database password is the key store's to rotate")
-        return
-    bad = False
-    for role in facts.static_roles:
-        if isinstance(role, Unread):
-            bad = True
-            yield unread(object_id(facts.name, "role"), role)
-            continue
-        path = object_id(facts.name, "role", role.name)
+
+    def check(path: str, role: StaticRole) -> Iterator[RuleResult]:
         text = _late(role, context)
-        bad = bad or bool(text)
         if text == "?":
             yield unclear(path, f"{role.username} is rotated by a schedule: its period is not shown")
         elif text:
             yield failed(path, f"the password of {role.username} {text}")
-    if not bad:
-        yield passed(facts.name, f"{len(facts.static_roles)} passwords are rotated in time")
+
+    if not static_roles:
+        return (absent(facts.name, "no database password is the key store's to rotate"),)
+    otherwise = f"{len(static_roles)} passwords are rotated in time"
+    return _of_each(facts, "role", static_roles, check, otherwise)
 
 
 def _late(role: StaticRole, context: Context) -> str:
@@ -187,17 +188,13 @@ def vault_audit(facts: VaultFacts, _context: Context) -> Iterator[RuleResult]:
         yield failed(where, "no audit device is enabled")
 
 
-@control("P57", DatabaseFacts)
-def encrypted_columns(facts: DatabaseFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P57", DatabaseFacts, lambda facts: facts.check("sealed"))
+def encrypted_columns(facts: DatabaseFacts, sealed: tuple[Group, ...], context: Context) -> Iterable[RuleResult]:
     """A column that the registry wants encrypted holds plain values."""
     where = place(facts)
-    sealed = facts.check("sealed")
-    if isinstance(sealed, Unread):
-        yield unread(where, sealed)
-    elif not context.policy.encrypted_columns:
-        yield absent(where, "the settings name no column that must be encrypted")
-    elif not sealed:
-        yield absent(where, "no column here must be encrypted")
-    else:
-        says = sentence("must be encrypted, and is {detail}")
-        yield from of_groups(where, facts.check("unsealed"), says=says, otherwise="all such columns are encrypted")
+    if not context.policy.encrypted_columns:
+        return (absent(where, "the settings name no column that must be encrypted"),)
+    if not sealed:
+        return (absent(where, "no column here must be encrypted"),)
+    says = "must be encrypted, and is {detail}"
+    return of_groups(where, facts.check("unsealed"), says, "all such columns are encrypted")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from collectors.base import Unread
-from collectors.neon.domain.security import ProjectFacts
+from collectors.neon.domain.security import Access, ProjectFacts
 from collectors.platforms.domain.security import PoolerFacts
 from collectors.postgres.domain.security import DatabaseFacts, Extension, ServerFacts
 from exporter.posture.domain.finding import object_id
@@ -15,13 +14,12 @@ from exporter.posture.domain.rule import (
     Context,
     RuleResult,
     absent,
-    control,
+    control_over,
     failed,
     manual,
     passed,
     place,
     unclear,
-    unread,
     verdict,
 )
 
@@ -30,16 +28,14 @@ _OFF = ("", "off", "false", "no", "0")
 _AUDITED = ("ddl", "role", "write")
 
 
-@control("P45", ServerFacts)
-def log_settings(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P45", ServerFacts, lambda facts: facts.settings)
+def log_settings(facts: ServerFacts, settings: Mapping[str, str], _context: Context) -> Iterator[RuleResult]:
     """Sessions, schema changes or errors are not logged, or lines do not say when, who and where."""
     where = place(facts)
-    if isinstance(facts.settings, Unread):
-        yield unread(where, facts.settings)
-    elif facts.platform == "neon":
+    if facts.platform == "neon":
         yield absent(where, "on Neon the platform sets what the server logs")
     else:
-        found = (failed(object_id(where, name), text) for name, text in _log_gaps(facts.settings))
+        found = (failed(object_id(where, name), text) for name, text in _log_gaps(settings))
         yield from verdict(where, found, "the log says who did what, when and where")
 
 
@@ -65,70 +61,59 @@ def _log_gaps(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, f"{name} is -1: values of parameters, and so personal data, go to the log in full"
 
 
-@control("P46", ServerFacts)
-def pgaudit(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P46", ServerFacts, lambda facts: facts.settings)
+def pgaudit(facts: ServerFacts, settings: Mapping[str, str], _context: Context) -> Iterator[RuleResult]:
     """Pgaudit is not loaded, or does not record schema changes, roles and writes."""
     where = place(facts)
-    if isinstance(facts.settings, Unread):
-        yield unread(where, facts.settings)
-        return
     if facts.platform == "neon":
         yield absent(where, "on Neon pgaudit comes with the HIPAA add-on only: the project's setting is evaluated")
         return
-    loaded = facts.settings.get("shared_preload_libraries")
+    loaded = settings.get("shared_preload_libraries")
     if loaded is None:
         yield unclear(where, "shared_preload_libraries is not visible to our role")
         return
     if "pgaudit" not in re.split(r"[\s,]+", loaded):
         yield failed(where, "pgaudit is not in shared_preload_libraries")
         return
-    classes = {name.strip().lower() for name in facts.settings.get("pgaudit.log", "").split(",")}
+    classes = {name.strip().lower() for name in settings.get("pgaudit.log", "").split(",")}
     missing = [name for name in _AUDITED if (name not in classes and "all" not in classes) or f"-{name}" in classes]
     found = [failed(where, f"pgaudit.log lacks {', '.join(missing)}")] if missing else []
     yield from verdict(where, found, "pgaudit records schema changes, roles and writes")
 
 
-@control("P46", ProjectFacts)
-def neon_audit(facts: ProjectFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P46", ProjectFacts, lambda facts: facts.access)
+def neon_audit(facts: ProjectFacts, access: Access, _context: Context) -> Iterator[RuleResult]:
     """With the HIPAA add-on Neon audits; without it there is nothing to switch on, so a person decides."""
-    if isinstance(facts.access, Unread):
-        yield unread(facts.id, facts.access)
-    elif not facts.access.hipaa:
+    if not access.hipaa:
         yield manual(
             facts.id, "Neon audits statements with the HIPAA add-on only; decide whether this project needs it"
         )
-    elif facts.access.audit_log_level in ("extended", "full"):
-        yield passed(facts.id, f"Neon's audit log is {facts.access.audit_log_level}")
+    elif access.audit_log_level in ("extended", "full"):
+        yield passed(facts.id, f"Neon's audit log is {access.audit_log_level}")
     else:
-        level = facts.access.audit_log_level or "not set"
+        level = access.audit_log_level or "not set"
         yield failed(facts.id, f"Neon's audit log level is {level}: it does not record what statements do")
 
 
-@control("P47", DatabaseFacts)
-def ext_outdated(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P47", DatabaseFacts, lambda facts: facts.extensions)
+def ext_outdated(facts: DatabaseFacts, extensions: tuple[Extension, ...], _context: Context) -> Iterator[RuleResult]:
     """An extension was not updated when the server's files were."""
     where = place(facts)
-    if isinstance(facts.extensions, Unread):
-        yield unread(where, facts.extensions)
-        return
     found = (
         failed(
             object_id(where, extension.name),
             f"{extension.name} is {extension.version}; the server has {extension.newest}",
         )
-        for extension in facts.extensions
+        for extension in extensions
         if extension.newest and extension.version != extension.newest
     )
     yield from verdict(where, found, "every extension is the server's version")
 
 
-@control("P48", DatabaseFacts)
-def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P48", DatabaseFacts, lambda facts: facts.extensions)
+def ext_not_allowed(facts: DatabaseFacts, extensions: tuple[Extension, ...], context: Context) -> Iterator[RuleResult]:
     """An extension is not on the list, or lives in a schema where everybody may create."""
     where = place(facts)
-    if isinstance(facts.extensions, Unread):
-        yield unread(where, facts.extensions)
-        return
 
     def says(extension: Extension) -> str:
         if not listed(extension.name, context.policy.extensions):
@@ -139,20 +124,15 @@ def ext_not_allowed(facts: DatabaseFacts, context: Context) -> Iterator[RuleResu
             else ""
         )
 
-    found = (
-        failed(object_id(where, extension.name), text) for extension in facts.extensions if (text := says(extension))
-    )
+    found = (failed(object_id(where, extension.name), text) for extension in extensions if (text := says(extension)))
     yield from verdict(where, found, "every extension is on the list")
 
 
-@control("P49", ServerFacts)
-def server_minor(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P49", ServerFacts, lambda facts: facts.version_num)
+def server_minor(facts: ServerFacts, version_num: int, context: Context) -> Iterator[RuleResult]:
     """The server misses security fixes of its major version, or the major gets none any more."""
     where = place(facts)
-    if isinstance(facts.version_num, Unread):
-        yield unread(where, facts.version_num)
-        return
-    major, minor = divmod(facts.version_num, 10000)
+    major, minor = divmod(version_num, 10000)
     minors = context.policy.server_minors
     if major not in minors and minors and major > max(minors):
         yield unclear(where, f"PostgreSQL {major} is newer than the table of versions")
@@ -164,15 +144,12 @@ def server_minor(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
         yield passed(where, f"PostgreSQL {major}.{minor}")
 
 
-@control("P49", PoolerFacts)
-def pgbouncer_version(facts: PoolerFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P49", PoolerFacts, lambda facts: facts.version)
+def pgbouncer_version(facts: PoolerFacts, version: str, context: Context) -> Iterator[RuleResult]:
     """A PgBouncer of our own has known holes."""
-    if isinstance(facts.version, Unread):
-        yield unread(facts.name, facts.version)
-        return
-    match = re.search(r"(\d+)\.(\d+)\.(\d+)", facts.version)
+    match = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
     if match is None:
-        yield unclear(facts.name, f"cannot read the version in {facts.version!r}")
+        yield unclear(facts.name, f"cannot read the version in {version!r}")
         return
     found = tuple(int(part) for part in match.groups())
     least = tuple(int(part) for part in context.policy.pgbouncer_least.split("."))

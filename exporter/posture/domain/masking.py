@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from collectors.base import Unread
 from collectors.neon.domain.security import Access, BranchFacts, Masking
-from collectors.postgres.domain.security import DatabaseFacts
+from collectors.postgres.domain.security import DatabaseFacts, Group
 from exporter.posture.domain.finding import object_id
 from exporter.posture.domain.network import is_production
 from exporter.posture.domain.rule import (
@@ -14,12 +14,12 @@ from exporter.posture.domain.rule import (
     RuleResult,
     absent,
     control,
+    control_over,
     failed,
     names,
     of_groups,
     passed,
     place,
-    sentence,
     unclear,
     unread,
     verdict,
@@ -80,14 +80,11 @@ def _cannot(facts: BranchFacts, context: Context) -> str:
     return ""
 
 
-@control("P59", BranchFacts)
-def masking_coverage(facts: BranchFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P59", BranchFacts, lambda facts: facts.masking)
+def masking_coverage(facts: BranchFacts, masking: Masking | None, _context: Context) -> Iterator[RuleResult]:
     """Personal columns have no masking rule, rules were not applied, or changed after the last run."""
     where = object_id(facts.project_id, facts.id)
-    masking = facts.masking
-    if isinstance(masking, Unread):
-        yield unread(where, masking)
-    elif masking is None:
+    if masking is None:
         yield absent(where, "no anonymised branch")
     elif masking.state in _BUSY:
         yield unclear(where, f"anonymisation is {masking.state}")
@@ -106,26 +103,21 @@ def _gaps(facts: BranchFacts, masking: Masking) -> Iterator[tuple[str, str]]:
             yield "rules", f"no masking rule for {names(bare)}"
     if masking.rules is not None and masking.masked_columns is not None and masking.rules > masking.masked_columns:
         yield "run", f"{masking.rules} rules, and the last run masked {masking.masked_columns} columns"
-    for what, at in (("reset", facts.last_reset_at), ("rules_changed", masking.rules_changed_at)):
+    for what, at, text in (
+        ("reset", facts.last_reset_at, "the branch was reset after the last run"),
+        ("rules_changed", masking.rules_changed_at, "rules changed after the last run"),
+    ):
         if at is not None and (masking.completed_at is None or at > masking.completed_at):
-            yield (
-                what,
-                "the branch was reset after the last run" if what == "reset" else "rules changed after the last run",
-            )
+            yield what, text
 
 
-@control("P60", DatabaseFacts)
-def anon_labels(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P60", DatabaseFacts, lambda facts: facts.check("personal"))
+def anon_labels(facts: DatabaseFacts, personal: tuple[Group, ...], _context: Context) -> Iterable[RuleResult]:
     """Outside production a column with personal data has no masking label in the database itself."""
     where = place(facts)
-    personal = facts.check("personal")
-    if isinstance(personal, Unread):
-        yield unread(where, personal)
-    elif not facts.nonproduction:
-        yield absent(where, "production holds the real data")
-    elif not personal:
-        yield absent(where, "no column is named like personal data")
-    else:
-        says = sentence("is named like personal data and has no masking label")
-        otherwise = "every such column has a masking label"
-        yield from of_groups(where, facts.check("unmasked"), says=says, otherwise=otherwise)
+    if not facts.nonproduction:
+        return (absent(where, "production holds the real data"),)
+    if not personal:
+        return (absent(where, "no column is named like personal data"),)
+    says = "is named like personal data and has no masking label"
+    return of_groups(where, facts.check("unmasked"), says, "every such column has a masking label")

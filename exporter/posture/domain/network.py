@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from collectors.base import Unread
-from collectors.neon.domain.security import Access, BranchFacts, Masking, ProjectFacts
+from collectors.neon.domain.security import Access, BranchFacts, Credential, Jwks, Masking, Permission, ProjectFacts
 from collectors.platforms.domain.security import BucketFacts, HandshakeFacts, PoolerFacts
 from collectors.postgres.domain.security import ServerFacts
 from exporter.posture.domain.finding import Severity, object_id
@@ -16,6 +16,7 @@ from exporter.posture.domain.rule import (
     RuleResult,
     absent,
     control,
+    control_over,
     days,
     failed,
     passed,
@@ -25,29 +26,27 @@ from exporter.posture.domain.rule import (
     verdict,
 )
 
+Settings = Mapping[str, str]
 _OLD_TLS = ("TLSv1", "TLSv1.0", "TLSv1.1", "SSLv3")
 
 
-@control("P32", ServerFacts)
-def server_tls(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P32", ServerFacts, lambda facts: facts.settings)
+def server_tls(facts: ServerFacts, settings: Settings, _context: Context) -> Iterator[RuleResult]:
     """The server takes connections without TLS, or old TLS; on Neon that is the proxy's."""
     where = place(facts)
-    if isinstance(facts.settings, Unread):
-        yield unread(where, facts.settings)
-        return
     if facts.platform == "neon":
         yield absent(where, "on Neon the proxy ends TLS: our own handshake is evaluated instead")
         return
     found = []
-    if facts.settings.get("ssl") == "off":
+    if settings.get("ssl") == "off":
         found.append(failed(object_id(where, "ssl"), "ssl is off"))
-    if facts.settings.get("ssl_min_protocol_version") in _OLD_TLS:
-        text = f"ssl_min_protocol_version is {facts.settings['ssl_min_protocol_version']}"
+    if settings.get("ssl_min_protocol_version") in _OLD_TLS:
+        text = f"ssl_min_protocol_version is {settings['ssl_min_protocol_version']}"
         found.append(failed(object_id(where, "ssl_min_protocol_version"), text))
     if not isinstance(facts.sessions, Unread) and facts.sessions_plain:
         text = f"{facts.sessions_plain} of {facts.sessions} sessions from other machines are without TLS"
         found.append(failed(object_id(where, "sessions"), text))
-    if not found and "ssl" not in facts.settings:
+    if not found and "ssl" not in settings:
         yield unclear(where, "the setting ssl is not visible")
     else:
         yield from verdict(where, found, "TLS 1.2 or newer, and no session from elsewhere without it")
@@ -78,13 +77,10 @@ def handshake(facts: HandshakeFacts, context: Context) -> Iterator[RuleResult]:
     yield from verdict(facts.name, found, f"{facts.protocol}, verified, valid for {days(left)}")
 
 
-@control("P32", PoolerFacts)
-def pooler_tls(facts: PoolerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P32", PoolerFacts, lambda facts: facts.config)
+def pooler_tls(facts: PoolerFacts, config: Settings, _context: Context) -> Iterator[RuleResult]:
     """A PgBouncer takes clients without TLS, reaches servers without checking them, or trusts everybody."""
-    if isinstance(facts.config, Unread):
-        yield unread(facts.name, facts.config)
-        return
-    config, found = facts.config, []
+    found = []
     if config.get("client_tls_sslmode", "disable") not in ("require", "verify-ca", "verify-full"):
         text = f"client_tls_sslmode is {config.get('client_tls_sslmode', 'disable')}"
         found.append(failed(object_id(facts.name, "client_tls_sslmode"), text))
@@ -94,14 +90,11 @@ def pooler_tls(facts: PoolerFacts, _context: Context) -> Iterator[RuleResult]:
     yield from verdict(facts.name, found, "TLS on both sides")
 
 
-@control("P33", ServerFacts)
-def scram(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P33", ServerFacts, lambda facts: facts.settings)
+def scram(facts: ServerFacts, settings: Settings, _context: Context) -> Iterator[RuleResult]:
     """New passwords are not kept as SCRAM verifiers."""
     where = place(facts)
-    if isinstance(facts.settings, Unread):
-        yield unread(where, facts.settings)
-        return
-    value = facts.settings.get("password_encryption")
+    value = settings.get("password_encryption")
     if value is None:
         yield unclear(where, "password_encryption is not visible")
     elif value == "scram-sha-256":
@@ -110,24 +103,17 @@ def scram(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
         yield failed(where, f"password_encryption is {value}")
 
 
-@control("P33", PoolerFacts)
-def pooler_auth(facts: PoolerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P33", PoolerFacts, lambda facts: facts.config)
+def pooler_auth(facts: PoolerFacts, config: Settings, _context: Context) -> Iterator[RuleResult]:
     """A PgBouncer lets people in without SCRAM or a certificate."""
-    if isinstance(facts.config, Unread):
-        yield unread(facts.name, facts.config)
-        return
-    value = facts.config.get("auth_type", "md5")
+    value = config.get("auth_type", "md5")
     bad = value in ("trust", "any", "plain", "md5")
     yield (failed if bad else passed)(facts.name, f"auth_type is {value}")
 
 
-@control("P34", ProjectFacts)
-def ip_allow(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P34", ProjectFacts, lambda facts: facts.access)
+def ip_allow(facts: ProjectFacts, access: Access, context: Context) -> Iterator[RuleResult]:
     """The project takes connections from everywhere, or from ranges that are too wide."""
-    if isinstance(facts.access, Unread):
-        yield unread(facts.id, facts.access)
-        return
-    access = facts.access
     if access.block_public:
         yield passed(facts.id, "public connections are blocked")
         return
@@ -189,15 +175,12 @@ def residency(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
         yield unclear(facts.id, f"{facts.region} is a region of unknown location; allow it or not")
 
 
-@control("P35", BucketFacts)
-def bucket_residency(facts: BucketFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P35", BucketFacts, lambda facts: facts.region)
+def bucket_residency(facts: BucketFacts, region: str, context: Context) -> Iterator[RuleResult]:
     """Off-site copies lie outside the allowed regions."""
     where = object_id("s3", facts.name)
-    if isinstance(facts.region, Unread):
-        yield unread(where, facts.region)
-        return
-    allowed = facts.region in context.policy.storage_regions
-    yield (passed if allowed else failed)(where, f"the bucket is in {facts.region or 'an unnamed region'}")
+    allowed = region in context.policy.storage_regions
+    yield (passed if allowed else failed)(where, f"the bucket is in {region or 'an unnamed region'}")
 
 
 @control("P36", BranchFacts)
@@ -238,13 +221,12 @@ def is_production(facts: BranchFacts, context: Context) -> bool:
     return context.policy.production(project, branch, protected=facts.default or facts.protected)
 
 
-@control("P42", ProjectFacts)
-def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P42", ProjectFacts, lambda facts: facts.permissions)
+def shared_permission(
+    facts: ProjectFacts, permissions: tuple[Permission, ...], context: Context
+) -> Iterator[RuleResult]:
     """The project is shared with somebody outside."""
-    if isinstance(facts.permissions, Unread):
-        yield unread(facts.id, facts.permissions)
-        return
-    shared = [permission for permission in facts.permissions if permission.revoked_at is None]
+    shared = [permission for permission in permissions if permission.revoked_at is None]
     if not shared:
         yield passed(facts.id, "shared with nobody")
     elif not context.policy.email_domains:
@@ -259,39 +241,30 @@ def shared_permission(facts: ProjectFacts, context: Context) -> Iterator[RuleRes
         yield from verdict(facts.id, found, "shared within the list of domains only")
 
 
-@control("P44", ProjectFacts)
-def jwks(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P44", ProjectFacts, lambda facts: facts.jwks)
+def jwks(facts: ProjectFacts, key_sets: tuple[Jwks, ...], context: Context) -> Iterator[RuleResult]:
     """A key set that nobody expects may sign in."""
-    if isinstance(facts.jwks, Unread):
-        yield unread(facts.id, facts.jwks)
-        return
     found = (
         failed(object_id(facts.id, jwk.id), f"key set {jwk.url} may sign in and is not on the list")
-        for jwk in facts.jwks
+        for jwk in key_sets
         if not listed(jwk.url, context.policy.jwks_urls)
     )
     yield from verdict(facts.id, found, "no key set that is not on the list")
 
 
-@control("P43", BranchFacts)
-def branch_credentials(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P43", BranchFacts, lambda facts: facts.credentials)
+def branch_credentials(
+    facts: BranchFacts, credentials: tuple[Credential, ...], context: Context
+) -> Iterator[RuleResult]:
     """A branch's credential for Neon's other services never ends, may do everything, or is not used."""
     where = object_id(facts.project_id, facts.id)
-    if isinstance(facts.credentials, Unread):
-        yield unread(where, facts.credentials)
-        return
     found = []
-    for credential in facts.credentials:
-        ails = ["never expires"] if credential.expires_at is None else []
-        ails += ["may do everything"] if any("*" in scope for scope in credential.scopes) else []
-        idle = context.policy.key_unused_days * DAY
-        ails += (
-            ["is not used"]
-            if credential.last_used_at is not None and context.now - credential.last_used_at > idle
-            else []
-        )
-        if ails:
-            found.append(
-                failed(object_id(where, credential.id), f"{credential.kind or 'credential'} {' and '.join(ails)}")
-            )
-    yield from verdict(where, found, f"{len(facts.credentials)} credentials, each with its day and its scope")
+    for credential in credentials:
+        faults = ["never expires"] if credential.expires_at is None else []
+        faults += ["may do everything"] if any("*" in scope for scope in credential.scopes) else []
+        unused = 0.0 if credential.last_used_at is None else context.now - credential.last_used_at
+        faults += ["is not used"] if unused > context.policy.key_unused_days * DAY else []
+        if faults:
+            text = f"{credential.kind or 'credential'} {' and '.join(faults)}"
+            found.append(failed(object_id(where, credential.id), text))
+    yield from verdict(where, found, f"{len(credentials)} credentials, each with its day and its scope")

@@ -15,6 +15,7 @@ from exporter.posture.domain.rule import (
     RuleResult,
     absent,
     control,
+    control_over,
     days,
     failed,
     passed,
@@ -24,14 +25,11 @@ from exporter.posture.domain.rule import (
 )
 
 
-@control("P61", ProjectFacts)
-def pitr_window(facts: ProjectFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P61", ProjectFacts, lambda facts: facts.history_seconds)
+def pitr_window(facts: ProjectFacts, history_seconds: int, context: Context) -> Iterator[RuleResult]:
     """The restore window is shorter than wanted."""
-    if isinstance(facts.history_seconds, Unread):
-        yield unread(facts.id, facts.history_seconds)
-        return
-    text = f"{days(facts.history_seconds)} of history; wanted are {days(context.policy.history_seconds)}"
-    yield (failed if facts.history_seconds < context.policy.history_seconds else passed)(facts.id, text)
+    text = f"{days(history_seconds)} of history; wanted are {days(context.policy.history_seconds)}"
+    yield (failed if history_seconds < context.policy.history_seconds else passed)(facts.id, text)
 
 
 @control("P62", BranchFacts)

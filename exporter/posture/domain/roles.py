@@ -2,123 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-from collectors.base import Unread
-from collectors.neon.domain.security import BranchFacts, ProjectFacts
-from collectors.postgres.domain.security import DatabaseFacts, Role, ServerFacts
+from collectors.neon.domain.security import Access, ApiRole, BranchFacts, ComputeFacts, ProjectFacts
+from collectors.postgres.domain.security import AgentRole, Role, ServerFacts
 from exporter.posture.domain.finding import object_id
 from exporter.posture.domain.policy import DAY, listed
 from exporter.posture.domain.rule import (
     Context,
+    Part,
     RuleResult,
     absent,
-    control,
+    control_over,
+    database_control,
     days,
     failed,
-    of_groups,
     passed,
     place,
-    sentence,
     unclear,
-    unread,
     verdict,
 )
 
 _ATTRIBUTES = ("superuser", "createrole", "createdb", "replication")
+RoleCheck = Callable[[Role, Context], str]
 
 
-def _of_roles(facts: ServerFacts, says: Callable[[Role], str], otherwise: str) -> Iterator[RuleResult]:
-    """A failure for each role of which there is something to say."""
-    where = place(facts)
-    if isinstance(facts.roles, Unread):
-        yield unread(where, facts.roles)
-        return
-    found = (
-        failed(object_id(where, role.name), f"{role.name} {text}", tenant=role.tenant)
-        for role in facts.roles
-        if (text := says(role))
-    )
-    yield from verdict(where, found, otherwise)
-    if facts.roles_unnamed:
-        yield unclear(object_id(where, "more"), f"{facts.roles_unnamed} more roles were not sent")
+def _role_control(id_: str, otherwise: str) -> Callable[[RoleCheck], RoleCheck]:
+    """Register a rule over every role of a server that says what is wrong with one, or nothing.
+
+    ``otherwise`` is the evidence where it says nothing of any; ``{policy}`` in it is the `Policy`.
+    """
+
+    def register(says: RoleCheck) -> RoleCheck:
+        @control_over(id_, ServerFacts, lambda facts: facts.roles)
+        def check(facts: ServerFacts, roles: tuple[Role, ...], context: Context) -> Iterator[RuleResult]:
+            where = place(facts)
+            found = (
+                failed(object_id(where, role.name), f"{role.name} {text}", tenant=role.tenant)
+                for role in roles
+                if (text := says(role, context))
+            )
+            yield from verdict(where, found, otherwise.format(policy=context.policy))
+            if facts.roles_unnamed:
+                yield unclear(object_id(where, "more"), f"{facts.roles_unnamed} more roles were not sent")
+
+        return says
+
+    return register
 
 
-@control("P24", ServerFacts)
-def privileged_roles(facts: ServerFacts, context: Context) -> Iterable[RuleResult]:
+@_role_control("P24", "attributes are with the roles of the list")
+def privileged_roles(role: Role, context: Context) -> str:
     """A role outside the list is superuser or has CREATEROLE, CREATEDB or REPLICATION, or can SET ROLE to it."""
-
-    def says(role: Role) -> str:
-        if listed(role.name, context.policy.privileged_roles) and not role.tenant:
-            return ""
-        allowed = {"replication"} if listed(role.name, context.policy.replication_roles) else set()
-        own = [attribute for attribute in _ATTRIBUTES if attribute in role.attributes and attribute not in allowed]
-        borrowed = [
-            attribute for attribute in _ATTRIBUTES if attribute in role.borrowed and attribute not in (*own, *allowed)
-        ]
-        parts = [f"has {', '.join(own)}"] if own else []
-        parts += [f"has {', '.join(borrowed)} by SET ROLE"] if borrowed and role.login else []
-        return " and ".join(parts)
-
-    return _of_roles(facts, says, "attributes are with the roles of the list")
+    if listed(role.name, context.policy.privileged_roles) and not role.tenant:
+        return ""
+    allowed = {"replication"} if listed(role.name, context.policy.replication_roles) else set()
+    own = [attribute for attribute in _ATTRIBUTES if attribute in role.attributes and attribute not in allowed]
+    borrowed = [
+        attribute for attribute in _ATTRIBUTES if attribute in role.borrowed and attribute not in (*own, *allowed)
+    ]
+    parts = [f"has {', '.join(own)}"] if own else []
+    parts += [f"has {', '.join(borrowed)} by SET ROLE"] if borrowed and role.login else []
+    return " and ".join(parts)
 
 
-@control("P25", ServerFacts)
-def predefined_roles(facts: ServerFacts, context: Context) -> Iterable[RuleResult]:
+@_role_control("P25", "predefined roles are with the roles of the list")
+def predefined_roles(role: Role, context: Context) -> str:
     """A role outside the list reads or writes all data, or reaches files, programs or other sessions."""
-
-    def says(role: Role) -> str:
-        allowed = listed(role.name, context.policy.privileged_roles) and not role.tenant
-        return "" if allowed or not role.predefined else f"can act as {', '.join(role.predefined)}"
-
-    return _of_roles(facts, says, "predefined roles are with the roles of the list")
+    allowed = listed(role.name, context.policy.privileged_roles) and not role.tenant
+    return "" if allowed or not role.predefined else f"can act as {', '.join(role.predefined)}"
 
 
-@control("P26", ServerFacts)
-def no_expiry(facts: ServerFacts, _context: Context) -> Iterable[RuleResult]:
+@_role_control("P26", "every password has its day")
+def no_expiry(role: Role, _context: Context) -> str:
     """A login's password is valid for ever."""
-    says: Callable[[Role], str] = lambda role: (  # noqa: E731 - a sentence
-        "logs in with a password that never expires" if role.login and role.valid_until is None else ""
-    )
-    return _of_roles(facts, says, "every password has its day")
+    return "logs in with a password that never expires" if role.login and role.valid_until is None else ""
 
 
-@control("P27", ServerFacts)
-def expires_soon(facts: ServerFacts, context: Context) -> Iterable[RuleResult]:
+@_role_control("P27", "no password ends within {policy.role_expires_days} d")
+def expires_soon(role: Role, context: Context) -> str:
     """A password has expired, or will within days."""
     soon = context.policy.role_expires_days * DAY
-
-    def says(role: Role) -> str:
-        if not role.login or role.valid_until is None or role.valid_until - context.now >= soon:
-            return ""
-        left = role.valid_until - context.now
-        return (
-            f"has a password that ends in {days(left)}" if left > 0 else f"has a password that ended {days(-left)} ago"
-        )
-
-    return _of_roles(facts, says, f"no password ends within {context.policy.role_expires_days} d")
+    if not role.login or role.valid_until is None or role.valid_until - context.now >= soon:
+        return ""
+    left = role.valid_until - context.now
+    return f"has a password that ends in {days(left)}" if left > 0 else f"has a password that ended {days(-left)} ago"
 
 
-@control("P28", ServerFacts)
-def no_conn_limit(facts: ServerFacts, context: Context) -> Iterable[RuleResult]:
+@_role_control("P28", "every login has a connection limit")
+def no_conn_limit(role: Role, context: Context) -> str:
     """A login may take all connections of the server."""
-
-    def says(role: Role) -> str:
-        allowed = listed(role.name, context.policy.privileged_roles)
-        return "" if not role.login or role.connections >= 0 or allowed else "has no connection limit"
-
-    return _of_roles(facts, says, "every login has a connection limit")
+    allowed = listed(role.name, context.policy.privileged_roles)
+    return "" if not role.login or role.connections >= 0 or allowed else "has no connection limit"
 
 
-@control("P29", BranchFacts)
-def password_age(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P29", BranchFacts, lambda facts: facts.roles)
+def password_age(facts: BranchFacts, roles: tuple[ApiRole, ...], context: Context) -> Iterator[RuleResult]:
     """Neon says that a role was last changed long ago: the nearest there is to the age of its password."""
     where = object_id(facts.project_id, facts.id)
-    if isinstance(facts.roles, Unread):
-        yield unread(where, facts.roles)
-        return
     most = context.policy.password_age_days * DAY
-    logins = [role for role in facts.roles if not role.protected and not role.no_login]
+    logins = [role for role in roles if not role.protected and not role.no_login]
     if not logins:
         yield absent(where, "no role of this branch logs in with a password")
         return
@@ -135,14 +118,11 @@ def password_age(facts: BranchFacts, context: Context) -> Iterator[RuleResult]:
         yield from verdict(where, found, f"every role was changed within {context.policy.password_age_days} d")
 
 
-@control("P30", ServerFacts)
-def role_unused(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
+@control_over("P30", ServerFacts, lambda facts: facts.roles)
+def role_unused(facts: ServerFacts, roles: tuple[Role, ...], context: Context) -> Iterator[RuleResult]:
     """A tenant's login was not seen for long. One look never says so: who watched that long has to tell it."""
     where = place(facts)
-    if isinstance(facts.roles, Unread):
-        yield unread(where, facts.roles)
-        return
-    tenants = [role for role in facts.roles if role.tenant and role.login]
+    tenants = [role for role in roles if role.tenant and role.login]
     if not tenants:
         yield absent(where, "no role here is a tenant's")
         return
@@ -157,29 +137,25 @@ def role_unused(facts: ServerFacts, context: Context) -> Iterator[RuleResult]:
             yield unclear(path, f"{role.name} was not watched for {context.policy.role_unused_days} d yet")
 
 
-@control("P31", BranchFacts)
-def passwordless(facts: BranchFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P31", BranchFacts, lambda facts: facts.computes)
+def passwordless(facts: BranchFacts, computes: tuple[ComputeFacts, ...], _context: Context) -> Iterator[RuleResult]:
     """A compute lets people in without a password."""
     where = object_id(facts.project_id, facts.id)
-    if isinstance(facts.computes, Unread):
-        yield unread(where, facts.computes)
-    elif not facts.computes:
+    if not computes:
         yield absent(where, "no compute")
     else:
-        open_ = [compute.id for compute in facts.computes if compute.passwordless]
+        open_ = [compute.id for compute in computes if compute.passwordless]
         found = (failed(object_id(where, name), f"{name} allows access without a password") for name in open_)
         yield from verdict(where, found, "every compute asks for a password")
 
 
-@control("P31", ProjectFacts)
-def store_passwords(facts: ProjectFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P31", ProjectFacts, lambda facts: facts.access)
+def store_passwords(facts: ProjectFacts, access: Access, _context: Context) -> Iterator[RuleResult]:
     """Neon keeps the passwords of the project's roles in a form that it can show."""
-    if isinstance(facts.access, Unread):
-        yield unread(facts.id, facts.access)
-    elif facts.access.store_passwords is None:
+    if access.store_passwords is None:
         yield unclear(facts.id, "Neon does not say whether it stores passwords")
     else:
-        found = [failed(facts.id, "Neon stores the passwords of this project")] * facts.access.store_passwords
+        found = [failed(facts.id, "Neon stores the passwords of this project")] * access.store_passwords
         yield from verdict(facts.id, found, "Neon does not store passwords")
 
 
@@ -187,14 +163,10 @@ NEEDED = frozenset({"pg_monitor", "pg_read_all_settings", "pg_read_all_stats", "
 """pg_monitor and what it brings."""
 
 
-@control("P50", ServerFacts)
-def agent_role(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
+@control_over("P50", ServerFacts, lambda facts: facts.agent)
+def agent_role(facts: ServerFacts, agent: AgentRole, _context: Context) -> Iterator[RuleResult]:
     """Our role is superuser, goes round row security, or is a member of more than pg_monitor."""
     where = place(facts)
-    if isinstance(facts.agent, Unread):
-        yield unread(where, facts.agent)
-        return
-    agent = facts.agent
     path = object_id(where, agent.name)
     found = [
         failed(path, f"neonmeter logs in as {agent.name}, which has {attribute}") for attribute in agent.attributes
@@ -204,12 +176,9 @@ def agent_role(facts: ServerFacts, _context: Context) -> Iterator[RuleResult]:
     yield from verdict(where, found, f"{agent.name} has no more than pg_monitor")
 
 
-@control("P50", DatabaseFacts)
-def agent_reads(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
-    """Our role may read rows of a tenant's tables."""
-    return of_groups(
-        place(facts),
-        facts.check("agent_reads"),
-        says=sentence("neonmeter's own role may read it"),
-        otherwise="neonmeter may not read a tenant's rows",
-    )
+# Our role may read rows of a tenant's tables.
+database_control(
+    "P50",
+    Part("agent_reads", "neonmeter's own role may read it"),
+    otherwise="neonmeter may not read a tenant's rows",
+)

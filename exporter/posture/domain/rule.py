@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from collectors.base import Known, Unread
+from collectors.neon.domain.security import BranchFacts, OrganizationFacts, ProjectFacts
+from collectors.platforms.domain.security import BucketFacts, HandshakeFacts, PoolerFacts, VaultFacts
 from collectors.postgres.domain.security import DatabaseFacts, Group, ServerFacts
-from exporter.posture.domain.facts import Facts
+from exporter.posture.domain.facts import Facts, RegistryFacts
 from exporter.posture.domain.finding import Outcome, Severity, object_id, outcome_of
 from exporter.posture.domain.policy import DAY, Policy
 
 Subject = TypeVar("Subject")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class RuleResult:
 
 Check = Callable[[Subject, Context], Iterable[RuleResult]]
 """Evaluates one object; says at least one thing of it."""
+CheckOfValue = Callable[[Subject, Value, Context], Iterable[RuleResult]]
+"""As `Check`, given one value of the facts that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,38 @@ def control(id_: str, subject: type[Subject]) -> Callable[[Check[Subject]], Chec
     return register
 
 
-def place(facts: DatabaseFacts | ServerFacts) -> str:
-    """The path of a database or of a server."""
-    return object_id(facts.project_id, facts.branch_id, getattr(facts, "datname", ""))
+def control_over(
+    id_: str, subject: type[Subject], value_of: Callable[[Subject], Known[Value]]
+) -> Callable[[CheckOfValue[Subject, Value]], CheckOfValue[Subject, Value]]:
+    """As `control`, for a rule that evaluates one value of the facts: where that was not read, the outcome says why."""
+
+    def register(check: CheckOfValue[Subject, Value]) -> CheckOfValue[Subject, Value]:
+        def check_if_read(facts: Subject, context: Context) -> Iterable[RuleResult]:
+            value = value_of(facts)
+            return (unread(place(facts), value),) if isinstance(value, Unread) else check(facts, value, context)
+
+        RULES.append(Rule(id_, subject, check_if_read))
+        return check
+
+    return register
+
+
+def place(facts: object) -> str:
+    """The path of the object that the facts are about."""
+    match facts:
+        case DatabaseFacts():
+            return object_id(facts.project_id, facts.branch_id, facts.datname)
+        case ServerFacts() | RegistryFacts():
+            return object_id(facts.project_id, facts.branch_id)
+        case BranchFacts():
+            return object_id(facts.project_id, facts.id)
+        case OrganizationFacts() | ProjectFacts():
+            return facts.id
+        case BucketFacts():
+            return object_id("s3", facts.name)
+        case VaultFacts() | PoolerFacts() | HandshakeFacts():
+            return facts.name
+    raise TypeError(f"facts without a path: {type(facts).__name__}")
 
 
 def passed(where: str, evidence: str, tenant: str = "") -> RuleResult:
@@ -115,21 +149,16 @@ def verdict(where: str, failures: Iterable[RuleResult], otherwise: str) -> Itera
         yield passed(where, otherwise)
 
 
-def of_groups(
-    where: str, groups: Known[tuple[Group, ...]], *, says: Callable[[Group], str], otherwise: str
-) -> Iterator[RuleResult]:
-    """One failure for each named object, and one for all that were only counted."""
+def of_groups(where: str, groups: Known[tuple[Group, ...]], says: str, otherwise: str) -> Iterator[RuleResult]:
+    """One failure for each named object, and one for all that were only counted; ``says`` as of `Part`."""
     if isinstance(groups, Unread):
         yield unread(where, groups)
         return
-    yield from verdict(where, (failure for group in groups for failure in of_group(where, group, says=says)), otherwise)
+    yield from verdict(where, (failure for group in groups for failure in _of_group(where, group, says)), otherwise)
 
 
-def of_group(
-    where: str, group: Group, *, says: Callable[[Group], str], severity: Severity | None = None
-) -> Iterator[RuleResult]:
-    """The failures of one group."""
-    evidence = says(group)
+def _of_group(where: str, group: Group, says: str, severity: Severity | None = None) -> Iterator[RuleResult]:
+    evidence = says.format(tenant=group.tenant, other=group.other, detail=group.detail)
     for name in group.objects:
         which = object_id(where, name, group.other)
         yield failed(which, f"{name}: {evidence}", tenant=group.tenant, severity=severity)
@@ -164,28 +193,38 @@ class Part:
     apart: str = ""
 
 
-def graded(facts: DatabaseFacts, parts: Sequence[Part], otherwise: str) -> Iterator[RuleResult]:
-    """What a login can do now, and apart, with a lower severity, what is only half of it.
+def latent(check: str, says: str, severity: Severity = Severity.LOW) -> Part:
+    """What is only half of a failure: something else has to be granted first."""
+    return Part(check, says, severity, "latent")
 
-    It holds where every part was read and none of them found anything.
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a database must have for a control to speak of it, and what is said where it does not."""
+
+    there: Callable[[DatabaseFacts], object]
+    otherwise: str
+
+
+def database_control(id_: str, *parts: Part, otherwise: str, needs: Needs | None = None) -> None:
+    """Register a control whose SQL checks name what fails: each part is one check of `DatabaseFacts.checks`.
+
+    It holds where every part was read and none of them found anything; ``otherwise`` is its evidence then.
     """
-    where = place(facts)
-    found = [(part, facts.check(part.check)) for part in parts]
-    missing = [groups for _, groups in found if isinstance(groups, Unread)]
-    if missing:
-        yield unread(where, missing[0])
-    for part, groups in found:
-        for group in () if isinstance(groups, Unread) else groups:
-            path = object_id(where, part.apart)
-            yield from of_group(path, group, says=sentence(part.says), severity=part.severity)
-    if not any(groups for _, groups in found):
-        yield passed(where, otherwise)
 
+    def check(facts: DatabaseFacts, _context: Context) -> Iterator[RuleResult]:
+        where = place(facts)
+        found = [(part, facts.check(part.check)) for part in parts]
+        if needs is not None and not needs.there(facts) and not isinstance(found[0][1], Unread):
+            yield absent(where, needs.otherwise)
+            return
+        missing = [groups for _, groups in found if isinstance(groups, Unread)]
+        if missing:
+            yield unread(where, missing[0])
+        for part, groups in found:
+            for group in () if isinstance(groups, Unread) else groups:
+                yield from _of_group(object_id(where, part.apart), group, part.says, part.severity)
+        if not any(groups for _, groups in found):
+            yield passed(where, otherwise)
 
-def sentence(text: str) -> Callable[[Group], str]:
-    """Fills the words of a group into ``{tenant}``, ``{other}`` and ``{detail}``."""
-
-    def say(group: Group) -> str:
-        return text.format(tenant=group.tenant, other=group.other, detail=group.detail)
-
-    return say
+    RULES.append(Rule(id_, DatabaseFacts, check))

@@ -146,6 +146,53 @@ async def test_a_branch_that_is_gone_leaves_series_and_pages(tmp_path: Path) -> 
         assert list(here.state.entries()) == []
 
 
+def stored(here: World) -> dict[str, set[tuple[str, ...]]]:
+    """The rows of every table of drift: branch and database, or branch and compute."""
+    found = {}
+    with here.store.snapshot() as cursor:
+        names = cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'drift%'").fetchall()
+        for (name,) in names:
+            found[name] = {tuple(row[1:3]) for row in cursor.execute(f"SELECT * FROM {name}").fetchall()}
+    return found
+
+
+async def filled(here: World) -> None:
+    await here.read(MAIN, WITH_COLUMN)
+    await here.read(CHILD, ORDERS)
+    for key in (MAIN, CHILD):
+        await here.migrated(key, history("a"))
+        here.told(key, facts(search_path="a"))
+        here.approvals.write(key, made({}), by="ann", reason="as planned", at=1.0)
+    await here.look()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_no_table_keeps_rows_of_a_deleted_branch(tmp_path: Path, restarted: bool) -> None:
+    with world(tmp_path) as here:
+        await filled(here)
+        assert len(before := stored(here)) == 4
+        assert all({row[0] for row in rows} == {"br-main", "br-child"} for rows in before.values()), before
+    with world(tmp_path) as here:
+        if not restarted:
+            await here.look()
+        del here.inventory.branches["br-child"], here.inventory.endpoints["ep-child"]
+        for unsure in ({"unknown_project_ids": {"p2"}}, {"excluded_project_ids": {"p1"}}, {"projects": {}}):
+            await here.service.look(replace(here.inventory, **unsure))
+            assert stored(here) == before, unsure
+        await here.look()
+        assert all({row[0] for row in rows} == {"br-main"} for rows in stored(here).values()), stored(here)
+        assert {key[0] for key in here.series("neon_schema_fingerprint_info")} == {"br-main"}
+
+
+async def test_no_table_keeps_rows_of_a_dropped_database(tmp_path: Path) -> None:
+    with world(tmp_path) as here:
+        await filled(here)
+        await here.scanner.finish(here.compute(CHILD), ["another"], Status.OK, "", 0.1)
+        await here.look()
+        assert all(("br-child", "app") not in rows and ("br-main", "app") in rows
+                   for name, rows in stored(here).items() if name != "drift_settings")  # fmt: skip
+
+
 def history(*ids: str, schema: str = "public", tool: str = "typeorm") -> History:
     rows = tuple(Migration(name, None, "applied", None) for name in ids)
     return History(tool, schema, "migrations", rows, digest="/".join(ids))
