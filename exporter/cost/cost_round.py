@@ -25,11 +25,11 @@ from exporter.cost.savings.savings import Savings
 from exporter.cost.settings import CostTree
 from exporter.cost.tags import Tagging
 from exporter.cost.workspace import closed_months
+from exporter.feature.workspace import names_of
 from exporter.pricing.domain.calendar import month_start
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store, StoreError
-from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 
@@ -47,12 +47,11 @@ class CostRound:
     def __init__(
         self, settings: CostTree, costs: Costs, ledger: Ledger, store: Store, counters: DurableCounters
     ) -> None:
-        key_values = KeyValueStore(store)
         plan = settings.cost.plan
         daily = Daily(ledger, costs.card, plan=plan)
         self._now = 0.0
         self._costs = costs
-        self._budgets = BudgetCollector(settings, costs, closed_months(ledger, store), key_values, daily=daily)
+        self._budgets = BudgetCollector(settings, costs, closed_months(ledger, store), store, daily=daily)
         self._forecasts = ForecastStore(store)
         self._outlook = Outlook(
             ledger,
@@ -63,7 +62,7 @@ class CostRound:
             daily=daily,
             measured=costs.tenant_hours,
         )
-        others = Others(_tagged(settings, key_values), self._forecast_accuracy, self._anomaly_usd)
+        others = Others(_tagged(settings, store), self._forecast_accuracy, self._anomaly_usd)
         self._savings = Savings(settings, store, costs, counters, others)
 
     async def read_limit(self, client: NeonClient, disk: WriterThread, org_id: str, now: float) -> None:
@@ -114,14 +113,13 @@ class CostRound:
         return sum(own, Fraction())
 
 
-def _tagged(settings: CostTree, key_values: KeyValueStore) -> Callable[[str, str], bool] | None:
+def _tagged(settings: CostTree, store: Store) -> Callable[[str, str], bool] | None:
     """Whether a branch has every tag that the settings require; None when none are required."""
     required = set(settings.report.required_tags)
     if not required:
         return None
 
     def answer(project_id: str, branch_id: str) -> bool:
-        names = {key: str(name) for key, name in (key_values.read("names", "all") or {}).items()}
-        return required <= Tagging(settings.report.tags, names).of(project_id, branch_id).keys()
+        return required <= Tagging(settings.report.tags, names_of(store)).of(project_id, branch_id).keys()
 
     return answer

@@ -14,7 +14,7 @@ from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing import budget_collector
 from exporter.cost.commands import add_commands
 from exporter.cost.cost_round import CostRound, InventoryView
-from exporter.cost.outlook import metrics as outlook_metrics
+from exporter.cost.outlook import outlook
 from exporter.cost.savings import kpis, waste
 from exporter.cost.settings import CostTree
 from exporter.cost.upkeep import Upkeep
@@ -93,7 +93,7 @@ class CostFeature(Feature[CostTree]):
             "the settings, Neon's spending limit, the ledger and the closed months",
             budget_collector.METRICS,
         ),
-        MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook_metrics.METRICS),
+        MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook.METRICS),
         MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),
         MetricGroup("Key figures", "the shares of the month, the ledger, the inventory", kpis.METRICS),
     )

@@ -21,7 +21,9 @@ from exporter.cost.closing.store import CloseStore
 from exporter.cost.domain.budget import Budget, Projection
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.tags import Scoping, Tagging
+from exporter.feature.workspace import names_of
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
@@ -41,7 +43,7 @@ class BudgetCollector:
         settings: CostTree,
         costs: Costs,
         closed_months: CloseStore,
-        key_values: KeyValueStore,
+        store: Store,
         *,
         daily: Daily | None = None,
     ) -> None:
@@ -49,7 +51,8 @@ class BudgetCollector:
         self._settings = settings
         self._costs = costs
         self._closed_months = closed_months
-        self._key_values = key_values
+        self._store = store
+        self._key_values = KeyValueStore(store)
         self._daily = daily or Daily(costs.ledger, costs.card, plan=settings.cost.plan)
         self._asked: dict[str, float] = {}
         self._forecast: tuple[object, Mapping[str, Projection]] | None = None
@@ -80,7 +83,7 @@ class BudgetCollector:
         budgets = budgets_of(self._settings.budgets, limits)
         if not budgets:
             return []
-        names = self._names()
+        names = names_of(self._store)
         scoping = Scoping(names, Tagging(self._settings.report.tags, names))
         month = self._costs.month(now, now)
         end = min(month.through, int(now))
@@ -97,7 +100,3 @@ class BudgetCollector:
             daily = self._daily.costs(start, end)
             self._forecast = (key, projections(daily, month, end, budgets, scoping))
         return self._forecast[1]
-
-    def _names(self) -> Mapping[str, str]:
-        names = self._key_values.read("names", "all") or {}
-        return {key: str(name) for key, name in names.items()}

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Scope
+from collectors.metric import Families, Kind, Metric, Scope, Unit
 from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
 from exporter.cost.domain.outlook.forecast import Forecast, Sight, combined, look
 from exporter.cost.domain.use import TenantHours
-from exporter.cost.outlook import metrics
 from exporter.cost.outlook.daily import Daily, DailyCosts, awake_days
 from exporter.cost.outlook.series_forecast import groups, series_forecasts
 from exporter.cost.outlook.store import ForecastStore
@@ -31,6 +30,75 @@ PROJECTS_SHOWN = 100
 """Projects of an organisation with series of their own: the most expensive. A command shows all."""
 LEAST = 15
 """Days below which nothing can be unusual."""
+
+# The label is ``percentile``, since ``quantile`` belongs to summaries.
+FORECAST = Metric(
+    "neon_cost_forecast_usd",
+    Kind.GAUGE,
+    Unit.USD,
+    Scope.ORG,
+    "Forecast of the cost of this calendar month (UTC): 8 of 10 outcomes lie between 10 and 90.",
+    ("percentile",),
+    worse="up",
+    max_series=3,
+)
+PROJECT_FORECAST = Metric(
+    "neon_project_cost_forecast_usd",
+    Kind.GAUGE,
+    Unit.USD,
+    Scope.PROJECT,
+    "As neon_cost_forecast_usd, for the most expensive projects; over all projects P50 sums to the organisation's.",
+    ("percentile",),
+    worse="up",
+    max_series=3,
+)
+ERROR = Metric(
+    "neon_cost_forecast_error_ratio",
+    Kind.GAUGE,
+    Unit.RATIO,
+    Scope.ORG,
+    "Error of past forecasts over as many days, relative to the outcome (WAPE); absent before one could be tested.",
+    worse="up",
+    max_series=1,
+)
+COVERAGE = Metric(
+    "neon_cost_forecast_coverage_ratio",
+    Kind.GAUGE,
+    Unit.RATIO,
+    Scope.ORG,
+    "How often the outcome lay between the percentiles 10 and 90 of a past forecast; 0.8 is right.",
+    max_series=1,
+)
+LOW_CONFIDENCE = Metric(
+    "neon_cost_forecast_low_confidence",
+    Kind.GAUGE,
+    Unit.NONE,
+    Scope.ORG,
+    "1 while there are under 14 days of usage: the forecast is the run-rate.",
+    worse="up",
+    max_series=1,
+)
+ACTIVE = Metric(
+    "neon_cost_anomaly_active",
+    Kind.GAUGE,
+    Unit.NONE,
+    Scope.PROJECT,
+    "Branches whose cost is unusual now, by kind (spike, step, slow_leak, stuck_awake) and component.",
+    ("kind", "component"),
+    worse="up",
+    max_series=32,
+)
+IMPACT = Metric(
+    "neon_cost_anomaly_impact_usd",
+    Kind.GAUGE,
+    Unit.USD,
+    Scope.PROJECT,
+    "Cost above the usual of the anomalies that are ongoing.",
+    ("kind", "component"),
+    worse="up",
+    max_series=32,
+)
+METRICS: tuple[Metric, ...] = (FORECAST, PROJECT_FORECAST, ERROR, COVERAGE, LOW_CONFIDENCE, ACTIVE, IMPACT)
 
 
 @dataclass(slots=True)
@@ -193,8 +261,8 @@ class Outlook:
         for anomaly in anomalies:
             if anomaly.end is None:
                 families = by_target.setdefault(Target(Scope.PROJECT, (anomaly.project_id,)), Families())
-                families.add(metrics.ACTIVE, (anomaly.kind, anomaly.component), 1)
-                families.add(metrics.IMPACT, (anomaly.kind, anomaly.component), to_decimal(anomaly.usd))
+                families.add(ACTIVE, (anomaly.kind, anomaly.component), 1)
+                families.add(IMPACT, (anomaly.kind, anomaly.component), to_decimal(anomaly.usd))
         return [
             Observation(COLLECTOR, target, Status.OK, now, families=families, rows=len(families))
             for target, families in by_target.items()
@@ -205,17 +273,17 @@ def _forecast_series(by_target: dict[Target, Families], month: MonthOutlook) -> 
     for org, forecast in month.orgs.items():
         families = by_target.setdefault(Target(Scope.ORG, (org,)), Families())
         for percentile, amount in _percentiles(forecast):
-            families.set(metrics.FORECAST, (percentile,), to_decimal(amount))
-        families.set(metrics.LOW_CONFIDENCE, (), int(forecast.confidence == "low"))
+            families.set(FORECAST, (percentile,), to_decimal(amount))
+        families.set(LOW_CONFIDENCE, (), int(forecast.confidence == "low"))
         if forecast.wape is not None:
-            families.set(metrics.ERROR, (), float(forecast.wape))
+            families.set(ERROR, (), float(forecast.wape))
         if forecast.coverage is not None:
-            families.set(metrics.COVERAGE, (), float(forecast.coverage))
+            families.set(COVERAGE, (), float(forecast.coverage))
         own = [(project, part) for (owner, project), part in month.projects.items() if owner == org]
         for project, part in sorted(own, key=lambda item: -item[1].p50)[:PROJECTS_SHOWN]:
             families = by_target.setdefault(Target(Scope.PROJECT, (project,)), Families())
             for percentile, amount in _percentiles(part):
-                families.set(metrics.PROJECT_FORECAST, (percentile,), to_decimal(amount))
+                families.set(PROJECT_FORECAST, (percentile,), to_decimal(amount))
 
 
 def _percentiles(forecast: Forecast) -> tuple[tuple[str, Fraction], ...]:

@@ -172,17 +172,17 @@ def test_closed_months_are_held_against_the_budget(store: Store, costs: Costs) -
 
 def test_the_series_are_those_of_the_catalogue(store: Store, costs: Costs) -> None:
     settings = Settings(budgets=[{"name": "all", "amount": 20}])  # type: ignore[list-item]
-    ledger_writer = BudgetCollector(settings, costs, sqlite_closes(store), KeyValueStore(store))
+    ledger_writer = BudgetCollector(settings, costs, sqlite_closes(store), store)
     (seen,) = ledger_writer.observe(NOW)
     assert {metric for metric, _ in seen.families.items()} == set(module.METRICS)
     assert seen.families.get(module.BUDGET) == {("all",): Decimal(20)}
     assert seen.families.get(module.INFO) == {("all", "org", "settings"): 1}
     assert set(seen.families.get(module.BURN)) == {("all", "6h"), ("all", "24h"), ("all", "3d")}
-    assert BudgetCollector(Settings(), costs, sqlite_closes(store), KeyValueStore(store)).observe(NOW) == []
+    assert BudgetCollector(Settings(), costs, sqlite_closes(store), store).observe(NOW) == []
 
 
 async def test_neons_limit_is_read_once_an_hour_and_remembered(store: Store, costs: Costs, twin_api: Twin) -> None:
-    ledger_writer, disk = BudgetCollector(Settings(), costs, sqlite_closes(store), KeyValueStore(store)), WriterThread()
+    ledger_writer, disk = BudgetCollector(Settings(), costs, sqlite_closes(store), store), WriterThread()
     try:
         async with NeonClient(twin_api.url, lambda: twin_api.key) as client:
             for _ in range(3):
