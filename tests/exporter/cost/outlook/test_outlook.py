@@ -15,7 +15,8 @@ from collectors.errors import FINDINGS, OK, USAGE
 from exporter.app.features import SCHEMAS
 from exporter.commands.main import main
 from exporter.cost.domain.outlook.anomaly import Anomaly
-from exporter.cost.outlook.outlook import Outlook, metrics, tenants_behind
+from exporter.cost.outlook import outlook as metrics
+from exporter.cost.outlook.outlook import Outlook, tenants_behind
 from exporter.cost.outlook.store import ForecastStore
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.usage import HOURLY, UsageFact
