@@ -6,11 +6,12 @@ Its walsender keeps the compute awake for as long as it runs; stopped, the slot 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.demo.postgres import as_server
+from exporter.demo.postgres import as_server, end
 from exporter.demo.seed import REPLICATOR, publication
 
 
@@ -58,11 +59,4 @@ class Consumer:
     def stop(self) -> None:
         """End it, by its pid; the slot stays."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, signal.SIGTERM)

@@ -7,6 +7,7 @@ It connects through the compute's door, so its connections wake the compute like
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from collectors.errors import NeonmeterError
-from exporter.demo.postgres import as_server, free_port, give_to_server
+from exporter.demo.postgres import as_server, end, free_port, give_to_server
 
 STATS_USER = "stats"
 
@@ -97,14 +98,7 @@ class Pooler:
     def stop(self) -> None:
         """End it at once, by its pid."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, signal.SIGTERM)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

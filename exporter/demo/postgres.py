@@ -73,6 +73,19 @@ def as_server(*command: str, ended_by: str = "INT") -> list[str]:
     return ["setpriv", "--pdeathsig", ended_by, *drop, "--", *command]
 
 
+def end(process: subprocess.Popen[bytes] | None, *signals: int, wait_seconds: float = 10.0) -> None:
+    """Send a process the signals, and kill it by its pid when it has not ended after ``wait_seconds``."""
+    if process is None or process.poll() is not None:
+        return
+    for number in signals:
+        process.send_signal(number)
+    try:
+        process.wait(wait_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def give_to_server(path: Path) -> None:
     """Make the servers' uid the owner of everything under ``path``."""
     ids = server_uid()
@@ -200,15 +213,7 @@ class Cluster:
     def stop(self, mode: str = "fast", wait_seconds: float = 20.0) -> None:
         """Stop by pid: ``fast`` keeps statistics on disk, ``immediate`` loses them as a Neon suspend does."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
-        try:
-            process.wait(wait_seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, signal.SIGCONT, signal.SIGINT if mode == "fast" else signal.SIGQUIT, wait_seconds=wait_seconds)
 
     def signal(self, number: int) -> None:
         """Send a signal to the postmaster alone (SIGSTOP freezes new connections, SIGKILL is a crash)."""

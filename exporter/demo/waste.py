@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import psycopg
 
-from exporter.demo import scenes
 from exporter.demo.compute import Compute
 from exporter.demo.pooler import Pooler, PoolerStartError, find_pgbouncer
 from exporter.demo.twin import Twin
@@ -42,6 +41,25 @@ def wasting(twin: Twin, after: float = AFTER_SECONDS) -> Iterator[None]:
         pool.join()
 
 
+@contextlib.contextmanager
+def idle_in_transaction(conninfo: str, application_name: str = "forgotten-shell") -> Iterator[psycopg.Connection]:
+    """A session that began a transaction and went away for lunch.
+
+    Raises:
+        psycopg.Error: it cannot connect.
+    """
+    with psycopg.connect(conninfo, application_name=application_name) as connection:
+        connection.execute("SELECT 1")
+        yield connection
+
+
+def pinning(pooler: Pooler, role: str) -> Pooler:
+    """Configure a PgBouncer (not started yet) so that its compute never sleeps: it comes back after every suspend."""
+    pooler.settings = {**pooler.settings, "min_pool_size": 1, "server_idle_timeout": 0}
+    pooler.user = role
+    return pooler
+
+
 def _conninfo(twin: Twin, compute: Compute, role: str) -> str:
     host, _, port = compute.endpoint.host.rpartition(":")
     return f"host={host} port={port} dbname=app user={role} password={twin.password} sslmode=disable connect_timeout=10"
@@ -51,7 +69,7 @@ def _shell(twin: Twin, after: float, ended: threading.Event) -> None:
     conninfo = _conninfo(twin, twin.compute(*SHELL), "acme")
     wait = after
     while not ended.wait(wait):
-        with contextlib.suppress(psycopg.Error), scenes.idle_in_transaction(conninfo):
+        with contextlib.suppress(psycopg.Error), idle_in_transaction(conninfo):
             ended.wait(LUNCH_SECONDS)
         wait = WORK_SECONDS
 
@@ -71,7 +89,7 @@ def _pool(twin: Twin, after: float, ended: threading.Event) -> None:
     )
     try:
         # On the twin's own thread: a process ends with the thread that started it.
-        twin.life.holder.submit(scenes.pinning(pooler, "dune").start).result()
+        twin.life.holder.submit(pinning(pooler, "dune").start).result()
     except PoolerStartError as problem:
         twin.notes.append(f"no PgBouncer in front of {compute.endpoint.id}: {problem}")
         return

@@ -127,15 +127,3 @@ def seed_world(store: Store, year: Year) -> None:
     with store.transaction() as cursor:
         cursor.executemany("INSERT OR REPLACE INTO branch_life VALUES (?, ?, ?, ?, ?, ?, ?)", lives)
         cursor.executemany("INSERT OR REPLACE INTO tenant_size VALUES (?, ?, ?, ?, ?, ?)", sizes)
-
-
-def seed_store(store: Store, ledger: Ledger, year: Year, progress: Progress | None = None) -> int:
-    """All of it. Answers the number of facts.
-
-    Raises:
-        StoreError: the store cannot be written.
-    """
-    seed_world(store, year)
-    count = seed_ledger(ledger, year, progress)
-    seed_tenants(store, year)
-    return count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from collectors.neon.models import Branch, Project
 from exporter.posture.domain.finding import Severity
@@ -27,20 +28,13 @@ def policy_of(
 
     ``severities``: of each control's failures (`Catalogue.severities`).
     """
-    allow, limits, targets = settings.allow, settings.limits, settings.targets
+    limits, targets = settings.limits, settings.targets
+    allow: dict[str, Any] = {name: tuple(globs) for name, globs in settings.allow.model_dump().items()}
     return Policy(
+        **allow,
         tenant_columns=tuple(settings.tenant_columns),
-        privileged_roles=tuple(allow.privileged_roles),
-        migration_roles=tuple(allow.migration_roles),
-        replication_roles=tuple(allow.replication_roles),
-        extensions=tuple(allow.extensions),
-        regions=tuple(allow.regions),
-        storage_regions=tuple(allow.storage_regions),
         production_branches=production,
         ip_widest=limits.ip_prefix,
-        email_domains=tuple(allow.email_domains),
-        key_addresses=tuple(allow.key_addresses),
-        jwks_urls=tuple(allow.jwks_urls),
         key_age_days=round(limits.api_key_days),
         key_unused_days=round(limits.api_key_unused_days),
         password_age_days=round(limits.password_days),

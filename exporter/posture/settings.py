@@ -77,6 +77,8 @@ class ProfileSettings(Section):
 class AllowSettings(Section):
     """Allowed exceptions. Names are globs."""
 
+    # Every field is also one of `Policy`, by the same name.
+
     privileged_roles: list[str] = Field(
         list(_USUAL.privileged_roles), description="Roles that may have attributes, predefined roles or neon_superuser."
     )

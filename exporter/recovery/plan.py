@@ -13,8 +13,8 @@ from collectors.neon.models import Endpoint
 from collectors.postgres.domain.fingerprint import Fingerprint
 from exporter.feature.workspace import open_store
 from exporter.recovery.drill import Plan
+from exporter.recovery.series import of_spot
 from exporter.recovery.steps import DrillError, Source, source_of
-from exporter.recovery.targets import of_spot
 from exporter.recovery.text import instant
 from exporter.sampling.fingerprint_scan import ScanError, scan
 from exporter.sampling.fingerprint_store import DRIFT_SCHEMA, FingerprintStore

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
@@ -12,8 +12,8 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.snapshots import Snapshots
 from exporter.recovery.journal import OK, Drill, began_at
-from exporter.recovery.targets import earliest_restorable, target_of
-from exporter.settings.recovery import RecoverySettings
+from exporter.settings.dsn import matches
+from exporter.settings.recovery import BranchScoped, RecoverySettings, RecoveryTarget
 
 NAME = "recovery"
 PITR = "pitr"
@@ -85,6 +85,52 @@ METRICS: Final = (
     WINDOW, EARLIEST, SNAPSHOTS, SNAPSHOT_AGE, OFFSITE_AGE,
     RTO_TARGET, RPO_TARGET, LAST_SUCCESS, LAST_DURATION, LAST_RPO, LAST_RESULT, LEFT,
 )  # fmt: skip
+
+
+class NamedBranch(Protocol):
+    """A branch by its ids and names."""
+
+    @property
+    def project_id(self) -> str:
+        """Id of the project."""
+
+    @property
+    def project_name(self) -> str:
+        """Its name."""
+
+    @property
+    def branch_id(self) -> str:
+        """Id of the branch."""
+
+    @property
+    def branch_name(self) -> str:
+        """Its name."""
+
+
+Setting = TypeVar("Setting", bound=BranchScoped)
+
+
+def of_spot(settings: Iterable[Setting], branch_ref: NamedBranch) -> list[Setting]:
+    """The settings that are for this branch, in their order."""
+    return [
+        setting
+        for setting in settings
+        if matches(setting.project, branch_ref.project_id, branch_ref.project_name)
+        and matches(setting.branch, branch_ref.branch_id, branch_ref.branch_name)
+    ]
+
+
+def target_of(settings: RecoverySettings, branch_ref: NamedBranch) -> RecoveryTarget | None:
+    """What is promised for a branch; the first match wins."""
+    return next(iter(of_spot(settings.targets, branch_ref)), None)
+
+
+def earliest_restorable(now: float, retention: float, *known_since: float | None) -> float:
+    """The earliest instant (unix seconds) that Neon can go back to, given the window and when the branch began.
+
+    ``known_since`` are its creation and its last reset: what was before belongs to another history.
+    """
+    return max([now - retention, *(value for value in known_since if value is not None)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, BranchPage, Model
 from collectors.neon.operations import read_operations
 from exporter.recovery.journal import ABORTED, CLEANED, Drill, DrillJournal, began_at
-from exporter.recovery.targets import earliest_restorable
+from exporter.recovery.series import earliest_restorable
 from exporter.recovery.writer import DrillWriter
 
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.2, 3.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from exporter.documents.terminal import seconds, table
 from exporter.recovery.journal import OK, Drill
-from exporter.recovery.targets import target_of
+from exporter.recovery.series import target_of
 from exporter.settings import CoreSettings
 
 _VERDICT = {True: "ok", False: "FAILED", None: "unknown"}

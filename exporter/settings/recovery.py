@@ -13,12 +13,14 @@ Table = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za
 Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$")]
 
 
-class _Somewhere(Section):
+class BranchScoped(Section):
+    """A setting that is for some projects and branches."""
+
     project: str = Field("*", description="Glob over project id or name.")
     branch: str = Field("*", description="Glob over branch id or name.")
 
 
-class RecoveryTarget(_Somewhere):
+class RecoveryTarget(BranchScoped):
     """Recovery targets of the projects and branches that match."""
 
     rto_seconds: Seconds = Field(
@@ -27,7 +29,7 @@ class RecoveryTarget(_Somewhere):
     rpo_seconds: Seconds = Field(description="Recovery point objective: seconds of writes that may be lost.")
 
 
-class Sentinel(_Somewhere):
+class Sentinel(BranchScoped):
     """A table that must have rows on a restored branch."""
 
     database: str = Field("*", description="Glob over the database name.")
@@ -35,7 +37,7 @@ class Sentinel(_Somewhere):
     min_rows: int = Field(1, ge=0, description="Minimum number of rows; fewer fail the drill.")
 
 
-class Heartbeat(_Somewhere):
+class Heartbeat(BranchScoped):
     """A timestamp column that is written continuously: its newest value shows how much a restore would lose."""
 
     database: str = Field("*", description="Glob over the database name.")
@@ -43,7 +45,7 @@ class Heartbeat(_Somewhere):
     column: Column = Field(description="A timestamptz set when a row is written, preferably indexed.")
 
 
-class Marker(Secret, _Somewhere):
+class Marker(Secret, BranchScoped):
     """A table in which a drill writes one row before and one after the instant it restores to."""
 
     dsn: str = Field(

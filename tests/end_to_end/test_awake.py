@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from exporter.demo import scenes
+from exporter.demo import waste
 from exporter.demo.pooler import find_pgbouncer
 from exporter.demo.twin import Twin, TwinSettings
 from tests.fix_agent import Agent, AgentMaker
@@ -37,12 +37,12 @@ def set_the_scene(twin: Twin, stack: ExitStack) -> None:
     twin.life.start_consumers()
     stack.callback(twin.life.stop_consumers)
     staging = twin.compute("bookshop", "staging")
-    stack.enter_context(scenes.idle_in_transaction(app_dsn(twin, staging, "acme"), "forgotten-shell"))
+    stack.enter_context(waste.idle_in_transaction(app_dsn(twin, staging, "acme"), "forgotten-shell"))
     program = find_pgbouncer()
     if program is None:
         pytest.skip("pgbouncer is not installed")
     branch, compute = next(row for row in twin.life.branches() if row[0].pooled)
-    pooler = scenes.pinning(twin.life.pooler(branch, compute, program), "birch")
+    pooler = waste.pinning(twin.life.pooler(branch, compute, program), "birch")
     twin.life.holder.submit(pooler.start).result()
     stack.callback(pooler.stop)
     # An application that holds its connection to the pooler and does nothing more.

@@ -12,7 +12,6 @@ from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import RESTORE_DAYS, TenantFacts
 from exporter.cost.upkeep import Upkeep
 from exporter.demo.year import Year
-from exporter.demo.year_ledger import seed_store
 from exporter.pricing.domain.calendar import DAY, HOUR, next_month
 from exporter.pricing.ratecard import load
 from exporter.sampling.counters.statements import DurableCounters
@@ -20,6 +19,7 @@ from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRules
 from exporter.tenancy.store import BranchLife, Tenancy
+from tests.exporter.report.seeded import seed_store
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_measures_of_closed_months_go_up_to_the_first_that_is_open(store: Store) -> None:
     year = Year(first="2026-04", months=3, branches=3, orgs=1, faults=False)
-    seed_store(store, SqliteLedger(store), year)
+    seed_store(store, year)
     april, may, june = year.months[:3]
     rules = TenantRules(())
     durable, tenancy = DurableCounters(store, rules), Tenancy(store, rules)

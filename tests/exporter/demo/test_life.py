@@ -10,13 +10,14 @@ from itertools import islice
 import psycopg
 import pytest
 
-from exporter.demo import life, scenes
+from exporter.demo import life, waste
 from exporter.demo.compute import Compute
 from exporter.demo.life import Life
 from exporter.demo.pooler import Pooler, PoolerStartError, find_pgbouncer
 from exporter.demo.twin import Twin
 from exporter.demo.workload import Service, argument, bursts
 from exporter.demo.worldfile import TenantSpec
+from tests.exporter.demo import scenes
 from tests.exporter.demo.test_compute import calls_of
 from tests.fix_twin_world import app_dsn, held_awake, suspended, wait_for
 
@@ -140,7 +141,7 @@ def test_a_pooler_that_cannot_start_says_why(pooler: Pooler) -> None:
 
 def test_a_forgotten_transaction_keeps_a_compute_awake(small_twin: Twin) -> None:
     staging = small_twin.compute("bookshop", "staging")
-    with scenes.idle_in_transaction(app_dsn(small_twin, staging, "acme")):
+    with waste.idle_in_transaction(app_dsn(small_twin, staging, "acme")):
         time.sleep(4.5)
         assert staging.endpoint.current_state == "active"
         assert staging.kept_awake_by == "client"
@@ -151,7 +152,7 @@ def test_a_forgotten_transaction_keeps_a_compute_awake(small_twin: Twin) -> None
 def test_a_pooler_with_a_minimum_pool_wakes_its_compute_again_and_again(small_twin: Twin, pooler: Pooler) -> None:
     main = small_twin.compute("bookshop", "main")
     wakes = len(main.wakes)
-    scenes.pinning(pooler, "birch").start()
+    waste.pinning(pooler, "birch").start()
     with psycopg.connect(pooler.conninfo("birch"), autocommit=True, prepare_threshold=None) as connection:
         connection.execute("SELECT 1")  # The application keeps its connection to the pooler and does nothing more.
         assert wait_for(lambda: len(main.wakes) >= wakes + 3)

@@ -23,8 +23,7 @@ from exporter.posture.sources import Outcome
 from exporter.recovery import series as metrics
 from exporter.recovery.feature import DrillHistory, RecoveryRun, drill_facts
 from exporter.recovery.journal import BEGAN, ENDED, FAILED, OK, Drill, DrillJournal, copy_name
-from exporter.recovery.series import RecoveryFacts, observe
-from exporter.recovery.targets import earliest_restorable
+from exporter.recovery.series import RecoveryFacts, earliest_restorable, observe
 from exporter.settings.recovery import RecoverySettings, RecoveryTarget
 from tests.exporter.recovery.test_journal import drill
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exporter.app.features import SCHEMAS
 from exporter.demo.year import Year
-from exporter.demo.year_ledger import seed_store
+from exporter.demo.year_ledger import seed_ledger, seed_tenants, seed_world
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
@@ -32,12 +32,19 @@ def seed(folder: Path) -> Path:
     made = year()
     store = Store.open(folder / "neonmeter.db", SCHEMAS)
     try:
-        seed_store(store, SqliteLedger(store), made)
+        seed_store(store, made)
         regions = {p.id: "azure-eastus2" if p.number % 2 else "aws-us-east-2" for p in made.projects}
         KeyValueStore(store).write("regions", "all", regions)
     finally:
         store.close()
     return write_settings(folder)
+
+
+def seed_store(store: Store, made: Year) -> None:
+    """All of a year: lives of branches, usage, and what tenants did."""
+    seed_world(store, made)
+    seed_ledger(SqliteLedger(store), made)
+    seed_tenants(store, made)
 
 
 def write_settings(folder: Path, name: str = "neonmeter.json", **more: object) -> Path:

@@ -1,6 +1,6 @@
 """Things that keep a compute awake although nobody works: each a context manager that sets the scene and clears it.
 
-An agent must name them; the twin plays them on real servers, in tests and in the demo.
+An agent must name them. Two more are in the demo itself (`exporter.demo.waste`).
 """
 
 from __future__ import annotations
@@ -13,20 +13,7 @@ import psycopg
 from psycopg import sql
 
 from exporter.demo.compute import Compute
-from exporter.demo.pooler import Pooler
 from exporter.demo.seed import REPLICATOR, publication
-
-
-@contextlib.contextmanager
-def idle_in_transaction(conninfo: str, application_name: str = "forgotten-shell") -> Iterator[psycopg.Connection]:
-    """A session that began a transaction and went away for lunch.
-
-    Raises:
-        psycopg.Error: it cannot connect.
-    """
-    with psycopg.connect(conninfo, application_name=application_name) as connection:
-        connection.execute("SELECT 1")
-        yield connection
 
 
 @contextlib.contextmanager
@@ -50,13 +37,6 @@ def second_poller(conninfo: str, every: float, application_name: str = "other-mo
     finally:
         ended.set()
         thread.join()
-
-
-def pinning(pooler: Pooler, role: str) -> Pooler:
-    """Configure a PgBouncer (not started yet) so that its compute never sleeps: it comes back after every suspend."""
-    pooler.settings = {**pooler.settings, "min_pool_size": 1, "server_idle_timeout": 0}
-    pooler.user = role
-    return pooler
 
 
 @contextlib.contextmanager
