@@ -30,6 +30,8 @@ class Status(StrEnum):
     ASLEEP = "asleep"
     BREAKER_OPEN = "breaker_open"
     TRUNCATED = "truncated"
+    STORE_ERROR = "store_error"
+    """Our own disk refused what had to be written down before anything may be shown or done."""
     BUG = "bug"
     # What Neon's proxy and control plane say of a compute that they connect nobody to.
     QUOTA = "quota"

@@ -28,6 +28,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("collectors.metric",),
     ("collectors.base",),
     ("collectors.slices",),
+    ("collectors.threads",),
+    ("collectors.http_body",),
     ("collectors.postgres",),
     ("collectors.neon",),
     ("collectors.platforms",),
@@ -70,6 +72,7 @@ DOMAIN_NEVER_CALLS = {"open", "now", "utcnow", "today", "getenv"}
 
 # Why a file below 60 lines is a file of its own.
 SMALL: Mapping[str, str] = {
+    "collectors/threads.py": "asyncio knows nothing of what runs on them",
     "collectors/errors.py": "the one base of errors, below everything else",
     "collectors/slices.py": "reading Neon and visiting computes share it",
     "exporter/app/log.py": "logging knows nothing of what is logged",

@@ -20,12 +20,16 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from collectors.base import Status
-from collectors.neon.errors import NeonError, advice, http_date, one_line, retried, retry_after
+from collectors.http_body import ACCEPT_ENCODING, BodyReader, BodyTooLargeError
+from collectors.neon.errors import NeonError, advice, clock_time, http_date, one_line, retried, retry_after
 from collectors.neon.models import ErrorAnswer, Page
 
 ATTEMPTS = 5
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of one answer, decompressed: 10,000 branches are about 12 MB."""
+LONGEST_HOLD = 3600.0
+"""Seconds: a Retry-After beyond that is taken as this, so that a date in the far future cannot end all reading."""
+_PARSED_ON_THE_LOOP = 256 * 1024
 MOST_PAGES = 1000
 _CONSUMPTION_BURST = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 20.0
@@ -63,6 +67,7 @@ class TokenBucket:
         self._clock = clock
         self._sleep = sleep
         self._full_at = clock()
+        self._held_until = self._full_at
 
     def reserve(self) -> float:
         """Take one token, possibly from the future; returns the seconds to wait before using it."""
@@ -79,7 +84,13 @@ class TokenBucket:
 
     def hold(self, seconds: float) -> None:
         """Let nobody through for a while: the server said 429 to one caller, and that holds for all."""
-        self._full_at = max(self._full_at, self._clock() + seconds + (self._burst - 1) * self._interval)
+        self._held_until = max(self._held_until, self._clock() + seconds)
+        self._full_at = max(self._full_at, self._held_until + (self._burst - 1) * self._interval)
+
+    @property
+    def held(self) -> float:
+        """Seconds for which the server asked to be left alone; 0 when it did not."""
+        return max(0.0, self._held_until - self._clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +170,12 @@ class NeonClient:
         self._consumption = TokenBucket(
             consumption_per_minute, min(_CONSUMPTION_BURST, consumption_per_minute), sleep=sleep
         )
+        self._bodies = BodyReader(BODY_LIMIT)
         self._http = httpx.AsyncClient(
             transport=transport,
             timeout=httpx.Timeout(timeout),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
-            headers={"Accept": "application/json", "User-Agent": user_agent},
+            headers={"Accept": "application/json", "Accept-Encoding": ACCEPT_ENCODING, "User-Agent": user_agent},
             follow_redirects=False,  # a redirect would carry the key to a host that nobody configured
         )
 
@@ -195,18 +207,22 @@ class NeonClient:
         garbage = 0
         for attempt in range(1, ATTEMPTS + 1):
             waited = time.monotonic()
+            if bucket.held > 4 * self._timeout:
+                raise _held_back(path, bucket.held)
             await bucket.acquire()
             gives_up += time.monotonic() - waited
             try:
                 reply = await self._attempt(path, params)
-                return self._parse(path, reply, model), self._server_now(reply)
+                if len(reply.body) <= _PARSED_ON_THE_LOOP:
+                    return self._parse(path, reply, model), self._server_now(reply)
+                return await asyncio.to_thread(self._parse, path, reply, model), self._server_now(reply)
             except _RetryError as problem:
                 pause = problem.pause if problem.pause is not None else _full_jitter(attempt)
+                if problem.error.status is Status.RATE_LIMITED or pause > 4 * self._timeout:
+                    bucket.hold(pause)
                 garbage += problem.error.http_status == 200
                 if attempt == ATTEMPTS or garbage > 1 or time.monotonic() + pause > gives_up:
                     raise problem.error from None
-                if problem.error.status is Status.RATE_LIMITED:
-                    bucket.hold(pause)
                 await self._sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -271,16 +287,10 @@ class NeonClient:
                 self._on_request(route, status, time.monotonic() - began)
 
     async def _read_body(self, route: str, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > BODY_LIMIT:
-                raise NeonError(
-                    Status.TRUNCATED,
-                    f"GET {route}: the answer is over {BODY_LIMIT >> 20} MiB and was not read",
-                    http_status=response.status_code,
-                )
-        return bytes(body)
+        try:
+            return await self._bodies.read(response, BODY_LIMIT)
+        except BodyTooLargeError as problem:
+            raise NeonError(Status.TRUNCATED, f"GET {route}: {problem}", http_status=response.status_code) from None
 
     def _read_key(self, route: str) -> str:
         try:
@@ -321,10 +331,15 @@ class NeonClient:
         request_id = answer.request_id or _request_id(reply)
         trace = f" [request {one_line(request_id, 80)}]" if request_id else ""
         message = f"GET {route_of(path)}: HTTP {reply.status}: {what}{words}{trace}"
+        pause = (
+            retry_after(reply.headers.get("Retry-After"), self._server_now(reply)) if retried(reply.status) else None
+        )
+        if pause is not None:
+            pause = min(pause, LONGEST_HOLD)
+            if pause > 4 * self._timeout:
+                message += f"; not asked again before {clock_time(time.time() + pause)}"
         error = NeonError(status, message, request_id or None, reply.status)
-        if not retried(reply.status):
-            return error
-        return _RetryError(error, retry_after(reply.headers.get("Retry-After")))
+        return _RetryError(error, pause) if retried(reply.status) else error
 
     def _hide(self, text: str) -> str:
         try:
@@ -337,6 +352,15 @@ class NeonClient:
     def _server_now(reply: _Reply) -> float:
         at = http_date(reply.headers.get("Date"))
         return time.time() if at is None else at
+
+
+def _held_back(path: str, seconds: float) -> NeonError:
+    until = clock_time(time.time() + seconds)
+    return NeonError(
+        Status.RATE_LIMITED,
+        f"GET {route_of(path)}: not asked before {until}, as Neon wants it (Retry-After); lower"
+        " neon.requests_per_minute, or see what else uses this account",
+    )
 
 
 def _request_id(reply: _Reply) -> str | None:

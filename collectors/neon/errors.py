@@ -59,14 +59,22 @@ def retried(http_status: int) -> bool:
 
 
 def retry_after(header: str | None, now: float | None = None) -> float | None:
-    """Seconds to wait that a Retry-After header asks for (delta seconds or an HTTP date); None when it says nothing."""
+    """Seconds to wait that a Retry-After header asks for (delta seconds or an HTTP date); None when it says nothing.
+
+    ``now`` is the clock that the date is of, in unix seconds.
+    """
     if not header:
         return None
     header = header.strip()
-    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", header):
+    if re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,6})?", header):
         return float(header)
     at = http_date(header)
     return None if at is None else max(0.0, at - (time.time() if now is None else now))
+
+
+def clock_time(at: float) -> str:
+    """An instant (unix seconds) for a person: ``14:05:09 UTC``."""
+    return time.strftime("%H:%M:%S UTC", time.gmtime(at))
 
 
 def http_date(header: str | None) -> float | None:

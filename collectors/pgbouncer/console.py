@@ -24,6 +24,7 @@ from collectors.metric import Scope
 from collectors.neon.errors import one_line
 from collectors.pgbouncer.shows import CONSOLE, METRICS, SHOWS, config_of, families_of
 from collectors.platforms.domain.security import PoolerFacts
+from collectors.postgres.connection import BoundedConnection, ReceivedTooMuchError
 
 __all__ = ["METRICS", "PoolerTarget", "observe", "read_pooler"]
 
@@ -229,7 +230,7 @@ async def _visit(
     late = f"no answer within {deadline_seconds:g} s: the process is frozen or overloaded, or a firewall drops packets"
     try:
         async with asyncio.timeout_at(ends):
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await BoundedConnection.connect(
                 conninfo, autocommit=True, cursor_factory=psycopg.AsyncClientCursor
             )
     except TimeoutError:
@@ -285,6 +286,8 @@ def _reason(problem: BaseException) -> str:
 
 
 def _refusal(problem: BaseException) -> _Failure:
+    if isinstance(problem, ReceivedTooMuchError):
+        return _Failure(Status.TRUNCATED, f"{problem}: is this a PgBouncer?")
     return _classify(_reason(problem))
 
 

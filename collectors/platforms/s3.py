@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from collectors.base import Known, Status, Unread
 from collectors.neon.errors import one_line
 from collectors.platforms.domain.security import BucketFacts, StoredObject
+from collectors.threads import DaemonThreads
 
 DEADLINE_SECONDS = 60.0
 NEWEST = 8
@@ -24,6 +25,9 @@ NEWEST = 8
 MOST_PAGES = 50
 """Of 1000 objects each."""
 _SOCKET_SECONDS = 10.0
+_BODY_LIMIT = 8 * 1024 * 1024
+"""Bytes of one answer: a page of 1000 objects with the longest keys is 2 MB."""
+_CHUNK = 64 * 1024
 _TAKEN_AT = ("taken-at", "taken_at", "taken")
 _REFUSED = frozenset({"AccessDenied", "AllAccessDisabled", "403", "Forbidden"})
 _KEY_REFUSED = frozenset({
@@ -61,8 +65,8 @@ async def read_bucket(target: BucketTarget, *, deadline_seconds: float = DEADLIN
     ends = time.monotonic() + deadline_seconds
     try:
         async with asyncio.timeout(deadline_seconds):
-            return await asyncio.to_thread(_read, target, ends)
-    except TimeoutError:  # the thread ends by its own limits
+            return await DaemonThreads("s3", 1).run(lambda: _read(target, ends))
+    except TimeoutError:  # the thread ends by its own limits, but for a look-up of the name that hangs
         return _nothing(target, Unread(Status.TIMEOUT, f"{target.bucket}: S3 did not answer in time"))
 
 
@@ -75,7 +79,7 @@ def _nothing(target: BucketTarget, why: Unread) -> BucketFacts:
 
 def _read(target: BucketTarget, ends: float) -> BucketFacts:
     try:
-        client = _client(target)
+        client = _client(target, ends)
     except ImportError:
         text = "boto3 is not installed: install neonmeter with its extra s3"
         return _nothing(target, Unread(Status.BUG, text))
@@ -87,7 +91,7 @@ def _read(target: BucketTarget, ends: float) -> BucketFacts:
         client.close()
 
 
-def _client(target: BucketTarget) -> Any:
+def _client(target: BucketTarget, ends: float) -> Any:
     boto3, config = importlib.import_module("boto3"), importlib.import_module("botocore.config")
     keys: dict[str, str] = {}
     if target.credentials is not None:
@@ -99,7 +103,25 @@ def _client(target: BucketTarget) -> Any:
         user_agent_extra="neonmeter",
     )
     session = boto3.session.Session(region_name=target.region)
-    return session.client("s3", endpoint_url=target.endpoint_url, config=limits, **keys)
+    client = session.client("s3", endpoint_url=target.endpoint_url, config=limits, **keys)
+    http = client._endpoint.http_session
+
+    def send(request: Any, **_: Any) -> Any:
+        """Send it as botocore would, but read a bounded body. botocore does not ask for compression, nor decode it."""
+        request.stream_output = True
+        answer = http.send(request)
+        body = bytearray()
+        while part := answer.raw.read1(_CHUNK):
+            body += part
+            if len(body) > _BODY_LIMIT or time.monotonic() >= ends:
+                answer.raw.close()
+                size = f"over {_BODY_LIMIT >> 20} MiB" if len(body) > _BODY_LIMIT else "slow"
+                raise _TooMany(f"{target.bucket}: an answer of S3 was {size} and was not read")
+        answer._content = bytes(body)
+        return answer
+
+    client.meta.events.register("before-send.s3", send)
+    return client
 
 
 class _Look:

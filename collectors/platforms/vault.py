@@ -19,6 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from collectors.base import Known, Status, Unread
+from collectors.http_body import BodyTooLargeError, BoundedClient
 from collectors.neon.errors import one_line
 from collectors.platforms.domain.security import StaticRole, TransitKey, VaultFacts
 
@@ -109,7 +110,8 @@ class _Look:
         self._token = ""
         self._gate = asyncio.Semaphore(_FAN_OUT)
         verify = ssl.create_default_context(cafile=None if target.ca_file is None else str(target.ca_file))
-        self._http = httpx.AsyncClient(
+        self._http = BoundedClient(
+            _BODY_LIMIT,
             base_url=f"{target.address.rstrip('/')}/v1/",
             verify=verify,
             timeout=min(_REQUEST_SECONDS, max(0.1, ends - asyncio.get_running_loop().time())),
@@ -225,6 +227,8 @@ class _Look:
         headers = {"X-Vault-Token": self._token} if token else {}
         try:
             return await self._http.get(path, params=params, headers=headers)
+        except BodyTooLargeError as problem:
+            raise _RefusedError(Status.TRUNCATED, f"{self._target.name}: {path}: {problem}") from None
         except httpx.TimeoutException:
             raise _RefusedError(Status.TIMEOUT, f"{self._target.name} did not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
@@ -265,8 +269,6 @@ def _meaning(status: int, said: str) -> tuple[Status, str]:
 
 
 def _json(reply: httpx.Response) -> Mapping[str, Any]:
-    if len(reply.content) > _BODY_LIMIT:
-        raise _RefusedError(Status.TRUNCATED, f"an answer of over {_BODY_LIMIT >> 20} MiB was not read")
     try:
         body = reply.json()
     except ValueError:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import httpx
 
+from collectors.http_body import BoundedClient
 from collectors.neon.errors import one_line
 from collectors.platforms.vault import Token
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _SECONDS = 10.0
+_BODY_LIMIT = 1024 * 1024
 
 
 class LoginError(OSError):
@@ -79,7 +81,7 @@ class Login:
         headers = {"X-Vault-Request": "true", **({"X-Vault-Namespace": self.namespace} if self.namespace else {})}
         url = f"{self.address.rstrip('/')}/v1/auth/{self.mount.strip('/')}/login"
         try:
-            async with httpx.AsyncClient(verify=verify, timeout=_SECONDS, follow_redirects=False) as http:
+            async with BoundedClient(_BODY_LIMIT, verify=verify, timeout=_SECONDS, follow_redirects=False) as http:
                 reply = await http.post(url, json=dict(self.body()), headers=headers)
             auth = reply.json().get("auth") or {} if reply.status_code == 200 else {}
             token, life = str(auth["client_token"]), float(auth.get("lease_duration") or 0)

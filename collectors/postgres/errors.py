@@ -9,6 +9,7 @@ from __future__ import annotations
 import psycopg
 
 from collectors.base import Status
+from collectors.postgres.connection import ReceivedTooMuchError
 from collectors.postgres.refusals import reason_of, refusal
 
 LONGEST = 300
@@ -53,6 +54,8 @@ class VisitError(Exception):
 
 def explain(problem: psycopg.Error, password: str, *, connecting: bool) -> VisitError:
     """Tell a psycopg error by its SQLSTATE, or by its words while connecting."""
+    if isinstance(problem, ReceivedTooMuchError):
+        return VisitError(Status.TRUNCATED, f"{problem}: the rest was not read")
     state = problem.sqlstate
     text = reason_of(str(problem))
     known = refusal(text)

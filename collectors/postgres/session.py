@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from collectors.base import Epoch, Query, Result, Server, SqlCollector, Status
+from collectors.postgres.connection import BoundedConnection
 from collectors.postgres.errors import VisitError, explain, explain_value
 from collectors.postgres.evidence import APPLICATION_NAME, EVIDENCE_SQL, WAKE_MARGIN, Evidence, parse
 
@@ -201,9 +202,7 @@ class _Session:
         self.began = time.monotonic()
         try:
             async with asyncio.timeout(self.deadlines.connect):
-                return await psycopg.AsyncConnection.connect(
-                    make_conninfo(**params), autocommit=True, prepare_threshold=None
-                )
+                return await BoundedConnection.connect(make_conninfo(**params), autocommit=True, prepare_threshold=None)
         except TimeoutError:
             limit = f"{self.deadlines.connect:g} s"
             raise VisitError(Status.TIMEOUT, f"no session within {limit} of connecting") from None

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import sys
 from pathlib import Path
 
-from exporter.app import log
+from collectors.errors import UsageError
+from collectors.threads import DaemonThreads
+from exporter.app import log, loop
 from exporter.app.generation import Resources, start_generation
 from exporter.app.otlp import Otlp, OtlpSettings
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings
+from exporter.app.signals import Signals
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
@@ -25,6 +27,8 @@ from exporter.serving.routes import Routes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
 
+TELEMETRY_SECONDS = 1.0
+"""For the last spans and metrics at a stop; a collector that does not answer is not waited for."""
 _log = logging.getLogger("neonmeter")
 
 
@@ -40,9 +44,13 @@ def run_agent(settings: Settings, config: Path | None) -> None:
         _log.warning("%s", warning)
     tune_interpreter()
     try:
-        asyncio.run(App(settings, config).run())
+        loop.run(App(settings, config).run())
     except OSError as problem:
-        raise SettingsError([f"http.listen: {settings.http.listen} cannot be used: {problem.strerror}"]) from problem
+        what = f"{problem.filename}: " if problem.filename else ""
+        raise UsageError(
+            f"neonmeter cannot go on: {what}{problem.strerror or problem}; check the limits of this process (ulimit -n)"
+            " and the disks it uses"
+        ) from problem
 
 
 def tune_interpreter() -> None:
@@ -74,12 +82,10 @@ class App:
         Raises:
             StoreError, OSError: the ledger's file or the port cannot be used.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stopping.set)
+        signals = Signals(asyncio.get_running_loop(), self.stopping.set)
         server = self._serve()
         try:
-            await self._collect(server)
+            await self._collect(server, signals)
         finally:
             server.stop()
 
@@ -87,25 +93,29 @@ class App:
         host, port = self.settings.http.address
         loopback = host in ("localhost", "::1") or host.startswith("127.")
         routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.pages)
-        server = HttpServer(
-            routes.answer,
-            host=host,
-            port=port,
-            limits=Limits(connections=self.settings.http.max_connections),
-            on_error=lambda problem: _log.error(
-                "an HTTP request failed (%s); this is a bug in neonmeter", type(problem).__name__
-            ),
-        )
+        try:
+            server = HttpServer(
+                routes.answer,
+                host=host,
+                port=port,
+                limits=Limits(connections=self.settings.http.max_connections),
+                on_error=lambda problem: _log.error(
+                    "an HTTP request failed (%s); this is a bug in neonmeter", type(problem).__name__
+                ),
+            )
+        except OSError as problem:
+            where = f"http.listen: {self.settings.http.listen}"
+            raise SettingsError([f"{where} cannot be used: {problem.strerror}"]) from problem
         server.start()
         _log.info("serving on %s", server.url)
         return server
 
-    async def _collect(self, server: HttpServer) -> None:
+    async def _collect(self, server: HttpServer, signals: Signals) -> None:
         resources = Resources.open(self.settings, self.state, self.metrics, self.pages)
         otlp = self._telemetry()
         rounds = Rounds(start_generation(self.settings, resources), self.publisher, server)
         reloader = Reloader(self._config, rounds, self.publisher)
-        reloader.listen(asyncio.get_running_loop())
+        reloader.listen(asyncio.get_running_loop(), signals)
         rounds.start()
         heart = asyncio.create_task(self._beat())
         try:
@@ -119,7 +129,9 @@ class App:
             with contextlib.suppress(asyncio.CancelledError):
                 await heart
             if otlp is not None:
-                await asyncio.to_thread(otlp.stop)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TELEMETRY_SECONDS):
+                        await DaemonThreads("otlp-stop", 1).run(otlp.stop)
             resources.close()
 
     async def _beat(self) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collectors.base import Target
 from collectors.errors import UsageError
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric as OtelMetric
     from opentelemetry.sdk.metrics.export import NumberDataPoint
     from opentelemetry.sdk.trace import TracerProvider
+    from requests import PreparedRequest, Response, Session
 
+BODY_LIMIT = 4096
+"""Bytes of an answer's body that are read."""
 POINTS_PER_REQUEST = 5_000
 """About a megabyte of protobuf; collectors refuse bodies past a few megabytes."""
 
@@ -86,7 +89,9 @@ class Otlp:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
         provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
-        exporter = OTLPSpanExporter(endpoint=self._url("traces"), timeout=self._settings.timeout)
+        exporter = OTLPSpanExporter(
+            endpoint=self._url("traces"), timeout=self._settings.timeout, session=_bounded_session()
+        )
         provider.add_span_processor(BatchSpanProcessor(exporter))
         tracing.use(provider.get_tracer("neonmeter", __version__))
         return provider
@@ -96,7 +101,10 @@ class Otlp:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
 
         return OTLPMetricExporter(
-            endpoint=self._url("metrics"), timeout=self._settings.timeout, compression=Compression.Gzip
+            endpoint=self._url("metrics"),
+            timeout=self._settings.timeout,
+            compression=Compression.Gzip,
+            session=_bounded_session(),
         )
 
     def _push_until_stopped(self) -> None:
@@ -140,6 +148,27 @@ class Otlp:
         if self._provider is not None:
             tracing.use(None)
             self._provider.shutdown()
+
+
+def _bounded_session() -> Session:
+    """A session of `requests` that reads the start of an answer's body, as it is sent: nobody needs more of it.
+
+    `requests` would read all of it, decompressed layer by layer.
+    """
+    from requests import Session  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+    class BoundedAdapter(HTTPAdapter):
+        def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+            answer = super().send(request, *args, **{**kwargs, "stream": True})
+            answer._content = answer.raw.read1(BODY_LIMIT, decode_content=False)
+            answer.close()
+            return answer
+
+    session = Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BoundedAdapter())
+    return session
 
 
 def requests(source: Iterable[tuple[Target, Families]], now: int) -> Iterator[tuple[list[OtelMetric], int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from exporter.app import log
 from exporter.app.generation import start_generation
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings, load, problems_of
+from exporter.app.signals import Signals
 from exporter.core import selfmetrics
 from exporter.serving.publisher import Publisher
 from exporter.settings import SettingsError
@@ -35,7 +35,7 @@ class Reloader:
         self._tasks: set[asyncio.Task[tuple[bool, str]]] = set()
         self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop, signals: Signals) -> None:
         """Reload on SIGHUP and when the HTTP server is asked to."""
 
         def hang_up() -> None:
@@ -48,7 +48,7 @@ class Reloader:
         def from_http() -> tuple[bool, str]:
             return asyncio.run_coroutine_threadsafe(self.reload(), loop).result(ANSWER_SECONDS)
 
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        signals.on_hang_up(hang_up)
         self._publisher.on_reload = from_http
 
     async def reload(self) -> tuple[bool, str]:

@@ -5,6 +5,7 @@ A round reads Neon first and visits right after, because only fresh evidence may
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from collectors.errors import NeonmeterError
 from exporter.app.generation import Generation
 from exporter.app.schedule import Schedule
+from exporter.app.signals import DRAIN_SECONDS
 from exporter.core import selfmetrics
 from exporter.serving.http import HttpServer
 from exporter.serving.overview import OverviewSources
@@ -58,14 +60,15 @@ class Rounds:
         await old.close()
 
     def _grace(self) -> float:
-        # A visit ends well within this. What takes longer waits for an API that does not answer; and a container that
-        # is still there after 10 seconds is killed.
+        # A visit ends well within this. What takes longer waits for an API that does not answer.
         return self.generation.settings.sampling.session_seconds + 1
 
     async def stop(self) -> None:
-        """Start nothing more, let what runs end, publish once more."""
-        await self._schedule.stop(self._grace())
-        await self._publish()
+        """Start nothing more, let what runs end for a moment, publish once more."""
+        await self._schedule.stop(min(DRAIN_SECONDS, self._grace()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS / 2):
+                await self._publish()
         await self.generation.close()
 
     def _plan(self) -> Schedule:

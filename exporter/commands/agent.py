@@ -12,6 +12,9 @@ from exporter.version import __version__
 if TYPE_CHECKING:
     from exporter.app.settings import Settings
 
+HEALTH_BYTES = 4096
+"""Of the answer of /healthz, which is one line."""
+
 
 def add_run(commands: Commands) -> None:
     """`run`, `check`, `config`, `inventory`, `metrics`."""
@@ -101,7 +104,7 @@ def healthcheck(options: argparse.Namespace, settings: None) -> int:
         host, port = load(options.config).http.address
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104  # asked, not bound
     try:
-        status, text = ask(f"{url.rstrip('/')}/healthz")
+        status, text = ask(f"{url.rstrip('/')}/healthz", most=HEALTH_BYTES)
     except OSError as problem:
         print(f"no answer from {url}: {problem}", file=sys.stderr)
         return FINDINGS

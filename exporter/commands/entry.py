@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+# The first lines of the program, before any other import: as process 1 of a container a signal without a handler is
+# ignored, and a stop in the first second would wait for the kill. Nothing is open yet that needs closing.
+import os
+import signal
+from types import FrameType
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+signal.signal(signal.SIGTERM, _end)
+
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 USAGE = 2
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+BODY_LIMIT = 1024 * 1024 * 1024
+"""Bytes of a page: the /metrics of 10,000 projects has 144 MB. The healthcheck asks for less."""
 
-def ask(url: str, timeout: float = 3.0) -> tuple[int, str]:
-    """GET one page; status and text.
+
+def ask(url: str, timeout: float = 3.0, most: int = BODY_LIMIT) -> tuple[int, str]:
+    """GET one page; status and text, of which no more than ``most`` bytes are read.
 
     Raises:
         OSError: no answer, or none that is HTTP.
@@ -19,7 +22,7 @@ def ask(url: str, timeout: float = 3.0) -> tuple[int, str]:
     try:
         connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
+        return answer.status, answer.read(most).decode("utf-8", "replace")
     except http.client.HTTPException as problem:
         raise OSError(f"no HTTP answer ({type(problem).__name__})") from None
     finally:

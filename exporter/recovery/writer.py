@@ -17,12 +17,14 @@ import httpx
 from pydantic import ValidationError
 
 from collectors.base import Status
+from collectors.http_body import BoundedClient
 from collectors.neon.errors import NeonError, advice, one_line, retry_after
 from collectors.neon.models import Branch, Endpoint, ErrorAnswer, Model, Operation
 from exporter.recovery.journal import began_at
 
 _PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
+_BODY_LIMIT = 4 * 1024 * 1024
 ANNOTATION = "neonmeter-drill"
 
 
@@ -52,7 +54,7 @@ class DrillWriter:
         self._url = api_url.rstrip("/")
         self._key = key
         self._patience = patience
-        self._http = httpx.AsyncClient(timeout=timeout, follow_redirects=False)
+        self._http = BoundedClient(_BODY_LIMIT, timeout=timeout, follow_redirects=False)
 
     def __repr__(self) -> str:
         return f"DrillWriter({self._url!r})"

@@ -24,6 +24,7 @@ from exporter.core.feeds import Feeds
 from exporter.core.state import Batch, State
 from exporter.sampling.computes import computes
 from exporter.settings import CoreSettings
+from exporter.storage.store import StoreError
 from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
@@ -85,7 +86,12 @@ class ControlPlanePoller:
         self._state.show_batch(inventory.NAME, batch)
         await self._retire_operations(found)
         self._feeds.put("api", Status.OK, began, pace)
-        await self._remember_names(found)
+        try:
+            await self._remember_names(found)
+        except StoreError as problem:
+            self._feeds.note("names", (f"names of projects and branches are not stored: {problem}",))
+        else:
+            self._feeds.note("names", ())
         return found
 
     async def _remember_names(self, found: Inventory) -> None:

@@ -17,9 +17,10 @@ from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.sampling.runner import bug, run
+from exporter.sampling.runner import Outcome, bug, run
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import EndpointRef, matches
+from exporter.storage.store import StoreError
 from exporter.storage.writer import WriterThread
 
 NAME = "visit"
@@ -140,6 +141,10 @@ class Readings:
             try:
                 commit = partial(self._commit, compute, session.epoch, outcome.reading, session.opened_at)
                 families, rows = await self._writer.run(commit), outcome.reading.rows
+            except StoreError as problem:
+                # Totals that are not on the disk could go back after a restart; gauges promise nothing.
+                families, rows = _gauges(outcome.reading.families), outcome.reading.rows
+                outcome = Outcome(Status.STORE_ERROR, str(problem))
             except Exception as problem:
                 # What was read is not shown: only what is on the disk survives a restart.
                 outcome, families = bug(collector, where, problem), Families()
@@ -176,8 +181,8 @@ class Readings:
             entry = self._state.get(name, target)
             if entry is None and name != NAME:
                 continue
-            # Asleep is not down; what fails is, and so is what is left alone because it failed.
-            down = name == NAME and status is not Status.ASLEEP
+            # Asleep is not down, nor is what our disk keeps us from; what fails is, and what is left alone for it.
+            down = name == NAME and status not in (Status.ASLEEP, Status.STORE_ERROR)
             if down or entry is None or (entry.last.status, entry.last.error) != (status, error):
                 families = Families()
                 if name == NAME:
@@ -243,3 +248,11 @@ class Readings:
             why = f": {observation.error}" if observation.error else ""
             _log.log(level, "%s (%s) is %s, was %s%s", observation.target.name, observation.target.key,
                      observation.status.value, before.value, why)  # fmt: skip
+
+
+def _gauges(families: Families) -> Families:
+    found = Families()
+    for metric, series in families.items():
+        if metric.kind is Kind.GAUGE:
+            found.put(metric, series)
+    return found

@@ -28,7 +28,7 @@ from exporter.sampling.user_databases import UserDatabases
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import DsnError, EndpointRef
 from exporter.settings.secret import SecretError
-from exporter.storage.store import Store
+from exporter.storage.store import Store, StoreError
 from exporter.storage.tables import Table
 from exporter.storage.writer import WriterThread
 
@@ -85,6 +85,7 @@ class WakeStates:
         self._store = store
         self._disk = disk
         self._states = {key: WakeState.from_dict(value) for key, value in WAKE_STATES.items(store)}
+        self._unsaved: set[str] = set()
 
     def get(self, endpoint_id: str) -> WakeState | None:
         """The state of one compute; None before it was first considered."""
@@ -95,10 +96,17 @@ class WakeStates:
         return list(self._states.values())
 
     async def save(self, state: WakeState) -> None:
-        """Store a state; it is on the disk when this returns."""
-        if self._states.get(state.endpoint_id) != state:
-            self._states[state.endpoint_id] = state
-            await self._disk.run(lambda: WAKE_STATES.put(self._store, [(state.endpoint_id, state.as_dict())]))
+        """Store a state; it is on the disk when this returns.
+
+        Raises:
+            StoreError: it is not on the disk; the next call tries again.
+        """
+        key = state.endpoint_id
+        if self._states.get(key) != state or key in self._unsaved:
+            self._states[key] = state
+            self._unsaved.add(key)
+            await self._disk.run(lambda: WAKE_STATES.put(self._store, [(key, state.as_dict())]))
+            self._unsaved.discard(key)
 
 
 def policy_of(settings: SamplingSettings) -> WakePolicy:
@@ -135,6 +143,7 @@ class Visitor:
         self._global = GlobalBreaker()
         self._skew = 0.0
         self._on_evidence = tuple(on_evidence)
+        self._store_problem: StoreError | None = None
         self.plans: dict[str, Plan] = {}
 
     async def round(self, inventory: Inventory, *, only_pinned: bool = False) -> None:
@@ -142,6 +151,9 @@ class Visitor:
 
         ``only_pinned``: a round between two looks at the API, for computes that never suspend; nothing fresh is known
         of the others.
+
+        Raises:
+            StoreError: something could not be written, after all had their turn.
         """
         known = computes(inventory)
         todo = [compute for compute in known if not only_pinned or compute.facts.suspend_after is None]
@@ -160,6 +172,9 @@ class Visitor:
         self._global.record_round([outcome for outcome in outcomes if outcome is not None], self._clock())
         is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
         self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
+        problem, self._store_problem = self._store_problem, None
+        if problem is not None:
+            raise problem
 
     async def _consider(self, compute: Compute, offset: float) -> Status | None:
         known = self._known.get(compute.endpoint.id)
@@ -178,6 +193,12 @@ class Visitor:
         except (DsnError, SecretError) as problem:
             self.plans[compute.endpoint.id] = Plan("", str(problem))
             self._readings.note(compute.target, Status.AUTH, str(problem), self._clock())
+            return None
+        except StoreError as problem:
+            self._store_problem = problem
+            why = f"not visited, because that we go could not be written down: {problem}"
+            self.plans[compute.endpoint.id] = Plan("", why)
+            self._readings.note(compute.target, Status.STORE_ERROR, why, self._clock())
             return None
         finally:
             known.busy = False
@@ -204,7 +225,7 @@ class Visitor:
         decision = decide(
             self._policy, compute.facts, self._states.get(compute.endpoint.id), self._clock() + offset
         )  # fmt: skip
-        await self._states.save(decision.state)
+        await self._save(compute, decision.state)
         self._readings.own_use(compute.target, decision.state, self._clock())
         due = decision.due_again - offset if decision.due_again is not None else None
         open_until = known.breaker.open_until if known.breaker.is_open(self._clock()) else None
@@ -217,7 +238,7 @@ class Visitor:
         now = self._clock()
         collectors = self._readings.due(compute, now)
         scanners = await self._users.prepare(compute)
-        await self._states.save(before_visit(self._policy, decision.state, now + offset))
+        await self._save(compute, before_visit(self._policy, decision.state, now + offset))
         with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
             made = await visit(
                 conninfo,
@@ -234,15 +255,33 @@ class Visitor:
         known.error = made.error
         before = self._states.get(compute.endpoint.id) or decision.state
         state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
-        await self._states.save(state)
-        if made.evidence is not None and not made.woke_it:
-            for take in self._on_evidence:
-                await take(compute, made.evidence, before, state, self._clock() + self._skew)
-        state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
-        await self._states.save(state)
+        await self._save(compute, state, visited=True)
+        try:
+            if made.evidence is not None and not made.woke_it:
+                for take in self._on_evidence:
+                    await take(compute, made.evidence, before, state, self._clock() + self._skew)
+            state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
+        except StoreError as problem:  # what the visit read is shown all the same, as far as it needs no disk
+            self._store_problem = problem
+        await self._save(compute, state, visited=True)
         self._count(compute, made)
         await self._readings.take(compute, collectors, made)
         return made.status
+
+    async def _save(self, compute: Compute, state: WakeState, *, visited: bool = False) -> None:
+        """Write a wake state down. Without a disk only computes that never suspend are visited: nothing wakes them.
+
+        ``visited``: it is of a visit that is over, and what is on the disk since before keeps us away at least as long.
+
+        Raises:
+            StoreError: it could not be written, and so the compute may not be visited.
+        """
+        try:
+            await self._states.save(state)
+        except StoreError as problem:
+            if not visited and compute.facts.suspend_after is not None:
+                raise
+            self._store_problem = problem
 
     def _deadlines(self, left: float | None = None) -> Deadlines:
         """``left``: seconds after which the policy wants the session to be over, when that is less than usual."""

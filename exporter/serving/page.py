@@ -124,6 +124,7 @@ STATUS_PILLS = {
     "auth": Pill("login refused", "bad"),
     "no_privilege": Pill("no privilege", "bad"),
     "breaker_open": Pill("left alone", "bad"),
+    "store_error": Pill("our disk failed", "bad"),
     "bug": Pill("our bug", "bad"),
     "quota": Pill("quota used up", "bad"),
     "disabled": Pill("disabled", "calm"),

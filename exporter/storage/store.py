@@ -7,6 +7,7 @@ ledger and the counters share a file, a lock and a backup, and nothing else.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -26,6 +27,8 @@ _CACHE_KIB: Final = 512
 """Cache a connection: SQLite's usual 2 MB would be a good part of our memory, and the kernel caches the file too."""
 _BUSY_MS: Final = 5000
 _WAL_KEEP_BYTES: Final = 16 * 1024 * 1024
+_SPARE_BYTES: Final = 128 * 1024
+"""Less room than this is a full disk: the smallest write that SQLite does is its index of 32 KiB."""
 _ADVICE: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged: stop neonmeter, keep a copy, then restore a backup or run `.recover`",
     sqlite3.SQLITE_NOTADB: "this is not a SQLite database: point storage.path at another file, or move this one away",
@@ -37,6 +40,26 @@ _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "another program holds a write lock on it: close that program",
     sqlite3.SQLITE_LOCKED: "another program holds a lock on it: close that program",
     sqlite3.SQLITE_PROTOCOL: "its locks do not work: the file must be on a local disk, not on a network share",
+}
+
+
+_ADVICE_BY_ERRNO: Final = {
+    errno.ENOSPC: _ADVICE[sqlite3.SQLITE_FULL],
+    errno.EDQUOT: "the quota of this user is used up: free space, raise it or move storage.path",
+    errno.EFBIG: "the file may not grow (ulimit -f): raise the limit or move storage.path",
+    errno.EIO: _ADVICE[sqlite3.SQLITE_IOERR],
+    errno.EROFS: _ADVICE[sqlite3.SQLITE_READONLY],
+    errno.EACCES: _ADVICE[sqlite3.SQLITE_PERM],
+    errno.EPERM: _ADVICE[sqlite3.SQLITE_PERM],
+    errno.ENOENT: "the folder must exist: create it, or mount the volume that storage.path names",
+    errno.ENOTDIR: "a part of the path is a file: point storage.path into a folder",
+    errno.EISDIR: "this is a folder: point storage.path at a file in it",
+    errno.ELOOP: "the path contains a symbolic link that is refused or goes in circles: name the file itself",
+    errno.ENAMETOOLONG: "the name is too long for this file system: shorten storage.path",
+    errno.EMFILE: "this process has too many open files: raise its limit (ulimit -n)",
+    errno.ENFILE: "the system has too many open files: raise its limit (fs.file-max)",
+    errno.ENOLCK: _ADVICE[sqlite3.SQLITE_PROTOCOL],
+    errno.ESTALE: _ADVICE[sqlite3.SQLITE_PROTOCOL],
 }
 
 
@@ -187,11 +210,12 @@ def _lock(path: Path) -> int:
     try:
         lock_file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as problem:
-        raise StoreError(f"{name}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
+        raise _refusal(name, problem) from problem
     try:
         fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The database must exist with its narrow mode before SQLite opens it; the -wal and -shm files inherit it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _write_holder(lock_file)
     except BlockingIOError as problem:
         holder = os.pread(lock_file, 32, 0).decode("ascii", "replace").strip() or "unknown"
         os.close(lock_file)
@@ -201,10 +225,20 @@ def _lock(path: Path) -> int:
         ) from problem
     except OSError as problem:
         os.close(lock_file)
-        raise StoreError(f"{path}: {problem.strerror}; {_ADVICE[sqlite3.SQLITE_CANTOPEN]}") from problem
-    os.ftruncate(lock_file, 0)
-    os.pwrite(lock_file, f"{os.getpid()}\n".encode(), 0)
+        raise _refusal(path, problem) from problem
     return lock_file
+
+
+def _write_holder(lock_file: int) -> None:
+    """Write who holds the lock, for the message of whoever wants it too; on a full disk it goes without."""
+    with suppress(OSError):
+        os.ftruncate(lock_file, 0)
+        os.pwrite(lock_file, f"{os.getpid()}\n".encode(), 0)
+
+
+def _refusal(path: Path, problem: OSError) -> StoreError:
+    advice = _ADVICE_BY_ERRNO.get(problem.errno or 0, _ADVICE[sqlite3.SQLITE_CANTOPEN])
+    return StoreError(f"{path}: {problem.strerror}; {advice}")
 
 
 def _release(lock_file: int) -> int:
@@ -301,7 +335,17 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except sqlite3.Error as problem:
         code = getattr(problem, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF == sqlite3.SQLITE_IOERR and _no_space(path):
+            code = sqlite3.SQLITE_FULL  # so SQLite says it of the memory-mapped index of its WAL
         advice = None if code is None else _ADVICE.get(code & 0xFF)
         if advice is None:
             raise
         raise StoreError(f"{path}: {problem}; {advice}") from problem
+
+
+def _no_space(path: Path) -> bool:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _SPARE_BYTES or (found.f_files > 0 and found.f_favail == 0)

@@ -21,5 +21,5 @@ class WriterThread:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     def close(self) -> None:
-        """Finish what is queued, then end the thread."""
-        self._thread.shutdown(wait=True)
+        """Finish what is begun, drop what nobody waits for any more, end the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
