@@ -65,6 +65,7 @@ class BodyReader:
                         raise
         async with self._large:
             if not await _fill(raw, chunks, limit):
+                raw.clear()
                 raise _too_large(limit, response)
             return await asyncio.to_thread(_decoded, raw, coding, limit, response) if coding else bytes(raw)
 
@@ -148,6 +149,7 @@ def _inflated(raw: bytes | bytearray, kind: int, limit: int, response: httpx.Res
             rest = decoder.unconsumed_tail
             body += part
             if len(body) > limit:
+                body.clear()  # whoever holds the error holds this frame
                 raise _too_large(limit, response)
             if not part and not rest and not decoder.eof:
                 raise zlib.error("it ends too early")

@@ -30,6 +30,7 @@ class Schedule:
         self._scheduler.add_listener(lambda event: self._missed(event, on_missed), EVENT_JOB_MAX_INSTANCES)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._on_bug = on_bug
+        self._stopped = False
 
     def every(self, name: str, seconds: float, job: Job, *, first_in: float = 0.0) -> None:
         """Run ``job`` every ``seconds``, first after ``first_in`` seconds. A run that takes longer delays the next."""
@@ -48,7 +49,7 @@ class Schedule:
 
     async def _run(self, name: str, job: Job) -> None:
         task = asyncio.current_task()
-        if task is None or name in self._running:
+        if task is None or name in self._running or self._stopped:
             return
         self._running[name] = task
         try:
@@ -73,6 +74,7 @@ class Schedule:
 
     async def stop(self, grace_seconds: float) -> None:
         """Start nothing more, wait for what runs up to the grace period, then cancel it."""
+        self._stopped = True  # also for what was begun and has not had its first turn yet
         if self._scheduler.running:
             self._scheduler.pause()
         deadline = time.monotonic() + grace_seconds
