@@ -67,12 +67,6 @@ class SingleCounters:
                 answer.set(metric, tuple(json.loads(row.labels)), total)
         return answer
 
-    def forget(self, target: str) -> None:
-        """Drop the counters of a target that exists no more."""
-        with self._store.transaction() as cursor:
-            tables.forget_counters(cursor, target)
-        self._targets.pop(target, None)
-
     def _known(self, target: str) -> dict[_Key, StoredCounter]:
         known = self._targets.get(target)
         if known is None:

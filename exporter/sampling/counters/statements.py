@@ -205,25 +205,6 @@ class DurableCounters:
         with self._store.transaction() as cursor:
             return tables.forget_hours(cursor, int(before))
 
-    def forget(self, endpoint_id: str, *target_keys: str) -> None:
-        """Drop the counters of a compute that exists no more, also those of ``target_keys``; its hourly facts stay.
-
-        Raises:
-            StoreError: the disk is full or the file damaged.
-        """
-        with self._lock:
-            known = [scope for scope in self._known.values() if scope.endpoint_id == endpoint_id]
-            with self._store.transaction() as cursor:
-                for scope in known:
-                    tables.forget_scope(cursor, scope.id)
-            for scope in known:
-                self._baselines.pop(scope.id, None)
-                self._known[scope[1:4]] = scope._replace(life=CounterEpoch(0, 0, scope.life.clock_us), uncertain=0)
-            for target_key in target_keys:
-                self._counters.forget(target_key)
-            self._computes.pop(endpoint_id, None)
-            self._schemas.pop(endpoint_id, None)
-
     def _compute(self, labels: tuple[str, str, str], names: tuple[str, str]) -> ComputeStatements:
         compute = self._computes.get(labels[2])
         if compute is None or compute.scope[1:4] != labels:

@@ -249,14 +249,6 @@ def forget_hours(cursor: sqlite3.Cursor, before: int) -> int:
     return cursor.execute("DELETE FROM tenant_hour WHERE hour < ?", (before,)).rowcount
 
 
-def forget_scope(cursor: sqlite3.Cursor, scope: int) -> None:
-    """Drop all counters of a compute but its hourly facts, which costs are split by."""
-    for table in ("statement_baseline", "statement_total", "tenant_total"):
-        cursor.execute(f"DELETE FROM {table} WHERE place = ?", (scope,))
-    # Should it come back, its counters count from zero, as do the totals.
-    cursor.execute("UPDATE place SET postmaster_us = 0, reset_us = 0, uncertain = 0 WHERE id = ?", (scope,))
-
-
 class StoredCounter(NamedTuple):
     """One durable counter: its last raw value, in which life, and the total; integers in the metric's grain."""
 
@@ -293,8 +285,3 @@ def save_counters(cursor: sqlite3.Cursor, target: str, counters: Sequence[Stored
             for counter in counters
         ],
     )
-
-
-def forget_counters(cursor: sqlite3.Cursor, target: str) -> None:
-    """Drop the durable counters of one target."""
-    cursor.execute("DELETE FROM counter WHERE target = ?", (target,))

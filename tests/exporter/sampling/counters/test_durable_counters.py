@@ -122,12 +122,3 @@ def test_what_is_not_durable_passes_unchanged(durable: DurableCounters) -> None:
     assert kept.get(SIZE) == {("app",): 7}
     assert kept.get(PLAIN) == {(): 3}
     assert [metric.name for metric, _ in kept.items()] == [metric.name for metric, _ in given.items()]
-
-
-def test_a_forgotten_target_starts_anew(durable: DurableCounters) -> None:
-    absorb(durable, DEADLOCKS, 1, 10, app=5)
-    durable.absorb_counters("ep:y", epoch(1, 10), families(DEADLOCKS, app=9))
-    durable.forget("ep", "ep:x")
-    assert absorb(durable, DEADLOCKS, 50, 60, app=1) == {"app": 1}
-    kept = durable.absorb_counters("ep:y", epoch(50, 60), families(DEADLOCKS, app=1))
-    assert kept.get(DEADLOCKS) == {("app",): 10}
