@@ -166,6 +166,8 @@ class NeonClient:
         self._timeout = timeout
         self._on_request = on_request
         self._sleep = sleep
+        self.requests_per_minute = requests_per_minute
+        """What the caller allows, for whoever plans how much to ask."""
         self._bucket = TokenBucket(requests_per_minute, burst, sleep=sleep)
         self._consumption = TokenBucket(
             consumption_per_minute, min(_CONSUMPTION_BURST, consumption_per_minute), sleep=sleep

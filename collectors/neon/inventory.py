@@ -45,6 +45,10 @@ _FAILURES_TO_STOP = _FAN_OUT
 is down."""
 
 
+REQUESTS_PER_PROJECT = 2
+"""Its branches and its computes."""
+REREAD_SHARE = 0.8
+"""Of the requests that are allowed: the rest is for what moved, for lists, operations and security."""
 READ_AT_EVERY_LOOK = 40
 """In an organisation of at most so many projects, their computes are read at every refresh: the list of projects shows
 late that one woke, and a visit must come soon after. It is a tenth of our share of Neon's rate limit."""
@@ -99,6 +103,16 @@ class Inventory:
     holdings: Mapping[str, Holding] = field(repr=False, default_factory=dict)
     account: Account = field(repr=False, default_factory=Account)
     excluded_project_ids: frozenset[str] = frozenset()
+    listed: Mapping[str, Project] = field(repr=False, default_factory=dict)
+    """Every project that the settings select, as listed, also those that another shard reads; by id."""
+    reread_seconds: float = 0.0
+    """The age at which a project is read again though nothing in its list row moved."""
+
+    @property
+    def of_account(self) -> Inventory:
+        """The same with every listed project; branches and computes only of those that are read here."""
+        missing = self.listed.keys() - self.projects.keys()
+        return self if not missing else replace(self, projects={**self.listed, **self.projects})
 
 
 async def refresh(
@@ -108,10 +122,13 @@ async def refresh(
     org_id: str | None = None,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
+    owns: Callable[[str], bool] | None = None,
     full: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Inventory:
     """Read what changed since ``previous``. ``include`` and ``exclude`` are globs on project ids and names.
+
+    ``owns`` says by id which of the listed projects are read here; the others are another shard's.
 
     Raises:
         NeonError: the account or the list of projects cannot be read; ``previous`` is then still the best there is.
@@ -121,14 +138,18 @@ async def refresh(
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
     listing, list_notes = await list_projects(client, account.org_id, include)
     skew = listing.server_now - clock()
-    rows = await asyncio.to_thread(_selection, listing, include, exclude)
+    listed = await asyncio.to_thread(_selection, listing, include, exclude)
     if fresh:
-        account = await settle_account(client, account, list(rows.values()))
+        account = await settle_account(client, account, list(listed.values()))
+    rows = listed if owns is None else {key: row for key, row in listed.items() if owns(key)}
     known = previous.holdings if previous is not None else {}
-    reads = _Round(client, clock, listing.server_now, full or previous is None)
+    max_age = reread_seconds(len(rows), client.requests_per_minute)
+    reads = _Round(client, clock, listing.server_now, full or previous is None, max_age)
     reads.every = len(rows) <= READ_AT_EVERY_LOOK
     holdings = await reads.read(rows, known)
     unknown = _unlisted(listing, rows, known, include, exclude)
+    if owns is not None:
+        unknown = {project_id for project_id in unknown if owns(project_id)}
     for project_id in unknown & known.keys():
         holdings.setdefault(project_id, known[project_id])
     projects, branches, endpoints = await asyncio.to_thread(_by_id, holdings)
@@ -147,7 +168,9 @@ async def refresh(
         requests=account.requests + listing.pages + reads.requests,
         holdings=holdings,
         account=account,
-        excluded_project_ids=_left_out(listing, rows, previous),
+        excluded_project_ids=_left_out(listing, listed, previous),
+        listed=listed,
+        reread_seconds=max_age,
     )
 
 
@@ -163,6 +186,16 @@ def _by_id(
     branches = {branch.id: branch for holding in holdings.values() for branch in holding.branches}
     endpoints = {endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints}
     return projects, branches, endpoints
+
+
+def reread_seconds(projects: int, requests_per_minute: int) -> float:
+    """How old what is known of a project may get before it is read again although its list row stands still.
+
+    It takes two requests for each project, and no more of the requests that are allowed than their share, so a larger
+    fleet is read again less often instead of never in time.
+    """
+    whole = 60.0 * REQUESTS_PER_PROJECT * projects / (REREAD_SHARE * requests_per_minute)
+    return max(_MAX_AGE_SECONDS, whole)
 
 
 def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: Inventory | None) -> frozenset[str]:
@@ -218,10 +251,13 @@ def _some(names: Iterable[str]) -> str:
 class _Round:
     """The reads of one refresh: which projects, how many at once, and when to stop asking an API that fails."""
 
-    def __init__(self, client: NeonClient, clock: Callable[[], float], server_now: float, full: bool) -> None:
+    def __init__(
+        self, client: NeonClient, clock: Callable[[], float], server_now: float, full: bool, max_age: float
+    ) -> None:
         self._client = client
         self._clock = clock
         self._full = full
+        self._max_age = max_age
         self._gate = asyncio.Semaphore(_FAN_OUT)
         self._stopped: NeonError | None = None
         self.server_now = server_now
@@ -285,7 +321,7 @@ class _Round:
 
     def _due(self, row: Project, before: Holding | None, now: float) -> tuple[bool, bool]:
         """Whether to read the branches, and whether to read the computes."""
-        if before is None or self._full or now - before.branches_at >= _MAX_AGE_SECONDS * _spread(row.id):
+        if before is None or self._full or now - before.branches_at >= self._max_age * _spread(row.id):
             return True, True
         moved = row.marks != before.project.marks
         stale = row.marks != before.branches_marks and now - before.branches_at >= _BRANCHES_SECONDS
@@ -343,8 +379,11 @@ def _spread(project_id: str) -> float:
     return 0.75 + zlib.crc32(project_id.encode()) % 1000 / 2000
 
 
-def observe(inventory: Inventory) -> list[Observation]:
-    """One observation for each project, one for the organisation, one of the inventory itself (scope AGENT)."""
+def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:
+    """One observation for each project, one for the organisation, one of the inventory itself (scope AGENT).
+
+    ``account``: whether the whole account's figures are shown here, and not by another shard.
+    """
     at = inventory.taken_at
     observations = []
     for project_id, holding in inventory.holdings.items():
@@ -358,13 +397,15 @@ def observe(inventory: Inventory) -> list[Observation]:
         error = "Neon did not return the project's state in the last round; the data shown is older"
         target = Target(Scope.PROJECT, (project_id,), name)
         observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
-    if inventory.org_id:
+    if inventory.org_id and account:
         families = Families()
         families.set(ORG_INFO, (inventory.org_name, inventory.plan), 1)
         target = Target(Scope.ORG, (inventory.org_id,), inventory.org_name)
         observations.append(Observation(NAME, target, Status.OK, at, families=families, rows=1))
     families = Families()
-    families.set(KNOWN_PROJECTS, (), len(inventory.projects))
-    families.set(UNKNOWN_PROJECTS, (), len(inventory.unknown_project_ids))
+    if account:
+        families.set(KNOWN_PROJECTS, (), len(inventory.of_account.projects))
+    if account or inventory.unknown_project_ids:  # Once for the account; by another shard only when it is trouble.
+        families.set(UNKNOWN_PROJECTS, (), len(inventory.unknown_project_ids))
     observations.append(Observation(NAME, Target(Scope.AGENT, ()), Status.OK, at, families=families, rows=1))
     return observations

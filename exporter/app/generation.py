@@ -24,9 +24,11 @@ from exporter.feature.services import Services
 from exporter.feature.workspace import ledger_of, neon_client
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import DurableCounters
+from exporter.sampling.domain.sharding import Shard
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
+from exporter.sampling.shards import shard_of
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
 from exporter.sampling.visits import Visitor, WakeStates, policy_of
@@ -37,6 +39,10 @@ from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
+
+
+REREAD_NOTE_SECONDS = 1800.0
+"""What no request budget delays; whoever is slower says so."""
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Resources:
     tenancy: Tenancy
     wake_states: WakeStates
     features: Sequence[Feature[Any]]
+    shard: Shard = Shard()
     clock: Callable[[], float] = time.time
 
     @classmethod
@@ -78,6 +85,7 @@ class Resources:
             tenancy=Tenancy(store, rules),
             wake_states=WakeStates(store, writer),
             features=[feature() for feature in FEATURES],
+            shard=shard_of(settings),
         )
 
     def close(self) -> None:
@@ -104,9 +112,22 @@ class Generation:
 
     def notes(self) -> Iterable[str]:
         """Sentences for the index page."""
+        yield from self._notes_of_shard()
         for run in self.runs.values():
             yield from run.notes()
         yield from self.control_plane.notes()
+
+    def _notes_of_shard(self) -> Iterable[str]:
+        shard, found = self.resources.shard, self.control_plane.known.inventory
+        if not shard.alone:
+            count = f"{len(found.projects):,} of {len(found.listed):,} projects are read here" if found else "starting"
+            account = "" if shard.owns_account else "; cost, budgets and the account's posture are on shard 0"
+            yield f"{shard}: {count}{account}"
+        if found is not None and found.reread_seconds > REREAD_NOTE_SECONDS:
+            yield (
+                f"at {self.settings.neon.requests_per_minute} requests a minute a project that does not move is read "
+                f"again after about {found.reread_seconds / 60:.0f} minutes (neon.requests_per_minute, sharding.total)"
+            )
 
     async def close(self) -> None:
         """Close the runs of the features and the connections to Neon."""
@@ -147,6 +168,7 @@ def start_generation(settings: Settings, resources: Resources) -> Generation:
         key_values=key_values,
         metrics=resources.metrics,
         disk=resources.writer,
+        shard=resources.shard,
         clock=resources.clock,
     )
     poolers = Poolers(settings.pgbouncer, resources.state, deadline_seconds=settings.sampling.session_seconds)
@@ -167,6 +189,7 @@ def _services(settings: Settings, resources: Resources) -> Services:
         wake_states=resources.wake_states,
         client=neon_client(settings, resources.metrics),
         rules=rules_of(settings),
+        shard=resources.shard,
         clock=resources.clock,
     )
 

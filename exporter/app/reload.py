@@ -17,7 +17,7 @@ from exporter.serving.publisher import Publisher
 from exporter.settings import SettingsError
 
 ANSWER_SECONDS = 60.0
-FIXED = ("http", "storage", "ledger", "telemetry")
+FIXED = ("http", "storage", "ledger", "sharding", "telemetry")
 """Sections that are bound at start: a change of those needs a restart."""
 _log = logging.getLogger("neonmeter.reload")
 

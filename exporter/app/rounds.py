@@ -88,7 +88,8 @@ class Rounds:
         for run in self.generation.runs.values():
             for job in run.jobs:
                 every(job.name, job.seconds, job.run, first_in=job.first_in)
-        for pooler in settings.pgbouncer:
+        shard = self.generation.resources.shard
+        for pooler in (pooler for pooler in settings.pgbouncer if shard.owns(f"pgbouncer {pooler.name}")):
             every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
         schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
         return schedule

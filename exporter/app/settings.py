@@ -8,13 +8,14 @@ from typing import Any
 from exporter.cost.settings import AnomalySettings, Budgets, CostSettings, CostTree, WasteSettings, problems_of_cost
 from exporter.drift.settings import DriftSettings, DriftTree
 from exporter.posture.settings import PostureSettings, PostureTree, problems_of_posture
+from exporter.sampling.shards import problems_of_sharding
 from exporter.settings.preflight import core_problems
 from exporter.settings.tree import load as load_tree
 from exporter.tenancy.domain.rules import check_rules
 from exporter.tenancy.rules import tenant_rules
 
 ORDER = (
-    "neon", "postgres", "sampling", "pgbouncer", "tenants", "cost", "budgets", "storage", "ledger", "anomalies",
+    "neon", "sharding", "postgres", "sampling", "pgbouncer", "tenants", "cost", "budgets", "storage", "ledger", "anomalies",
     "waste", "report", "drift", "recovery", "posture", "intervals", "http", "telemetry", "log",
 )  # fmt: skip
 """The sections in the order of the documentation."""
@@ -49,6 +50,7 @@ def problems_of(settings: Settings) -> list[str]:
     """Every problem of the settings that needs no network to be seen, one line each with its path."""
     return [
         *core_problems(settings),
+        *problems_of_sharding(settings),
         *check_rules(tenant_rules(settings.tenants)),
         *problems_of_cost(settings.cost),
         *problems_of_posture(settings.posture),

@@ -55,6 +55,10 @@ def _settings(options: argparse.Namespace) -> Settings:
     from exporter.app.settings import load, problems_of
     from exporter.settings.tree import SettingsError
 
+    # As environment: it wins over the file, and a reload reads it again.
+    for option, variable in (("shard", "NEONMETER_SHARDING__SHARD"), ("total_shards", "NEONMETER_SHARDING__TOTAL")):
+        if getattr(options, option, None) is not None:
+            os.environ[variable] = getattr(options, option)
     settings = load(options.config)
     if options.checked and (problems := problems_of(settings)):
         raise SettingsError(problems, options.config)

@@ -99,6 +99,18 @@ API_SECONDS = _counter(
 INVENTORY_LAST = _gauge(
     "neonmeter_inventory_last_success_timestamp_seconds", "When the inventory was last complete.", unit=Unit.TIMESTAMP
 )
+SHARD_INFO = _gauge("neonmeter_shard_info", "Which shard of how many this agent is; always 1.", "shard", "total")
+SHARD_PROJECTS = _gauge("neonmeter_shard_projects", "Projects that this agent reads.")
+LISTED_PROJECTS = _gauge("neonmeter_listed_projects", "Projects that the settings select, of all shards together.")
+REREAD = _gauge(
+    "neonmeter_inventory_reread_seconds",
+    "Age at which a project is read again although nothing in its list row moved; follows from the request budget.",
+    unit=Unit.SECONDS,
+    worse="up",
+)
+ACTIVE = _gauge(
+    "neonmeter_active", "Whether this agent works (1) or stands by for the one that does (0).", worse="down"
+)
 CLOCK_SKEW = _gauge(
     "neonmeter_clock_skew_seconds", "How far the Neon API's clock is ahead of ours.", unit=Unit.SECONDS, worse="up"
 )
@@ -178,7 +190,8 @@ COLLECTOR_ROWS = _gauge(
 
 _REGISTERED = (
     LOOP_LAG, HEARTBEAT, SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
-    SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, CLOCK_SKEW, CONSUMPTION_LAST,
+    SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, SHARD_INFO, SHARD_PROJECTS,
+    LISTED_PROJECTS, REREAD, ACTIVE, CLOCK_SKEW, CONSUMPTION_LAST,
     LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
     RELOADS, CONFIG_LAST,
 )  # fmt: skip

@@ -102,13 +102,15 @@ class CostFeature(Feature[CostTree]):
         """Declare the commands of cost."""
         add_commands(commands)
 
-    def start(self, services: Services, settings: CostTree) -> CostRun:
-        """Begin a generation.
+    def start(self, services: Services, settings: CostTree) -> CostRun | None:
+        """Begin a generation; None where another shard prices the account.
 
         Raises:
             RateCardError: the rate card cannot be used.
             WeightsFileError: the file of declared weights cannot be used.
         """
+        if not services.shard.owns_account:
+            return None
         card = ratecard.load(settings.cost.rate_card)
         facts = tenant_facts(settings, services.counters, services.tenancy, services.rules)
         return CostRun(services, settings, Costs(services.ledger, facts, card, plan=settings.cost.plan))

@@ -190,7 +190,12 @@ class Backfill:
 def _at_once(inventory: Inventory, projects: Sequence[str]) -> int:
     chosen = frozenset(projects)
     branches = sum(branch.project_id in chosen for branch in inventory.branches.values())
-    return max(1, max(BRANCH_BUCKETS, 4 * len(inventory.branches)) // max(1, branches + len(chosen)))
+    every = len(inventory.branches)
+    # The branches of other shards' projects are not known here; they are taken to have as many.
+    read = len(inventory.holdings)
+    if 0 < read < len(inventory.projects):
+        every, branches = every * len(inventory.projects) // read, every * len(chosen) // read
+    return max(1, max(BRANCH_BUCKETS, 4 * every) // max(1, branches + len(chosen)))
 
 
 __all__ = ["HOURLY", "Backfill", "Span", "UsageImporter", "hours_from", "spans", "windows"]

@@ -51,6 +51,7 @@ class UsageRound:
         inventory = view.inventory
         if inventory is None or not inventory.org_id:
             return
+        inventory = inventory.of_account
         began = self._clock()
         now = began + inventory.skew
         await self._read_limit(inventory.org_id, began)

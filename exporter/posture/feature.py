@@ -28,12 +28,13 @@ from exporter.posture.commands import add_commands
 from exporter.posture.evaluation import Evaluator, PostureEvaluation, registry_of
 from exporter.posture.fact_cache import CachedFacts, FactCache
 from exporter.posture.outside import sources_of
-from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher
+from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher, owns
 from exporter.posture.registry import ACCOUNT
 from exporter.posture.scanner import PostureScanner
 from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources, forget_gone
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
+from exporter.sampling.domain.sharding import Shard
 from exporter.sampling.user_databases import DatabaseScanner
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import StoreError
@@ -93,6 +94,7 @@ class PostureRun(FeatureRun):
         pages: ApiPages,
         scanner: PostureScanner | None = None,
         publisher: PosturePublisher | None = None,
+        shard: Shard = Shard(),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._evaluator = evaluator
@@ -104,6 +106,7 @@ class PostureRun(FeatureRun):
         self._pages = pages
         self._scanner = scanner
         self._publisher = publisher
+        self._shard = shard
         self._clock = clock
         self._inventory: Inventory | None = None
         self._mark: object = None
@@ -171,7 +174,7 @@ class PostureRun(FeatureRun):
     def _make(self, inputs: _Inputs) -> _Made:
         """Everything that an evaluation leads to; in a worker thread, because all of it grows with the fleet."""
         evaluation = self._evaluator.evaluate(inputs.inventory, inputs.cached_facts, inputs.since, inputs.now)
-        projects = sorted({*evaluation.projects, ACCOUNT})
+        projects = sorted(key for key in {*evaluation.projects, ACCOUNT} if owns(self._shard, key))
         excess = series.excess(evaluation)
         observations = self._observations(evaluation, projects, excess, inputs.ups)
         batch = Batch.of(observations, interval=INTERVAL, forever=True)
@@ -234,6 +237,8 @@ class PostureRun(FeatureRun):
             yield observation(
                 EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families
             )
+        if not self._shard.owns_account:
+            return
         yield observation(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
 
     def _noted(self, evaluation: PostureEvaluation, excess: Mapping[tuple[str, str], list[str]]) -> tuple[str, ...]:
@@ -294,7 +299,9 @@ class PostureFeature(Feature[PostureTree]):
             return None
         store = PostureStore(services.store)
         fact_cache = FactCache(store, services.writer)
-        sources = sources_of(settings, services.client, lambda: services.find(RestoreDrills))
+        sources = sources_of(
+            settings, services.client, lambda: services.find(RestoreDrills), account=services.shard.owns_account
+        )
         run = PostureRun(
             Evaluator(settings, services.rules),
             PostureSources(sources, fact_cache, services.clock),
@@ -305,13 +312,14 @@ class PostureFeature(Feature[PostureTree]):
             scanner=PostureScanner(
                 settings.posture, registry_of(settings, services.rules), fact_cache, clock=services.clock
             ),
-            publisher=_publisher(services.ledger),
+            publisher=_publisher(services.ledger, services.shard),
+            shard=services.shard,
             clock=services.clock,
         )
         services.provide(OffsiteCopies, run)
         return run
 
 
-def _publisher(ledger: Ledger) -> PosturePublisher | None:
+def _publisher(ledger: Ledger, shard: Shard) -> PosturePublisher | None:
     """Only a PostgreSQL ledger has readers with SQL."""
-    return None if ledger.link is None else PosturePublisher(ledger.link)
+    return None if ledger.link is None else PosturePublisher(ledger.link, shard)

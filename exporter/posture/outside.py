@@ -227,11 +227,14 @@ def _outcome(parts: Sequence[object], what: str) -> Outcome:
 
 
 def sources_of(
-    settings: PostureTree, client: NeonClient, drills: Callable[[], RestoreDrills | None]
+    settings: PostureTree, client: NeonClient, drills: Callable[[], RestoreDrills | None], *, account: bool = True
 ) -> tuple[Source, ...]:
-    """Everything that the settings name; ``drills`` is asked at each look."""
+    """Everything that the settings name; ``drills`` is asked at each look.
+
+    ``account``: whether the organisation's own security is read here, and not by another shard.
+    """
     posture, pace = settings.posture, settings.posture.pace
-    found: list[Source] = [NeonApi(client, pace.api_seconds)]
+    found: list[Source] = [NeonApi(client, pace.api_seconds, account=account)]
     if posture.vaults:
         found.append(KeyStores(posture.vaults, pace.vault_seconds))
     if posture.s3:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from exporter.posture.catalogue import Catalogue
 from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import ACCOUNT
+from exporter.sampling.domain.sharding import Shard
 
 if TYPE_CHECKING:
     from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
@@ -88,8 +89,10 @@ _PLACES = 6
 class PosturePublisher:
     """Writes at most once an hour. One caller at a time."""
 
-    def __init__(self, link: PostgresConnection) -> None:
+    def __init__(self, link: PostgresConnection, shard: Shard = Shard()) -> None:
+        """``shard`` writes the rows of its own projects; shard 0 those of the account, too."""
         self._link = link
+        self._shard = shard
         self._at = 0.0
 
     def publish(self, evaluation: PostureEvaluation, catalogue: Catalogue) -> None:
@@ -100,23 +103,30 @@ class PosturePublisher:
         """
         if evaluation.at < self._at + PUBLISH_SECONDS:
             return
-        self._link.write(lambda cursor: write(cursor, evaluation, catalogue))
+        self._link.write(lambda cursor: write(cursor, evaluation, catalogue, self._owns))
         self._at = evaluation.at
 
+    def _owns(self, project: str) -> bool:
+        return owns(self._shard, project)
 
-def write(cursor: Cursor, evaluation: PostureEvaluation, catalogue: Catalogue) -> None:
-    """Replace everything but the history."""
+
+def owns(shard: Shard, project: str) -> bool:
+    """Whether a shard answers for a project, or for the account."""
+    return shard.owns_account if project == ACCOUNT else shard.owns(project)
+
+
+def write(
+    cursor: Cursor, evaluation: PostureEvaluation, catalogue: Catalogue, owned: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Replace everything but the history, of the projects that are ``owned``."""
     cursor.execute("DELETE FROM posture_state")
     cursor.execute("INSERT INTO posture_state (computed_at) VALUES (%s)", (_instant(evaluation.at),))
     _copy(cursor, "posture_control", lambda: _controls(catalogue))
     _copy(cursor, "posture_clause", lambda: _clauses(catalogue))
-    _copy(cursor, "posture_status", lambda: _statuses(evaluation))
-    _copy(cursor, "posture_finding", lambda: _findings(evaluation))
     today = datetime.fromtimestamp(evaluation.at, UTC).date()
-    cursor.execute("DELETE FROM posture_score_day WHERE day = %s", (today,))
-    with cursor.copy("COPY posture_score_day FROM STDIN") as copy:
-        for row in _scores(evaluation, today):
-            copy.write_row(row)
+    _replace(cursor, "posture_status", 0, _statuses(evaluation), owned)
+    _replace(cursor, "posture_finding", 0, _findings(evaluation), owned)
+    _replace(cursor, "posture_score_day", 1, _scores(evaluation, today), owned, "day = %s", today)
     names = evaluation.gathered.names | {ACCOUNT: "whole account"}
     cursor.execute(
         "INSERT INTO name SELECT * FROM unnest(%s::text[], %s::text[]) "
@@ -133,6 +143,19 @@ def _copy(cursor: Cursor, table: str, rows: Callable[[], Rows]) -> None:
     with cursor.copy(f"COPY {table} FROM STDIN".encode()) as copy:
         for row in rows():
             copy.write_row(row)
+
+
+def _replace(  # noqa: PLR0917 - a table, its column of the project, what is in it now
+    cursor: Cursor, table: str, at: int, rows: Rows, owned: Callable[[str], bool], which: str = "true", *values: object
+) -> None:
+    """Replace the rows of owned projects; column ``at`` of a row names its project."""
+    cursor.execute(f"SELECT DISTINCT project_id FROM {table} WHERE {which}".encode(), values)
+    old = [project for (project,) in cursor.fetchall() if owned(project)]
+    cursor.execute(f"DELETE FROM {table} WHERE {which} AND project_id = ANY (%s)".encode(), (*values, old))
+    with cursor.copy(f"COPY {table} FROM STDIN".encode()) as copy:
+        for row in rows:
+            if owned(str(row[at])):
+                copy.write_row(row)
 
 
 def _controls(catalogue: Catalogue) -> Rows:

@@ -57,9 +57,10 @@ class NeonApi:
 
     name = "api"
 
-    def __init__(self, client: NeonClient, every: float) -> None:
-        """``every``: how old a fact may get before it is asked for again."""
+    def __init__(self, client: NeonClient, every: float, *, account: bool = True) -> None:
+        """``every``: how old a fact may get before it is asked for again; ``account``: of the organisation, too."""
         self._client = client
+        self._account = account
         self._fresh = every
         self.every = min(every, 60.0)
         self._tried: dict[Key, float] = {}
@@ -69,7 +70,7 @@ class NeonApi:
         """Read what is older than the pace allows, and store it."""
         known = dict(await fact_cache.load())
         projects, read_at = await asyncio.to_thread(self._known, inventory, known)
-        organizations = [inventory.org_id] if inventory.org_id else []
+        organizations = [inventory.org_id] if inventory.org_id and self._account else []
         found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
         await fact_cache.put("organization", found.organizations, now)
         await fact_cache.put("project", found.projects, now)

@@ -23,6 +23,7 @@ from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
 from exporter.core.state import Batch, State
 from exporter.sampling.computes import computes
+from exporter.sampling.domain.sharding import Shard
 from exporter.settings import CoreSettings
 from exporter.storage.store import StoreError
 from exporter.storage.tables import KeyValueStore
@@ -54,9 +55,12 @@ class ControlPlanePoller:
         key_values: KeyValueStore,
         metrics: selfmetrics.SelfMetrics,
         disk: WriterThread,
+        shard: Shard = Shard(),
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``shard`` is the part of the account that is read here."""
         self._settings = settings
+        self._shard = shard
         self._client = client
         self._state = state
         self._key_values = key_values
@@ -72,17 +76,25 @@ class ControlPlanePoller:
         began = self._clock()
         try:
             found = await inventory.refresh(
-                self._client, self.known.inventory, org_id=neon.org_id, include=neon.include, exclude=neon.exclude
-            )  # fmt: skip
+                self._client,
+                self.known.inventory,
+                org_id=neon.org_id,
+                include=neon.include,
+                exclude=neon.exclude,
+                owns=None if self._shard.alone else self._shard.owns,
+            )
         except NeonError as problem:
             self._feeds.failed("api", problem, pace, note="inventory")
             return None
-        batch = await asyncio.to_thread(_made, found, pace)
+        batch = await asyncio.to_thread(_made, found, pace, account=self._shard.owns_account)
         self.known.inventory = found
         self._feeds.note("inventory", found.notes)
         self._metrics.set(selfmetrics.INVENTORY_LAST, found.taken_at)
         self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew)
         self._state.exclude(found.excluded_project_ids)
+        self._metrics.set(selfmetrics.SHARD_PROJECTS, len(found.projects))
+        self._metrics.set(selfmetrics.LISTED_PROJECTS, len(found.listed))
+        self._metrics.set(selfmetrics.REREAD, found.reread_seconds)
         self._state.show_batch(inventory.NAME, batch)
         await self._retire_operations(found)
         self._feeds.put("api", Status.OK, began, pace)
@@ -99,7 +111,7 @@ class ControlPlanePoller:
         before = self.known.names
 
         def write() -> dict[str, str]:
-            names = {project.id: project.name for project in found.projects.values()}
+            names = {project.id: project.name for project in found.of_account.projects.values()}
             names |= {branch.id: branch.name for branch in found.branches.values()}
             if found.org_id and found.org_name:
                 names[found.org_id] = found.org_name
@@ -156,7 +168,7 @@ class ControlPlanePoller:
         return self._feeds.notes()
 
 
-def _made(found: Inventory, pace: float) -> Batch:
+def _made(found: Inventory, pace: float, *, account: bool) -> Batch:
     """The series of an inventory; its computes are made on the way, for all that will ask for them."""
     computes(found)
-    return Batch.of(inventory.observe(found), interval=pace)
+    return Batch.of(inventory.observe(found, account=account), interval=pace)

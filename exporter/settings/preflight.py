@@ -115,6 +115,8 @@ def _ledger_url(settings: CoreSettings) -> Iterator[str]:
     ledger = settings.ledger
     yield from _said("ledger.password_file", lambda: read_secret(ledger.password, ledger.password_file))
     if ledger.url is None:
+        if ledger.standby.enabled:
+            yield "ledger.standby: the lease is kept in PostgreSQL; set ledger.url, or switch it off"
         return
     try:
         parameters = conninfo_to_dict(ledger.url)

@@ -121,6 +121,24 @@ class StorageSettings(Section):
     path: Path = Field(Path("neonmeter.db"), description="SQLite file; created if it does not exist.")
 
 
+class ShardingSettings(Section):
+    """Several agents that share the projects of one account; see docs/fleet.md."""
+
+    shard: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        0, description="Number of this agent, from 0; auto: the ordinal at the end of the host name (StatefulSet)."
+    )
+    total: int = Field(1, ge=1, le=256, description="Number of agents; each project is read by exactly one of them.")
+
+
+class StandbySettings(Section):
+    """Two agents with one PostgreSQL ledger: one works, the other takes over; see docs/fleet.md."""
+
+    enabled: bool = Field(False, description="Work only while this agent holds the lease in ledger.url.")
+    lease_seconds: Annotated[float, Field(ge=1, le=25)] = Field(
+        15, description="Seconds without a renewal after which the other agent takes over."
+    )
+
+
 class LedgerSettings(Secret):
     """Usage as Neon reported it. Neon forgets hourly consumption after 168 h: this does not."""
 
@@ -133,6 +151,7 @@ class LedgerSettings(Secret):
         ge=62,
         description="After this many days hourly usage is folded into days, a month at a time; no cost changes.",
     )
+    standby: StandbySettings = StandbySettings()
 
 
 class IntervalSettings(Section):

@@ -31,6 +31,7 @@ from exporter.settings.sections import (
     PostgresSettings,
     PriceSettings,
     SamplingSettings,
+    ShardingSettings,
     StorageSettings,
     TelemetrySettings,
     TenantRuleSettings,
@@ -68,6 +69,7 @@ class CoreSettings(BaseSettings):
     )
 
     neon: NeonSettings = NeonSettings()
+    sharding: ShardingSettings = ShardingSettings()
     postgres: PostgresSettings = PostgresSettings()
     sampling: SamplingSettings = SamplingSettings()
     pgbouncer: list[PoolerSettings] = []
