@@ -11,21 +11,28 @@ from pathlib import Path
 
 from collectors.errors import UsageError
 from collectors.threads import DaemonThreads
+from collectors.wake.policy import WakeState
 from exporter.app import log, loop
+from exporter.app.features import FEATURES
 from exporter.app.generation import Resources, start_generation
 from exporter.app.otlp import Otlp, OtlpSettings
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings
 from exporter.app.signals import Signals
+from exporter.app.standby import Standby
+from exporter.core import selfmetrics
 from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
+from exporter.sampling.shards import shard_of
 from exporter.serving.http import HttpServer, Limits
+from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
 from exporter.serving.routes import Routes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
+from exporter.storage.store import StoreError
 
 TELEMETRY_SECONDS = 1.0
 """For the last spans and metrics at a stop; a collector that does not answer is not waited for."""
@@ -74,6 +81,7 @@ class App:
         self.publisher.use(settings)
         self.pages = ApiPages()
         self.stopping = asyncio.Event()
+        self._wake_states: list[WakeState] = []
         self._config = config
 
     async def run(self) -> None:
@@ -85,9 +93,51 @@ class App:
         signals = Signals(asyncio.get_running_loop(), self.stopping.set)
         server = self._serve()
         try:
-            await self._collect(server, signals)
+            await self._take_turns(server, signals)
         finally:
             server.stop()
+
+    async def _take_turns(self, server: HttpServer, signals: Signals) -> None:
+        """Work until stopped; where another agent stands by, or works, only while the lease is this one's."""
+        shard = shard_of(self.settings)
+        self.publisher.identity = "" if shard.alone else str(shard)
+        self.metrics.set(selfmetrics.SHARD_INFO, 1, (str(shard.index), str(shard.total)))
+        standby = Standby.of(self.settings, shard)
+        if standby is None:
+            self.metrics.set(selfmetrics.ACTIVE, 1)
+            await self._collect(server, signals)
+            return
+        try:
+            while await self._stand_by(standby, signals):
+                await self._collect(server, signals, standby)
+        finally:
+            await asyncio.to_thread(standby.close)
+
+    async def _stand_by(self, standby: Standby, signals: Signals) -> bool:
+        """Show this agent's own health until the lease is its own; False: it was stopped."""
+        self.state.forget(lambda _collector, _target: True)
+        for feature in FEATURES:
+            self.pages.retire(feature.name)
+        self.metrics.set(selfmetrics.ACTIVE, 0)
+        self.publisher.has_inventory, self.publisher.confirm = False, None
+        self.publisher.standing_by = lambda: standby.words
+        self.publisher.on_reload = lambda: (False, "standing by: restart this agent to change its settings")
+        signals.on_hang_up(lambda: _log.warning("%s", self.publisher.on_reload()[1]))
+        _log.info("standing by")
+        heart = asyncio.create_task(self._beat())
+        pages = asyncio.create_task(self._show_standby(standby))
+        try:
+            return await standby.until_active(self.stopping)
+        finally:
+            self.publisher.standing_by = None
+            for task in (heart, pages):
+                task.cancel()
+            await asyncio.gather(heart, pages, return_exceptions=True)
+
+    async def _show_standby(self, standby: Standby) -> None:
+        while True:
+            await self.publisher.publish(OverviewSources(notes=(standby.words[1],), wake_states=self._wake_states))
+            await asyncio.sleep(min(5.0, self.settings.intervals.publish_seconds))
 
     def _serve(self) -> HttpServer:
         host, port = self.settings.http.address
@@ -110,21 +160,35 @@ class App:
         _log.info("serving on %s", server.url)
         return server
 
-    async def _collect(self, server: HttpServer, signals: Signals) -> None:
-        resources = Resources.open(self.settings, self.state, self.metrics, self.pages)
+    async def _collect(self, server: HttpServer, signals: Signals, standby: Standby | None = None) -> None:
+        lost = asyncio.create_task(standby.until_lost()) if standby is not None else None
+        try:
+            resources = await self._open(standby)
+        except StoreError as problem:
+            if standby is None or lost is None:
+                raise
+            _log.error("%s", problem)
+            lost.cancel()
+            await standby.end(clean=True)
+            return
         otlp = self._telemetry()
         rounds = Rounds(start_generation(self.settings, resources), self.publisher, server)
         reloader = Reloader(self._config, rounds, self.publisher)
         reloader.listen(asyncio.get_running_loop(), signals)
         rounds.start()
         heart = asyncio.create_task(self._beat())
+        clean = False
         try:
-            await self.stopping.wait()
-            _log.info("stopping")
+            await self._until_ended(lost)
         finally:
-            self.publisher.draining = True
             await reloader.close()
-            await rounds.stop()
+            if lost is not None and lost.done():
+                await rounds.abandon()
+            else:
+                self.publisher.draining = True
+                with contextlib.suppress(*(() if standby is None else (StoreError,))):
+                    await rounds.stop()
+                    clean = True
             heart.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await heart
@@ -132,7 +196,35 @@ class App:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TELEMETRY_SECONDS):
                         await DaemonThreads("otlp-stop", 1).run(otlp.stop)
+            self._wake_states = resources.wake_states.all()
             resources.close()
+            if standby is not None and lost is not None:
+                lost.cancel()
+                await standby.end(clean=clean)
+
+    async def _open(self, standby: Standby | None) -> Resources:
+        """Everything that a tenure works on.
+
+        Raises:
+            StoreError: the file or the ledger's database cannot be used.
+        """
+        if standby is None:
+            return Resources.open(self.settings, self.state, self.metrics, self.pages)
+        # In a thread, because the copy in PostgreSQL is made first, and the lease wants a loop that turns.
+        resources = await asyncio.to_thread(
+            Resources.open, self.settings, self.state, self.metrics, self.pages, standby.begin
+        )
+        resources.wake_states.copy = self.publisher.confirm = standby.save
+        self.metrics.set(selfmetrics.ACTIVE, 1)
+        return resources
+
+    async def _until_ended(self, lost: asyncio.Task[None] | None) -> None:
+        """Until somebody stops the agent, or it has lost the lease."""
+        stopped = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait([stopped, *([lost] if lost is not None else [])], return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            _log.info("stopping")
+        stopped.cancel()
 
     async def _beat(self) -> None:
         """Measure how late the event loop turns: a wedged one is what /healthz is for."""

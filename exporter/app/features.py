@@ -11,6 +11,7 @@ from exporter.feature.feature import Feature
 from exporter.feature.workspace import SHARED_SCHEMAS
 from exporter.posture.feature import PostureFeature
 from exporter.recovery.feature import RecoveryFeature
+from exporter.storage.ledger.replica import REPLICA_SCHEMA
 from exporter.storage.store import Schemas
 
 FEATURES: Final[tuple[type[Feature[Any]], ...]] = (
@@ -24,6 +25,7 @@ FEATURES: Final[tuple[type[Feature[Any]], ...]] = (
 
 SCHEMAS: Final[Schemas] = {
     **SHARED_SCHEMAS,
+    "replica": REPLICA_SCHEMA,
     **{name: migrations for feature in FEATURES for name, migrations in feature.schemas.items()},
 }
 """Every table of the store."""

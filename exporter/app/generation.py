@@ -24,7 +24,7 @@ from exporter.feature.services import Services
 from exporter.feature.workspace import ledger_of, neon_client
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
@@ -39,7 +39,6 @@ from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
-
 
 REREAD_NOTE_SECONDS = 1800.0
 """What no request budget delays; whoever is slower says so."""
@@ -60,17 +59,29 @@ class Resources:
     tenancy: Tenancy
     wake_states: WakeStates
     features: Sequence[Feature[Any]]
-    shard: Shard = Shard()
+    shard: Shard = ALONE
     clock: Callable[[], float] = time.time
 
     @classmethod
-    def open(cls, settings: Settings, state: State, metrics: SelfMetrics, pages: ApiPages | None = None) -> Resources:
-        """Open the store and everything that lives in it.
+    def open(
+        cls,
+        settings: Settings,
+        state: State,
+        metrics: SelfMetrics,
+        pages: ApiPages | None = None,
+        on_store: Callable[[Store], None] = lambda _: None,
+    ) -> Resources:
+        """Open the store and everything that lives in it; ``on_store`` is called before anything is written.
 
         Raises:
             StoreError: the file or the ledger's database cannot be used.
         """
         store = Store.open(settings.storage.path, SCHEMAS)
+        try:
+            on_store(store)
+        except BaseException:
+            store.close()
+            raise
         writer = WriterThread()
         rules = rules_of(settings)
         return cls(

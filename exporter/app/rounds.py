@@ -71,6 +71,11 @@ class Rounds:
                 await self._publish()
         await self.generation.close()
 
+    async def abandon(self) -> None:
+        """Break off whatever runs, and show nothing more."""
+        await self._schedule.stop(0.0)
+        await self.generation.close()
+
     def _plan(self) -> Schedule:
         settings = self.generation.settings
         intervals, sampling = settings.intervals, settings.sampling
@@ -91,7 +96,7 @@ class Rounds:
         shard = self.generation.resources.shard
         for pooler in (pooler for pooler in settings.pgbouncer if shard.owns(f"pgbouncer {pooler.name}")):
             every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
-        schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
+        every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
         return schedule
 
     async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:

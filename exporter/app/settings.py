@@ -15,8 +15,8 @@ from exporter.tenancy.domain.rules import check_rules
 from exporter.tenancy.rules import tenant_rules
 
 ORDER = (
-    "neon", "sharding", "postgres", "sampling", "pgbouncer", "tenants", "cost", "budgets", "storage", "ledger", "anomalies",
-    "waste", "report", "drift", "recovery", "posture", "intervals", "http", "telemetry", "log",
+    "neon", "sharding", "postgres", "sampling", "pgbouncer", "tenants", "cost", "budgets", "storage", "ledger",
+    "anomalies", "waste", "report", "drift", "recovery", "posture", "intervals", "http", "telemetry", "log",
 )  # fmt: skip
 """The sections in the order of the documentation."""
 

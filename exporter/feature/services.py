@@ -12,7 +12,7 @@ from exporter.core.api_pages import ApiPages
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.sampling.visits import WakeStates
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
@@ -42,7 +42,7 @@ class Services:
 
     client: NeonClient
     rules: TenantRules
-    shard: Shard = Shard()
+    shard: Shard = ALONE
     """Which part of the account is read here, and whether what is the whole account's is done here."""
     clock: Callable[[], float] = time.time
     ports: dict[type, object] = field(default_factory=dict)

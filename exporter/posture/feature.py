@@ -34,7 +34,7 @@ from exporter.posture.scanner import PostureScanner
 from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources, forget_gone
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
-from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.sampling.user_databases import DatabaseScanner
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import StoreError
@@ -94,7 +94,7 @@ class PostureRun(FeatureRun):
         pages: ApiPages,
         scanner: PostureScanner | None = None,
         publisher: PosturePublisher | None = None,
-        shard: Shard = Shard(),
+        shard: Shard = ALONE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._evaluator = evaluator

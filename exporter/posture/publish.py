@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from exporter.posture.catalogue import Catalogue
 from exporter.posture.evaluation import PostureEvaluation, worst_by_control
 from exporter.posture.registry import ACCOUNT
-from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.domain.sharding import ALONE, Shard
 
 if TYPE_CHECKING:
     from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
@@ -89,7 +89,7 @@ _PLACES = 6
 class PosturePublisher:
     """Writes at most once an hour. One caller at a time."""
 
-    def __init__(self, link: PostgresConnection, shard: Shard = Shard()) -> None:
+    def __init__(self, link: PostgresConnection, shard: Shard = ALONE) -> None:
         """``shard`` writes the rows of its own projects; shard 0 those of the account, too."""
         self._link = link
         self._shard = shard

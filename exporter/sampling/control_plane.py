@@ -23,7 +23,7 @@ from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
 from exporter.core.state import Batch, State
 from exporter.sampling.computes import computes
-from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.settings import CoreSettings
 from exporter.storage.store import StoreError
 from exporter.storage.tables import KeyValueStore
@@ -55,7 +55,7 @@ class ControlPlanePoller:
         key_values: KeyValueStore,
         metrics: selfmetrics.SelfMetrics,
         disk: WriterThread,
-        shard: Shard = Shard(),
+        shard: Shard = ALONE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``shard`` is the part of the account that is read here."""

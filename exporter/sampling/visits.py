@@ -86,6 +86,8 @@ class WakeStates:
         self._disk = disk
         self._states = {key: WakeState.from_dict(value) for key, value in WAKE_STATES.items(store)}
         self._unsaved: set[str] = set()
+        self.copy: Callable[[], Awaitable[None]] | None = None
+        """Where another agent stands by: lets it know what is on the disk, before a compute is connected to."""
 
     def get(self, endpoint_id: str) -> WakeState | None:
         """The state of one compute; None before it was first considered."""
@@ -107,6 +109,8 @@ class WakeStates:
             self._unsaved.add(key)
             await self._disk.run(lambda: WAKE_STATES.put(self._store, [(key, state.as_dict())]))
             self._unsaved.discard(key)
+        if state.in_flight and self.copy is not None:
+            await self.copy()
 
 
 def policy_of(settings: SamplingSettings) -> WakePolicy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import yaml
 
@@ -49,6 +49,12 @@ class Publisher:
         self.draining = False
         self.has_inventory = False
         self.on_reload: Callable[[], tuple[bool, str]] = lambda: (False, "not running yet")
+        self.confirm: Callable[[], Awaitable[None]] | None = None
+        """Where another agent stands by: lets it know what is about to be shown."""
+        self.standing_by: Callable[[], tuple[bool, str]] | None = None
+        """While this agent stands by: whether it could take over, and a sentence about it."""
+        self.identity = ""
+        """Which of several agents this is, for people; empty when there is no other."""
         builder.put("agent", AGENT, metrics.families())
         self._now = Published(builder.publish(clock()))
 
@@ -66,7 +72,11 @@ class Publisher:
         return self._state.changed or self._clock() - self._last >= interval
 
     async def publish(self, sources: OverviewSources) -> None:
-        """Build the next generation and make it the current one."""
+        """Build the next generation and make it the current one.
+
+        Raises:
+            StoreError: where another agent stands by, it could not be told; the generation is not shown.
+        """
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)
         changes = self._state.take()
@@ -81,7 +91,10 @@ class Publisher:
             self._metrics.set(selfmetrics.ADDED_AWAKE, sum(state.added_seconds for state in sources.wake_states))
             _set_counts(self._metrics, rows, cut)
 
-        self._now = await asyncio.to_thread(self._assembler.assemble, changes, sources, now, own_figures)
+        built = await asyncio.to_thread(self._assembler.assemble, changes, sources, now, own_figures)
+        if self.confirm is not None:
+            await self.confirm()
+        self._now = built
         self._metrics.inc(selfmetrics.PUBLISHES)
         self._metrics.observe(selfmetrics.PUBLISH_SECONDS, time.perf_counter() - began)
 
@@ -118,6 +131,8 @@ class Publisher:
         """Whether the first inventory was read and no shutdown has begun."""
         if self.draining:
             return False, "stopping"
+        if self.standing_by is not None:
+            return self.standing_by()
         if not self.has_inventory:
             return False, "waiting for the first inventory from Neon"
         return True, "ready"

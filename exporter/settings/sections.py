@@ -134,6 +134,7 @@ class StandbySettings(Section):
     """Two agents with one PostgreSQL ledger: one works, the other takes over; see docs/fleet.md."""
 
     enabled: bool = Field(False, description="Work only while this agent holds the lease in ledger.url.")
+    group: str = Field("neonmeter", min_length=1, description="Agents of one group and shard stand by for each other.")
     lease_seconds: Annotated[float, Field(ge=1, le=25)] = Field(
         15, description="Seconds without a renewal after which the other agent takes over."
     )

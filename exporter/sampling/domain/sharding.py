@@ -62,3 +62,7 @@ class Shard:
 
     def __str__(self) -> str:
         return f"shard {self.index} of {self.total}"
+
+
+ALONE: Final = Shard()
+"""An agent without others: everything is its own."""

@@ -18,7 +18,7 @@ from exporter.storage.ledger import postgres_sql as sql
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, settle
 from exporter.storage.ledger.finest import DaySum, plan_day
 from exporter.storage.ledger.ledger import Answer, Changes, Ledger, Select, checked, newest_ends
-from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection
+from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection, parameters_of
 
 _BATCH = 20_000
 _Name = tuple[str, str, str, str, str, str]
@@ -58,12 +58,8 @@ class PostgresLedger(Ledger):
         ``password`` is asked at every connect; it may raise OSError. ``schemas`` are migrations by part, as for
         :meth:`exporter.storage.store.Store.open`.
         """
-        parameters = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
-
-        def conninfo() -> dict[str, str]:
-            text = password()
-            return parameters | ({"password": text} if text is not None else {})
-
+        parameters = conninfo_to_dict(url)
+        conninfo = parameters_of(url, password)
         host, port = parameters.get("host", "localhost"), parameters.get("port", "5432")
         return cls(
             PostgresConnection(conninfo, {"ledger": sql.POSTGRES_SCHEMA, **schemas}, read_only=read_only),

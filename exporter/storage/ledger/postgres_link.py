@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from exporter.storage.store import StoreError
 
@@ -62,6 +62,17 @@ _ADVICE_BY_TEXT: Final = {
 }
 
 
+def parameters_of(url: str, password: Callable[[], str | None]) -> Callable[[], Mapping[str, str]]:
+    """What answers libpq's parameters for a URL; ``password`` is asked each time and may raise OSError."""
+    parameters = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
+
+    def conninfo() -> Mapping[str, str]:
+        text = password()
+        return parameters | ({"password": text} if text is not None else {})
+
+    return conninfo
+
+
 class PostgresConnection:
     """Two connections to one database. Safe to share between threads."""
 
@@ -71,11 +82,14 @@ class PostgresConnection:
         schemas: Mapping[str, Sequence[str]],
         *,
         read_only: bool = False,
+        lock: int | None = LOCK,
     ) -> None:
         """``conninfo`` answers libpq's parameters at each connect, so that a password may rotate; it may raise OSError.
 
-        ``schemas`` are tables by numbered migrations, as in :class:`exporter.storage.store.Store`.
+        ``schemas`` are tables by numbered migrations, as in :class:`exporter.storage.store.Store`. ``lock`` is the
+        advisory lock that writers take turns by; None: what is written derives from nothing that others write.
         """
+        self._lock = lock
         self._conninfo = conninfo
         self._schemas = schemas
         self._read_only = read_only
@@ -95,7 +109,8 @@ class PostgresConnection:
             raise StoreError("ledger.url: opened for reading only")
 
         def locked(cursor: Cursor) -> Answer:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            if self._lock is not None:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (self._lock,))
             return act(cursor)
 
         return self._run(self._writer, _WRITING, locked)
