@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Scope
 from collectors.neon.account import Account, find_account, list_projects, settle_account
 from collectors.neon.client import Listing, NeonClient
+from collectors.neon.domain.pace import reread_seconds, spread
 from collectors.neon.errors import NeonError
 from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Project
 from collectors.neon.project_metrics import (
@@ -38,17 +38,11 @@ _BRANCHES_SECONDS = 300.0
 """An active project changes at every refresh; the sizes of its branches are read again this often, not each time."""
 _LARGE = 500
 """Branches and computes of one project from which on its series are made in a worker thread."""
-_MAX_AGE_SECONDS = 1800.0
-"""Whether every change inside a project moves its list row is not documented, so none is trusted for longer."""
 _FAILURES_TO_STOP = _FAN_OUT
 """Failures in a row: as many as requests under way at once, so that a few failing projects do not look like an API that
 is down."""
 
 
-REQUESTS_PER_PROJECT = 2
-"""Its branches and its computes."""
-REREAD_SHARE = 0.8
-"""Of the requests that are allowed: the rest is for what moved, for lists, operations and security."""
 READ_AT_EVERY_LOOK = 40
 """In an organisation of at most so many projects, their computes are read at every refresh: the list of projects shows
 late that one woke, and a visit must come soon after. It is a tenth of our share of Neon's rate limit."""
@@ -122,36 +116,29 @@ async def refresh(
     org_id: str | None = None,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
-    owns: Callable[[str], bool] | None = None,
+    owns: Callable[[str], bool] = bool,
     full: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Inventory:
     """Read what changed since ``previous``. ``include`` and ``exclude`` are globs on project ids and names.
 
-    ``owns`` says by id which of the listed projects are read here; the others are another shard's.
+    ``owns`` says by id which of the listed projects are read here: by default all, otherwise a shard's.
 
     Raises:
         NeonError: the account or the list of projects cannot be read; ``previous`` is then still the best there is.
     """
-    base = previous.account if previous is not None else Account()
+    base, known = (previous.account, previous.holdings) if previous is not None else (Account(), {})
     fresh = previous is None or full or (bool(org_id) and base.org_id != org_id)
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
     listing, list_notes = await list_projects(client, account.org_id, include)
     skew = listing.server_now - clock()
-    listed = await asyncio.to_thread(_selection, listing, include, exclude)
+    listed, rows = await asyncio.to_thread(_selection, listing, include, exclude, owns)
     if fresh:
         account = await settle_account(client, account, list(listed.values()))
-    rows = listed if owns is None else {key: row for key, row in listed.items() if owns(key)}
-    known = previous.holdings if previous is not None else {}
-    max_age = reread_seconds(len(rows), client.requests_per_minute)
-    reads = _Round(client, clock, listing.server_now, full or previous is None, max_age)
-    reads.every = len(rows) <= READ_AT_EVERY_LOOK
+    reads = _Round(client, clock, listing.server_now, full or previous is None, len(rows))
     holdings = await reads.read(rows, known)
-    unknown = _unlisted(listing, rows, known, include, exclude)
-    if owns is not None:
-        unknown = {project_id for project_id in unknown if owns(project_id)}
-    for project_id in unknown & known.keys():
-        holdings.setdefault(project_id, known[project_id])
+    unknown = {*filter(owns, _unlisted(listing, rows, known, include, exclude))}
+    holdings |= {key: known[key] for key in unknown & known.keys() - holdings.keys()}
     projects, branches, endpoints = await asyncio.to_thread(_by_id, holdings)
     return Inventory(
         org_id=account.org_id,
@@ -170,12 +157,16 @@ async def refresh(
         account=account,
         excluded_project_ids=_left_out(listing, listed, previous),
         listed=listed,
-        reread_seconds=max_age,
+        reread_seconds=reads.max_age,
     )
 
 
-def _selection(listing: Listing[Project], include: Sequence[str], exclude: Sequence[str]) -> dict[str, Project]:
-    return {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+def _selection(
+    listing: Listing[Project], include: Sequence[str], exclude: Sequence[str], owns: Callable[[str], bool]
+) -> tuple[dict[str, Project], dict[str, Project]]:
+    """The listed projects that the settings select, and those of them that are read here."""
+    listed = {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+    return listed, {project_id: row for project_id, row in listed.items() if owns(project_id)}
 
 
 def _by_id(
@@ -186,16 +177,6 @@ def _by_id(
     branches = {branch.id: branch for holding in holdings.values() for branch in holding.branches}
     endpoints = {endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints}
     return projects, branches, endpoints
-
-
-def reread_seconds(projects: int, requests_per_minute: int) -> float:
-    """How old what is known of a project may get before it is read again although its list row stands still.
-
-    It takes two requests for each project, and no more of the requests that are allowed than their share, so a larger
-    fleet is read again less often instead of never in time.
-    """
-    whole = 60.0 * REQUESTS_PER_PROJECT * projects / (REREAD_SHARE * requests_per_minute)
-    return max(_MAX_AGE_SECONDS, whole)
 
 
 def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: Inventory | None) -> frozenset[str]:
@@ -252,17 +233,18 @@ class _Round:
     """The reads of one refresh: which projects, how many at once, and when to stop asking an API that fails."""
 
     def __init__(
-        self, client: NeonClient, clock: Callable[[], float], server_now: float, full: bool, max_age: float
+        self, client: NeonClient, clock: Callable[[], float], server_now: float, full: bool, projects: int
     ) -> None:
         self._client = client
         self._clock = clock
         self._full = full
-        self._max_age = max_age
+        self.max_age = reread_seconds(projects, client.requests_per_minute)
+        """A project that is older is read again, moved or not."""
         self._gate = asyncio.Semaphore(_FAN_OUT)
         self._stopped: NeonError | None = None
         self.server_now = server_now
         self.requests = 0
-        self.every = False
+        self.every = projects <= READ_AT_EVERY_LOOK
         """Whether the computes of every project are read, moved or not."""
         self.failed: dict[str, NeonError] = {}
         self._bad = 0
@@ -321,7 +303,7 @@ class _Round:
 
     def _due(self, row: Project, before: Holding | None, now: float) -> tuple[bool, bool]:
         """Whether to read the branches, and whether to read the computes."""
-        if before is None or self._full or now - before.branches_at >= self._max_age * _spread(row.id):
+        if before is None or self._full or now - before.branches_at >= self.max_age * spread(row.id):
             return True, True
         moved = row.marks != before.project.marks
         stale = row.marks != before.branches_marks and now - before.branches_at >= _BRANCHES_SECONDS
@@ -372,11 +354,6 @@ def _hold(
     )
     families = before.families if before is not None and same else project_families(row, branches, endpoints)
     return Holding(row, branches, endpoints, families, branches_at, marks)
-
-
-def _spread(project_id: str) -> float:
-    """A fixed factor from 0.75 to 1.25 per project, so that re-reads by age do not come all at once."""
-    return 0.75 + zlib.crc32(project_id.encode()) % 1000 / 2000
 
 
 def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:

@@ -108,14 +108,14 @@ class App:
             await self._collect(server, signals)
             return
         try:
-            while await self._stand_by(standby, signals):
+            while not self.stopping.is_set() and await self._stand_by(standby, signals):
                 await self._collect(server, signals, standby)
         finally:
             await asyncio.to_thread(standby.close)
 
     async def _stand_by(self, standby: Standby, signals: Signals) -> bool:
         """Show this agent's own health until the lease is its own; False: it was stopped."""
-        self.state.forget(lambda _collector, _target: True)
+        await self.state.forget(lambda _collector, _target: True)
         for feature in FEATURES:
             self.pages.retire(feature.name)
         self.metrics.set(selfmetrics.ACTIVE, 0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collectors.neon.client import NeonClient
+from collectors.neon.domain.pace import MAX_AGE_SECONDS
 from collectors.postgres.cluster.sizes import DatabaseSizes
 from exporter.app.features import FEATURES, LEDGER_SCHEMAS, SCHEMAS
 from exporter.app.settings import Settings
@@ -39,9 +40,6 @@ from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.rules import rules_of
 from exporter.tenancy.store import Tenancy
-
-REREAD_NOTE_SECONDS = 1800.0
-"""What no request budget delays; whoever is slower says so."""
 
 
 @dataclass(slots=True)
@@ -134,7 +132,7 @@ class Generation:
             count = f"{len(found.projects):,} of {len(found.listed):,} projects are read here" if found else "starting"
             account = "" if shard.owns_account else "; cost, budgets and the account's posture are on shard 0"
             yield f"{shard}: {count}{account}"
-        if found is not None and found.reread_seconds > REREAD_NOTE_SECONDS:
+        if found is not None and found.reread_seconds > MAX_AGE_SECONDS:
             yield (
                 f"at {self.settings.neon.requests_per_minute} requests a minute a project that does not move is read "
                 f"again after about {found.reread_seconds / 60:.0f} minutes (neon.requests_per_minute, sharding.total)"

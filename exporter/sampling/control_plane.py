@@ -81,7 +81,7 @@ class ControlPlanePoller:
                 org_id=neon.org_id,
                 include=neon.include,
                 exclude=neon.exclude,
-                owns=None if self._shard.alone else self._shard.owns,
+                owns=self._shard.owns,
             )
         except NeonError as problem:
             self._feeds.failed("api", problem, pace, note="inventory")

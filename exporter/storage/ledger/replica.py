@@ -278,7 +278,9 @@ def _note_changes(cursor: sqlite3.Cursor, tables: Iterable[_Layout]) -> None:
             trigger = f"replica_{layout.name}_{event}_{row}"
             cursor.execute(
                 f"CREATE TEMP TRIGGER IF NOT EXISTS {trigger} AFTER {event} ON main.{layout.name} "
-                f"BEGIN INSERT OR IGNORE INTO replica_changed VALUES ('{layout.name}', json_array({key})); END"
+                # No conflict clause: within a trigger, that of the statement that fired it would hold.
+                f"BEGIN INSERT INTO replica_changed SELECT '{layout.name}', json_array({key}) WHERE NOT EXISTS "
+                f"(SELECT 1 FROM replica_changed WHERE part = '{layout.name}' AND key = json_array({key})); END"
             )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from collectors.base import Status
 from collectors.neon import inventory
+from collectors.neon.domain.pace import MAX_AGE_SECONDS, REQUESTS_PER_PROJECT, REREAD_SHARE, reread_seconds
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import METRICS, Inventory, observe, refresh
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse, stamp
@@ -339,3 +340,39 @@ async def test_series(plane: ControlPlane) -> None:
     assert agent["neon_inventory_projects"] == {(): 4} and agent["neon_inventory_unknown_projects"] == {(): 0}
     declared = {metric.name for metric in METRICS}
     assert {metric.name for observation in by_target.values() for metric, _ in observation.families.items()} <= declared
+
+
+async def test_a_shard_lists_every_project_and_reads_its_own(plane: ControlPlane) -> None:
+    whole = await look(plane)
+    plane.count()
+    parts = [await look(plane, owns=lambda key, part=part: (key == "beta") == part) for part in (True, False)]  # type: ignore[misc]
+    asked = plane.count()
+    assert [sorted(part.projects) for part in parts] == [["beta"], ["alpha", "gamma"]]
+    assert all(asked[f"/projects/{name}/branches"] == 1 for name in whole.projects)
+    assert all(part.listed == whole.projects == part.of_account.projects for part in parts)
+    assert {**parts[0].endpoints, **parts[1].endpoints} == whole.endpoints
+    assert not any(part.excluded_project_ids or part.unknown_project_ids for part in parts)
+    moved = await look(plane, parts[1], owns=lambda key: key != "alpha")
+    assert sorted(moved.projects) == ["beta", "gamma"], "a project that moves away goes, one that comes is read"
+    shown = [observe(part, account=account) for part, account in zip(parts, (False, True), strict=True)]
+    series = [(metric.name, seen.target.key, labels) for part in shown for seen in part
+              for metric, found in seen.families.items() for labels in found]  # fmt: skip
+    assert len(series) == len(set(series)), "shown twice"
+    one = {(metric.name, seen.target.key, labels) for seen in observe(whole)
+           for metric, found in seen.families.items() for labels in found}  # fmt: skip
+    assert set(series) == one
+
+
+async def test_what_neon_cannot_list_is_unknown_to_its_owner_alone(plane: ControlPlane) -> None:
+    before = await look(plane)
+    plane.unavailable = ["alpha", "beta"]
+    found = await look(plane, before, owns=lambda key: key != "beta")
+    assert found.unknown_project_ids == {"alpha"}
+
+
+@pytest.mark.parametrize(("projects", "allowed"), [(0, 600), (10, 600), (1_000, 600), (10_000, 600), (2_500, 150)])
+def test_reading_all_again_fits_into_the_requests_that_are_allowed(projects: int, allowed: int) -> None:
+    age = reread_seconds(projects, allowed)
+    assert age >= MAX_AGE_SECONDS
+    assert REQUESTS_PER_PROJECT * projects / (age / 60) <= REREAD_SHARE * allowed + 1e-9
+    assert age * 1.25 < 3600, "younger than an hour at 10,000 projects, also with the spread"
