@@ -11,7 +11,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus prometheus-alertmanager=amtool nodejs=node npm=npm \
-  sqitch=sqitch libdbd-pg-perl=psql postgresql-client=psql
+  sqitch=sqitch libdbd-pg-perl=psql postgresql-client=psql faketime=faketime
 DRAWING_PACKAGES := chromium=chromium fonts-dejavu-core=fc-list
 BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
 

@@ -18,6 +18,8 @@ class NeonmeterError(Exception):
 
     exit_code: ClassVar[int] = UPSTREAM
     """What a command ends with when this reaches the command line."""
+    outcome: ClassVar[str] = "error"
+    """What a turn of a job or step of the agent is counted as when it ends with this."""
     heading: str = ""
     """A line that is printed above the text, which is then indented."""
 

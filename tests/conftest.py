@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fix_twin",
     "tests.fix_twin_world",
     "tests.fix_agent",
+    "tests.fix_clock",
     "tests.fix_openbao",
     "tests.fix_s3",
 ]

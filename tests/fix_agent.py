@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -41,13 +42,18 @@ class Agent:
             "storage": {"path": str(folder / "neonmeter.db"), **settings.get("storage", {})},
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
+        """Variables beside those of the tests."""
 
     def start(self, *, ready: bool = True, seconds: float = 180.0) -> Agent:
         """Start it; with ``ready`` wait until its first inventory is published."""
         self.config.write_text(yaml.safe_dump(self.settings))
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "exporter", "run", "--config", str(self.config)], stdout=out, stderr=out
+                [sys.executable, "-m", "exporter", "run", "--config", str(self.config)],
+                stdout=out,
+                stderr=out,
+                env={**os.environ, **self.environment},
             )
         if ready and not wait_until_ready(self.url, seconds, self.alive):
             self.kill()

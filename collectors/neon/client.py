@@ -159,8 +159,13 @@ class NeonClient:
         on_request: Callable[[str, int | None, float], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         user_agent: str = "neonmeter",
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open nothing yet; ``key`` is called before each attempt and may raise OSError."""
+        """Open nothing yet; ``key`` is called before each attempt and may raise OSError.
+
+        ``clock`` (unix seconds) stands in for a server that does not tell its own.
+        """
+        self._clock = clock
         self._url = api_url.rstrip("/")
         self._key = key
         self._timeout = timeout
@@ -350,10 +355,9 @@ class NeonClient:
             return text
         return text.replace(key, "***") if key else text
 
-    @staticmethod
-    def _server_now(reply: _Reply) -> float:
+    def _server_now(self, reply: _Reply) -> float:
         at = http_date(reply.headers.get("Date"))
-        return time.time() if at is None else at
+        return self._clock() if at is None else at
 
 
 def _held_back(path: str, seconds: float) -> NeonError:

@@ -303,7 +303,10 @@ class _Round:
 
     def _due(self, row: Project, before: Holding | None, now: float) -> tuple[bool, bool]:
         """Whether to read the branches, and whether to read the computes."""
-        if before is None or self._full or now - before.branches_at >= self.max_age * spread(row.id):
+        if before is None or self._full:
+            return True, True
+        age = now - before.branches_at
+        if age >= self.max_age * spread(row.id) or age < -_BRANCHES_SECONDS:  # or our clock was set back since
             return True, True
         moved = row.marks != before.project.marks
         stale = row.marks != before.branches_marks and now - before.branches_at >= _BRANCHES_SECONDS

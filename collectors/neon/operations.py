@@ -139,7 +139,9 @@ class OperationCounts:
             where = (event.branch_id, event.endpoint_id)
             self._add((event.kind, *where), 1)
             if event.kind == "wake":
-                self._add(("seconds", *where), event.seconds)
+                # To the millisecond, as Neon says it: summed as integers, so that no order of sums moves the counter.
+                milliseconds = round(self.counts.get(("seconds", *where), 0.0) * 1000) + round(event.seconds * 1000)
+                self.counts[("seconds", *where)] = milliseconds / 1000
                 self.counts[("last", *where)] = max(self.counts.get(("last", *where), 0.0), event.at)
         # One that still runs holds the window open, or it would end uncounted.
         self.unfinished = len(waiting)

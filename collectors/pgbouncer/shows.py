@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from collectors.base import Result
-from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.metric import Families, Kind, Labels, Metric, Scope, Unit
 
 SHOWS = ("VERSION", "STATS", "POOLS", "DATABASES", "LISTS", "CONFIG")
 """All of them are allowed to a member of stats_users."""
@@ -154,28 +154,31 @@ METRICS: tuple[Metric, ...] = (
 )
 
 Row = Mapping[str, object]
+_Sums = dict[tuple["Column", Labels], int | float]
 
 
 def families_of(shows: Mapping[str, Result]) -> Families:
     """The series of one instance, from the answers to those of :data:`SHOWS` that were given."""
     families = Families()
+    sums: _Sums = {}
     for row in _rows(shows, "VERSION"):
         families.add(VERSION_INFO, (_text(row.get("version")),), 1)
     for row in _rows(shows, "STATS"):
         if _text(row.get("database")) != CONSOLE:
-            _fill(families, STATS, row, (_text(row.get("database")),))
+            _fill(sums, STATS, row, (_text(row.get("database")),))
     for row in _rows(shows, "POOLS"):
         if _text(row.get("database")) != CONSOLE:
             labels = (_text(row.get("database")), _text(row.get("user")))
-            _fill(families, POOLS, row, labels)
+            _fill(sums, POOLS, row, labels)
             _fill_maxwait(families, row, labels)
     for row in _rows(shows, "DATABASES"):
         if _text(row.get("name")) != CONSOLE:
-            _fill(families, DATABASES, row, tuple(_text(row.get(label)) for label in _DATABASE_LABELS))
+            _fill(sums, DATABASES, row, tuple(_text(row.get(label)) for label in _DATABASE_LABELS))
     for row in _rows(shows, "LISTS"):
         listed, items = LISTS.get(_text(row.get("list"))), _number(row.get("items"))
         if listed is not None and items is not None:
             families.add(listed, (), items)
+    _put(families, sums)
     _fill_config(families, config_of(shows))
     return families
 
@@ -192,13 +195,19 @@ def _rows(shows: Mapping[str, Result], show: str) -> Iterator[Row]:
             yield dict(zip(result.columns, row, strict=True))
 
 
-def _fill(families: Families, columns: tuple[Column, ...], row: Row, labels: tuple[str, ...]) -> None:
+def _fill(sums: _Sums, columns: tuple[Column, ...], row: Row, labels: tuple[str, ...]) -> None:
     for column in columns:
         found = next((row[name] for name in column.names if name in row), None)
         value = _number(found)
         if value is not None:
-            # Summed, not set: two rows that differ only in what is no label must not cost the whole scrape.
-            families.add(column.metric, labels, value if column.divisor == 1 else value / column.divisor)
+            # Summed, not set: two rows that differ only in what is no label must not cost the whole scrape. And summed
+            # as PgBouncer's own integers: of floats the order of the rows would move the sum.
+            sums[column, labels] = sums.get((column, labels), 0) + value
+
+
+def _put(families: Families, sums: _Sums) -> None:
+    for (column, labels), value in sums.items():
+        families.add(column.metric, labels, value if column.divisor == 1 else value / column.divisor)
 
 
 def _fill_maxwait(families: Families, row: Row, labels: tuple[str, ...]) -> None:

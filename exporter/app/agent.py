@@ -7,6 +7,8 @@ import contextlib
 import gc
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from collectors.errors import UsageError
@@ -23,6 +25,8 @@ from exporter.app.signals import Signals
 from exporter.app.standby import Standby
 from exporter.core import selfmetrics
 from exporter.core.api_pages import ApiPages
+from exporter.core.clock import AgentClock
+from exporter.core.parts import JOB, Parts
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.shards import shard_of
@@ -32,7 +36,7 @@ from exporter.serving.publisher import Publisher
 from exporter.serving.routes import Routes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
-from exporter.storage.store import StoreError
+from exporter.storage.store import Store, StoreError
 
 TELEMETRY_SECONDS = 1.0
 """For the last spans and metrics at a stop; a collector that does not answer is not waited for."""
@@ -77,7 +81,13 @@ class App:
         self.metrics = SelfMetrics()
         builder = SnapshotBuilder()
         self.state = State()
-        self.publisher = Publisher(builder, self.state, self.metrics)
+        self.clock = AgentClock()
+        self.parts = Parts(self.state, self.metrics, self.clock)
+        for direction in ("forward", "backward"):
+            self.metrics.inc(selfmetrics.CLOCK_STEPS, (direction,), 0)
+        self.publisher = Publisher(
+            builder, self.state, self.metrics, clock=self.clock, clock_trouble=self.clock.trouble
+        )
         self.publisher.use(settings)
         self.pages = ApiPages()
         self.stopping = asyncio.Event()
@@ -136,13 +146,14 @@ class App:
 
     async def _show_standby(self, standby: Standby) -> None:
         while True:
-            await self.publisher.publish(OverviewSources(notes=(standby.words[1],), wake_states=self._wake_states))
+            sources = OverviewSources(notes=(standby.words[1],), wake_states=self._wake_states)
+            await self.parts.turn(f"{JOB}publish", partial(self.publisher.publish, sources))
             await asyncio.sleep(min(5.0, self.settings.intervals.publish_seconds))
 
     def _serve(self) -> HttpServer:
         host, port = self.settings.http.address
         loopback = host in ("localhost", "::1") or host.startswith("127.")
-        routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.pages)
+        routes = Routes(self.publisher, self.metrics, loopback=loopback, details=self.pages, clock=self.clock)
         try:
             server = HttpServer(
                 routes.answer,
@@ -209,14 +220,17 @@ class App:
             StoreError: the file or the ledger's database cannot be used.
         """
         if standby is None:
-            return Resources.open(self.settings, self.state, self.metrics, self.pages)
+            return self._resources()
         # In a thread, because the copy in PostgreSQL is made first, and the lease wants a loop that turns.
-        resources = await asyncio.to_thread(
-            Resources.open, self.settings, self.state, self.metrics, self.pages, standby.begin
-        )
+        resources = await asyncio.to_thread(self._resources, standby.begin)
         resources.wake_states.copy = self.publisher.confirm = standby.save
         self.metrics.set(selfmetrics.ACTIVE, 1)
         return resources
+
+    def _resources(self, on_store: Callable[[Store], None] = lambda _: None) -> Resources:
+        return Resources.open(
+            self.settings, self.state, self.metrics, self.pages, self.parts, clock=self.clock, on_store=on_store
+        )
 
     async def _until_ended(self, lost: asyncio.Task[None] | None) -> None:
         """Until somebody stops the agent, or it has lost the lease."""
@@ -233,10 +247,23 @@ class App:
             planned = loop.time() + 0.25
             await asyncio.sleep(0.25)
             self.publisher.beat(max(0.0, loop.time() - planned))
+            try:
+                self._look_at_the_clock()
+            except Exception as problem:  # The heart goes on.
+                self.parts.failed(f"{JOB}clock", problem)
+
+    def _look_at_the_clock(self) -> None:
+        """Count and report a step of the system's clock; nothing else follows from one."""
+        step = self.clock.step()
+        self.metrics.set(selfmetrics.CLOCK_OFF, self.clock.off)
+        if step is not None:
+            self.metrics.inc(selfmetrics.CLOCK_STEPS, (step.direction,))
+            self.publisher.publish_soon()
+            _log.warning("the system clock was set %s by %.1f s", step.direction, abs(step.seconds))
 
     def _telemetry(self) -> Otlp | None:
         wanted = self.settings.telemetry
         if wanted.otlp_endpoint is None:
             return None
         settings = OtlpSettings(wanted.otlp_endpoint, wanted.traces, wanted.metrics, wanted.interval_seconds)
-        return Otlp(settings, self.publisher.families, lambda text: _log.warning("%s", text))
+        return Otlp(settings, self.publisher.families, lambda text: _log.warning("%s", text), clock=self.clock)

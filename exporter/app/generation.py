@@ -6,7 +6,6 @@ and the schedule do not.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ from collectors.postgres.cluster.sizes import DatabaseSizes
 from exporter.app.features import FEATURES, LEDGER_SCHEMAS, SCHEMAS
 from exporter.app.settings import Settings
 from exporter.core.api_pages import ApiPages
+from exporter.core.clock import AgentClock
+from exporter.core.parts import Parts, Turns
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.feature.feature import Feature, FeatureRun
@@ -25,7 +26,7 @@ from exporter.feature.services import Services
 from exporter.feature.workspace import ledger_of, neon_client
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import DurableCounters
-from exporter.sampling.domain.sharding import ALONE, Shard
+from exporter.sampling.domain.sharding import Shard
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
@@ -57,8 +58,9 @@ class Resources:
     tenancy: Tenancy
     wake_states: WakeStates
     features: Sequence[Feature[Any]]
-    shard: Shard = ALONE
-    clock: Callable[[], float] = time.time
+    shard: Shard
+    clock: AgentClock
+    parts: Parts
 
     @classmethod
     def open(
@@ -66,7 +68,10 @@ class Resources:
         settings: Settings,
         state: State,
         metrics: SelfMetrics,
-        pages: ApiPages | None = None,
+        pages: ApiPages,
+        parts: Parts,
+        *,
+        clock: AgentClock,
         on_store: Callable[[Store], None] = lambda _: None,
     ) -> Resources:
         """Open the store and everything that lives in it; ``on_store`` is called before anything is written.
@@ -88,13 +93,15 @@ class Resources:
             ledger=ledger_of(settings, store, LEDGER_SCHEMAS),
             ledger_writer=writer if settings.ledger.url is None else WriterThread(),
             state=state,
-            pages=pages or ApiPages(),
+            pages=pages,
             metrics=metrics,
             counters=DurableCounters(store, rules, settings.sampling.top_statements),
             tenancy=Tenancy(store, rules),
             wake_states=WakeStates(store, writer),
             features=[feature() for feature in FEATURES],
             shard=shard_of(settings),
+            clock=clock,
+            parts=parts,
         )
 
     def close(self) -> None:
@@ -180,7 +187,12 @@ def start_generation(settings: Settings, resources: Resources) -> Generation:
         shard=resources.shard,
         clock=resources.clock,
     )
-    poolers = Poolers(settings.pgbouncer, resources.state, deadline_seconds=settings.sampling.session_seconds)
+    poolers = Poolers(
+        settings.pgbouncer,
+        resources.state,
+        deadline_seconds=settings.sampling.session_seconds,
+        clock=resources.clock,
+    )
     return Generation(settings, resources, services.client, control_plane, tenants, visitor, poolers, runs)
 
 
@@ -196,9 +208,10 @@ def _services(settings: Settings, resources: Resources) -> Services:
         counters=resources.counters,
         tenancy=resources.tenancy,
         wake_states=resources.wake_states,
-        client=neon_client(settings, resources.metrics),
+        client=neon_client(settings, resources.metrics, resources.clock),
         rules=rules_of(settings),
         shard=resources.shard,
+        parts=resources.parts,
         clock=resources.clock,
     )
 
@@ -215,6 +228,7 @@ def _visitor(
     for run in runs.values():
         for kind, subscriber in run.subscriptions.items():
             subscriptions.setdefault(kind, []).append(subscriber)
+    turns = Turns(resources.parts)
     scanners = [sizes, *(scanner for run in runs.values() for scanner in run.scanners)]
 
     def reach(place: EndpointRef) -> str | None:
@@ -230,10 +244,12 @@ def _visitor(
             resources.writer,
             subscriptions=subscriptions,
             wanted_settings=[name for run in runs.values() for name in run.wanted_settings],
+            turns=turns,
         ),
-        users=UserDatabases(policy_of(settings.sampling), scanners, clock=resources.clock),
+        users=UserDatabases(policy_of(settings.sampling), scanners, turns=turns, clock=resources.clock),
         states=resources.wake_states,
         metrics=resources.metrics,
-        on_evidence=[*(run.on_evidence for run in runs.values()), tenants.sample],
+        on_evidence={**{name: run.on_evidence for name, run in runs.items()}, "tenants": tenants.sample},
         clock=resources.clock,
+        turns=turns,
     )

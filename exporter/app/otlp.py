@@ -56,8 +56,16 @@ class OtlpSettings:
 class Otlp:
     """The running export; :meth:`stop` flushes it."""
 
-    def __init__(self, settings: OtlpSettings, source: Source, on_error: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: OtlpSettings,
+        source: Source,
+        on_error: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """``on_error`` gets one line each time a push of metrics fails; the next interval tries again.
+
+        ``clock`` (unix seconds) dates the points.
 
         Raises:
             OtlpUnavailableError: the extra ``otlp`` is not installed.
@@ -71,6 +79,7 @@ class Otlp:
         self._settings = settings
         self._source = source
         self._on_error = on_error
+        self._clock = clock
         self._resource = Resource.create({"service.name": "neonmeter", "service.version": __version__})
         self._stopped = threading.Event()
         self._provider = self._trace() if settings.traces else None
@@ -121,7 +130,7 @@ class Otlp:
             return 0
         accepted = 0
         try:
-            for metrics, points in requests(self._source(), int(time.time() * 1e9)):
+            for metrics, points in requests(self._source(), int(self._clock() * 1e9)):
                 if not self._send(self._exporter, metrics):
                     self._on_error(f"OTLP metrics were rejected by {self._url('metrics')}")
                     break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 
 from exporter.app import log
@@ -13,6 +12,7 @@ from exporter.app.rounds import Rounds
 from exporter.app.settings import Settings, load, problems_of
 from exporter.app.signals import Signals
 from exporter.core import selfmetrics
+from exporter.core.parts import JOB
 from exporter.serving.publisher import Publisher
 from exporter.settings import SettingsError
 
@@ -30,10 +30,12 @@ class Reloader:
         self._rounds = rounds
         self._publisher = publisher
         self._metrics = rounds.generation.resources.metrics
+        self._parts = rounds.generation.resources.parts
+        self._clock = rounds.generation.resources.clock
         self._one_at_a_time = asyncio.Lock()
         self._closed = False
         self._tasks: set[asyncio.Task[tuple[bool, str]]] = set()
-        self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
+        self._metrics.set(selfmetrics.CONFIG_LAST, self._clock())
 
     def listen(self, loop: asyncio.AbstractEventLoop, signals: Signals) -> None:
         """Reload on SIGHUP and when the HTTP server is asked to."""
@@ -53,9 +55,11 @@ class Reloader:
 
     async def reload(self) -> tuple[bool, str]:
         """Read the settings again; whether they are in force now, and one text for a person."""
+        done, text = False, "a bug in neonmeter: the settings were not reloaded; the log has its traceback"
         async with self._one_at_a_time:
-            done, text = await self._reload()
-        self._metrics.inc(selfmetrics.RELOADS, ("ok" if done else "refused",))
+            with self._parts.guard(f"{JOB}reload") as failures:
+                done, text = await self._reload()
+        self._metrics.inc(selfmetrics.RELOADS, ("bug" if failures else "ok" if done else "refused",))
         (_log.info if done else _log.error)("%s", text)
         return done, text
 
@@ -70,7 +74,7 @@ class Reloader:
         await self._rounds.swap(start_generation(settings, self._rounds.generation.resources))
         self._publisher.use(settings)
         log.set_up(settings.log.level, settings.log.format)
-        self._metrics.set(selfmetrics.CONFIG_LAST, time.time())
+        self._metrics.set(selfmetrics.CONFIG_LAST, self._clock())
         return True, "the settings were read again and are in force"
 
     async def close(self) -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from collectors.errors import NeonmeterError
+from collectors.neon.inventory import Inventory
 from exporter.app.generation import Generation
 from exporter.app.schedule import Schedule
 from exporter.app.signals import DRAIN_SECONDS
 from exporter.core import selfmetrics
+from exporter.core.parts import JOB, STEP
 from exporter.serving.http import HttpServer
 from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
@@ -24,7 +25,7 @@ from exporter.storage.store import StoreError
 PINNED_SECONDS = 15.0
 """Computes that never suspend are looked at this often: watching keeps nothing awake there."""
 PUBLISH_CHECK_SECONDS = 0.5
-_log = logging.getLogger("neonmeter.rounds")
+Step = Callable[[], Awaitable[None]]
 
 
 class Rounds:
@@ -35,8 +36,8 @@ class Rounds:
         self._publisher = publisher
         self._server = server
         self._metrics = generation.resources.metrics
+        self._parts = generation.resources.parts
         self._schedule = self._plan()
-        self._store_problem = ""
         self._first = True
 
     def start(self) -> None:
@@ -47,29 +48,46 @@ class Rounds:
         """Run another generation from now on. What Neon answered is kept where it is still asked the same way.
 
         What the old one showed and the new one does not watch leaves the exposition.
+
+        Raises:
+            Exception: the new one cannot run; the old one does then.
         """
         old = self.generation
         await self._schedule.stop(self._grace())
-        if old.settings.neon == generation.settings.neon:
-            generation.control_plane.known = old.control_plane.known
-        self.generation = generation
-        retire_what_is_off(generation)
-        self._first = True
-        self._schedule = self._plan()
-        self._schedule.start()
-        await old.close()
+        try:
+            if old.settings.neon == generation.settings.neon:
+                generation.control_plane.known = old.control_plane.known
+            self.generation = generation
+            self._schedule = self._plan()
+            retire_what_is_off(generation)
+            await self._parts.forget()
+        except Exception:
+            self.generation = old
+            self._schedule = self._plan()
+            raise
+        finally:
+            self._first = True
+            self._schedule.start()
+        await self._parts.turn(f"{STEP}close", old.close)
 
     def _grace(self) -> float:
         # A visit ends well within this. What takes longer waits for an API that does not answer.
         return self.generation.settings.sampling.session_seconds + 1
 
     async def stop(self) -> None:
-        """Start nothing more, let what runs end for a moment, publish once more."""
+        """Start nothing more, let what runs end for a moment, publish once more.
+
+        Raises:
+            StoreError: the agent that stands by could not be told of the last generation.
+        """
+        failure: Exception | None = None
         await self._schedule.stop(min(DRAIN_SECONDS, self._grace()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SECONDS / 2):
-                await self._publish()
+                failure = await self._publish()
         await self.generation.close()
+        if isinstance(failure, StoreError):
+            raise failure
 
     async def abandon(self) -> None:
         """Break off whatever runs, and show nothing more."""
@@ -82,10 +100,14 @@ class Rounds:
         schedule = Schedule(
             on_bug=lambda name: self._metrics.inc(selfmetrics.ROUNDS, (name, "bug")),
             on_missed=lambda name: self._metrics.inc(selfmetrics.ROUNDS_MISSED, (name,)),
+            clock=self.generation.resources.clock,
         )
 
-        def every(name: str, seconds: float, job: Callable[[], Awaitable[None]], first_in: float = 0.0) -> None:
-            schedule.every(name, seconds, lambda: self._guarded(name, job), first_in=first_in)
+        def every(name: str, seconds: float, job: Step, first_in: float = 0.0) -> None:
+            async def turn() -> None:
+                await self._parts.turn(JOB + name, job)
+
+            schedule.every(name, seconds, turn, first_in=first_in)
 
         every("round", min(intervals.inventory_seconds, sampling.tick_seconds), self._round)
         every("pinned", PINNED_SECONDS, self._pinned, first_in=PINNED_SECONDS)
@@ -99,34 +121,35 @@ class Rounds:
         every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
         return schedule
 
-    async def _guarded(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
-        """A full disk or a damaged file is logged in one line and tried again; serving goes on with what there is."""
-        try:
-            await job()
-        except StoreError as problem:
-            self._metrics.inc(selfmetrics.ROUNDS, (name, "store_error"))
-            if self._store_problem != str(problem):
-                _log.error("%s", problem)  # a person can act on the line, not on a traceback
-            self._store_problem = str(problem)
-            return
-        self._store_problem = ""
-        self._metrics.inc(selfmetrics.ROUNDS, (name, "ok"))
+    async def _steps(self, steps: dict[str, Step]) -> None:
+        """One after the other, each guarded by itself."""
+        for name, step in steps.items():
+            await self._parts.turn(STEP + name, step)
 
     async def _round(self) -> None:
-        generation = self.generation
-        inventory = await generation.control_plane.look()
+        generation, looked = self.generation, list[Inventory | None]()
+
+        async def look() -> None:
+            looked.append(await generation.control_plane.look())
+
+        await self._steps({"inventory": look})
+        # When the look itself has a bug, the rest goes on with what is known: the wake policy knows how old that is.
+        inventory = looked[0] if looked else generation.control_plane.known.inventory
         if inventory is None:
             return
         generation.resources.state.exclude(inventory.excluded_project_ids)
         self._publisher.has_inventory = True
         first, self._first = self._first, False
-        await each_its_turn(
-            generation.tenants.look(inventory),
-            *(run.before_visits(inventory) for run in generation.runs.values()),
-            generation.visitor.round(inventory),
-            *([generation.tenants.read_snapshots(inventory)] if first else ()),
-            *(run.on_inventory(inventory) for run in generation.runs.values()),
-            *([generation.control_plane.read_operations()] if first else ()),
+        tenants, runs = generation.tenants, generation.runs
+        await self._steps(
+            {
+                "tenants": partial(tenants.look, inventory),
+                **{f"before_visits/{name}": partial(run.before_visits, inventory) for name, run in runs.items()},
+                "visits": partial(generation.visitor.round, inventory),
+                **({"snapshots": partial(tenants.read_snapshots, inventory)} if first else {}),
+                **{f"on_inventory/{name}": partial(run.on_inventory, inventory) for name, run in runs.items()},
+                **({"operations": generation.control_plane.read_operations} if first else {}),
+            }
         )
 
     async def _pinned(self) -> None:
@@ -136,10 +159,14 @@ class Rounds:
 
     async def _operations(self) -> None:
         generation = self.generation
-        await generation.tenants.read_snapshots(generation.control_plane.known.inventory)
-        await generation.control_plane.read_operations()
+        await self._steps(
+            {
+                "snapshots": lambda: generation.tenants.read_snapshots(generation.control_plane.known.inventory),
+                "operations": generation.control_plane.read_operations,
+            }
+        )
 
-    def _pooler(self, pooler: PoolerSettings) -> Callable[[], Awaitable[None]]:
+    def _pooler(self, pooler: PoolerSettings) -> Step:
         async def read() -> None:
             await self.generation.poolers.read(pooler)
 
@@ -149,43 +176,31 @@ class Rounds:
         if self._publisher.due(self.generation.settings.intervals.publish_seconds):
             await self._publish()
 
-    async def _publish(self) -> None:
+    async def _publish(self) -> Exception | None:
+        """Publish; when the pages cannot be made, at least what the state has, with the status that says so.
+
+        Answers the failure.
+        """
+        failure = await self._parts.turn(f"{JOB}publish", self._publish_all)
+        if failure is not None and not isinstance(failure, StoreError):
+            await self._parts.turn(f"{JOB}publish/without_pages", self._publisher.publish_without_pages)
+        return failure
+
+    async def _publish_all(self) -> None:
         generation = self.generation
         self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
         with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
             self._metrics.set(selfmetrics.LEDGER_BYTES, generation.resources.store.path.stat().st_size)
-        problems = (self._store_problem,) if self._store_problem else ()
         await self._publisher.publish(
             OverviewSources(
                 inventory=generation.control_plane.known.inventory,
                 plans=dict(generation.visitor.plans),
                 wake_states=generation.resources.wake_states.all(),
-                notes=(*problems, *generation.notes()),
+                notes=(*self._parts.problems(), *generation.notes()),
                 next_round=self._schedule.next_due("round"),
                 refresh_seconds=max(1, round(generation.settings.intervals.publish_seconds)),
             )
         )
-
-
-async def each_its_turn(*steps: Awaitable[None]) -> None:
-    """Run the steps of a round one after the other; what fails costs no other step its turn.
-
-    Failures after the first are logged: one of our own errors (a full disk) as a line, a bug with its traceback.
-
-    Raises:
-        Exception: the first failure, after all had their turn.
-    """
-    failures = []
-    for step in steps:
-        try:
-            await step
-        except Exception as problem:  # raised below
-            failures.append(problem)
-    for later in failures[1:]:
-        bug = None if isinstance(later, NeonmeterError) else later
-        _log.error("another part of the round failed as well: %s", later, exc_info=bug)
-    if failures:
-        raise failures[0]
 
 
 def retire_what_is_off(generation: Generation) -> None:

@@ -17,6 +17,7 @@ from collectors.base import Observation, Status, Target
 from collectors.metric import Families
 from exporter.awake import series
 from exporter.awake.series import AUTOSCALING_MIN, LEDGER, Price
+from exporter.core.clock import is_recent
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import RateCard
 from exporter.sampling import awake_store
@@ -88,7 +89,7 @@ class Awake:
     ) -> list[Observation]:
         """Take in one look at the control plane; the series that changed, or are older than five minutes.
 
-        ``added_seconds`` answers our own part by endpoint id, ``now`` is our clock (unix seconds).
+        ``added_seconds`` answers our own part by endpoint id, ``now`` is Neon's clock (unix seconds).
 
         Raises:
             StoreError: the disk is full or the file damaged; then nothing has changed.
@@ -111,7 +112,7 @@ class Awake:
                 found[key] = replace(record, state=state), parts
         moved = self._commit(found, at)
         self._observed_at = {key: then for key, then in self._observed_at.items() if key in targets}
-        due = [key for key in targets if key in moved or now - self._observed_at.get(key, 0.0) >= _REFRESH]
+        due = [key for key in targets if key in moved or not is_recent(self._observed_at.get(key, 0.0), now, _REFRESH)]
         return [self._observe(targets[key], now) for key in due if key in self.records]
 
     def _looked(self, compute: Compute, plan: str) -> tuple[AwakeRecord, list[Part]]:
@@ -223,7 +224,7 @@ class Awake:
         if self._ledger is None:
             return
         through = min(self._ledger.through().orgs.values(), default=0)
-        if through == self._through or (self._plans and now - self._metered_at < _REFRESH):
+        if through == self._through or (self._plans and is_recent(self._metered_at, now, _REFRESH)):
             return
         self._through, self._metered_at = through, now
         # The last quarter of an hour may still wait for a visit.

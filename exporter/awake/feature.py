@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import ClassVar
 
 from collectors.neon.inventory import Inventory
@@ -63,16 +64,17 @@ class AwakeRun(FeatureRun):
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        services, now, wake_states = self._services, self._services.clock(), self._services.wake_states.all()
+        services, wake_states = self._services, self._services.wake_states.all()
+        now = services.clock() + inventory.skew  # Neon's clock says which day's rate is in force.
 
-        def absorb() -> tuple[Batch, float]:
+        def absorb() -> tuple[Batch, Fraction]:
             present = computes(inventory)
             added = {state.endpoint_id: state.added_seconds for state in wake_states}
             changed = self._awake.look(present, inventory.plan, lambda key: added.get(key, 0.0), now)
             unchanged = ((series.COLLECTOR, compute.target) for compute in present)
             # Amounts and money stay; they are as fresh as the inventory and the visits are.
             batch = Batch.of(changed, interval=PACE_SECONDS, forever=True, unchanged=unchanged)
-            return batch, float(self._awake.added_usd())
+            return batch, self._awake.added_usd()
 
         batch, added_usd = await services.writer.run(absorb)
         services.metrics.set(selfmetrics.ADDED_AWAKE_USD, added_usd)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from collectors.metric import Families, Kind, Metric, Scope, Unit
+from collectors.metric import Families, Kind, Labels, Metric, Scope, Unit
 from exporter.pricing.domain.rates import to_decimal
 from exporter.sampling.awake_store import AwakeRecord, AwakeWindow
 from exporter.sampling.domain.awake_shares import MICRO, AwakeHolder, total, usd_per_day
@@ -72,9 +72,11 @@ def families(record: AwakeRecord, totals: Mapping[AwakeHolder, int], window: Awa
     found = Families()
     found.set(AWAKE, (), total(totals, record.state) / MICRO)
     found.set(UNCOVERED, (), totals.get(UNCOVERED_HOLDER, 0) / MICRO)
+    kept: dict[Labels, int] = {}
     for holder, amount in totals.items():
-        if holder != UNCOVERED_HOLDER:
-            found.add(KEPT, holder[:3], amount / MICRO)
+        if holder != UNCOVERED_HOLDER:  # Summed as integers: the order of the slots must not move the counter.
+            kept[holder[:3]] = kept.get(holder[:3], 0) + amount
+    found.put(KEPT, {labels: amount / MICRO for labels, amount in kept.items()})
     found.set(CU, (price.source,), float(price.cu))
     if price.rate is not None:
         for holder, amount in window.by_holder.items():

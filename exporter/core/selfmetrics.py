@@ -12,6 +12,7 @@ import platform
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
@@ -58,6 +59,22 @@ LOOP_LAG = _gauge(
 )
 HEARTBEAT = _gauge(
     "neonmeter_heartbeat_timestamp_seconds", "Last heartbeat of the collecting loop.", unit=Unit.TIMESTAMP
+)
+LOOP_TURNS = _counter(
+    "neonmeter_loop_turns_total",
+    "Heartbeats of the collecting loop; it stands still when the loop does, whatever any clock says.",
+)
+CLOCK_STEPS = _counter(
+    "neonmeter_clock_steps_total",
+    "Steps of the system clock while the agent ran, a second or more each, by direction (forward, backward).",
+    "direction",
+    worse="up",
+)
+CLOCK_OFF = _gauge(
+    "neonmeter_clock_step_seconds",
+    "How far the system clock is ahead of where it would be without steps that the Neon API's clock did not confirm.",
+    unit=Unit.SECONDS,
+    worse="up",
 )
 
 SCRAPES = _counter("neonmeter_scrapes_total", "Responses on /metrics by content encoding.", "encoding")
@@ -112,7 +129,10 @@ ACTIVE = _gauge(
     "neonmeter_active", "Whether this agent works (1) or stands by for the one that does (0).", worse="down"
 )
 CLOCK_SKEW = _gauge(
-    "neonmeter_clock_skew_seconds", "How far the Neon API's clock is ahead of ours.", unit=Unit.SECONDS, worse="up"
+    "neonmeter_clock_skew_seconds",
+    "How far the Neon API's clock is ahead of the system clock.",
+    unit=Unit.SECONDS,
+    worse="up",
 )
 CONSUMPTION_LAST = _gauge(
     "neonmeter_consumption_last_success_timestamp_seconds",
@@ -150,7 +170,13 @@ ADDED_AWAKE_BY_ENDPOINT = Metric(
     worse="up",
 )
 BREAKERS = _gauge("neonmeter_breakers_open", "Targets whose breaker is open after repeated failures.", worse="up")
-ROUNDS = _counter("neonmeter_rounds_total", "Rounds of each job of the schedule by outcome.", "job", "status")
+ROUNDS = _counter(
+    "neonmeter_rounds_total",
+    "Runs of each job of the schedule, and of each step of a round (step/...), by outcome.",
+    "job",
+    "status",
+    max_series=500,
+)
 ROUNDS_MISSED = _counter(
     "neonmeter_rounds_missed_total",
     "Rounds skipped because the one before was still running, by job.",
@@ -168,6 +194,7 @@ COLLECTOR_LAST = _gauge(
     "collector",
     "target",
     unit=Unit.TIMESTAMP,
+    max_series=500,
 )
 COLLECTOR_STATUS = _gauge(
     "neonmeter_collector_status",
@@ -175,6 +202,7 @@ COLLECTOR_STATUS = _gauge(
     "collector",
     "target",
     "status",
+    max_series=500,
 )
 COLLECTOR_SECONDS = _gauge(
     "neonmeter_collector_duration_seconds",
@@ -183,13 +211,19 @@ COLLECTOR_SECONDS = _gauge(
     "target",
     unit=Unit.SECONDS,
     worse="up",
+    max_series=500,
 )
 COLLECTOR_ROWS = _gauge(
-    "neonmeter_collector_rows", "Rows that a collector's last success at a target read.", "collector", "target"
+    "neonmeter_collector_rows",
+    "Rows that a collector's last success at a target read.",
+    "collector",
+    "target",
+    max_series=500,
 )
 
 _REGISTERED = (
-    LOOP_LAG, HEARTBEAT, SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
+    LOOP_LAG, HEARTBEAT, LOOP_TURNS, CLOCK_STEPS, CLOCK_OFF,
+    SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
     SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, SHARD_INFO, SHARD_PROJECTS,
     LISTED_PROJECTS, REREAD, ACTIVE, CLOCK_SKEW, CONSUMPTION_LAST,
     LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
@@ -215,6 +249,9 @@ class SelfMetrics:
         """Start with every unlabelled value at 0."""
         registry = CollectorRegistry()
         self._held: dict[Metric, MetricWrapperBase] = {}
+        self._totals: dict[Metric, dict[Labels, float]] = {}
+        """Counters that are accumulated elsewhere, as they were set last."""
+        self._totals_lock = threading.Lock()
         for metric in _REGISTERED:
             kind = Counter if metric.kind is Kind.COUNTER else Gauge
             self._held[metric] = kind(metric.name, metric.help, metric.labels, registry=registry)
@@ -237,8 +274,11 @@ class SelfMetrics:
             raise TypeError(f"{metric.name} is a gauge; set() it")
         child.inc(amount)
 
-    def set(self, metric: Metric, value: float, labels: Labels = ()) -> None:
+    def set(self, metric: Metric, value: float | Fraction, labels: Labels = ()) -> None:
         """Set a gauge, or bring a counter that is accumulated elsewhere up to its total.
+
+        The total is exact where it is accumulated (an integer, a fraction) and becomes a float here, once: what grows
+        there never goes back here by rounding.
 
         Raises:
             KeyError: the metric is not one of the agent-wide ones.
@@ -246,9 +286,13 @@ class SelfMetrics:
         """
         child = self._child(metric, labels)
         if isinstance(child, Gauge):
-            child.set(value)
-        elif isinstance(child, Counter):
-            child.inc(value - next(iter(child.collect())).samples[0].value)
+            child.set(float(value))
+            return
+        with self._totals_lock:
+            totals = self._totals.setdefault(metric, {})
+            if float(value) < totals.get(labels, 0.0):
+                raise ValueError(f"{metric.name}: counters only grow, and {float(value)!r} is less than before")
+            totals[labels] = float(value)
 
     def replace(self, metric: Metric, series: Mapping[Labels, float]) -> None:
         """Set all series of a gauge at once; those that are not named vanish."""
@@ -272,12 +316,15 @@ class SelfMetrics:
         families.set(THREADS, (), threading.active_count())
         for generation, stats in enumerate(gc.get_stats()):
             families.set(GC_COLLECTIONS, (str(generation),), stats["collections"])
+        with self._totals_lock:
+            totals = {metric: dict(series) for metric, series in self._totals.items()}
         for metric, held in self._held.items():
             for family in held.collect():
                 for sample in family.samples:
                     # An instant that never was is absent: 1970 would page somebody.
                     if sample.name == metric.name and (sample.value or metric.unit is not Unit.TIMESTAMP):
-                        families.set(metric, tuple(sample.labels[label] for label in metric.labels), sample.value)
+                        labels = tuple(sample.labels[label] for label in metric.labels)
+                        families.set(metric, labels, totals.get(metric, {}).get(labels, sample.value))
         return families
 
 

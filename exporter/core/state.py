@@ -102,6 +102,8 @@ class State:
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
         self._changes: dict[Key, Entry | None] = {}
+        self._quiet: set[Key] = set()
+        """Of the changes those that are no reason to publish."""
         self._shown: dict[str, set[Key]] = {}
         """By owner, everything that it showed last."""
         self._excluded: frozenset[str] = frozenset()
@@ -109,19 +111,23 @@ class State:
 
     @property
     def changed(self) -> bool:
-        """Whether anything was taken in since the last `take`."""
-        return bool(self._changes)
+        """Whether anything was taken in since the last `take` that is a reason to publish."""
+        return len(self._changes) > len(self._quiet)
 
     def take(self) -> dict[Key, Entry | None]:
         """What changed since the last call: the present entry, or None for one that is gone."""
         changes, self._changes = self._changes, {}
+        self._quiet.clear()
         return changes
 
-    def put(self, observation: Observation, *, interval: float, forever: bool = False) -> Status | None:
+    def put(
+        self, observation: Observation, *, interval: float, forever: bool = False, quiet: bool = False
+    ) -> Status | None:
         """Take in an observation; return the status that it replaces when that is another one (for one log line).
 
         ``interval`` is the collector's pace in seconds, which sets how long failed values are held; ``forever``
-        keeps them (ledger figures). What is about an excluded project is not taken in.
+        keeps them (ledger figures); ``quiet``: it can wait for the next generation. What is about an excluded project
+        is not taken in.
         """
         if self._is_excluded(observation.target):
             return None
@@ -133,6 +139,10 @@ class State:
             good = observation if ok else _over(good, observation)
         expired = before.expired if before and not ok and not observation.families.items() else 0
         hold = _hold(interval, forever=forever)
+        if not quiet:
+            self._quiet.discard(key)
+        elif key not in self._changes:
+            self._quiet.add(key)
         self._set(key, Entry(observation, good, observation.at if ok else good_at, hold, expired))
         return before.last.status if before and before.last.status is not observation.status else None
 
@@ -228,6 +238,25 @@ class State:
                 expired += 1
             self._deadlines.add(key, entry.deadline)
         return expired
+
+    def date_back(self, seconds: float) -> None:
+        """The clock that everything was dated by turned out to be ``seconds`` ahead: date it right.
+
+        Else what fails from now on would be held for as much longer.
+        """
+
+        def earlier(observation: Observation) -> Observation:
+            return replace(observation, at=observation.at - seconds)
+
+        for key, entry in self._entries.items():
+            self._set(
+                key,
+                entry._replace(
+                    last=earlier(entry.last),
+                    good=None if entry.good is None else earlier(entry.good),
+                    good_at=None if entry.good_at is None else entry.good_at - seconds,
+                ),
+            )
 
     async def forget(self, gone: Callable[[str, Target], bool]) -> int:
         """Drop every entry whose collector and target are ``gone``; returns how many there were.

@@ -29,7 +29,7 @@ from exporter.feature.workspace import names_of
 from exporter.pricing.domain.calendar import month_start
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import Ledger
-from exporter.storage.store import Store, StoreError
+from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread
 
 
@@ -74,26 +74,28 @@ class CostRound:
         """
         await self._budgets.read_limit(client, disk, org_id, now)
 
-    async def round(self, view: InventoryView, now: float) -> tuple[dict[str, list[Observation]], dict[str, str]]:
-        """What each part has to show, by its name, and why another part has nothing new. ``now`` by our clock.
+    async def round(self, view: InventoryView, now: float) -> tuple[dict[str, list[Observation]], dict[str, Exception]]:
+        """What each part has to show, by its name, and why another part has nothing new.
+
+        ``now`` is Neon's clock: it decides which month is this one, whatever the system's clock was set to.
 
         Raises:
             StoreError: the costs themselves cannot be worked out.
         """
         self._now = now
         shown = {"cost": await asyncio.to_thread(self._costs.observe, now)}
-        problems: dict[str, str] = {}
+        problems: dict[str, Exception] = {}
         parts: dict[str, Callable[[], list[Observation]]] = {
             "budgets": lambda: self._budgets.observe(now),
             "outlook": lambda: self._outlook.observe(now),
         }
         if (inventory := view.inventory) is not None:
-            parts["waste"] = lambda: self._savings.observe(inventory, view.snapshots, now + inventory.skew)
+            parts["waste"] = lambda: self._savings.observe(inventory, view.snapshots, now)
         for name, part in parts.items():
             try:
                 shown[name] = await asyncio.to_thread(part)
-            except StoreError as problem:
-                problems[name] = str(problem)
+            except Exception as problem:  # reported by who asked: one part costs no other part its figures
+                problems[name] = problem
         return shown, problems
 
     def _forecast_accuracy(self, org_id: str) -> Fraction | None:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from exporter.core.clock import is_recent
 from exporter.cost.allocation.costs import Costs, MonthCosts
 from exporter.cost.allocation.rows import PLACES, usd
 from exporter.cost.domain.allocate import Share, round_rows
@@ -77,7 +78,7 @@ class Upkeep:
             state: object = (months[month], self._closed(month))
             held, at = self._published.get(month, (None, 0.0))
             if month in recent:
-                due = now - at >= PUBLISH_SECONDS
+                due = not is_recent(at, now, PUBLISH_SECONDS)
             else:
                 due, older = held != state and not older, older or held != state
             if due:

@@ -14,6 +14,7 @@ from collectors.base import Status
 from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
+from exporter.core.clock import is_recent
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start, next_month
 from exporter.pricing.domain.components import USAGE_METRICS
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
@@ -160,7 +161,7 @@ class Backfill:
         groups: dict[tuple[Span, ...], list[str]] = {}
         for project in sorted(inventory.projects):
             since = 0 if everything else since_of.get(project, 0)
-            if since == _DONE or (not everything and now - self._tried.get(project, 0) < DAY):
+            if since == _DONE or (not everything and is_recent(self._tried.get(project, 0), now, DAY)):
                 continue
             created = inventory.projects[project].created_at or 0
             groups.setdefault(tuple(spans(max(since, created), now)), []).append(project)

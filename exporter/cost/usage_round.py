@@ -6,7 +6,7 @@ What cannot be read or worked out stays as old as it is, and its status says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
 from collectors.base import Status
@@ -14,6 +14,7 @@ from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
 from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
+from exporter.core.parts import STEP
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
@@ -56,16 +57,17 @@ class UsageRound:
         now = began + inventory.skew
         await self._read_limit(inventory.org_id, began)
         if await self._fed("consumption", lambda: self._read_consumption(inventory, now)):
-            await self._price(view)
+            await self._price(view, inventory.skew)
             if await self._fed("backfill", lambda: self._backfill.run(inventory, now)):
-                await self._price(view)
+                await self._price(view, inventory.skew)
 
     async def _read_limit(self, org_id: str, now: float) -> None:
-        try:
-            await self._money.read_limit(self._services.client, self._services.writer, org_id, now)
-            self.feeds.note("spending limit", ())
-        except NeonError as problem:
-            self.feeds.note("spending limit", (problem.message,))
+        with self._services.parts.guard(f"{STEP}spending_limit"):
+            try:
+                await self._money.read_limit(self._services.client, self._services.writer, org_id, now)
+                self.feeds.note("spending limit", ())
+            except NeonError as problem:
+                self.feeds.note("spending limit", (problem.message,))
 
     async def _fed(self, feed: str, read: Callable[[], Awaitable[Outcome | None]]) -> bool:
         """Run one reading into the ledger and report how it went; False when nothing can have changed."""
@@ -78,6 +80,9 @@ class UsageRound:
         except StoreError as problem:
             self.feeds.put(feed, Status.UNREACHABLE, began, self._pace, str(problem))
             raise
+        except Exception:
+            self.feeds.put(feed, Status.BUG, began, self._pace, "see the log")
+            raise
         if outcome is None:
             return False
         status, notes = outcome
@@ -89,7 +94,8 @@ class UsageRound:
         """Read what may have grown; of a project that is new here, all that Neon still has by the hour (168 h)."""
         services, org = self._services, inventory.org_id
         read_until = await services.writer.run(lambda: self._key_values.read("consumption", org)) or {}
-        through = {project: int(str(at)) for project, at in read_until.items()}
+        # What was read "until" a time that Neon has not come to (a clock was wrong then) was read until nobody knows.
+        through = {project: int(str(at)) for project, at in read_until.items() if int(str(at)) <= now + HOUR}
         await self._backfill.note(inventory, through, now)
         groups: dict[int, list[str]] = {}
         for project in sorted(inventory.projects):
@@ -112,26 +118,35 @@ class UsageRound:
         await services.writer.run(lambda: self._key_values.write("consumption", org, through))
         return status, tuple(notes)
 
-    async def _price(self, view: InventoryView) -> None:
-        """Work the costs out and show them; then keep the ledger in order.
+    async def _price(self, view: InventoryView, skew: float) -> None:
+        """Work the costs out and show them; then keep the ledger in order. ``skew`` is Neon's clock minus ours.
 
         Raises:
             StoreError: the ledger cannot be read or written; the status says so.
         """
         began, step = self._clock(), "pricing"
         try:
-            shown, problems = await self._money.round(view, began)
+            shown, problems = await self._money.round(view, began + skew)
             for part, observations in shown.items():
                 # Money never expires: it stays until its part does not name it any more.
                 await self._services.state.show_made(
                     f"cost/{part}", partial(iter, observations), interval=self._pace, forever=True
                 )
             self.feeds.put(step, Status.OK, began, self._pace)
-            for name, problem in problems.items():
-                self.feeds.put(name, Status.UNREACHABLE, began, self._pace, problem)
+            self._report(shown, problems)
             step = "upkeep"
-            await asyncio.to_thread(lambda: self._upkeep.run(began, names_of(self._services.store)))
+            await asyncio.to_thread(lambda: self._upkeep.run(began + skew, names_of(self._services.store)))
             self.feeds.put(step, Status.OK, began, self._pace)
         except StoreError as problem:
             self.feeds.put(step, Status.UNREACHABLE, began, self._pace, str(problem))
             raise
+        except Exception:
+            self.feeds.put(step, Status.BUG, began, self._pace, "see the log")
+            raise
+
+    def _report(self, shown: Iterable[str], problems: Mapping[str, Exception]) -> None:
+        """How each part of the pricing ended."""
+        for name in shown:
+            self._services.parts.succeeded(f"{STEP}pricing/{name}")
+        for name, problem in problems.items():
+            self._services.parts.failed(f"{STEP}pricing/{name}", problem)

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from collectors.neon.client import NeonClient
 from exporter.core.api_pages import ApiPages
+from exporter.core.parts import Parts
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.counters.statements import DurableCounters
@@ -42,9 +43,12 @@ class Services:
 
     client: NeonClient
     rules: TenantRules
+    parts: Parts
+    """Where a feature guards steps of its own, so that one costs the others nothing."""
     shard: Shard = ALONE
     """Which part of the account is read here, and whether what is the whole account's is done here."""
     clock: Callable[[], float] = time.time
+    """Unix seconds, for what is stored and shown; a step of the system's clock does not move it."""
     ports: dict[type, object] = field(default_factory=dict)
 
     def provide(self, port: type[Port], answer: Port) -> None:

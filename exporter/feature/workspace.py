@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -108,15 +108,17 @@ def names_of(store: Store) -> dict[str, str]:
     return {key: str(name) for key, name in names.items()}
 
 
-def neon_client(settings: CoreSettings, metrics: SelfMetrics | None = None) -> NeonClient:
-    """A client for the configured API; requests are counted in ``metrics``."""
+def neon_client(
+    settings: CoreSettings, metrics: SelfMetrics | None = None, clock: Callable[[], float] = time.time
+) -> NeonClient:
+    """A client for the configured API; requests are counted in ``metrics``. ``clock`` answers unix seconds."""
     neon = settings.neon
 
     def on_request(route: str, status: int | None, seconds: float) -> None:
         if metrics is not None:
             metrics.inc(selfmetrics.API_REQUESTS, (route, "none" if status is None else str(status)))
             metrics.observe(selfmetrics.API_SECONDS, seconds, (route,))
-        now = time.time()
+        now = clock()
         tracing.record(f"GET {route}", now - seconds, now, status=status or 0)
 
     return NeonClient(
@@ -127,4 +129,5 @@ def neon_client(settings: CoreSettings, metrics: SelfMetrics | None = None) -> N
         consumption_per_minute=neon.consumption_per_minute,
         timeout=neon.timeout_seconds,
         on_request=on_request,
+        clock=clock,
     )

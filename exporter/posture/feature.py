@@ -17,6 +17,7 @@ from collectors.base import Observation, Status, Target, Unread
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from exporter.core.api_pages import ApiPages
+from exporter.core.clock import is_recent
 from exporter.core.command_line import Commands
 from exporter.core.state import Batch, State
 from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
@@ -150,7 +151,7 @@ class PostureRun(FeatureRun):
         await forget_gone(inventory, self._fact_cache)
         cached_facts, now = dict(await self._fact_cache.load()), self._clock()
         mark = (self._fact_cache.revision, await asyncio.to_thread(_moved, inventory))
-        if mark == self._mark and now - self._at < AGAIN_SECONDS:
+        if mark == self._mark and is_recent(self._at, now, AGAIN_SECONDS):
             return
         if self._since is None:
             self._since = await self._writer.run(self._store.since)

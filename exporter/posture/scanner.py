@@ -22,6 +22,7 @@ from collectors.postgres.database.security import (
     TenantNamesCollector,
 )
 from collectors.postgres.domain.security import DatabaseFacts, ServerFacts, TenantNames
+from exporter.core.clock import is_recent
 from exporter.posture.fact_cache import FactCache
 from exporter.posture.registry import Registry
 from exporter.posture.settings import PostureSettings
@@ -74,11 +75,11 @@ class PostureScanner:
         key = database_ref(compute, datname)
         tenants = self._tenants(compute, key)
         before = self._fact_cache.get("database", "/".join(key), DatabaseFacts)
-        due = before is None or now - before[0] >= self._every or self._told.get(key) != tenants
+        due = before is None or not is_recent(before[0], now, self._every) or self._told.get(key) != tenants
         if not due:
             return ()
         server = self._fact_cache.get("server", "/".join(key[:2]), ServerFacts)
-        cluster = server is None or now - server[0] >= self._every
+        cluster = server is None or not is_recent(server[0], now, self._every)
         self._told[key] = tenants
         return (TenantNamesCollector(), SecurityCollector(datname, tenants, self._wanted, cluster))
 

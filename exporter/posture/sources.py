@@ -17,6 +17,7 @@ from collectors.neon.client import NeonClient
 from collectors.neon.inventory import Inventory
 from collectors.neon.models import Branch, Project
 from collectors.neon.security import Key, read_security
+from exporter.core.clock import is_recent
 from exporter.posture.fact_cache import CachedFacts, FactCache
 from exporter.posture.store import FactKey
 from exporter.storage.store import StoreError
@@ -122,7 +123,7 @@ def _gone(inventory: Inventory, known: Iterable[FactKey]) -> list[FactKey]:
 
 @dataclass(slots=True)
 class _Looked:
-    due: float = 0.0
+    at: float | None = None
     outcome: Outcome | None = None
 
 
@@ -140,9 +141,9 @@ class PostureSources:
         for source in self.sources:
             looked = self._looked.setdefault(source.name, _Looked())
             now = self.clock()
-            if now < looked.due:
+            if looked.at is not None and is_recent(looked.at, now, source.every):
                 continue
-            looked.due = now + source.every
+            looked.at = now
             outcome = await _guarded(
                 source.name,
                 lambda reader=source, at=now: reader.read(inventory, self.fact_cache, at),  # type: ignore[misc]

@@ -22,14 +22,17 @@ _AT_ONCE = frozenset({Status.AUTH, Status.IP_NOT_ALLOWED, Status.NETWORK_BLOCKED
 
 @dataclass(slots=True)
 class Breaker:
-    """One target's breaker. A wrong password or a network that Neon refuses opens it at once."""
+    """One target's breaker, by the monotonic clock.
+
+    A wrong password, or a network that Neon refuses, opens it at once.
+    """
 
     failures: int = 0
     open_until: float = 0.0
     cause: Status = Status.OK
 
     def is_open(self, now: float) -> bool:
-        """Whether the target is to be left alone at ``now`` (unix seconds)."""
+        """Whether the target is to be left alone at ``now`` (monotonic seconds)."""
         return now < self.open_until
 
     def record(self, status: Status, now: float) -> None:
@@ -47,7 +50,10 @@ class Breaker:
 
 @dataclass(slots=True)
 class GlobalBreaker:
-    """Opens when most targets of one round failed in the same way: then the network or the password is the cause."""
+    """Opens when most targets of one round failed in the same way: then the network or the password is the cause.
+
+    By the monotonic clock, as each target's.
+    """
 
     open_until: float = 0.0
     cause: Status = Status.OK

@@ -6,9 +6,7 @@ Neither wakes a compute. What they find goes to the state; why they failed goes 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from collectors.base import Status, Target
@@ -20,6 +18,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.operations import OperationCounts
 from collectors.neon.snapshots import Snapshots
 from exporter.core import selfmetrics
+from exporter.core.clock import TRIFLE_SECONDS, AgentClock
 from exporter.core.feeds import Feeds
 from exporter.core.state import Batch, State
 from exporter.sampling.computes import computes
@@ -55,8 +54,8 @@ class ControlPlanePoller:
         key_values: KeyValueStore,
         metrics: selfmetrics.SelfMetrics,
         disk: WriterThread,
+        clock: AgentClock,
         shard: Shard = ALONE,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """``shard`` is the part of the account that is read here."""
         self._settings = settings
@@ -82,15 +81,20 @@ class ControlPlanePoller:
                 include=neon.include,
                 exclude=neon.exclude,
                 owns=self._shard.owns,
+                clock=self._clock,
             )
         except NeonError as problem:
             self._feeds.failed("api", problem, pace, note="inventory")
             return None
+        moved = self._clock.settle(found.skew)
+        if moved < -TRIFLE_SECONDS:
+            self._state.date_back(-moved)
+        began, found = began + moved, replace(found, skew=found.skew - moved, taken_at=found.taken_at + moved)
         batch = await asyncio.to_thread(_made, found, pace, account=self._shard.owns_account)
         self.known.inventory = found
         self._feeds.note("inventory", found.notes)
         self._metrics.set(selfmetrics.INVENTORY_LAST, found.taken_at)
-        self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew)
+        self._metrics.set(selfmetrics.CLOCK_SKEW, found.skew - self._clock.off)
         self._state.exclude(found.excluded_project_ids)
         self._metrics.set(selfmetrics.SHARD_PROJECTS, len(found.projects))
         self._metrics.set(selfmetrics.LISTED_PROJECTS, len(found.listed))

@@ -13,6 +13,8 @@ from collectors.postgres.cluster.statements import StatementSample, StatementsCo
 from collectors.postgres.session import Visit
 from collectors.registry import ALL
 from collectors.wake.policy import WakeState
+from exporter.core.clock import is_recent
+from exporter.core.parts import STEP, Turns
 from exporter.core.selfmetrics import ADDED_AWAKE_BY_ENDPOINT
 from exporter.core.state import State
 from exporter.sampling.computes import Compute
@@ -63,11 +65,14 @@ class Readings:
         *,
         subscriptions: Mapping[type, Sequence[OnFacts]] | None = None,
         wanted_settings: Sequence[str] = (),
+        turns: Turns | None = None,
     ) -> None:
         """``subscriptions`` say, by the type of a collector's facts, who else takes them.
 
-        ``wanted_settings`` are names of server settings that are read even where they have their default.
+        ``wanted_settings`` are names of server settings that are read even where they have their default. ``turns`` is
+        where a subscriber that raises is reported.
         """
+        self._turns = turns or Turns()
         self._settings = settings
         self._counters = counters
         self._state = state
@@ -98,7 +103,8 @@ class Readings:
         due = []
         for name, collector in self._enabled.items():
             entry = self._state.get(name, compute.target)
-            recent = entry is not None and entry.good_at is not None and now - entry.good_at < self._intervals[name] / 2
+            good_at = entry.good_at if entry is not None else None
+            recent = good_at is not None and is_recent(good_at, now, self._intervals[name] / 2)
             same_start = self._starts.get((name, compute.target.key)) == compute.facts.started_at
             last_chance = collector.loses_on_suspend and compute.facts.suspend_after is not None
             if not (recent and same_start) or last_chance:
@@ -172,7 +178,8 @@ class Readings:
             for metric, series in self._counters.families(epoch.endpoint_id).items():
                 families.put(metric, series)
         for take in self._subscriptions.get(type(reading.facts), ()):
-            take(compute, reading.facts, at)
+            with self._turns.guard(f"{STEP}facts/{type(reading.facts).__name__}"):
+                take(compute, reading.facts, at)
         return families
 
     def note(self, target: Target, status: Status, error: str, now: float) -> None:

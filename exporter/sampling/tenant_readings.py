@@ -20,6 +20,7 @@ from collectors.postgres.database.schemas import SIZE as SCHEMA_SIZE
 from collectors.postgres.database.schemas import UNKNOWN, SchemaFacts
 from collectors.postgres.evidence import CLIENT_ACTIVE, IDLE, IDLE_IN_TRANSACTION, Evidence, Holder
 from collectors.wake.policy import WakeState
+from exporter.core.clock import is_recent
 from exporter.sampling.computes import Compute
 from exporter.storage.writer import WriterThread
 from exporter.tenancy.domain.rules import UNATTRIBUTED
@@ -59,7 +60,9 @@ class TenantReadings:
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        if self._client is None or inventory is None or inventory.server_now - self._snapshots_at < SNAPSHOTS_PACE:
+        if self._client is None or inventory is None:
+            return
+        if is_recent(self._snapshots_at, inventory.server_now, SNAPSHOTS_PACE):
             return
         now = int(inventory.server_now)
         self._snapshots_at = inventory.server_now

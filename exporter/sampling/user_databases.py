@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from collectors.base import Reading, SqlCollector, Status
 from collectors.postgres.database.schemas import UserDatabaseNames
 from collectors.postgres.session import Deadlines, Visit, visit
 from collectors.wake.policy import WakePolicy, WakeState, after_user_visits, may_enter_user_databases
+from exporter.core.parts import STEP, Turns
 from exporter.sampling.computes import Compute
 from exporter.sampling.runner import run
 
@@ -71,8 +73,15 @@ class UserDatabases:
     """Scans the databases of all computes. Lives on the event loop."""
 
     def __init__(
-        self, policy: WakePolicy, scanners: Sequence[DatabaseScanner], *, clock: Callable[[], float] = time.time
+        self,
+        policy: WakePolicy,
+        scanners: Sequence[DatabaseScanner],
+        *,
+        turns: Turns | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``turns`` is where a scanner that raises is reported: it costs no other scanner its part."""
+        self._turns = turns or Turns()
         self._policy = policy
         self._scanners = tuple(scanners)
         self._clock = clock
@@ -82,18 +91,20 @@ class UserDatabases:
     async def prepare(self, compute: Compute) -> list[SqlCollector]:
         """Before a visit: what it is to read for the scan."""
         for scanner in self._scanners:
-            await scanner.recall(compute)
+            with self._guard(scanner):
+                await scanner.recall(compute)
         return [_LISTER]
+
+    def _guard(self, scanner: DatabaseScanner) -> AbstractContextManager[list[Exception]]:
+        return self._turns.guard(f"{STEP}scan/{type(scanner).__name__}")
 
     async def scan(
         self, compute: Compute, conninfo: str, made: Visit, state: WakeState, deadlines: Deadlines, *, offset: float
     ) -> WakeState:
         """After a visit: scan the databases if the rules allow it; returns the wake state that follows from it.
 
-        ``offset`` is what the wake policy adds to our clock, in seconds (`exporter.sampling.computes.policy_offset`).
-
-        Raises:
-            StoreError: a scanner could not store what was read.
+        Whatever a scanner does, our sessions are accounted for. ``offset`` is what the wake policy adds to our clock,
+        in seconds (`exporter.sampling.computes.policy_offset`).
         """
         listed = run(_LISTER, made, compute.target.key).reading
         if made.status is not Status.OK or listed is None or not isinstance(listed.facts, tuple):
@@ -108,7 +119,7 @@ class UserDatabases:
             if left < LEAST_SECONDS:
                 break
             queue.rotate(-1)
-            wanted = [scanner.wants(compute, datname, self._clock()) for scanner in self._scanners]
+            wanted = [self._wanted(scanner, compute, datname) for scanner in self._scanners]
             if not any(wanted):
                 continue
             inside = await visit(
@@ -122,12 +133,19 @@ class UserDatabases:
                 status, error = inside.status, f"database {datname}: {inside.error}"
             for scanner, collectors in zip(self._scanners, wanted, strict=True):
                 if collectors:
-                    await _hand_over(scanner, collectors, compute, datname, inside)
+                    with self._guard(scanner):
+                        await _hand_over(scanner, collectors, compute, datname, inside)
         seconds = time.monotonic() - began
         for scanner in self._scanners:
-            await scanner.finish(compute, names, status, error, seconds)
+            with self._guard(scanner):
+                await scanner.finish(compute, names, status, error, seconds)
         now = self._clock() + offset
         return after_user_visits(state, compute.facts, sessions=sessions, seconds=seconds, now=now)
+
+    def _wanted(self, scanner: DatabaseScanner, compute: Compute, datname: str) -> Sequence[SqlCollector]:
+        with self._guard(scanner):
+            return scanner.wants(compute, datname, self._clock())
+        return ()
 
 
 async def _hand_over(

@@ -10,17 +10,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from collectors.base import Server, Status
+from collectors.errors import NeonmeterError
 from collectors.neon.inventory import Inventory
 from collectors.postgres.evidence import Evidence
 from collectors.postgres.session import Deadlines, Visit, visit
 from collectors.slices import in_slices
 from collectors.wake.policy import Decision, WakePolicy, WakeState, after_visit, before_visit, decide
 from exporter.core import selfmetrics, tracing
+from exporter.core.parts import STEP, Turns
 from exporter.sampling.breaker import Breaker, GlobalBreaker
 from exporter.sampling.computes import Compute, computes, policy_offset
 from exporter.sampling.readings import Readings
@@ -130,23 +132,30 @@ class Visitor:
         users: UserDatabases,
         states: WakeStates,
         metrics: selfmetrics.SelfMetrics,
-        on_evidence: Sequence[OnEvidence] = (),
+        turns: Turns,
+        on_evidence: Mapping[str, OnEvidence] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``on_evidence`` are told, in this order, of each visit that did not itself wake the compute."""
+        """``on_evidence`` are told, by name and in this order, of each visit that did not itself wake the compute.
+
+        ``clock`` (unix seconds) is for the wake policy and for what is shown; breakers go by ``monotonic``.
+        """
         self._settings = settings
         self._conninfo = conninfo
         self._readings = readings
         self._users = users
         self._states = states
         self._metrics = metrics
+        self._turns = turns
         self._clock = clock
+        self._monotonic = monotonic
         self._policy = policy_of(settings)
         self._known: dict[str, _Known] = {}
         self._gate = asyncio.Semaphore(settings.concurrency)
         self._global = GlobalBreaker()
         self._skew = 0.0
-        self._on_evidence = tuple(on_evidence)
+        self._on_evidence = dict(on_evidence or {})
         self._store_problem: StoreError | None = None
         self.plans: dict[str, Plan] = {}
 
@@ -166,27 +175,43 @@ class Visitor:
                 self.plans.pop(gone, None)
                 self._known.pop(gone, None)
             await self._readings.forget_all_but(inventory.endpoints.keys())
-        if self._global.is_open(self._clock()):
+        if self._global.is_open(self._monotonic()):
             why = f"most visits failed in the same way ({self._global.cause.value}): all wait"
-            self.plans.update((compute.endpoint.id, Plan("", why, self._global.open_until)) for compute in todo)
+            until = self._unix(self._global.open_until)
+            self.plans.update((compute.endpoint.id, Plan("", why, until)) for compute in todo)
             return
         offset = policy_offset(inventory)
         self._skew = inventory.skew
         outcomes = await in_slices(todo, lambda compute: self._consider(compute, offset))
-        self._global.record_round([outcome for outcome in outcomes if outcome is not None], self._clock())
-        is_open = [known.breaker.is_open(self._clock()) for known in self._known.values()]
+        self._turns.report()
+        self._global.record_round([outcome for outcome in outcomes if outcome is not None], self._monotonic())
+        is_open = [known.breaker.is_open(self._monotonic()) for known in self._known.values()]
         self._metrics.set(selfmetrics.BREAKERS, sum(is_open))
         problem, self._store_problem = self._store_problem, None
         if problem is not None:
             raise problem
 
+    def _unix(self, monotonic: float) -> float:
+        """An instant of the monotonic clock, for a person."""
+        return self._clock() + monotonic - self._monotonic()
+
     async def _consider(self, compute: Compute, offset: float) -> Status | None:
+        """What one compute raises costs no other compute its turn."""
         known = self._known.get(compute.endpoint.id)
         if known is None:
             known = self._known[compute.endpoint.id] = _Known()
         if known.busy:
             return None
         known.busy = True
+        with self._turns.guard(f"{STEP}visit") as failures:
+            return await self._reach(compute, known, offset)
+        if not isinstance(failures[0], NeonmeterError):
+            why = f"a bug in neonmeter ({type(failures[0]).__name__}); the log has its traceback"
+            self.plans[compute.endpoint.id] = Plan("", why)
+            self._readings.note(compute.target, Status.BUG, why, self._clock())
+        return None
+
+    async def _reach(self, compute: Compute, known: _Known, offset: float) -> Status | None:
         try:
             conninfo = self._conninfo(compute.place)
             if conninfo is None:
@@ -214,7 +239,7 @@ class Visitor:
             if compute.asleep:
                 self._readings.note(compute.target, Status.ASLEEP, "", self._clock())
             return None
-        if known.breaker.is_open(self._clock()):
+        if known.breaker.is_open(self._monotonic()):
             why = f"not visited for a while after it failed: {known.breaker.cause.value}: {known.error}"
             self._readings.note(compute.target, Status.BREAKER_OPEN, why, self._clock())
             return None
@@ -232,7 +257,8 @@ class Visitor:
         await self._save(compute, decision.state)
         self._readings.own_use(compute.target, decision.state, self._clock())
         due = decision.due_again - offset if decision.due_again is not None else None
-        open_until = known.breaker.open_until if known.breaker.is_open(self._clock()) else None
+        is_open = known.breaker.is_open(self._monotonic())
+        open_until = self._unix(known.breaker.open_until) if is_open else None
         self.plans[compute.endpoint.id] = Plan("" if decision.allow else decision.rule, decision.why, due, open_until)
         return decision
 
@@ -253,20 +279,20 @@ class Visitor:
                 probed_start=known.probed_start,
             )
             span.set(status=made.status.value, seconds=made.seconds)
+        made.opened_at = now
         known.server = made.server
         known.probed_start = made.evidence.postmaster_start if made.evidence else 0.0
-        known.breaker.record(made.status, self._clock())
+        known.breaker.record(made.status, self._monotonic())
         known.error = made.error
         before = self._states.get(compute.endpoint.id) or decision.state
         state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
         await self._save(compute, state, visited=True)
-        try:
-            if made.evidence is not None and not made.woke_it:
-                for take in self._on_evidence:
+        # Whatever these raise, what the visit read is shown all the same.
+        if made.evidence is not None and not made.woke_it:
+            for name, take in self._on_evidence.items():
+                with self._turns.guard(f"{STEP}evidence/{name}"):
                     await take(compute, made.evidence, before, state, self._clock() + self._skew)
-            state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
-        except StoreError as problem:  # what the visit read is shown all the same, as far as it needs no disk
-            self._store_problem = problem
+        state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
         await self._save(compute, state, visited=True)
         self._count(compute, made)
         await self._readings.take(compute, collectors, made)

@@ -68,6 +68,18 @@ class Assembler:
             self._series = snapshot.series
             return Published(snapshot, overview(snapshot, rows, self._entries, sources, now), rows)
 
+    def without_pages(
+        self, changes: Mapping[Key, Entry | None], now: float, own_figures: Callable[[], None]
+    ) -> Snapshot:
+        """As ``assemble``, when the rows or the overview cannot be made: the series alone."""
+        with self._lock:
+            for key, entry in changes.items():
+                self._apply(key, entry)
+            self._put_health({target_key for _, target_key in changes})
+            own_figures()
+            self._builder.put("agent", AGENT, self._metrics.families())
+            return self._builder.publish(now)
+
     def families(self) -> Sequence[tuple[Target, Families]]:
         """All that is shown now, by target."""
         with self._lock:

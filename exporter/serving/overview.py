@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from collectors.base import Status
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.shows import MAXWAIT, POOLS, VERSION_INFO
 from collectors.wake.policy import WakeState
+from exporter.core.parts import is_part
 from exporter.core.state import Entry
 from exporter.cost.allocation import costs
 from exporter.cost.allocation import series as cost_series
@@ -54,7 +56,7 @@ class Rows:
         """By endpoint id, each with what it was made from."""
 
     def of(self, entries: Entries, sources: OverviewSources) -> tuple[TargetRow, ...]:
-        """Every compute and pooler with its state."""
+        """Every compute and pooler with its state, and each part of the agent itself that fails."""
         inventory, next_round = sources.inventory, sources.next_round
         before = self._rows
         if inventory is not self._inventory or next_round != self._next_round:
@@ -73,7 +75,15 @@ class Rows:
                       status=entry.last.status.value, last_success=entry.good_at, why=entry.last.error)
             for key, entry in _of_poolers(entries)
         )  # fmt: skip
-        return (*(row for _, _, row in made.values()), *poolers)
+        return (*(row for _, _, row in made.values()), *poolers, *_failing_parts(entries))
+
+
+def _failing_parts(entries: Entries) -> Iterator[TargetRow]:
+    for collector in filter(is_part, entries):
+        for entry in entries[collector].values():
+            if entry.last.status is not Status.OK:
+                yield TargetRow(collector, "agent", collector, state="active", status=entry.last.status.value,
+                                last_success=entry.good_at, why=entry.last.error)  # fmt: skip
 
 
 def _of_poolers(entries: Entries) -> Iterator[tuple[str, Entry]]:

@@ -25,7 +25,7 @@ class TargetRow:
     key: str
     """``endpoint:ep-abc``, as in the labels ``target`` of neonmeter_collector_*."""
     kind: str
-    """``endpoint``, ``pooler``, ``project``."""
+    """``endpoint``, ``pooler``, ``agent`` (a job or a step of the agent itself)."""
     name: str
     """What a person calls it: the branch's name, or the pooler's."""
     project: str = ""

@@ -10,6 +10,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from math import fsum
 
 import yaml
 
@@ -37,14 +39,23 @@ class Publisher:
         metrics: SelfMetrics,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock_trouble: Callable[[], str] = str,
     ) -> None:
+        """``clock`` (unix seconds) dates what is published; when, and how old the heartbeat is, ``monotonic`` says.
+
+        ``clock_trouble`` answers what is wrong with the system's clock, empty when nothing is.
+        """
         self._state = state
         self._assembler = Assembler(builder, metrics)
         self._metrics = metrics
         self._clock = clock
-        self._beat = clock()
+        self._monotonic = monotonic
+        self._clock_trouble = clock_trouble
+        self._beat = monotonic()
+        self._beat_at = clock()
         self._lag = 0.0
-        self._last = 0.0
+        self._last: float | None = None
         self._config = ""
         self.draining = False
         self.has_inventory = False
@@ -64,12 +75,17 @@ class Publisher:
 
     def beat(self, lag: float) -> None:
         """Record a turn of the event loop that was ``lag`` seconds late."""
-        self._beat = self._clock()
+        self._beat, self._beat_at = self._monotonic(), self._clock()
+        self._metrics.inc(selfmetrics.LOOP_TURNS)
         self._lag = max(self._lag, lag)
 
     def due(self, interval: float) -> bool:
         """Whether the state changed, or the last generation is at least ``interval`` seconds old."""
-        return self._state.changed or self._clock() - self._last >= interval
+        return self._state.changed or self._last is None or self._monotonic() - self._last >= interval
+
+    def publish_soon(self) -> None:
+        """Make the next generation due."""
+        self._last = None
 
     async def publish(self, sources: OverviewSources) -> None:
         """Build the next generation and make it the current one.
@@ -80,15 +96,12 @@ class Publisher:
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)
         changes = self._state.take()
-        beat, lag, self._last, self._lag = self._beat, self._lag, now, 0.0
+        set_instants = self._instants(now)
 
         def own_figures(rows: Sequence[TargetRow], series: int, cut: Mapping[str, int]) -> None:
-            self._metrics.set(selfmetrics.LOOP_LAG, lag)
-            self._metrics.set(selfmetrics.HEARTBEAT, beat)
-            self._metrics.set(selfmetrics.PUBLISH_LAST, now)
-            self._metrics.set(selfmetrics.GENERATION, self._now.snapshot.generation + 1)
+            set_instants()
             self._metrics.set(selfmetrics.SERIES, series)
-            self._metrics.set(selfmetrics.ADDED_AWAKE, sum(state.added_seconds for state in sources.wake_states))
+            self._metrics.set(selfmetrics.ADDED_AWAKE, fsum(state.added_seconds for state in sources.wake_states))
             _set_counts(self._metrics, rows, cut)
 
         built = await asyncio.to_thread(self._assembler.assemble, changes, sources, now, own_figures)
@@ -97,6 +110,28 @@ class Publisher:
         self._now = built
         self._metrics.inc(selfmetrics.PUBLISHES)
         self._metrics.observe(selfmetrics.PUBLISH_SECONDS, time.perf_counter() - began)
+
+    async def publish_without_pages(self) -> None:
+        """Publish what the state has while the figures for pages cannot be made: those stay as they were."""
+        now = self._clock()
+        self._state.expire(now)
+        changes, set_instants = self._state.take(), self._instants(now)
+        snapshot = await asyncio.to_thread(self._assembler.without_pages, changes, now, set_instants)
+        if self.confirm is not None:
+            await self.confirm()
+        self._now = replace(self._now, snapshot=snapshot)
+
+    def _instants(self, now: float) -> Callable[[], None]:
+        """Begin a generation; answers what sets its figures, whatever else can be worked out."""
+        beat, lag, self._last, self._lag = self._beat_at, self._lag, self._monotonic(), 0.0
+
+        def set_them() -> None:
+            self._metrics.set(selfmetrics.LOOP_LAG, lag)
+            self._metrics.set(selfmetrics.HEARTBEAT, beat)
+            self._metrics.set(selfmetrics.PUBLISH_LAST, now)
+            self._metrics.set(selfmetrics.GENERATION, self._now.snapshot.generation + 1)
+
+        return set_them
 
     def families(self) -> Sequence[tuple[Target, Families]]:
         """The families of the current generation by target, for OTLP's thread."""
@@ -124,22 +159,25 @@ class Publisher:
 
     def health(self) -> tuple[bool, str]:
         """Whether the event loop turned within the last minute."""
-        age = self._clock() - self._beat
+        age = self._monotonic() - self._beat
         return age < HEARTBEAT_LIMIT_SECONDS, f"the last heartbeat of the collecting loop was {age:.1f} s ago"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the first inventory was read and no shutdown has begun."""
+        """Whether the first inventory was read, no shutdown has begun, and the time of day is not in doubt."""
         if self.draining:
             return False, "stopping"
         if self.standing_by is not None:
             return self.standing_by()
         if not self.has_inventory:
             return False, "waiting for the first inventory from Neon"
+        trouble = self._clock_trouble()
+        if trouble:
+            return False, trouble
         return True, "ready"
 
 
 def _set_counts(metrics: SelfMetrics, rows: Sequence[TargetRow], cut: Mapping[str, int]) -> None:
     """How many targets there are by kind and state, and how many series were cut by metric."""
     metrics.replace(selfmetrics.SERIES_TRUNCATED, {(name,): float(count) for name, count in cut.items()})
-    states = Counter((row.kind, row.state) for row in rows)
+    states = Counter((row.kind, row.state) for row in rows if row.kind != "agent")
     metrics.replace(selfmetrics.TARGETS, {labels: float(count) for labels, count in states.items()})

@@ -67,6 +67,7 @@ class StoreError(UsageError):
     """The store cannot be used: the message says what happened, to which file, and what to do."""
 
     heading = "neonmeter cannot start with the settings:"
+    outcome = "store_error"
 
 
 class StoreLockedError(StoreError):

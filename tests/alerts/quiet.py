@@ -145,8 +145,10 @@ def _agent(rng: random.Random) -> Series:
     budget = f'{_JOB},budget="all"'
     return {
         f"up{{{_JOB}}}": [float(on) for on in here],
-        f"neonmeter_heartbeat_timestamp_seconds{{{_JOB}}}": when(lambda step: now[step] - 1),
-        f"neonmeter_publish_last_timestamp_seconds{{{_JOB}}}": when(lambda step: now[step] - rng.uniform(0, 15)),
+        f"neonmeter_loop_turns_total{{{_JOB}}}": when(lambda step: 240.0 * step),
+        f"neonmeter_publish_generation{{{_JOB}}}": when(lambda step: 4.0 * step),
+        f'neonmeter_clock_steps_total{{{_JOB},direction="backward"}}': when(lambda step: 0.0),
+        f"neonmeter_clock_step_seconds{{{_JOB}}}": when(lambda step: rng.uniform(-0.01, 0.01)),
         f"neonmeter_inventory_last_success_timestamp_seconds{{{_JOB}}}": when(lambda step: now[step] - 60),
         f'neonmeter_api_requests_total{{{_JOB},route="projects",code="200"}}': good,
         f'neonmeter_api_requests_total{{{_JOB},route="projects",code="429"}}': bad,

@@ -88,17 +88,18 @@ class Scene:
                 if value is not None:
                     at = round(begin + number * 60)
                     yield name, f"{name}{{{text}}} {self._value(name, value, now)!r} {at}\n"
-                    yield from _recorded(name, labels, self._value(name, value, now), at)
+                    still = number > 1 and {points[min(number - back, len(points) - 1)] for back in (1, 2)} == {value}
+                    yield from _recorded(name, labels, self._value(name, value, now), at, still=still)
 
 
-def _recorded(name: str, labels: Labels, value: float, at: int) -> Iterator[tuple[str, str]]:
-    """What the two recording rules that alerts look back on would have left."""
+def _recorded(name: str, labels: Labels, value: float, at: int, *, still: bool) -> Iterator[tuple[str, str]]:
+    """What the two recording rules that alerts look back on would have left; ``still``: as for two minutes."""
     if name == "neon_cost_hourly_run_rate_usd":
         sums = "project:neon_cost_hourly_run_rate_usd:sum"
         yield sums, f'{sums}{{project_id="{labels["project_id"]}"}} {value!r} {at}\n'
-    if name == "neonmeter_publish_last_timestamp_seconds":
+    if name == "neonmeter_publish_generation":
         stale = "instance:neonmeter_publish_stale:bool"
-        yield stale, f'{stale}{{job="neonmeter",instance="{labels["instance"]}"}} {int(at - value > 60)} {at}\n'
+        yield stale, f'{stale}{{job="neonmeter",instance="{labels["instance"]}"}} {int(still)} {at}\n'
 
 
 def _scene(name: str, case: dict[str, Any], *, region: str) -> Scene:

@@ -9,7 +9,7 @@ import pytest
 
 from dashboards import thresholds
 from exporter.app.catalog import CATALOG
-from tests.alerts.rules import ALERTS, WATCHDOG, Rule, alerts, files, recorded, rules
+from tests.alerts.rules import ALERTS, WATCHDOG, Rule, alerts, files, recorded, rules, seconds
 from tests.alerts.unit_tests import cases, written
 from tests.fix_prometheus import binary
 
@@ -148,7 +148,6 @@ LIMITS = {
     "NeonRolePasswordOld": thresholds.PASSWORD_AGE,
     "NeonApiKeyOld": thresholds.KEY_AGE,
     "NeonTenantKeyOld": thresholds.KEY_AGE,
-    "NeonmeterLoopStalled": thresholds.HEARTBEAT_AGE.critical,
     "NeonmeterInventoryStale": thresholds.INVENTORY_AGE.critical,
     "NeonmeterLoopLag": thresholds.LOOP_LAG.warning,
     "NeonmeterClockSkew": thresholds.CLOCK_SKEW.warning,
@@ -162,6 +161,11 @@ LIMITS = {
 def test_the_number_is_that_of_the_dashboards(name: str, limit: float) -> None:
     numbers = re.findall(r"[<>]=? *([0-9][0-9.e]*)\b", alerts()[name].expr)
     assert limit in {float(number) for number in numbers}
+
+
+def test_the_loop_is_given_as_long_as_the_dashboard_gives_it() -> None:
+    (window,) = re.findall(r"\[(\w+)\]", alerts()["NeonmeterLoopStalled"].expr)
+    assert seconds(window) == thresholds.HEARTBEAT_AGE.critical
 
 
 def test_service_levels() -> None:

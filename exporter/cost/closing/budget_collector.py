@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from collectors.base import Observation
 from collectors.neon.account import read_spending_limit
 from collectors.neon.client import NeonClient
+from exporter.core.clock import is_recent
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing import budgets as budget_series
 from exporter.cost.closing import reconciliation
@@ -64,7 +65,7 @@ class BudgetCollector:
             NeonError: Neon did not answer.
             StoreError: the disk is full or the file damaged.
         """
-        if now < self._asked.get(org_id, 0.0) + HOUR:
+        if is_recent(self._asked.get(org_id, 0.0), now, HOUR):
             return
         cents = await read_spending_limit(client, org_id)
         self._asked[org_id] = now

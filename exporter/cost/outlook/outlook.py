@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit
+from exporter.core.clock import is_recent
 from exporter.cost.domain.outlook.anomaly import Anomaly, AwakeDay, Policy, Watched, anomalies
 from exporter.cost.domain.outlook.forecast import Forecast, Sight, combined, look
 from exporter.cost.domain.use import TenantHours
@@ -244,7 +245,7 @@ class Outlook:
         state = (through, tuple(self._ledger.revisions(through - HISTORY, through).items()))
         if self._last is not None:
             held, at, observations = self._last
-            if held == state or (held[0] == through and now < at + HOUR):  # type: ignore[index]
+            if held == state or (held[0] == through and is_recent(at, now, HOUR)):  # type: ignore[index]
                 return observations
         month = self.month(int(now), through)
         if self._forecasts is not None:

@@ -19,6 +19,7 @@ def put_agent(out: Exposition) -> None:
     out.put("neonmeter_event_loop_lag_seconds", wave(0.006, 0.9))
     out.put("neonmeter_heartbeat_timestamp_seconds", lambda now: now - 2)
     out.put("neonmeter_publish_last_timestamp_seconds", lambda now: now - 6)
+    out.put("neonmeter_loop_turns_total", 4)
     out.put("neonmeter_publishes_total", 1 / 15)
     out.put("neonmeter_publish_seconds_total", wave(0.0011, 0.4))
     out.put("neonmeter_series", wave(2400, 0.02))
@@ -26,6 +27,9 @@ def put_agent(out: Exposition) -> None:
     out.put("neonmeter_inventory_last_success_timestamp_seconds", lambda now: now - 40)
     out.put("neonmeter_consumption_last_success_timestamp_seconds", lambda now: now - 700)
     out.put("neonmeter_clock_skew_seconds", 0.4)
+    out.put("neonmeter_clock_step_seconds", 0.002)
+    for direction in ("forward", "backward"):
+        out.put("neonmeter_clock_steps_total", 0, {"direction": direction})
     out.put("neonmeter_ledger_size_bytes", lambda now: 48e6 + (now - END) * 9)
     out.put("neonmeter_http_connections", 3)
     out.put("neonmeter_config_last_success_timestamp_seconds", RESTARTED)

@@ -7,9 +7,7 @@ import logging
 
 import pytest
 
-from exporter.app.rounds import each_its_turn
 from exporter.app.schedule import Schedule
-from exporter.storage.store import StoreError
 
 
 async def test_a_bug_in_a_job_is_counted_and_the_job_goes_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,19 +86,3 @@ async def test_stop_waits_for_what_runs_and_then_cancels_it() -> None:
         await asyncio.wait_for(started.acquire(), 120)
     await schedule.stop(3)
     assert ended == ["quick", "cancelled"]
-
-
-async def test_every_step_of_a_round_has_its_turn_and_only_a_bug_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    done: list[str] = []
-
-    async def step(name: str, problem: Exception | None = None) -> None:
-        done.append(name)
-        if problem is not None:
-            raise problem
-
-    full = StoreError("neonmeter.db: the disk is full")
-    with pytest.raises(StoreError, match="the disk is full"), caplog.at_level(logging.ERROR, "neonmeter"):
-        await each_its_turn(step("a", full), step("b", full), step("c", ValueError("boom")), step("d"))
-    assert done == ["a", "b", "c", "d"]
-    assert [record.exc_info is not None for record in caplog.records] == [False, True]
-    assert "the disk is full" in caplog.text

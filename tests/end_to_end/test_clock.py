@@ -1,0 +1,108 @@
+"""Show of the clock: whatever the system clock is set to, a running agent goes on, stays small and says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.core.http_client import ask
+from exporter.demo.api import serve
+from exporter.demo.meter import Meter
+from exporter.demo.worldfile import build_world, load
+from tests.fix_agent import Agent, AgentMaker, Samples
+from tests.fix_clock import SystemClock
+
+DAY = 86_400
+STEPS = (-3600, -30, 30 * DAY, 400 * DAY)
+COSTS, MONTH, THROUGH = (
+    "neon_cost_usd_total", "neon_cost_month_to_date_usd", "neon_billing_data_through_timestamp_seconds"
+)  # fmt: skip
+
+
+@contextmanager
+def watched(make_agent: AgentMaker, clock: SystemClock) -> Iterator[Agent]:
+    """An agent under a settable clock, before a control plane whose clock is right, once it has priced something."""
+    world = build_world(load("small"), time.time)
+    with serve(world, Meter(world, refresh=0.0)) as plane:
+        agent = make_agent({"neon": {"api_url": plane.url, "api_key": plane.settings.org_key}})
+        agent.environment = clock.environment
+        agent.start()
+        agent.until(lambda agent: {COSTS, MONTH, THROUGH} <= agent.samples().keys(), why="it is priced")
+        yield agent
+
+
+def generation(agent: Agent) -> float:
+    return agent.sum("neonmeter_publish_generation")
+
+
+def resident(agent: Agent) -> float:
+    assert agent.process is not None
+    pages = Path(f"/proc/{agent.process.pid}/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+def ready(agent: Agent) -> tuple[int, str]:
+    status, text = ask(f"{agent.url}/readyz", timeout=30.0)[:2]
+    return status, text
+
+
+def check_money(before: Samples, after: Samples) -> None:
+    """No month was changed for another, no counter went back, and the data goes as far as Neon's clock does."""
+    for labels, value in after[COSTS].items():
+        assert value >= before[COSTS].get(labels, 0.0), labels
+    assert sum(after[MONTH].values()) == pytest.approx(sum(before[MONTH].values()), abs=0.01)
+    assert sum(after[MONTH].values()) > 0
+    assert all(abs(through - time.time()) < 600 for through in after[THROUGH].values())
+
+
+def step(agent: Agent, clock: SystemClock, seconds: int) -> None:
+    """Set the clock; the agent goes on, says what happened, and is as before when the clock is right again."""
+    agent.until(lambda agent: ready(agent)[0] == 200)
+    direction = "forward" if seconds > 0 else "backward"
+    counted = agent.sum("neonmeter_clock_steps_total", direction=direction)
+    before, memory, known = generation(agent), resident(agent), agent.samples()
+    clock.set(seconds)
+    began = time.monotonic()
+    agent.until(lambda agent: generation(agent) >= before + 2, why="it publishes")
+    took = time.monotonic() - began
+    agent.until(
+        lambda agent: agent.sum("neonmeter_clock_steps_total", direction=direction) == counted + 1, why="it is counted"
+    )
+    agent.until(lambda agent: abs(agent.sum("neonmeter_clock_step_seconds") - seconds) < 2, why="the gauge says so")
+    status, text = ready(agent)
+    assert status == 503
+    assert f"set {'ahead' if seconds > 0 else 'back'} by {abs(seconds):.0f} s" in text
+    looked = agent.sum("neonmeter_inventory_last_success_timestamp_seconds")
+    assert abs(looked - time.time()) < 600, "instants are dated by a clock that is right"
+    agent.until(
+        lambda agent: agent.sum("neonmeter_inventory_last_success_timestamp_seconds") > looked + 1, why="it looks on"
+    )
+    consumed = agent.sum("neonmeter_consumption_last_success_timestamp_seconds")
+    agent.until(
+        lambda agent: agent.sum("neonmeter_consumption_last_success_timestamp_seconds") > consumed, why="it reads on"
+    )
+    assert ask(f"{agent.url}/healthz")[0] == 200
+    assert resident(agent) - memory < 10e6
+    check_money(known, agent.samples())
+    print(f"{seconds:+d} s: two publishes in {took:.1f} s, memory {(resident(agent) - memory) / 1e6:+.1f} MB")
+    clock.set(0)
+    agent.until(lambda agent: ready(agent)[0] == 200, why="the clock is right again")
+
+
+def test_a_step_of_the_clock_either_way_changes_nothing(make_agent: AgentMaker, system_clock: SystemClock) -> None:
+    with watched(make_agent, system_clock) as agent:
+        for seconds in (-3600, 30 * DAY):
+            step(agent, system_clock, seconds)
+        assert "Traceback" not in agent.log.read_text()
+
+
+@pytest.mark.deep
+def test_many_steps_of_the_clock(make_agent: AgentMaker, system_clock: SystemClock) -> None:
+    with watched(make_agent, system_clock) as agent:
+        for seconds in STEPS:
+            step(agent, system_clock, seconds)
+        assert "Traceback" not in agent.log.read_text()
