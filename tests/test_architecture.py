@@ -82,7 +82,6 @@ SMALL: Mapping[str, str] = {
     "exporter/commands/menu.py": "the one list of commands, in the order of the help",
     "exporter/core/http_client.py": "without any library, for the healthcheck",
     "exporter/feature/ports.py": "the contract between features",
-    "exporter/feature/services.py": "the contract of what a feature is given",
     "exporter/settings/report.py": "a section that three rooms read",
     "exporter/settings/secret.py": "secrets are read in one place",
     "exporter/settings/section.py": "what every section is made from",
