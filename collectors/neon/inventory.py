@@ -19,7 +19,7 @@ from collectors.neon.account import Account, find_account, list_projects, settle
 from collectors.neon.client import Listing, NeonClient
 from collectors.neon.domain.pace import reread_seconds, spread
 from collectors.neon.errors import NeonError
-from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Project
+from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Organization, Project
 from collectors.neon.project_metrics import (
     KNOWN_PROJECTS,
     METRICS,
@@ -79,7 +79,8 @@ class Inventory:
     ``unknown_project_ids``: such a state is no ground for connecting to a compute. ``notes`` are degradations, each a
     sentence for a person. ``excluded_project_ids`` are those that the key can see and the settings leave out.
     ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours, both to about a second.
-    ``taken_at`` is our clock. ``org_id`` and ``plan`` are empty when the key does not show them.
+    ``taken_at`` is our clock. ``org_id``, ``org_name`` and ``plan`` are empty when the key does not show them, and of
+    several organisations: then ``organizations`` names them, and ``by_organization`` splits.
     """
 
     org_id: str
@@ -108,6 +109,38 @@ class Inventory:
         missing = self.listed.keys() - self.projects.keys()
         return self if not missing else replace(self, projects={**self.listed, **self.projects})
 
+    @property
+    def organizations(self) -> tuple[Organization, ...]:
+        """Every organisation that is watched, by id."""
+        only = (Organization(id=self.org_id, name=self.org_name, plan=self.plan),) if self.org_id else ()
+        return self.account.organizations or only
+
+    @property
+    def title(self) -> str:
+        """The organisations for a person; empty when there is none."""
+        return ", ".join(org.name or org.id for org in self.organizations)
+
+    def by_organization(self) -> tuple[Inventory, ...]:
+        """One inventory for each organisation, with its own alone; what belongs to none of them is in no part."""
+        if len(self.organizations) < 2:
+            return (self,)
+        return tuple(self._part(org) for org in self.organizations)
+
+    def _part(self, org: Organization) -> Inventory:
+        projects = {key: project for key, project in self.projects.items() if project.org_id == org.id}
+        return replace(
+            self,
+            org_id=org.id,
+            org_name=org.name,
+            plan=org.plan,
+            projects=projects,
+            branches={key: branch for key, branch in self.branches.items() if branch.project_id in projects},
+            endpoints={key: endpoint for key, endpoint in self.endpoints.items() if endpoint.project_id in projects},
+            unknown_project_ids=self.unknown_project_ids & projects.keys(),
+            holdings={key: holding for key, holding in self.holdings.items() if key in projects},
+            account=replace(self.account, organizations=(org,), plan=org.plan),
+        )
+
 
 async def refresh(
     client: NeonClient,
@@ -130,7 +163,8 @@ async def refresh(
     base, known = (previous.account, previous.holdings) if previous is not None else (Account(), {})
     fresh = previous is None or full or (bool(org_id) and base.org_id != org_id)
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
-    listing, list_notes = await list_projects(client, account.org_id, include)
+    before = previous.projects.values() if previous is not None else ()
+    listing, list_notes = await list_projects(client, account, include, before)
     skew = listing.server_now - clock()
     listed, rows = await asyncio.to_thread(_selection, listing, include, exclude, owns)
     if fresh:
@@ -360,7 +394,7 @@ def _hold(
 
 
 def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:
-    """One observation for each project, one for the organisation, one of the inventory itself (scope AGENT).
+    """One observation for each project, one for each organisation, one of the inventory itself (scope AGENT).
 
     ``account``: whether the whole account's figures are shown here, and not by another shard.
     """
@@ -377,10 +411,10 @@ def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:
         error = "Neon did not return the project's state in the last round; the data shown is older"
         target = Target(Scope.PROJECT, (project_id,), name)
         observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
-    if inventory.org_id and account:
+    for org in inventory.organizations if account else ():
         families = Families()
-        families.set(ORG_INFO, (inventory.org_name, inventory.plan), 1)
-        target = Target(Scope.ORG, (inventory.org_id,), inventory.org_name)
+        families.set(ORG_INFO, (org.name, org.plan or inventory.plan), 1)
+        target = Target(Scope.ORG, (org.id,), org.name)
         observations.append(Observation(NAME, target, Status.OK, at, families=families, rows=1))
     families = Families()
     if account:

@@ -47,6 +47,11 @@ Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else val
 Flag = Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)]
 
 
+def under_way(current: str, pending: str) -> str:
+    """A state for a person: ``idle``, or ``init -> active`` while it changes."""
+    return f"{current} -> {pending}" if pending and pending != current else current
+
+
 class Model(BaseModel):
     """Frozen, tolerant of unknown fields, and silent about its input in errors."""
 
@@ -59,8 +64,23 @@ class Organization(Model):
     id: Id
     name: Text = ""
     plan: Text = ""
+    managed_by: Text = ""
+    """``console``, or who else made it, such as ``vercel``."""
     allow_hipaa_projects: Flag = False
     require_mfa: Flag = False
+
+
+class KeyDetails(Model):
+    """``AuthDetailsResponse``: whose key it is; ``account_id`` is a person's or an organisation's."""
+
+    account_id: Text = ""
+    auth_method: Text = ""
+
+    @property
+    def text(self) -> str:
+        """In plain words."""
+        kind = {"api_key_user": "a personal key", "api_key_org": "a key of an organisation"}.get(self.auth_method)
+        return f"{kind or self.auth_method or 'a key'} of account {self.account_id or 'unknown'}"
 
 
 class AllowedIps(Model):
@@ -105,6 +125,8 @@ class Project(Model):
     updated_at: Instant = None
     compute_last_active_at: Instant = None
     hipaa_enabled_at: Instant = None
+    deleted_at: Instant = None
+    recoverable_until: Instant = None
     settings: ProjectSettings | None = None
     owner: Owner | None = None
     consumption_period_start: Instant = None
@@ -152,6 +174,13 @@ class Branch(Model):
         return "child" if self.parent_id else "root"
 
     @property
+    def state(self) -> str:
+        """The state for a person; an archived branch that is brought back is ``unarchiving``."""
+        if self.current_state == "archived" and self.pending_state:
+            return "unarchiving"
+        return under_way(self.current_state, self.pending_state)
+
+    @property
     def settled(self) -> bool:
         """Whether no change of state is under way."""
         return not self.pending_state and self.current_state in ("ready", "archived")
@@ -192,6 +221,16 @@ class Endpoint(Model):
     def pg_settings(self) -> dict[str, str]:
         """Postgres settings that the user changed for this compute."""
         return (self.settings.pg_settings if self.settings else None) or {}
+
+    @property
+    def state(self) -> str:
+        """The state for a person, with the one that it is going to."""
+        return under_way(self.current_state, self.pending_state)
+
+    @property
+    def replica(self) -> bool:
+        """Whether it is a read replica of its branch."""
+        return self.type == "read_only"
 
     @property
     def effective_suspend_seconds(self) -> float:

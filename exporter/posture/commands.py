@@ -101,7 +101,7 @@ def _report(settings: PostureTree, options: argparse.Namespace, drills_of: Drill
         found.evaluation,
         catalogue,
         company=settings.report.company,
-        organization=found.inventory.org_name or found.inventory.org_id,
+        organization=found.inventory.title,
         frameworks=frameworks,
         project=options.project,
         before=before,

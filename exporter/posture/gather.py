@@ -99,9 +99,9 @@ def _one(cached_facts: CachedFacts, source: str, key: str, kind: type[Kind]) -> 
 
 
 def _organizations(inventory: Inventory, cached_facts: CachedFacts) -> Iterator[OrganizationFacts]:
-    if inventory.org_id:
-        known = _one(cached_facts, "organization", inventory.org_id, OrganizationFacts)
-        yield replace(known or OrganizationFacts(inventory.org_id), name=inventory.org_name)
+    for org in inventory.organizations:
+        known = _one(cached_facts, "organization", org.id, OrganizationFacts)
+        yield replace(known or OrganizationFacts(org.id), name=org.name)
 
 
 def _project(project: Project, cached_facts: CachedFacts) -> ProjectFacts:

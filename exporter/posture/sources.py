@@ -71,7 +71,7 @@ class NeonApi:
         """Read what is older than the pace allows, and store it."""
         known = dict(await fact_cache.load())
         projects, read_at = await asyncio.to_thread(self._known, inventory, known)
-        organizations = [inventory.org_id] if inventory.org_id and self._account else []
+        organizations = [org.id for org in inventory.organizations] if self._account else []
         found = await read_security(self._client, organizations, projects, read_at, now, every=self._fresh)
         await fact_cache.put("organization", found.organizations, now)
         await fact_cache.put("project", found.projects, now)

@@ -117,8 +117,7 @@ class ControlPlanePoller:
         def write() -> dict[str, str]:
             names = {project.id: project.name for project in found.of_account.projects.values()}
             names |= {branch.id: branch.name for branch in found.branches.values()}
-            if found.org_id and found.org_name:
-                names[found.org_id] = found.org_name
+            names |= {org.id: org.name for org in found.organizations if org.name}
             if names == before:
                 return before
             regions = {project.id: project.region_id for project in found.projects.values()}

@@ -130,7 +130,7 @@ def overview(
         generation=snapshot.generation,
         published_at=snapshot.published_at,
         series=snapshot.series,
-        org=(found.org_name or found.org_id) if found else "",
+        org=found.title if found else "",
         plan=found.plan if found else "",
         active=states["active"],
         asleep=states["asleep"],
