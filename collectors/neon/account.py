@@ -86,9 +86,9 @@ async def find_account(client: NeonClient, org_id: str | None) -> Account:
     try:
         listing = await client.pages("/users/me/organizations", {}, OrganizationPage)
     except NeonError as problem:
-        if problem.http_status in _REFUSED:  # not a user's key: the projects show the owner
-            return Account(requests=1)
-        raise
+        if problem.http_status not in _REFUSED:
+            raise
+        return await _of_organization_key(client)
     found = listing.items
     if len(found) > MOST_ORGANIZATIONS:
         names = ", ".join(f"{org.id} ({one_line(org.name, 60)})" for org in found[:10])
@@ -101,6 +101,20 @@ async def find_account(client: NeonClient, org_id: str | None) -> Account:
         note = "the API key belongs to no organisation: its personal projects are listed, without consumption and cost"
         return Account(notes=(note,), requests=listing.pages)
     return Account(tuple(sorted(found, key=lambda org: org.id)), _plan(found), requests=listing.pages)
+
+
+async def _of_organization_key(client: NeonClient) -> Account:
+    """The organisation that the key is of, when the key may read it; else the projects show their owner."""
+    details = await read_key(client)
+    if details is None or details.auth_method != "api_key_org" or not details.account_id:
+        return Account(requests=2)
+    try:
+        org, _ = await client.get(f"/organizations/{details.account_id}", None, Organization)
+    except NeonError as problem:
+        if problem.http_status in _REFUSED:
+            return Account(requests=3)
+        raise
+    return Account((org,), org.plan, requests=3)
 
 
 def _plan(organizations: Sequence[Organization]) -> str:

@@ -41,8 +41,6 @@ _LARGE = 500
 _FAILURES_TO_STOP = _FAN_OUT
 """Failures in a row: as many as requests under way at once, so that a few failing projects do not look like an API that
 is down."""
-
-
 READ_AT_EVERY_LOOK = 40
 """In an organisation of at most so many projects, their computes are read at every refresh: the list of projects shows
 late that one woke, and a visit must come soon after. It is a tenth of our share of Neon's rate limit."""
@@ -122,9 +120,7 @@ class Inventory:
 
     def by_organization(self) -> tuple[Inventory, ...]:
         """One inventory for each organisation, with its own alone; what belongs to none of them is in no part."""
-        if len(self.organizations) < 2:
-            return (self,)
-        return tuple(self._part(org) for org in self.organizations)
+        return tuple(map(self._part, self.organizations)) if len(self.organizations) > 1 else (self,)
 
     def _part(self, org: Organization) -> Inventory:
         projects = {key: project for key, project in self.projects.items() if project.org_id == org.id}

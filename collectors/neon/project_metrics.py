@@ -48,7 +48,8 @@ PROJECT_RETENTION = _gauge(
 )  # fmt: skip
 PROJECT_STORAGE = _gauge(
     Scope.PROJECT, "neon_project_storage_bytes", Unit.BYTES,
-    "Storage of all branches with their history (synthetic_storage_size).", worse="up",
+    "Storage of all branches with their history (synthetic_storage_size); absent where Neon leaves it at 0.",
+    worse="up",
 )  # fmt: skip
 PROJECT_CREATED = _gauge(
     Scope.PROJECT, "neon_project_created_timestamp_seconds", Unit.TIMESTAMP, "When the project was created."
@@ -74,7 +75,7 @@ BRANCH_EXPIRES = _branch(
 BRANCH_RESET = _branch(
     "neon_branch_last_reset_timestamp_seconds", Unit.TIMESTAMP, "When the branch was last reset to its parent."
 )
-_PERIOD = "since the billing period began; Neon updates it with a lag."
+_PERIOD = "since the billing period began; Neon updates it with a lag, and fills it in on some plans only."
 BRANCH_ACTIVE = _usage(
     "neon_branch_active_seconds_total", Unit.SECONDS, f"Wall-clock time the branch's computes were awake {_PERIOD}"
 )
@@ -127,7 +128,7 @@ def project_families(project: Project, branches: Sequence[Branch], endpoints: Se
     version = "" if project.pg_version is None else str(project.pg_version)
     families.set(PROJECT_INFO, (project.name, project.org_id, project.region_id, version), 1)
     _known(families, PROJECT_RETENTION, (), project.history_retention_seconds)
-    _known(families, PROJECT_STORAGE, (), project.synthetic_storage_size)
+    _known(families, PROJECT_STORAGE, (), project.synthetic_storage_size or None)  # 0 on paid plans: not filled in
     _known(families, PROJECT_CREATED, (), project.created_at)
     _known(families, PROJECT_ACTIVE, (), project.compute_last_active_at)
     for branch in branches:
@@ -143,20 +144,26 @@ def _known(families: Families, metric: Metric, labels: tuple[str, ...], value: V
 
 
 def _add_branch(families: Families, branch: Branch) -> None:
+    """The series of one branch.
+
+    Of the usage figures, Neon leaves some at 0 on paid plans whatever was used. A time of 0 is therefore no fact, and
+    bytes of 0 are one only beside a time that was counted: nobody writes or reads while no compute is awake.
+    """
     key = (branch.id,)
     protected = "true" if branch.protected else "false"
     families.set(BRANCH_INFO, (branch.id, branch.name, branch.parent_id, branch.role, protected, branch.init_source), 1)
     if branch.current_state:
         families.set(BRANCH_STATE, (branch.id, branch.current_state), 1)
+    counted = bool(branch.active_time_seconds or branch.compute_time_seconds)
     for metric, value in (
         (BRANCH_SIZE, branch.logical_size),
         (BRANCH_CREATED, branch.created_at),
         (BRANCH_EXPIRES, branch.expires_at),
         (BRANCH_RESET, branch.last_reset_at),
-        (BRANCH_ACTIVE, branch.active_time_seconds),
-        (BRANCH_COMPUTE, branch.compute_time_seconds),
-        (BRANCH_WRITTEN, branch.written_data_bytes),
-        (BRANCH_TRANSFER, branch.data_transfer_bytes),
+        (BRANCH_ACTIVE, branch.active_time_seconds or None),
+        (BRANCH_COMPUTE, branch.compute_time_seconds or None),
+        (BRANCH_WRITTEN, branch.written_data_bytes if counted else branch.written_data_bytes or None),
+        (BRANCH_TRANSFER, branch.data_transfer_bytes if counted else branch.data_transfer_bytes or None),
     ):
         _known(families, metric, key, value)
 

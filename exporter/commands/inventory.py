@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
+from collectors.neon.account import read_recoverable
+from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
-from collectors.neon.models import Branch
+from collectors.neon.models import Branch, Endpoint, Project
 from exporter.app.settings import Settings, problems_of
 from exporter.documents.terminal import counted, seconds, size, table
 from exporter.feature.workspace import neon_client
 from exporter.settings.tree import SettingsError
+
+COLUMNS = ("project", "region", "branch", "compute", "last active", "CU", "size")
+NOT_ACTIVE = "never"
+"""What stands for the last activity of a compute that was never used."""
+
+
+class Found(NamedTuple):
+    """What Neon has: the inventory, and the deleted projects that it could bring back (None: it does not tell)."""
+
+    inventory: Inventory
+    recoverable: tuple[Project, ...] | None
 
 
 def show_inventory(settings: Settings, *, as_json: bool) -> None:
@@ -28,34 +43,70 @@ def show_inventory(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_inventory_json(found), indent=2))
     else:
-        _print_inventory(found)
+        print(_inventory_text(found), end="")
 
 
-async def _look(settings: Settings) -> Inventory:
+async def _look(settings: Settings) -> Found:
     async with neon_client(settings) as client:
         neon = settings.neon
-        return await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
+        inventory = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
+        try:
+            return Found(inventory, await read_recoverable(client, inventory.account))
+        except NeonError:  # It is no part of the inventory: what is there is shown without it.
+            return Found(inventory, None)
 
 
-def _print_inventory(found: Inventory) -> None:
-    plan = f", plan {found.plan}" if found.plan else ""
-    counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
+def _inventory_text(found: Found) -> str:
+    """A paragraph for each organisation: its plan, counts and computes; then what is missing."""
+    inventory = found.inventory
+    parts = inventory.by_organization()
+    lines = [text for part in parts for text in (_heading(part), table(COLUMNS, list(_rows(part))))]
+    lost = inventory.projects.keys() - {key for part in parts for key in part.projects}
+    if lost:
+        lines.append(f"{counted(len(lost), 'project')} of no organisation that is watched: {', '.join(sorted(lost))}\n")
+    lines += (f"deleted: {_deleted(project)}\n" for project in found.recoverable or ())
+    if found.recoverable is None:
+        lines.append("note: whether deleted projects can be recovered is unknown: the key may not list them\n")
+    lines += (f"note: {note}\n" for note in inventory.notes)
+    return "".join(lines)
+
+
+def _heading(part: Inventory) -> str:
+    plan = f", plan {part.plan}" if part.plan else ""
+    by = {org.id: org.managed_by for org in part.organizations}.get(part.org_id, "")
+    managed = f", managed by {by}" if by not in ("", "console") else ""
+    counts = (("project", part.projects), ("branch", part.branches), ("compute", part.endpoints))
     told = ", ".join(counted(len(things), name) for name, things in counts)
-    print(f"{found.org_name or found.org_id or 'No organisation'}{plan}: {told}")
-    by_branch = {endpoint.branch_id: endpoint for endpoint in found.endpoints.values()}
-    rows = []
-    for project in sorted(found.projects.values(), key=lambda thing: thing.name):
-        branches = [branch for branch in found.branches.values() if branch.project_id == project.id]
+    return f"{part.org_name or part.org_id or 'No organisation'}{plan}{managed}: {told}\n"
+
+
+def _rows(part: Inventory) -> Iterator[tuple[object, ...]]:
+    """A row for each compute, the primary first, and one for each branch without a compute."""
+    computes: dict[str, list[Endpoint]] = {}
+    for endpoint in sorted(part.endpoints.values(), key=lambda thing: (thing.replica, thing.id)):
+        computes.setdefault(endpoint.branch_id, []).append(endpoint)
+    for project in sorted(part.projects.values(), key=lambda thing: thing.name):
+        branches = [branch for branch in part.branches.values() if branch.project_id == project.id]
         for depth, branch in _tree(branches):
-            endpoint = by_branch.get(branch.id)
-            state = endpoint.pending_state or endpoint.current_state if endpoint else "no compute"
-            idle = found.server_now - endpoint.last_active if endpoint and endpoint.last_active else None
-            cu = f"{endpoint.autoscaling_limit_min_cu:g}-{endpoint.autoscaling_limit_max_cu:g}" if endpoint else None
             name = "  " * depth + branch.name + (" *" if branch.default else "")
-            rows.append((project.name, project.region_id, name, state, seconds(idle), cu, size(branch.logical_size)))
-    print(table(("project", "region", "branch", "compute", "last active", "CU", "size"), rows), end="")
-    for note in found.notes:
-        print(f"note: {note}")
+            name += "" if branch.state in ("ready", "") else f" ({branch.state})"
+            for cells in [_compute(one, part) for one in computes.get(branch.id, ())] or [("no compute", None, None)]:
+                yield project.name, project.region_id, name, *cells, size(branch.logical_size)
+
+
+def _compute(endpoint: Endpoint, part: Inventory) -> tuple[str, str | None, str | None]:
+    """State, time since the last activity, and range of CU of a compute."""
+    state = "unknown" if endpoint.project_id in part.unknown_project_ids else endpoint.state or "unknown"
+    idle = NOT_ACTIVE if endpoint.last_active is None else seconds(part.server_now - endpoint.last_active)
+    flags = f"{' (replica)' if endpoint.replica else ''}{' (disabled)' if endpoint.disabled else ''}"
+    return state + flags, idle, f"{endpoint.autoscaling_limit_min_cu:g}-{endpoint.autoscaling_limit_max_cu:g}"
+
+
+def _deleted(project: Project) -> str:
+    until = "until a time that Neon does not tell"
+    if project.recoverable_until is not None:
+        until = f"until {datetime.fromtimestamp(project.recoverable_until, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{project.name} ({project.id}, {project.region_id}) can be recovered {until}"
 
 
 def _tree(branches: Sequence[Branch]) -> list[tuple[int, Branch]]:
@@ -75,18 +126,21 @@ def _tree(branches: Sequence[Branch]) -> list[tuple[int, Branch]]:
     return found
 
 
-def _inventory_json(found: Inventory) -> dict[str, object]:
+def _inventory_json(found: Found) -> dict[str, object]:
     def plain(model: object) -> object:
         return model.model_dump(mode="json")  # type: ignore[attr-defined]
 
+    inventory = found.inventory
     return {
-        "org_id": found.org_id,
-        "org_name": found.org_name,
-        "plan": found.plan,
-        "server_now": found.server_now,
-        "unknown_project_ids": sorted(found.unknown_project_ids),
-        "notes": list(found.notes),
-        "projects": [plain(project) for project in found.projects.values()],
-        "branches": [plain(branch) for branch in found.branches.values()],
-        "endpoints": [plain(endpoint) for endpoint in found.endpoints.values()],
+        "org_id": inventory.org_id,
+        "org_name": inventory.org_name,
+        "plan": inventory.plan,
+        "organizations": [plain(org) for org in inventory.organizations],
+        "server_now": inventory.server_now,
+        "unknown_project_ids": sorted(inventory.unknown_project_ids),
+        "notes": list(inventory.notes),
+        "projects": [plain(project) for project in inventory.projects.values()],
+        "recoverable_projects": None if found.recoverable is None else [plain(p) for p in found.recoverable],
+        "branches": [plain(branch) for branch in inventory.branches.values()],
+        "endpoints": [plain(endpoint) for endpoint in inventory.endpoints.values()],
     }

@@ -16,6 +16,7 @@ from exporter.core import selfmetrics
 from exporter.core.feeds import Feeds
 from exporter.core.parts import STEP
 from exporter.cost.cost_round import CostRound, InventoryView
+from exporter.cost.organizations import each_organization
 from exporter.cost.upkeep import Upkeep
 from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
 from exporter.feature.services import Services
@@ -50,24 +51,27 @@ class UsageRound:
             StoreError: the ledger or the file cannot be used; its status says so, and the next round tries again.
         """
         inventory = view.inventory
-        if inventory is None or not inventory.org_id:
+        if inventory is None or not inventory.organizations:
             return
         inventory = inventory.of_account
         began = self._clock()
         now = began + inventory.skew
-        await self._read_limit(inventory.org_id, began)
-        if await self._fed("consumption", lambda: self._read_consumption(inventory, now)):
+        await self._read_limits(inventory, began)
+        each = partial(each_organization, inventory)
+        if await self._fed("consumption", lambda: each(lambda part: self._read_consumption(part, now))):
             await self._price(view, inventory.skew)
-            if await self._fed("backfill", lambda: self._backfill.run(inventory, now)):
+            if await self._fed("backfill", lambda: each(lambda part: self._backfill.run(part, now))):
                 await self._price(view, inventory.skew)
 
-    async def _read_limit(self, org_id: str, now: float) -> None:
+    async def _read_limits(self, inventory: Inventory, now: float) -> None:
         with self._services.parts.guard(f"{STEP}spending_limit"):
-            try:
-                await self._money.read_limit(self._services.client, self._services.writer, org_id, now)
-                self.feeds.note("spending limit", ())
-            except NeonError as problem:
-                self.feeds.note("spending limit", (problem.message,))
+            notes = []
+            for org in inventory.organizations:
+                try:
+                    await self._money.read_limit(self._services.client, self._services.writer, org.id, now)
+                except NeonError as problem:
+                    notes.append(problem.message)
+            self.feeds.note("spending limit", tuple(notes))
 
     async def _fed(self, feed: str, read: Callable[[], Awaitable[Outcome | None]]) -> bool:
         """Run one reading into the ledger and report how it went; False when nothing can have changed."""

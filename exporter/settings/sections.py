@@ -18,7 +18,9 @@ class NeonSettings(Section):
     api_url: str = Field("https://console.neon.tech/api/v2", description="Base address of the Neon API.")
     api_key: SecretStr | None = Field(None, description="A Neon API key; NEON_API_KEY sets it too.")
     api_key_file: Path | None = Field(None, description="A file with the API key, read again at every request.")
-    org_id: str | None = Field(None, description="Organisation id; found automatically when the key sees only one.")
+    org_id: str | None = Field(
+        None, description="Id of the only organisation to watch; by default every one that the key can see."
+    )
     include: list[str] = Field(["*"], description="Globs over project id or name: the projects to watch.")
     exclude: list[str] = Field([], description="Globs over project id or name: the projects to leave out.")
     requests_per_minute: int = Field(600, gt=0, description="Maximum requests a minute; Neon allows 700 per account.")

@@ -49,8 +49,14 @@ def sources_of(kind: type) -> dict[str, ListSource]:
     return {entry.name: entry.metadata["list"] for entry in dataclasses.fields(kind) if "list" in entry.metadata}
 
 
+_NEVER = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+
+
 def instant(value: object) -> float | None:
-    """Unix seconds of an RFC 3339 text. None for what cannot be read, and for Go's zero time, which is "none"."""
+    """Unix seconds of an RFC 3339 text. None for what cannot be read or means "never".
+
+    That is Go's zero time, and the first second of 2000, which Neon has for a compute that was never used.
+    """
     if not isinstance(value, str):
         return None
     try:
@@ -59,7 +65,8 @@ def instant(value: object) -> float | None:
         return None
     if moment.year < 1971 or moment.year > 9998:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None if at == _NEVER else at
 
 
 def _domain(address: str) -> str:

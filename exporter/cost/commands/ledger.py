@@ -234,7 +234,8 @@ async def _backfill(settings: CostTree) -> int:
     import contextlib
 
     from collectors.base import Status
-    from collectors.neon.inventory import refresh
+    from collectors.neon.inventory import Inventory, refresh
+    from exporter.cost.organizations import each_organization
     from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, spans
     from exporter.feature.workspace import neon_client
     from exporter.settings.tree import SettingsError
@@ -247,17 +248,22 @@ async def _backfill(settings: CostTree) -> int:
         before = ledger.holdings().buckets
         async with neon_client(settings) as client:
             inventory = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
-            if not inventory.org_id:
+            if not inventory.organizations:
                 raise SettingsError(
                     ["neon.org_id: consumption needs an organisation; name it, or use a key of its own"]
                 )
             now = time.time() + inventory.skew
-            importer, projects = UsageImporter(client, ledger, ledger_writer), sorted(inventory.projects)
-            worst, notes = Status.OK, dict[str, None]()
-            for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
-                status, sentences = await importer.reach(inventory, projects, span, now)
-                worst = worst if status is Status.OK else status
-                notes.update(dict.fromkeys(sentences))
+            importer = UsageImporter(client, ledger, ledger_writer)
+
+            async def everything(part: Inventory) -> tuple[Status, tuple[str, ...]]:
+                worst, notes = Status.OK, dict[str, None]()
+                for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
+                    status, sentences = await importer.reach(part, sorted(part.projects), span, now)
+                    worst = worst if status is Status.OK else status
+                    notes.update(dict.fromkeys(sentences))
+                return worst, tuple(notes)
+
+            worst, notes = await each_organization(inventory, everything) or (Status.OK, ())
         after = ledger.holdings().buckets
     rows = [(name, f"{after[name]:,}", f"{after[name] - before.get(name, 0):,}") for name in sorted(after)]
     if rows:

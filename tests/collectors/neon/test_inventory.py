@@ -243,11 +243,8 @@ async def test_what_is_excluded_stays_so_while_it_cannot_be_listed(plane: Contro
 # --- kinds of keys -----------------------------------------------------------------------------------------------
 
 
-async def test_several_organisations_are_named_in_the_error(plane: ControlPlane) -> None:
+async def test_a_setting_narrows_several_organisations_to_one(plane: ControlPlane) -> None:
     plane.orgs.append({"id": "org-two", "name": "Two", "plan": "free"})
-    with pytest.raises(NeonError) as caught:
-        await look(plane)
-    assert "org-one (One)" in caught.value.message and "neon.org_id" in caught.value.message
     inventory = await look(plane, org_id="org-two")
     assert inventory.org_id == "org-two" and inventory.plan == "free"
 
@@ -258,12 +255,16 @@ async def test_an_organisation_key_finds_its_organisation_in_the_projects(plane:
     assert (inventory.org_id, inventory.plan) == ("org-one", "scale_v3") and not inventory.notes
 
 
-async def test_projects_of_several_organisations_are_shown_without_one(plane: ControlPlane) -> None:
+async def test_a_key_that_shows_no_organisations_watches_those_of_its_projects(plane: ControlPlane) -> None:
     plane.faults = [refuse("/users/", 403)]
     plane.projects["beta"]["org_id"] = "org-two"
     inventory = await look(plane)
-    assert inventory.org_id == "" and len(inventory.projects) == 3
-    assert any("org-one, org-two" in note and "neon.org_id" in note for note in inventory.notes)
+    assert [org.id for org in inventory.organizations] == ["org-one", "org-two"] and len(inventory.projects) == 3
+    assert [(part.org_id, len(part.projects)) for part in inventory.by_organization()] == [
+        ("org-one", 2),
+        ("org-two", 1),
+    ]
+    assert any("may not read the organisation org-two" in note for note in inventory.notes)
 
 
 async def test_a_personal_account_works_without_an_organisation(plane: ControlPlane) -> None:

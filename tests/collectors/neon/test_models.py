@@ -23,6 +23,7 @@ DOCUMENT = (
 # Which schemas of the document a model reads; a field must be in one of them (a project's detail and its row differ).
 SCHEMAS: dict[type, tuple[str, ...]] = {
     models.Organization: ("Organization",),
+    models.KeyDetails: ("AuthDetailsResponse",),
     models.AllowedIps: ("AllowedIps",),
     models.ProjectSettings: ("ProjectSettingsData",),
     models.Owner: ("ProjectOwnerData",),
