@@ -23,8 +23,8 @@ from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, O
 from collectors.neon.project_metrics import (
     KNOWN_PROJECTS,
     METRICS,
-    ORG_INFO,
     UNKNOWN_PROJECTS,
+    observe_organizations,
     project_families,
 )
 from collectors.slices import in_slices
@@ -78,7 +78,7 @@ class Inventory:
     sentence for a person. ``excluded_project_ids`` are those that the key can see and the settings leave out.
     ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours, both to about a second.
     ``taken_at`` is our clock. ``org_id``, ``org_name`` and ``plan`` are empty when the key does not show them, and of
-    several organisations: then ``organizations`` names them, and ``by_organization`` splits.
+    several organisations: then ``organizations`` names them.
     """
 
     org_id: str
@@ -118,25 +118,6 @@ class Inventory:
         """The organisations for a person; empty when there is none."""
         return ", ".join(org.name or org.id for org in self.organizations)
 
-    def by_organization(self) -> tuple[Inventory, ...]:
-        """One inventory for each organisation, with its own alone; what belongs to none of them is in no part."""
-        return tuple(map(self._part, self.organizations)) if len(self.organizations) > 1 else (self,)
-
-    def _part(self, org: Organization) -> Inventory:
-        projects = {key: project for key, project in self.projects.items() if project.org_id == org.id}
-        return replace(
-            self,
-            org_id=org.id,
-            org_name=org.name,
-            plan=org.plan,
-            projects=projects,
-            branches={key: branch for key, branch in self.branches.items() if branch.project_id in projects},
-            endpoints={key: endpoint for key, endpoint in self.endpoints.items() if endpoint.project_id in projects},
-            unknown_project_ids=self.unknown_project_ids & projects.keys(),
-            holdings={key: holding for key, holding in self.holdings.items() if key in projects},
-            account=replace(self.account, organizations=(org,), plan=org.plan),
-        )
-
 
 async def refresh(
     client: NeonClient,
@@ -159,8 +140,7 @@ async def refresh(
     base, known = (previous.account, previous.holdings) if previous is not None else (Account(), {})
     fresh = previous is None or full or (bool(org_id) and base.org_id != org_id)
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
-    before = previous.projects.values() if previous is not None else ()
-    listing, list_notes = await list_projects(client, account, include, before)
+    listing, list_notes = await list_projects(client, account, include, (row.project for row in known.values()))
     skew = listing.server_now - clock()
     listed, rows = await asyncio.to_thread(_selection, listing, include, exclude, owns)
     if fresh:
@@ -407,11 +387,8 @@ def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:
         error = "Neon did not return the project's state in the last round; the data shown is older"
         target = Target(Scope.PROJECT, (project_id,), name)
         observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
-    for org in inventory.organizations if account else ():
-        families = Families()
-        families.set(ORG_INFO, (org.name, org.plan or inventory.plan), 1)
-        target = Target(Scope.ORG, (org.id,), org.name)
-        observations.append(Observation(NAME, target, Status.OK, at, families=families, rows=1))
+    if account:
+        observations += observe_organizations(inventory.organizations, inventory.plan, at)
     families = Families()
     if account:
         families.set(KNOWN_PROJECTS, (), len(inventory.of_account.projects))

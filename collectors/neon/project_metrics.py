@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collectors.base import Observation, Status, Target
 from collectors.metric import Families, Kind, Metric, Scope, Unit, Value
-from collectors.neon.models import Branch, Endpoint, Project
+from collectors.neon.models import Branch, Endpoint, Organization, Project
 
 _MANY = 20_000
 """A project may hold thousands of branches, and each has its series."""
@@ -120,6 +121,17 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 _ENDPOINT_STATES = ("active", "idle", "init")
+
+
+def observe_organizations(organizations: Sequence[Organization], plan: str, at: float) -> list[Observation]:
+    """One observation for each organisation, read ``at`` (unix seconds); ``plan`` of one that tells none."""
+    found = []
+    for org in organizations:
+        families = Families()
+        families.set(ORG_INFO, (org.name, org.plan or plan), 1)
+        target = Target(Scope.ORG, (org.id,), org.name)
+        found.append(Observation("inventory", target, Status.OK, at, families=families, rows=1))
+    return found
 
 
 def project_families(project: Project, branches: Sequence[Branch], endpoints: Sequence[Endpoint]) -> Families:

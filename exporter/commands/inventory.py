@@ -12,6 +12,7 @@ from collectors.neon.account import read_recoverable
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.models import Branch, Endpoint, Project
+from collectors.neon.organizations import by_organization, without_organization
 from exporter.app.settings import Settings, problems_of
 from exporter.documents.terminal import counted, seconds, size, table
 from exporter.feature.workspace import neon_client
@@ -59,11 +60,11 @@ async def _look(settings: Settings) -> Found:
 def _inventory_text(found: Found) -> str:
     """A paragraph for each organisation: its plan, counts and computes; then what is missing."""
     inventory = found.inventory
-    parts = inventory.by_organization()
+    parts = by_organization(inventory)
     lines = [text for part in parts for text in (_heading(part), table(COLUMNS, list(_rows(part))))]
-    lost = inventory.projects.keys() - {key for part in parts for key in part.projects}
+    lost = without_organization(inventory)
     if lost:
-        lines.append(f"{counted(len(lost), 'project')} of no organisation that is watched: {', '.join(sorted(lost))}\n")
+        lines.append(f"{counted(len(lost), 'project')} of no organisation that is watched: {', '.join(lost)}\n")
     lines += (f"deleted: {_deleted(project)}\n" for project in found.recoverable or ())
     if found.recoverable is None:
         lines.append("note: whether deleted projects can be recovered is unknown: the key may not list them\n")

@@ -12,6 +12,7 @@ from typing import TypeVar
 from collectors.base import Status
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
+from collectors.neon.organizations import by_organization
 
 Read = TypeVar("Read", bound=tuple[Status, tuple[str, ...]])
 Reading = Callable[[Inventory], Awaitable[Read | None]]
@@ -33,7 +34,7 @@ async def each_organization(inventory: Inventory, read: Reading[Read]) -> tuple[
         NeonError: of the only organisation, or of the first when all fail, or Neon takes no more requests.
         StoreError: as ``read``.
     """
-    parts = inventory.by_organization()
+    parts = by_organization(inventory)
     if len(parts) == 1:
         return await read(parts[0])
     ended, notes = list[Status](), list[str]()

@@ -14,6 +14,7 @@ from collectors.neon.account import read_key
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, observe, refresh
+from collectors.neon.organizations import by_organization
 from tests.fix_evidence import EvidenceServer, playing
 
 
@@ -36,7 +37,7 @@ async def test_a_personal_key_sees_every_organisation() -> None:
         inventory = await look(server)
         assert sorted(inventory.projects) == ["north-one-1", "shop-one-1"] and not inventory.notes
         assert inventory.org_id == "", "there is no single one"
-        parts = {part.org_id: part for part in inventory.by_organization()}
+        parts = {part.org_id: part for part in by_organization(inventory)}
         assert {key: sorted(part.projects) for key, part in parts.items()} == {
             "org-agency-shop-2": ["shop-one-1"],
             "org-north-wind-1": ["north-one-1"],

@@ -10,6 +10,7 @@ from collectors.neon import inventory
 from collectors.neon.domain.pace import MAX_AGE_SECONDS, REQUESTS_PER_PROJECT, REREAD_SHARE, reread_seconds
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import METRICS, Inventory, observe, refresh
+from collectors.neon.organizations import by_organization
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse, stamp
 
 
@@ -260,7 +261,7 @@ async def test_a_key_that_shows_no_organisations_watches_those_of_its_projects(p
     plane.projects["beta"]["org_id"] = "org-two"
     inventory = await look(plane)
     assert [org.id for org in inventory.organizations] == ["org-one", "org-two"] and len(inventory.projects) == 3
-    assert [(part.org_id, len(part.projects)) for part in inventory.by_organization()] == [
+    assert [(part.org_id, len(part.projects)) for part in by_organization(inventory)] == [
         ("org-one", 2),
         ("org-two", 1),
     ]
