@@ -128,7 +128,8 @@ class App:
         await self.state.forget(lambda _collector, _target: True)
         for feature in FEATURES:
             self.pages.retire(feature.name)
-        self.metrics.set(selfmetrics.ACTIVE, 0)
+        for metric in (selfmetrics.ACTIVE, selfmetrics.SHARD_PROJECTS, selfmetrics.LISTED_PROJECTS):
+            self.metrics.set(metric, 0)
         self.publisher.has_inventory, self.publisher.confirm = False, None
         self.publisher.standing_by = lambda: standby.words
         self.publisher.on_reload = lambda: (False, "standing by: restart this agent to change its settings")
@@ -146,6 +147,7 @@ class App:
 
     async def _show_standby(self, standby: Standby) -> None:
         while True:
+            self.metrics.set(selfmetrics.STANDBY_READY, int(standby.words[0]))
             sources = OverviewSources(notes=(standby.words[1],), wake_states=self._wake_states)
             await self.parts.turn(f"{JOB}publish", partial(self.publisher.publish, sources))
             await asyncio.sleep(min(5.0, self.settings.intervals.publish_seconds))
@@ -225,6 +227,7 @@ class App:
         resources = await asyncio.to_thread(self._resources, standby.begin)
         resources.wake_states.copy = self.publisher.confirm = standby.save
         self.metrics.set(selfmetrics.ACTIVE, 1)
+        self.metrics.set(selfmetrics.STANDBY_READY, 0)
         return resources
 
     def _resources(self, on_store: Callable[[Store], None] = lambda _: None) -> Resources:

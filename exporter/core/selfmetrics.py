@@ -128,6 +128,9 @@ REREAD = _gauge(
 ACTIVE = _gauge(
     "neonmeter_active", "Whether this agent works (1) or stands by for the one that does (0).", worse="down"
 )
+STANDBY_READY = _gauge(
+    "neonmeter_standby_ready", "Whether this agent stands by and could take over now; 0 while it works.", worse="down"
+)
 CLOCK_SKEW = _gauge(
     "neonmeter_clock_skew_seconds",
     "How far the Neon API's clock is ahead of the system clock.",
@@ -225,7 +228,8 @@ _REGISTERED = (
     LOOP_LAG, HEARTBEAT, LOOP_TURNS, CLOCK_STEPS, CLOCK_OFF,
     SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
     SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, SHARD_INFO, SHARD_PROJECTS,
-    LISTED_PROJECTS, REREAD, ACTIVE, CLOCK_SKEW, CONSUMPTION_LAST,
+    LISTED_PROJECTS, REREAD, ACTIVE,
+    STANDBY_READY, CLOCK_SKEW, CONSUMPTION_LAST,
     LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
     RELOADS, CONFIG_LAST,
 )  # fmt: skip
