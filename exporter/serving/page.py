@@ -188,9 +188,9 @@ def _state(row: TargetRow) -> Pill:
     return _STATE.get(row.state) or Pill(row.state, "warn")
 
 
-def target_as_dict(row: TargetRow) -> dict[str, object]:
-    """A target as /targets?format=json has it."""
-    return asdict(row)
+def target_as_dict(row: TargetRow, shard: str = "") -> dict[str, object]:
+    """A target as /targets?format=json has it; ``shard`` where there are several."""
+    return asdict(row) | ({"shard": shard} if shard else {})
 
 
 class _TargetView(NamedTuple):
@@ -307,11 +307,11 @@ def render_index(view: Overview, now: float) -> str:
     )
 
 
-def render_targets(rows: Sequence[TargetRow], now: float) -> str:
-    """The page of all targets as HTML; ``now`` in unix seconds."""
+def render_targets(rows: Sequence[TargetRow], now: float, shard: str = "") -> str:
+    """The page of all targets as HTML; ``now`` in unix seconds, ``shard`` where there are several."""
     return render(
         "exporter.serving:targets.html.j2",
-        title="neonmeter · targets",
+        title=f"neonmeter · targets{f' of {shard}' if shard else ''}",
         refresh_seconds=0,
         rows=_target_views(rows, now),
     )

@@ -57,6 +57,10 @@ class View(Protocol):
     def overview(self) -> Overview:
         """The content of the index page."""
 
+    @property
+    def identity(self) -> str:
+        """Which of several agents this is; empty when there is no other."""
+
 
 def accepts_members(accept_encoding: str) -> bool:
     """Whether a client may get the gzip stream of many members: only if its Accept-Encoding is gzip and nothing else.
@@ -141,11 +145,11 @@ class Routes:
         rows = self._view.targets()
         wanted = parse_qs(request.query).get("format", [""])[0]
         if wanted == "json" or (not wanted and "application/json" in request.headers.get("accept", "")):
-            text = json.dumps([target_as_dict(row) for row in rows], indent=1)
+            text = json.dumps([target_as_dict(row, self._view.identity) for row in rows], indent=1)
             body = (text + "\n").encode("utf-8", "replace")
             headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
             return Response(200, headers, (body,), len(body))
-        return _page(render_targets(rows, self._clock()))
+        return _page(render_targets(rows, self._clock(), self._view.identity))
 
     def _detail(self, request: Request) -> Response:
         page = self._details.get(request.path)

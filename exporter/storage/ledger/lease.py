@@ -1,9 +1,10 @@
 """The lease: which of several agents works, kept in PostgreSQL so that never two do.
 
-The holder renews a row again and again. Another agent takes over when the row has stood still for a whole lease, by its
-own clock, and the session advisory lock of the holder is gone: so neither a step of anybody's wall clock nor a broken
-connection alone moves the lease. The holder stops by itself after two thirds of a lease without a confirmed renewal,
-which leaves a third for ending what is under way. A clean stop gives the lease back at once.
+The holder renews a row again and again, in a session that holds an advisory lock. Another agent takes over when the row
+has stood still for a whole lease, by its own clock: then it ends that session if it is still there, takes the lock and
+changes the row. So neither a step of anybody's wall clock nor a broken connection alone moves the lease. The holder
+stops by itself after two thirds of a lease without a confirmed renewal, which leaves a third for ending what is under
+way. A clean stop gives the lease back at once.
 
 Each takeover raises the lease's token. Whatever the holder writes for its successor checks the token in the same
 transaction, and a takeover waits for such a transaction to end, so nothing of a late holder is written after it.
@@ -184,6 +185,8 @@ class Lease:
         if not found.released and began - self._still_since < self._seconds:
             return False
         if not self._execute("SELECT pg_try_advisory_lock(%s)", self._lock_key)[0][0]:
+            # A holder that is frozen, or whose host vanished, keeps its session; it has not renewed for a whole lease.
+            self._execute(_END_HOLDER, *self._halves)
             return False
         began = self._clock()
         rows = self._execute(
@@ -236,6 +239,13 @@ class Lease:
 _MINE: Final = (
     "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted"
     " AND classid::bigint = %s AND objid::bigint = %s"
+)
+
+
+_END_HOLDER: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND pid <> pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
 

@@ -77,6 +77,8 @@ class TestView:
         self.reloads += 1
         return True, "reloaded"
 
+    identity = ""
+
     def overview(self) -> Overview:
         return self.index
 
