@@ -121,6 +121,18 @@ class _Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """One answer as it came, before anything of it is read; ``seconds`` is how long it took."""
+
+    path: str
+    params: Params | None
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
 class _RetryError(Exception):
     """An attempt failed in a way that another may mend."""
 
@@ -157,6 +169,7 @@ class NeonClient:
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
         on_request: Callable[[str, int | None, float], None] | None = None,
+        on_answer: Callable[[RawAnswer], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         user_agent: str = "neonmeter",
         clock: Callable[[], float] = time.time,
@@ -170,6 +183,7 @@ class NeonClient:
         self._key = key
         self._timeout = timeout
         self._on_request = on_request
+        self._on_answer = on_answer
         self._sleep = sleep
         self.requests_per_minute = requests_per_minute
         """What the caller allows, for whoever plans how much to ask."""
@@ -276,6 +290,9 @@ class NeonClient:
             ):
                 status = response.status_code
                 body = await self._read_body(route, response)
+                if self._on_answer is not None:
+                    took = time.monotonic() - began
+                    self._on_answer(RawAnswer(path, params, status, response.headers, body, took))
                 return _Reply(status, response.headers, body)
         except (TimeoutError, httpx.TimeoutException):
             raise _RetryError(

@@ -11,6 +11,7 @@ from exporter.cost import commands as cost
 from exporter.demo import commands as demo
 from exporter.drift import commands as drift
 from exporter.posture import commands as posture
+from exporter.recording import commands as recording
 from exporter.recovery import commands as recovery
 from exporter.report import commands as report
 
@@ -31,6 +32,7 @@ def add_all(commands: Commands) -> None:
     drift.add_commands(commands)
     recovery.add_commands(commands)
     posture.add_commands(commands, _drills)
+    recording.add(commands)
 
 
 def _drills(settings: CoreSettings) -> RestoreDrills:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
-from collectors.neon.client import NeonClient
+from collectors.neon.client import NeonClient, RawAnswer
 from exporter.core import selfmetrics, tracing
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.sampling.awake_store import SCHEMAS as AWAKE_SCHEMAS
@@ -109,9 +109,16 @@ def names_of(store: Store) -> dict[str, str]:
 
 
 def neon_client(
-    settings: CoreSettings, metrics: SelfMetrics | None = None, clock: Callable[[], float] = time.time
+    settings: CoreSettings,
+    metrics: SelfMetrics | None = None,
+    clock: Callable[[], float] = time.time,
+    *,
+    on_answer: Callable[[RawAnswer], None] | None = None,
 ) -> NeonClient:
-    """A client for the configured API; requests are counted in ``metrics``. ``clock`` answers unix seconds."""
+    """A client for the configured API; requests are counted in ``metrics``, answers are shown to ``on_answer``.
+
+    ``clock`` answers unix seconds.
+    """
     neon = settings.neon
 
     def on_request(route: str, status: int | None, seconds: float) -> None:
@@ -130,4 +137,5 @@ def neon_client(
         timeout=neon.timeout_seconds,
         on_request=on_request,
         clock=clock,
+        on_answer=on_answer,
     )

@@ -1,0 +1,1 @@
+"""Pure: what of an answer may leave the machine."""
