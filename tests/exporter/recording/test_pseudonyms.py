@@ -108,12 +108,14 @@ def test_ids_that_refer_to_each_other_still_do(name: str, path: list[str]) -> No
 
 def test_a_host_keeps_the_id_of_its_compute() -> None:
     names_of = pseudonyms()
-    said = names_of.body({
-        "id": "ep-cool-darkness-123456",
-        "host": "ep-cool-darkness-123456.us-east-2.aws.neon.tech",
-        "pooler_host": "ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech",
-        "proxy_host": "us-east-2.aws.neon.tech",
-    })
+    said = names_of.body(
+        {
+            "id": "ep-cool-darkness-123456",
+            "host": "ep-cool-darkness-123456.us-east-2.aws.neon.tech",
+            "pooler_host": "ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech",
+            "proxy_host": "us-east-2.aws.neon.tech",
+        }
+    )
     assert isinstance(said, dict)
     assert said["host"] == f"{said['id']}.{said['proxy_host']}"
     assert said["pooler_host"] == f"{said['id']}-pooler.{said['proxy_host']}"
@@ -189,7 +191,8 @@ def marked(tree: Any, count: list[int]) -> Any:
         return [*(marked(value, count) for value in tree), mark()]
     if isinstance(tree, str):
         forms = ("{}", "a {} b", "{}@{}.example", "ep-{}-x.us-east-2.aws.neon.tech", "https://{}.example/{}?k={}",
-                 "postgresql://{}:{}@{}.example/db", "{} production", "active {}", "2026-11-29T{}", "\n{}\t", "{}.1.2.3")  # fmt: skip
+                 "postgresql://{}:{}@{}.example/db", "{} production", "active {}", "2026-11-29T{}", "\n{}\t",
+                 "{}.1.2.3")  # fmt: skip
         form = forms[count[0] % len(forms)]
         return form.format(*(mark() for _ in range(form.count("{}"))))
     return tree
