@@ -33,7 +33,7 @@ from exporter.sampling.shards import shard_of
 from exporter.serving.http import HttpServer, Limits
 from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
-from exporter.serving.routes import Routes
+from exporter.serving.routes import WATCHING, Routes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
 from exporter.storage.store import Store, StoreError
@@ -162,6 +162,7 @@ class App:
                 host=host,
                 port=port,
                 limits=Limits(connections=self.settings.http.max_connections),
+                spare_paths=WATCHING,
                 on_error=lambda problem: _log.error(
                     "an HTTP request failed (%s); this is a bug in neonmeter", type(problem).__name__
                 ),

@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -71,6 +71,8 @@ class Limits:
 
     connections: int = 64
     """Open connections. One more closes the connection whose client has kept the server waiting longest."""
+    spare: int = 4
+    """Connections beyond these for the paths that watch us, when all others are being answered."""
     idle: float = 120.0
     """Keep-alive timeout. Longer than any sensible scrape interval."""
     head: float = 10.0
@@ -84,6 +86,8 @@ class _Connection:
 
     def __init__(self, sock: socket.socket, limits: Limits) -> None:
         self.socket = sock
+        self.spare = False
+        """Whether it was admitted beyond the limit, for the paths that watch us alone."""
         self.limits = limits
         self.buffer = b""
         self.waiting_since: float | None = time.monotonic()
@@ -121,6 +125,8 @@ class _Connection:
                 if self.buffer and began is not None and time.monotonic() >= began + self.limits.head:
                     raise BadRequestError(408, "the request head took too long")
                 return None
+        if end > HEAD_LIMIT:
+            raise BadRequestError(431, "the request head is longer than 16 KiB")
         head, self.buffer = self.buffer[:end], self.buffer[end + 4 :]
         return head
 
@@ -215,6 +221,9 @@ def response_head(response: Response, *, keep: bool) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
+_BUSY = text_response(503, "too many connections are being answered; raise http.max_connections")
+
+
 class HttpServer:
     """Accepts connections and answers each request with the response that ``answer`` returns.
 
@@ -229,15 +238,19 @@ class HttpServer:
         host: str = "127.0.0.1",
         port: int = 0,
         limits: Limits | None = None,
+        spare_paths: Collection[str] = (),
         on_error: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         """Bind the address, so that a port in use is an error at start; port 0 takes a free one.
+
+        ``spare_paths`` are answered also while as many other requests are being answered as the limits allow.
 
         Raises:
             OSError: the address cannot be bound.
         """
         self._answer = answer
         self._limits = limits or Limits()
+        self._spare_paths = frozenset(spare_paths)
         self._on_error = on_error
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=256)
@@ -301,7 +314,8 @@ class HttpServer:
 
         At the limit, the connection whose client has kept the server waiting longest is closed, be it idle, slow to
         send its request or slow to read its response: slow clients then displace each other, and a scrape, done in
-        milliseconds, always finds a place. When every response is still being made, the new client gets a 503.
+        milliseconds, always finds a place. When every response is still being made, the new client gets a 503, unless it
+        asks for one of the spare paths.
         """
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -309,7 +323,9 @@ class HttpServer:
         with self._lock:
             full = len(self._connections) >= self._limits.connections
             waiting = [(since, entry) for entry in self._connections if (since := entry.waiting_since) is not None]
-            admitted = bool(waiting) or not full
+            most = self._limits.connections + (self._limits.spare if self._spare_paths else 0)
+            connection.spare = full and not waiting
+            admitted = bool(waiting) or len(self._connections) < most
             if full and waiting:
                 _, slowest = min(waiting, key=itemgetter(0))
                 self._connections.discard(slowest)
@@ -317,10 +333,9 @@ class HttpServer:
             if admitted:
                 self._connections.add(connection)
         if not admitted:
-            busy = text_response(503, "too many connections are being answered; raise http.max_connections")
             with contextlib.suppress(OSError), sock:
                 sock.setblocking(False)
-                sock.send(response_head(busy, keep=False) + busy.chunks[0])
+                sock.send(response_head(_BUSY, keep=False) + _BUSY.chunks[0])
             return
         try:
             threading.Thread(target=self._serve, args=(connection,), name="http-client", daemon=True).start()
@@ -361,7 +376,10 @@ class HttpServer:
         else:
             body = request.method != "HEAD"
             connection.waiting_since = None
-            response = self._respond(request)
+            if connection.spare:
+                keep = False
+            refused = connection.spare and request.path not in self._spare_paths
+            response = _BUSY if refused else self._respond(request)
         connection.waiting_since = time.monotonic()
         connection.send((response_head(response, keep=keep), *(response.chunks if body else ())))
         return keep

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +23,10 @@ from exporter.serving.page import Overview, TargetRow, render_index, render_targ
 from exporter.serving.snapshot import Snapshot
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WATCHING = ("/metrics", "/healthz", "/readyz")
+"""What watches the agent: answered also when it is flooded with other requests."""
+RELOADS_A_MINUTE = 10
+"""By HTTP: each one starts all schedules anew."""
 
 _PAGE_HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
@@ -96,6 +103,8 @@ class Routes:
         self._loopback = loopback
         self._details = details or ApiPages()
         self._clock = clock
+        self._reloading = threading.Lock()
+        self._reloads: deque[float] = deque(maxlen=RELOADS_A_MINUTE)
         self._get: dict[str, Callable[[Request], Response]] = {
             "/metrics": self._scrape,
             "/healthz": lambda _request: _probe(*self._view.health()),
@@ -162,7 +171,18 @@ class Routes:
         refusal = refuse_reload(request, loopback=self._loopback)
         if refusal:
             return text_response(403, refusal)
-        done, text = self._view.reload()
+        if not self._reloading.acquire(blocking=False):
+            return text_response(429, "a reload is under way: wait for it", ("Retry-After", "2"))
+        try:
+            now = time.monotonic()
+            if len(self._reloads) == RELOADS_A_MINUTE and now - self._reloads[0] < 60:
+                wait = math.ceil(60 - (now - self._reloads[0]))
+                text = f"more than {RELOADS_A_MINUTE} reloads within a minute: the next one in {wait} s"
+                return text_response(429, text, ("Retry-After", str(wait)))
+            self._reloads.append(now)
+            done, text = self._view.reload()
+        finally:
+            self._reloading.release()
         return text_response(200 if done else 422, text)
 
 
