@@ -15,7 +15,7 @@ TEST_PACKAGES := pgbouncer=pgbouncer prometheus=prometheus prometheus-alertmanag
 DRAWING_PACKAGES := chromium=chromium fonts-dejavu-core=fc-list
 BENCH_PACKAGES := nginx-light=nginx prometheus-postgres-exporter=prometheus-postgres-exporter
 
-.PHONY: demo test test-all bench bench-wake bench-finops bench-forecast bench-drift bench-posture bench-kill \
+.PHONY: demo test test-all bench soak bench-wake bench-finops bench-forecast bench-drift bench-posture bench-kill \
   dashboards alerts lint docs lock clean packages
 
 demo: $(VENV)/.demo
@@ -43,6 +43,11 @@ bench: $(VENV)/.test
 bench-wake: $(VENV)/.test
 	@.ci/packages $(BENCH_PACKAGES)
 	@$(BIN)/python -m tests.bench wake $(ARGS)
+
+# Thirty days of an agent's work in minutes (ARGS="--days 3": a look); ends with 0 when nothing grew.
+soak: $(VENV)/.test
+	@.ci/packages $(TEST_PACKAGES)
+	@$(BIN)/python -m tests.bench soak $(ARGS)
 
 # The money at 10, 100, 1,000 and 10,000 branches; forecasts against their past; kills while usage is written.
 bench-finops bench-forecast bench-kill: $(VENV)/.test

@@ -188,6 +188,7 @@ class Rounds:
 
     async def _publish_all(self) -> None:
         generation = self.generation
+        self._metrics.set(selfmetrics.TASKS, len(asyncio.all_tasks()))
         self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
         with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
             self._metrics.set(selfmetrics.LEDGER_BYTES, generation.resources.store.path.stat().st_size)

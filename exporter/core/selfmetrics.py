@@ -84,6 +84,7 @@ SCRAPE_BYTES = _counter(
     "encoding",
     unit=Unit.BYTES,
 )
+TASKS = _gauge("neonmeter_event_loop_tasks", "Tasks of the event loop at the last publish.", worse="up")
 CONNECTIONS = _gauge("neonmeter_http_connections", "HTTP clients that are connected.")
 
 PUBLISHES = _counter("neonmeter_publishes_total", "Snapshots published.")
@@ -231,7 +232,7 @@ _REGISTERED = (
     LISTED_PROJECTS, REREAD, ACTIVE,
     STANDBY_READY, CLOCK_SKEW, CONSUMPTION_LAST,
     LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
-    RELOADS, CONFIG_LAST,
+    RELOADS, CONFIG_LAST, TASKS,
 )  # fmt: skip
 _PROCESS = {
     "process_start_time_seconds": START,

@@ -314,8 +314,8 @@ class HttpServer:
 
         At the limit, the connection whose client has kept the server waiting longest is closed, be it idle, slow to
         send its request or slow to read its response: slow clients then displace each other, and a scrape, done in
-        milliseconds, always finds a place. When every response is still being made, the new client gets a 503, unless it
-        asks for one of the spare paths.
+        milliseconds, always finds a place. When every response is still being made, the new client gets a 503, but for
+        one that asks for a spare path.
         """
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

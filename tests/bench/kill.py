@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from exporter.documents.terminal import table
+from tests.end_to_end.test_restart import kills_of_one_agent
 from tests.exporter.storage.ledger_kills import Damage, kill
 from tests.fix_postgres import PASSWORD, cluster
 
@@ -47,7 +48,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench kill", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of the one writer on a file (default: 200)")
     parser.add_argument("--shared", type=int, default=50, help="of the two writers on PostgreSQL (default: 50)")
+    parser.add_argument("--agent", type=int, default=0, help="instead: so many of a whole agent, at random moments")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
-    if not run(options.kills, options.shared, options.seed):
+    if options.agent:
+        kills_of_one_agent(options.agent, options.seed)
+    elif not run(options.kills, options.shared, options.seed):
         raise SystemExit(1)

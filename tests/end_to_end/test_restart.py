@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -146,8 +147,12 @@ def kill_often(twin: Twin, clock: JumpingClock, agent: Agent, times: int, seed: 
 
     with at_work(twin):
         for round_number in range(times):
-            agent.start()
-            watch.during(agent, 0.3 + 3 * dice.random())
+            serves = dice.random() < 0.6
+            agent.start(ready=serves)
+            if serves:
+                watch.during(agent, 0.3 + 3 * dice.random())
+            else:
+                time.sleep(2 * dice.random())  # in the middle of its start
             agent.kill()
             if round_number == times // 2:
                 clock.ahead += 3600 * 1.5  # Nobody watches, and the meter runs.
@@ -187,6 +192,26 @@ def test_a_killed_agent_continues(twin: Twin, clock: JumpingClock, make_agent: A
 def test_a_killed_agent_continues_25_times(twin: Twin, clock: JumpingClock, make_agent: AgentMaker) -> None:
     wake_all(twin)
     kill_often(twin, clock, make_agent(settings_for(twin)), times=25, seed=2)
+
+
+def kills_of_one_agent(times: int, seed: int) -> None:
+    """For ``python -m tests.bench kill --agent N``.
+
+    Raises:
+        AssertionError: a counter went back, or the ledger does not have what the twin metered.
+    """
+    clock = JumpingClock()
+    with tempfile.TemporaryDirectory(prefix="neonmeter-kills-") as folder:
+        Path(folder).chmod(0o755)
+        with Twin(parse(WORLD), Path(folder) / "twin", settings=ALONE, clock=clock) as twin:
+            wake_all(twin)
+            (Path(folder) / "agent").mkdir()
+            agent = Agent(settings_for(twin), Path(folder) / "agent")
+            try:
+                kill_often(twin, clock, agent, times=times, seed=seed)
+            finally:
+                if agent.alive():
+                    agent.kill()
 
 
 def test_a_second_agent_on_the_same_ledger(make_agent: AgentMaker) -> None:
