@@ -324,7 +324,7 @@ class HttpServer:
             full = len(self._connections) >= self._limits.connections
             waiting = [(since, entry) for entry in self._connections if (since := entry.waiting_since) is not None]
             most = self._limits.connections + (self._limits.spare if self._spare_paths else 0)
-            connection.spare = full and not waiting
+            connection.spare = len(self._connections) - len(waiting) >= self._limits.connections
             admitted = bool(waiting) or len(self._connections) < most
             if full and waiting:
                 _, slowest = min(waiting, key=itemgetter(0))

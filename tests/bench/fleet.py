@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -148,10 +149,10 @@ def run(sizes: Sequence[int] = SIZES) -> list[Verdict]:
 
 def main(arguments: Sequence[str]) -> None:
     """Options of its own."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench fleet", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.fleet", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="projects")
     run(parser.parse_args(arguments).sizes)
 
 
 if __name__ == "__main__":
-    run()
+    main(sys.argv[1:])

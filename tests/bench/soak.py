@@ -1,9 +1,9 @@
 """`python -m tests.bench soak`: thirty days of an agent's work in minutes; what grows that should not.
 
-The agent has the paces of a laptop in a hurry: each round follows at once on the one before. A day of its work is 1,440
-rounds over Neon and 1,440 visits of a real PostgreSQL that somebody uses, as the usual pace of one a minute has it. Each
-day brings what days bring: the API fails for a while, the settings are read again, branches come and go, the server
-drops our session. Looked at are memory, descriptors, threads, tasks, the size of the file and the lag of the loop.
+Each round of the agent follows at once on the one before; a day is 1,440 of them, as the usual pace of one a minute has
+it, with visits of a real PostgreSQL that somebody uses. Each day brings what days bring: the API fails for a while, the
+settings are read again, tables come and go, the server drops our session. Looked at are memory, descriptors, threads,
+tasks, the size of the file and the lag of the loop.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tests.end_to_end.pinned_world import ALONE, EAGER, pinned_world, run_sql, w
 from tests.fix_agent import Agent
 
 ROUNDS_A_DAY = 1440
-PACE = 0.05
-"""Seconds between two rounds, at least; a round takes longer where the machine is slow."""
+PACE, TICK = 0.01, 0.3
+"""Seconds between two rounds, and between two visits, at least; they take longer where the machine is slow."""
 WARM_UP = 0.25
 """Share of the days after which caches are full and what is still growing is a leak."""
 
@@ -97,7 +97,7 @@ def run(days: float, minutes: float) -> bool:
             wake_all(twin)
             intervals = {"inventory_seconds": PACE, "consumption_seconds": 1, "operations_seconds": 0.5,
                          "publish_seconds": 0.5}  # fmt: skip
-            sampling = {**EAGER, "tick_seconds": PACE}
+            sampling = {**EAGER, "tick_seconds": TICK}
             settings = {**twin.agent_settings(), "intervals": intervals, "sampling": sampling}
             settings["neon"] = {
                 **settings["neon"], "requests_per_minute": 1_000_000, "burst": 10_000,
@@ -157,9 +157,7 @@ def main(arguments: Sequence[str]) -> None:
     """Options of its own; ends with 1 when something grew."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench soak", description=__doc__)
     parser.add_argument("--days", type=float, default=30, help="of an agent's work (default: 30)")
-    parser.add_argument(
-        "--minutes", type=float, default=60, help="at most; the days done by then are told (default: 60)"
-    )
+    parser.add_argument("--minutes", type=float, default=40, help="at most (default: 40)")
     options = parser.parse_args(arguments)
     if not run(options.days, options.minutes):
         raise SystemExit(1)

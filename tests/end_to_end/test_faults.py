@@ -44,6 +44,16 @@ BROKEN = {
     "nologin": ("visit", "auth", "LOGIN", 0),
     "revoked": ("visit", "no_privilege", "GRANT pg_monitor", 1),
 }
+FAULTS = {
+    "view-locked": "database: a view that we read is locked",
+    "evidence-locked": "database: what shows who else is there is locked",
+    "catalogue-locked": "database: a catalogue is locked",
+    "frozen": "database: the server is frozen",
+    "dead": "database: the server was killed",
+    "password": "database: our password was changed",
+    "nologin": "database: our role may not log in",
+    "revoked": "database: our role lost pg_monitor",
+}
 VICTIM = "victim"
 """Its server is killed; the branch `dead` is read there, and the API goes on saying that that one is active."""
 SLOW_MS = 1000
@@ -145,7 +155,7 @@ def check_fresh(twin: Twin, agent: Agent) -> None:
     agent.until(lambda agent: visited_at(agent, main) > seen, why="a later visit")
 
 
-@pytest.mark.parametrize("branch", BROKEN)
+@pytest.mark.parametrize("branch", [pytest.param(name, marks=pytest.mark.fault(FAULTS[name])) for name in BROKEN])
 def test_a_broken_server_is_shown_as_what_it_is(twin: Twin, agent: Agent, told: set[str], branch: str) -> None:
     collector, status, _, up = BROKEN[branch]
     compute = twin.compute("shop", branch)
@@ -177,9 +187,9 @@ def test_the_others_stay_fresh(twin: Twin, agent: Agent, broken: ExitStack) -> N
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("drop", "no connection"),
-        ("garbage", "not what Neon's API documents"),
-        pytest.param("status", "HTTP 503", marks=pytest.mark.deep),
+        pytest.param("drop", "no connection", marks=pytest.mark.fault("API: connections are dropped")),
+        pytest.param("garbage", "not what Neon's API documents", marks=pytest.mark.fault("API: it sends garbage")),
+        pytest.param("status", "HTTP 503", marks=[pytest.mark.deep, pytest.mark.fault("API: it fails (503)")]),
     ],
 )
 def test_the_api_breaks(twin: Twin, agent: Agent, broken: ExitStack, fault: str, said: str) -> None:
@@ -197,6 +207,7 @@ def test_the_api_breaks(twin: Twin, agent: Agent, broken: ExitStack, fault: str,
     agent.until(lambda agent: ok in agent.samples()["neonmeter_collector_status"], why="the API is back")
 
 
+@pytest.mark.fault("disk: full while it runs")
 def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     """No file of the agent may grow past a page: to it, that is a full disk."""
     assert agent.process is not None
@@ -216,6 +227,7 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     agent.until(lambda agent: "neonmeter.db: " not in agent.page("/"), why="the note is gone")
 
 
+@pytest.mark.fault("disk: the file is moved away and comes back")
 def test_the_ledger_is_moved_away(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     """A backup that moves instead of copying: the file stays open, and is back under its name a moment later."""
     path = Path(agent.settings["storage"]["path"])
@@ -228,6 +240,7 @@ def test_the_ledger_is_moved_away(twin: Twin, agent: Agent, broken: ExitStack) -
     check_fresh(twin, agent)
 
 
+@pytest.mark.fault("database: a privilege is revoked for a while")
 def test_what_was_hidden_for_a_while_is_counted_once(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     main = twin.compute("shop", "main")
     check_fresh(twin, agent)
@@ -259,6 +272,7 @@ def test_nothing_leaks_and_the_agent_ends_well(twin: Twin, agent: Agent, broken:
 
 
 @pytest.mark.deep
+@pytest.mark.fault("API: nobody answers since the start")
 def test_an_api_that_never_answered(make_agent: AgentMaker) -> None:
     nobody = f"http://127.0.0.1:{free_port()}/api/v2"
     agent = make_agent({"neon": {"api_url": nobody, "api_key": "some-key"}}).start(ready=False)
@@ -269,6 +283,7 @@ def test_an_api_that_never_answered(make_agent: AgentMaker) -> None:
     assert agent.stop() == 0
 
 
+@pytest.mark.fault("API: requests hang")
 def test_it_stops_in_time_while_the_api_hangs(twin: Twin, make_agent: AgentMaker) -> None:
     """A container is killed 10 seconds after it was asked to stop; waiting for an API must not use them up."""
     twin.api.faults.put({"kind": "latency", "seconds": 60})

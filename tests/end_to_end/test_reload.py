@@ -105,6 +105,7 @@ def test_a_new_rule_by_sighup(twin: Twin, agent: Agent) -> None:
     assert calls(agent, "__unattributed__") >= unattributed, "what was counted stays where it was"
 
 
+@pytest.mark.fault("signals: SIGHUP again and again")
 def test_nothing_is_lost_while_it_reloads_again_and_again(twin: Twin, agent: Agent) -> None:
     watch, ended = Watch(), threading.Event()
     began = {tenant: calls(agent, tenant) for tenant in ("acme", "birch")}
@@ -144,6 +145,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.fault("ourselves: settings that cannot be read at a reload")
 def test_bad_settings_keep_the_old(twin: Twin, agent: Agent, name: str) -> None:
     text, sections, said = BAD[name]
     shown = agent.page("/config")

@@ -184,6 +184,7 @@ def cpu_seconds_settled(twin: Twin, agent: Agent) -> bool:
     return True
 
 
+@pytest.mark.fault("signals: kill -9 at any moment")
 def test_a_killed_agent_continues(twin: Twin, clock: JumpingClock, make_agent: AgentMaker) -> None:
     kill_often(twin, clock, make_agent(settings_for(twin)), times=4, seed=1)
 
@@ -214,6 +215,7 @@ def kills_of_one_agent(times: int, seed: int) -> None:
                     agent.kill()
 
 
+@pytest.mark.fault("ourselves: a second agent on the same file")
 def test_a_second_agent_on_the_same_ledger(make_agent: AgentMaker) -> None:
     nobody = {"neon": {"api_url": f"http://127.0.0.1:{free_port()}/api/v2", "api_key": "some-key"}}
     first = make_agent(nobody).start(ready=False)

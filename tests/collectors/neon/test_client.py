@@ -160,6 +160,7 @@ async def test_no_answer(plane: ControlPlane, raised: Exception, status: Status)
     assert len(plane.requests) == 5 and KEY not in str(error)
 
 
+@pytest.mark.fault("network: an answer that drips")
 async def test_a_server_that_never_ends_its_answer(plane: ControlPlane) -> None:
     class Drip(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -245,6 +246,7 @@ async def test_a_key_that_cannot_be_one(key: str) -> None:
     assert not key.strip() or key not in str(caught.value)
 
 
+@pytest.mark.fault("API: the key file is gone")
 async def test_a_key_file_that_is_gone() -> None:
     def key() -> str:
         raise FileNotFoundError(2, "No such file or directory", "/run/secrets/neon")
@@ -267,6 +269,7 @@ async def test_the_key_shows_nowhere(plane: ControlPlane, caplog: pytest.LogCapt
     assert KEY not in shown and KEY not in caplog.text
 
 
+@pytest.mark.fault("API: a redirect to another host")
 async def test_redirects_are_not_followed(plane: ControlPlane) -> None:
     plane.faults = [refuse("/projects", 302, None, Location="https://neon.test/elsewhere")]
     error = await failure(plane)

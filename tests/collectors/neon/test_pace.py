@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from collectors.base import Status
-from collectors.neon.client import TokenBucket
+from collectors.neon.client import LONGEST_HOLD, TokenBucket
 from collectors.neon.errors import NeonError, http_date, retry_after
 from collectors.neon.models import BranchPage, ProjectPage, ProjectUsagePage
 from tests.collectors.neon.control_plane import NOW, ControlPlane, refuse
@@ -72,6 +72,41 @@ async def test_a_wait_that_is_too_long_is_not_begun(plane: ControlPlane) -> None
     plane.faults = [refuse("/", 429, None, **{"Retry-After": "3600"})]
     error = await failure(plane)
     assert error.status is Status.RATE_LIMITED and plane.slept == [] and len(plane.requests) == 1
+
+
+LONG = ["121", "600", "3600", "86400", "9" * 18, as_http_date(NOW + 600), as_http_date(NOW + 10**9)]
+
+
+@pytest.mark.fault("API: it asks to be left alone for long (Retry-After)")
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize("header", LONG)
+async def test_a_long_retry_after_is_honoured_by_everybody_and_told(
+    plane: ControlPlane, header: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("collectors.neon.client.time.monotonic", clock)
+    plane.faults = [refuse("/", code, None, **{"Retry-After": header})]
+    async with plane.client(sleep=clock.sleep) as client:
+        client._bucket._clock = clock
+        client._bucket._full_at = client._bucket._held_until = clock.now
+        for _ in range(20):
+            with pytest.raises(NeonError, match=r"before \d\d:\d\d:\d\d UTC") as caught:
+                await client.get("/projects", None, ProjectPage)
+        assert caught.value.status is Status.RATE_LIMITED, "then nobody asks, and the status says so"
+        assert len(plane.requests) == 1
+        plane.faults = []
+        clock.now += min(
+            float(header) if header.isdigit() else 600.0 if header == LONG[-2] else LONGEST_HOLD, LONGEST_HOLD
+        )
+        await client.get("/projects", None, ProjectPage)
+        assert clock.now <= LONGEST_HOLD + 1, "a date in the far future ends nothing for good"
+
+
+@pytest.mark.parametrize("header", ["-5", "soon", "", "1e9", "nan", "inf", "5;5", "Blursday", "0x10"])
+async def test_a_retry_after_that_says_nothing_is_not_obeyed(plane: ControlPlane, header: str) -> None:
+    plane.faults = [refuse("/", 429, None, **{"Retry-After": header})]
+    error = await failure(plane)
+    assert error.status is Status.RATE_LIMITED and len(plane.requests) == 5 and "UTC" not in str(error)
 
 
 async def test_the_bucket_is_exact() -> None:

@@ -89,6 +89,7 @@ async def test_the_wire_shows_as_few_turns_as_claimed(postgres: Cluster) -> None
     assert asks[0] - asks[1] == 1
 
 
+@pytest.mark.fault("database: it was restarted between two visits")
 async def test_a_restarted_server_is_probed_again_before_its_collectors_run(postgres: Cluster) -> None:
     first = await look(postgres)
     assert first.evidence is not None
@@ -158,6 +159,7 @@ async def test_a_value_that_python_cannot_hold_fails_its_query_alone(postgres: C
         assert found.results["fake"] == {"q1": Result(("?column?",), [(2,)])}
 
 
+@pytest.mark.fault("database: many queries fail")
 async def test_many_broken_queries_cannot_eat_the_visit(postgres: Cluster) -> None:
     found = await look(postgres, *["SELECT broken"] * 30, "SELECT 2")
     assert found.status is Status.OK
@@ -191,6 +193,7 @@ async def test_a_frozen_postmaster_is_left_at_the_deadline(postgres: Cluster) ->
     assert sessions_left(postgres) == 0
 
 
+@pytest.mark.fault("database: our backend freezes in the middle")
 async def test_a_backend_that_freezes_in_mid_visit_is_cut(postgres: Cluster) -> None:
     await settled(postgres)
     before = open_sockets()
@@ -220,6 +223,7 @@ async def backend_pid(server: Cluster) -> int:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.fault("ourselves: a visit is cancelled")
 async def test_a_cancelled_visit_leaks_nothing(postgres: Cluster) -> None:
     await settled(postgres)
     before = open_sockets()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from collectors.base import Status
@@ -15,6 +16,7 @@ from tests.collectors.visiting import PATIENT, admin, monitor, open_sockets, ses
 from tests.fix_postgres import PASSWORD
 
 
+@pytest.mark.fault("network: a host that accepts and is silent")
 async def test_a_listener_that_accepts_and_never_answers_is_left_at_the_deadline() -> None:
     # The kernel accepts for a socket that listens; nobody ever reads from it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -25,11 +27,13 @@ async def test_a_listener_that_accepts_and_never_answers_is_left_at_the_deadline
         assert open_sockets() == before
 
 
+@pytest.mark.fault("network: nobody listens")
 async def test_a_dead_port_is_unreachable() -> None:
     found = await visit(f"host=127.0.0.1 port={free_port()} user=x password=y", [], deadlines=PATIENT)
     assert (found.status, found.error) == (Status.UNREACHABLE, "connection refused: nothing listens there")
 
 
+@pytest.mark.fault("DNS: a name that does not exist")
 async def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     found = await visit("host=nothing.invalid user=x password=y", [], deadlines=Deadlines(connect=4, session=4))
     assert found.status in (Status.UNREACHABLE, Status.TIMEOUT)
@@ -61,6 +65,7 @@ async def test_a_missing_database_is_said(postgres: Cluster) -> None:
     assert (found.status, found.error) == (Status.UNSUPPORTED, "the database does not exist")
 
 
+@pytest.mark.fault("database: no connection is left for us")
 async def test_a_role_over_its_connection_limit_is_told_so(postgres: Cluster) -> None:
     held = [psycopg.connect(monitor(postgres)) for _ in range(3)]
     try:

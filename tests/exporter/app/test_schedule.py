@@ -10,6 +10,7 @@ import pytest
 from exporter.app.schedule import Schedule
 
 
+@pytest.mark.fault("ourselves: a job raises an error")
 async def test_a_bug_in_a_job_is_counted_and_the_job_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     bugs: list[str] = []
     runs = 0

@@ -196,6 +196,7 @@ def disk() -> Iterator[WriterThread]:
 
 
 @pytest.mark.parametrize("broken", COLLECTORS, ids=lambda collector: collector.name)
+@pytest.mark.fault("ourselves: a collector raises an error")
 async def test_a_bug_in_a_visit_is_logged_once_and_costs_the_others_nothing(
     postgres18: Cluster,
     broken: type[SqlCollector],

@@ -187,6 +187,7 @@ def test_when_full_the_longest_idle_makes_room(view: TestView) -> None:
         assert b"200 OK" in idle[2].recv(4096)
 
 
+@pytest.mark.fault("network: clients of ours that send or read slowly")
 def test_when_full_slow_readers_and_senders_make_room_and_a_scrape_finds_its_place() -> None:
     view = TestView()
     for number in range(100):
@@ -231,7 +232,46 @@ def test_when_full_of_busy_ones_the_next_is_told() -> None:
         server.stop()
 
 
+@pytest.mark.fault("network: as many clients as there are places")
+def test_when_full_of_busy_ones_what_watches_us_finds_a_place() -> None:
+    hold = threading.Event()
+
+    def answer(request: Request) -> Response:
+        if request.path == "/slow":
+            hold.wait(60)
+        return text_response(200, request.path)
+
+    server = HttpServer(answer, limits=Limits(connections=4, spare=2), spare_paths=("/metrics",))
+    server.start()
+    try:
+        with contextlib.ExitStack() as stack:
+            for count in range(1, 5):
+                stack.enter_context(raw(server)).sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+                while len([True for entry in server._connections if entry.waiting_since is None]) < count:
+                    time.sleep(0.01)
+            for _ in range(20):
+                said = talk(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert said.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in said
+                assert talk(server, b"GET /targets HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 503 ")
+            hold.set()
+    finally:
+        hold.set()
+        server.stop()
+
+
+@pytest.mark.fault("network: requests with heads without end")
+@pytest.mark.parametrize("size", [16_385, 20_000, 60_000, 200_000])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_head_over_the_limit_is_refused_however_it_arrives(view: TestView, size: int, ended: bool) -> None:
+    with serving(view) as (server, _):
+        head = b"GET /healthz HTTP/1.1\r\nX: " + b"a" * size + (b"\r\nHost: x\r\n\r\n" if ended else b"")
+        with raw(server) as client, contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(head)
+            assert client.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, OSError])
+@pytest.mark.fault("ourselves: a page raises an error")
 def test_a_bug_in_a_page_is_a_500_and_goes_to_the_log(kind: type[Exception]) -> None:
     problems: list[Exception] = []
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from exporter.core.selfmetrics import AGENT, SCRAPES, SelfMetrics
 from exporter.serving.http import Request
-from exporter.serving.routes import accepts_members, refuse_reload
+from exporter.serving.routes import Routes, accepts_members, refuse_reload
 from tests.exporter.serving.served import TestView, endpoint, families, overview, plain, serving
 from tests.fix_prometheus import PrometheusFactory
 
@@ -27,6 +28,30 @@ def filled(targets: int = 30, series: int = 10) -> TestView:
         view.builder.put(number, endpoint(number), families(1, series))
     view.publish(5.0)
     return view
+
+
+@pytest.mark.fault("network: a storm of reloads by HTTP")
+def test_a_storm_of_reloads() -> None:
+    begun, hold = threading.Event(), threading.Event()
+
+    class Slow(TestView):
+        def reload(self) -> tuple[bool, str]:
+            begun.set()
+            hold.wait(60)
+            return super().reload()
+
+    routes, answers = Routes(Slow()), list[int]()
+    request = Request("POST", "/-/reload", "", {"host": "127.0.0.1"})
+    first = threading.Thread(target=lambda: answers.append(routes.answer(request).status))
+    first.start()
+    assert begun.wait(60)
+    busy = [routes.answer(request) for _ in range(100)]
+    assert {answer.status for answer in busy} == {429}
+    assert all(dict(answer.headers)["Retry-After"] == "2" for answer in busy)
+    hold.set()
+    first.join(60)
+    answers += [routes.answer(request).status for _ in range(100)]
+    assert answers.count(200) == 10 and answers.count(429) == 91
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ def test_a_reader_brings_them_up_to_date_unless_an_older_agent_runs(path: Path) 
 
 
 @pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.fault("disk: written by a newer neonmeter")
 def test_an_older_program_refuses_and_changes_nothing(path: Path, read_only: bool) -> None:
     Store.open(path, TWO).close()
     before = path.read_bytes()
@@ -248,6 +249,7 @@ def test_the_database_of_another_program(path: Path) -> None:
         Store.open(path, ONE)
 
 
+@pytest.mark.fault("disk: the file is damaged")
 def test_a_damaged_file_says_what_to_do(path: Path) -> None:
     store = Store.open(path, ONE)
     with store.transaction() as cursor:
@@ -265,6 +267,7 @@ def test_a_damaged_file_says_what_to_do(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("read_only", "name"), [(False, "no/such/folder.db"), (True, "nothing.db")])
+@pytest.mark.fault("disk: the folder does not exist")
 def test_a_file_that_cannot_be_opened(tmp_path: Path, read_only: bool, name: str) -> None:
     with pytest.raises(StoreError, match="the folder must exist"):
         Store.open(tmp_path / name, ONE, read_only=read_only)

@@ -102,6 +102,7 @@ def test_a_lost_connection_is_opened_anew(pair: tuple[PostgresLedger, PostgresLe
     assert [f.value for f in ledger.usage(0, EVER)] == [2]
 
 
+@pytest.mark.fault("disk: the PostgreSQL ledger is away")
 def test_a_server_that_is_away_says_so_and_is_back_by_itself() -> None:
     with cluster(18) as server:
         ledger = opened(server)
