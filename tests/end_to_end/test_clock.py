@@ -93,6 +93,7 @@ def step(agent: Agent, clock: SystemClock, seconds: int) -> None:
     agent.until(lambda agent: ready(agent)[0] == 200, why="the clock is right again")
 
 
+@pytest.mark.fault("clock: set back an hour, set ahead a month")
 def test_a_step_of_the_clock_either_way_changes_nothing(make_agent: AgentMaker, system_clock: SystemClock) -> None:
     with watched(make_agent, system_clock) as agent:
         for seconds in (-3600, 30 * DAY):
@@ -101,6 +102,7 @@ def test_a_step_of_the_clock_either_way_changes_nothing(make_agent: AgentMaker, 
 
 
 @pytest.mark.deep
+@pytest.mark.fault("clock: set again and again, by seconds or by a year")
 def test_many_steps_of_the_clock(make_agent: AgentMaker, system_clock: SystemClock) -> None:
     with watched(make_agent, system_clock) as agent:
         for seconds in STEPS:

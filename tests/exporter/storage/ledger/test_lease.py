@@ -73,6 +73,7 @@ def test_one_holds_and_the_other_waits(postgres18: Cluster, link: PostgresConnec
             assert (one.token, two.token, two.remaining) == (1, None, 0.0)
 
 
+@pytest.mark.fault("ourselves: the active one of two agents vanishes")
 def test_a_vanished_holder_has_stopped_before_the_other_begins(postgres18: Cluster, link: PostgresConnection) -> None:
     """Its session stands: it is frozen, or its host is gone and the server does not know. Each has its own clock."""
     here, there = Clock(), Clock()
@@ -132,6 +133,7 @@ def test_a_database_that_is_away_ends_the_tenure_in_time(postgres18: Cluster, li
         assert clock.now - 1000.0 <= HOLD * SECONDS + 1
 
 
+@pytest.mark.fault("clock: an agent wakes up after its lease was taken over")
 def test_a_late_holder_writes_nothing_more(postgres18: Cluster, link: PostgresConnection) -> None:
     clock = Clock()
     with pair(postgres18, clock, clock) as (one, two):
