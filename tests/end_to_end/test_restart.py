@@ -123,7 +123,7 @@ def check_ledger(twin: Twin, path: Path) -> int:
     try:
         ledger = SqliteLedger(store)
         facts = ledger.hours("compute_unit_seconds", 0, 2**40)
-        assert ledger.mismatches() == 0
+        assert ledger.holdings().mismatches == 0
     finally:
         store.close()
     found = {(fact.branch_id, fact.start // 3600): fact.value for fact in facts if fact.branch_id and fact.value}
