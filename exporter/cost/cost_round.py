@@ -17,6 +17,7 @@ from collectors.neon.inventory import Inventory
 from collectors.neon.snapshots import Snapshots
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.closing.budget_collector import BudgetCollector
+from exporter.cost.domain.kpi import Tagged
 from exporter.cost.outlook.daily import Daily
 from exporter.cost.outlook.outlook import Outlook
 from exporter.cost.outlook.store import ForecastStore
@@ -115,13 +116,14 @@ class CostRound:
         return sum(own, Fraction())
 
 
-def _tagged(settings: CostTree, store: Store) -> Callable[[str, str], bool] | None:
-    """Whether a branch has every tag that the settings require; None when none are required."""
+def _tagged(settings: CostTree, store: Store) -> Callable[[], Tagged] | None:
+    """Who answers, by the names at that moment, whether a branch has every required tag; None when none are."""
     required = set(settings.report.required_tags)
     if not required:
         return None
 
-    def answer(project_id: str, branch_id: str) -> bool:
-        return required <= Tagging(settings.report.tags, names_of(store)).of(project_id, branch_id).keys()
+    def answers() -> Tagged:
+        tagging = Tagging(settings.report.tags, names_of(store))
+        return lambda project_id, branch_id: required <= tagging.of(project_id, branch_id).keys()
 
-    return answer
+    return answers

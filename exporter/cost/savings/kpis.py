@@ -70,7 +70,7 @@ METRICS: tuple[Metric, ...] = (*RATIOS.values(), UNIT_COST, TRANSFER_LEFT, NEXT_
 class Others:
     """Figures of other parts about an organisation; None: not available."""
 
-    tagged: Tagged | None = None
+    tagged: Callable[[], Tagged] | None = None
     forecast_accuracy: Callable[[str], Fraction | None] | None = None
     anomaly_usd: Callable[[str], Fraction | None] | None = None
 
@@ -101,12 +101,13 @@ def figures(
     for share in costs.shares:
         by_org.setdefault(share.line.org_id, []).append(share)
     found = []
+    tagged = others.tagged() if others.tagged else None
     for org, shares in sorted(by_org.items()):
         waste = None
         if assessment is not None and assessment.org_id == org and assessment.findings.cost:
             waste = assessment.findings.total / assessment.findings.cost
         beside = Beside(
-            others.tagged,
+            tagged,
             others.forecast_accuracy(org) if others.forecast_accuracy else None,
             others.anomaly_usd(org) if others.anomaly_usd else None,
             waste,
