@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,10 +18,28 @@ MARKDOWN = "text/markdown; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class ApiPage:
-    """One page: its bytes and their type."""
+    """One page, finished: a large fleet has many, so they are stored compressed, to about a tenth."""
 
-    body: bytes
+    packed: bytes
     content_type: str = JSON
+
+    @classmethod
+    def of(cls, page: object) -> ApiPage:
+        """Text is Markdown, everything else becomes JSON; what is finished stays as it is."""
+        if isinstance(page, ApiPage):
+            return page
+        if isinstance(page, str):
+            return cls(_packed(page), MARKDOWN)
+        return cls(_packed(json.dumps(page, indent=1, ensure_ascii=False) + "\n"))
+
+    @property
+    def body(self) -> bytes:
+        """What is sent."""
+        return zlib.decompress(self.packed)
+
+
+def _packed(text: str) -> bytes:
+    return zlib.compress(text.encode("utf-8", "replace"), 1)
 
 
 class ApiPages:
@@ -30,12 +49,12 @@ class ApiPages:
         self._pages: Mapping[str, ApiPage] = {}
         self._lock = threading.Lock()
 
-    def replace(self, owner: str, pages: Mapping[str, object | str]) -> None:
-        """All pages of one owner at once, by their path below it: text is Markdown, everything else becomes JSON.
+    def replace(self, owner: str, pages: Mapping[str, object]) -> None:
+        """All pages of one owner at once, by their path below it: see `ApiPage.of`.
 
         ``replace("drift", {"p1/br1": {...}, "p1/br1.md": "..."})`` is /api/v1/drift/p1/br1 and /api/v1/drift/p1/br1.md.
         """
-        made = {f"{PREFIX}{owner}/{path}".rstrip("/"): _detail(page) for path, page in pages.items()}
+        made = {f"{PREFIX}{owner}/{path}".rstrip("/"): ApiPage.of(page) for path, page in pages.items()}
         with self._lock:
             kept = {path: page for path, page in self._pages.items() if not _inside(path, owner)}
             self._pages = kept | made
@@ -43,7 +62,7 @@ class ApiPages:
     def put(self, owner: str, path: str, page: object) -> None:
         """One page more, or another one in its place."""
         with self._lock:
-            self._pages = {**self._pages, f"{PREFIX}{owner}/{path}".rstrip("/"): _detail(page)}
+            self._pages = {**self._pages, f"{PREFIX}{owner}/{path}".rstrip("/"): ApiPage.of(page)}
 
     def retire(self, owner: str) -> None:
         """Take all pages of a owner away: its feature was switched off."""
@@ -53,15 +72,9 @@ class ApiPages:
         """The page under a path; /api/v1 itself lists them all."""
         pages = self._pages
         if path.rstrip("/") + "/" == PREFIX:
-            return _detail({"pages": sorted(pages)})
+            return ApiPage.of({"pages": sorted(pages)})
         return pages.get(path.rstrip("/"))
 
 
 def _inside(path: str, owner: str) -> bool:
     return path == PREFIX + owner or path.startswith(f"{PREFIX}{owner}/")
-
-
-def _detail(page: object) -> ApiPage:
-    if isinstance(page, str):
-        return ApiPage(page.encode("utf-8", "replace"), MARKDOWN)
-    return ApiPage((json.dumps(page, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace"))

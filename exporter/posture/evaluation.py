@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import accumulate
+from typing import Any
 
+from collectors.neon.domain.security import ProjectFacts
 from collectors.neon.inventory import Inventory
 from exporter.posture.catalogue import Catalogue, load_catalogue
 from exporter.posture.domain.evaluate import Score, evaluate, scores, worst
@@ -19,11 +21,15 @@ from exporter.posture.outside import bucket_age
 from exporter.posture.policy import expected_slots, policy_of, production_branches, recovery_targets
 from exporter.posture.registry import ACCOUNT, Registry
 from exporter.posture.settings import PostureTree
-from exporter.posture.waivers import Evaluation, FindingState, waivers_of, with_waivers
+from exporter.posture.waivers import Evaluation, FindingState, WaiverUse, waivers_of
 from exporter.tenancy.domain.rules import TenantRules
 
 SLOTS, DRILLS, COPIES = "P70", "P66", "P64"
 SEPARATOR = "\x1f"
+SLICE = 50
+"""Projects whose findings exist at the same time in a running agent."""
+OF_NO_PROJECT = frozenset({"buckets"})
+"""Facts that name a project, and of which nothing is said under its path."""
 
 
 @dataclass(frozen=True)
@@ -94,23 +100,52 @@ class Evaluator:
         self, inventory: Inventory, cached_facts: CachedFacts, since: Mapping[str, float], now: float
     ) -> PostureEvaluation:
         """Everything; ``since`` is when each failure was first seen, by cache key."""
+        slices = list(self.slices(inventory, cached_facts, since, now))
+        account = slices[-1]
+        states = sorted((state for part in slices for state in part.verdict.states), key=lambda state: state.order)
+        return PostureEvaluation(
+            now,
+            account.gathered,
+            Evaluation(tuple(states), account.verdict.waivers),
+            {project: score for part in slices for project, score in part.by_project.items()},
+            {project: tenants for part in slices for project, tenants in part.by_tenant.items()},
+        )
+
+    def slices(
+        self, inventory: Inventory, cached_facts: CachedFacts, since: Mapping[str, float], now: float
+    ) -> Iterator[PostureEvaluation]:
+        """As `evaluate`, some projects at a time, so that the findings of a large fleet are never there all at once.
+
+        Each part knows the facts and names of all, but only the findings, scores and tenants of its own projects. What
+        is of no project comes last, and only that part has the waivers.
+        """
         settings = self._settings
         production = production_branches(settings.posture, inventory.projects, inventory.branches)
         policy = policy_of(settings.posture, production=production, severities=self.catalogue.severities)
         gathered = gather(inventory, cached_facts, self.registry, policy)
-        findings = self._evaluated(inventory, gathered.facts, policy, now)
-        findings = (*findings, *manual_findings(self.catalogue, findings))
-        verdict = with_waivers(findings, self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
-        waived = verdict.waived_keys
-        made = PostureEvaluation(now, gathered, verdict, {}, {})
-        by_project = scores(findings, by=made.project_of, waived=waived)
-        by_tenant: dict[str, dict[str, Score]] = {}
-        for name, score in scores(findings, by=made.tenant_path, waived=waived).items():
-            project, _, tenant = name.partition(SEPARATOR)
-            by_tenant.setdefault(project, {})[tenant] = score
-        return replace(made, by_project=by_project, by_tenant=by_tenant)
+        use = WaiverUse(self._waivers, now, since, name_of=lambda path: named(path, gathered.names))
+        empty = PostureEvaluation(now, gathered, Evaluation((), ()), {}, {})
+        account, *parts = facts_in_parts(gathered.facts, SLICE)
 
-    def _evaluated(self, inventory: Inventory, facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
+        def evaluated(facts: Facts) -> tuple[Finding, ...]:
+            return self._evaluated(inventory, facts, gathered.facts, policy, now=now)
+
+        left: dict[str, list[Finding]] = {}
+        for finding in evaluated(account):
+            left.setdefault(empty.project_of(finding), []).append(finding)
+        said: set[str] = {finding.control for findings in left.values() for finding in findings}
+        for part in parts:
+            more = [finding for project in part.projects for finding in left.pop(project.id, ())]
+            findings = (*evaluated(part), *more)
+            said.update(finding.control for finding in findings)
+            yield _scored(empty, use.states(findings))
+        rest = [finding for findings in left.values() for finding in findings]
+        whole = _scored(empty, use.states((*rest, *manual_findings(self.catalogue, said))))
+        yield replace(whole, verdict=Evaluation(whole.verdict.states, use.waivers()))
+
+    def _evaluated(
+        self, inventory: Inventory, facts: Facts, all_facts: Facts, policy: Policy, *, now: float
+    ) -> tuple[Finding, ...]:
         """Slots are expected of some branches, and recovery targets of some projects: those are evaluated apart."""
         again: list[Finding] = []
         places: dict[str, set[str]] = {}
@@ -119,7 +154,7 @@ class Evaluator:
             own_findings = (finding for finding in evaluate(part, own, now) if finding.control == control)
             again += _outside(own_findings, places)
             places.setdefault(control, set()).add(where)
-        found = (*_outside(evaluate(facts, policy, now), places), *again)
+        found = (*_outside(evaluate(facts, policy, now, all_facts), places), *again)
         return tuple(sorted(found, key=lambda finding: (finding.control, finding.object_id, finding.outcome)))
 
     def _apart(self, inventory: Inventory, facts: Facts, policy: Policy) -> Iterator[tuple[str, str, Facts, Policy]]:
@@ -142,6 +177,31 @@ class Evaluator:
                 yield DRILLS, owner, part, replace(policy, rto_seconds=promised[0], rpo_seconds=promised[1])
 
 
+def _scored(empty: PostureEvaluation, states: tuple[FindingState, ...]) -> PostureEvaluation:
+    """An evaluation of these findings, with the scores of their projects and tenants."""
+    verdict = Evaluation(states, ())
+    findings, waived = [state.finding for state in states], verdict.waived_keys
+    by_tenant: dict[str, dict[str, Score]] = {}
+    for name, score in scores(findings, by=empty.tenant_path, waived=waived).items():
+        project, _, tenant = name.partition(SEPARATOR)
+        by_tenant.setdefault(project, {})[tenant] = score
+    by_project = scores(findings, by=empty.project_of, waived=waived)
+    return replace(empty, verdict=verdict, by_project=by_project, by_tenant=by_tenant)
+
+
+def facts_in_parts(facts: Facts, size: int) -> Iterator[Facts]:
+    """The facts of no project first, then those of ``size`` projects at a time."""
+    numbers = {project.id: number // size + 1 for number, project in enumerate(facts.projects)}
+    parts: list[dict[str, list[Any]]] = [{} for _ in range(max(numbers.values(), default=0) + 1)]
+    for field in fields(facts):
+        for fact in getattr(facts, field.name):
+            project_id = fact.id if isinstance(fact, ProjectFacts) else getattr(fact, "project_id", "")
+            number = 0 if field.name in OF_NO_PROJECT else numbers.get(project_id, 0)
+            parts[number].setdefault(field.name, []).append(fact)
+    for part in parts:
+        yield Facts(**{name: tuple(found) for name, found in part.items()})
+
+
 def _outside(findings: Iterable[Finding], places: Mapping[str, set[str]]) -> Iterator[Finding]:
     """Those that are not at, or below, one of the places of their control."""
     for finding in findings:
@@ -157,9 +217,11 @@ def registry_of(settings: PostureTree, rules: TenantRules) -> Registry:
     return Registry(rules, tenants=settings.posture.tenants, key=key)
 
 
-def manual_findings(catalogue: Catalogue, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """One for each control that nothing here speaks of: manual ones, and those whose source is not configured."""
-    said = {finding.control for finding in findings}
+def manual_findings(catalogue: Catalogue, said: Set[str]) -> tuple[Finding, ...]:
+    """One for each control that nothing here speaks of: manual ones, and those whose source is not configured.
+
+    ``said`` are the controls that something speaks of.
+    """
     return tuple(
         Finding(
             control.id,

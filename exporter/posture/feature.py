@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from collectors.base import Observation, Status, Target, Unread
 from collectors.metric import Families, Scope
 from collectors.neon.inventory import Inventory
-from exporter.core.api_pages import ApiPages
+from exporter.core.api_pages import ApiPage, ApiPages
 from exporter.core.clock import is_recent
 from exporter.core.command_line import Commands
 from exporter.core.state import Batch, State
@@ -26,15 +26,16 @@ from exporter.feature.services import Services
 from exporter.posture import pages, series
 from exporter.posture.catalogue import CatalogueError
 from exporter.posture.commands import add_commands
+from exporter.posture.domain.evaluate import Score
 from exporter.posture.evaluation import Evaluator, PostureEvaluation, registry_of
 from exporter.posture.fact_cache import CachedFacts, FactCache
 from exporter.posture.outside import sources_of
 from exporter.posture.publish import POSTURE_POSTGRES, PosturePublisher, owns
-from exporter.posture.registry import ACCOUNT
 from exporter.posture.scanner import PostureScanner
 from exporter.posture.settings import PostureTree
 from exporter.posture.sources import PostureSources, forget_gone
 from exporter.posture.store import POSTURE_SCHEMA, PostureStore
+from exporter.posture.waivers import FindingState
 from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.sampling.user_databases import DatabaseScanner
 from exporter.storage.ledger.ledger import Ledger
@@ -64,21 +65,38 @@ class _Inputs:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Made:
-    """An evaluation and all that it leads to, finished."""
+    """What an evaluation leads to; of the findings themselves only open failures stay."""
 
-    evaluation: PostureEvaluation
-    batch: Batch
-    notes: tuple[str, ...]
-    since: Mapping[str, float]
+    at: float
+    batch: Batch = field(default_factory=lambda: Batch.of((), interval=INTERVAL, forever=True))
+    pages: dict[str, ApiPage] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    copies: Mapping[str, float] = field(default_factory=dict)
+    """When the newest off-site copy of each project was taken."""
+    excess: dict[str, list[str]] = field(default_factory=dict)
+    """What our own role has too much, by ``project/branch``."""
+    since: dict[str, float] = field(default_factory=dict)
     """When each failure was first seen, by cache key."""
-    new: Mapping[str, float]
+    new: dict[str, float] = field(default_factory=dict)
     """The part of it that was not there before."""
-    gone: Set[str]
+    gone: Set[str] = frozenset()
     """What is there no more."""
-    today: Mapping[str, tuple[str, str, str]]
+    today: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """The open failures: control, object and evidence by cache key."""
+
+    def remember(self, states: Iterable[FindingState], before: Mapping[str, float]) -> None:
+        """Take in the failures among these findings; ``before`` is when each known one was first seen."""
+        for state in states:
+            if state.since is None:
+                continue
+            key, finding = state.finding.cache_key, state.finding
+            self.since[key] = before.get(key, self.at)
+            if key not in before:
+                self.new[key] = self.at
+            if state.open:
+                self.today[key] = (finding.control, finding.object_id, finding.evidence)
 
 
 class PostureRun(FeatureRun):
@@ -116,7 +134,7 @@ class PostureRun(FeatureRun):
         self._tenants_shown: dict[str, series.TenantSeverities] = {}
         self._excess: tuple[str, ...] = ()
         self._trouble: tuple[str, ...] = ()
-        self.evaluation: PostureEvaluation | None = None
+        self._copies: Mapping[str, float] = {}
 
     @property
     def jobs(self) -> Sequence[Job]:
@@ -164,42 +182,57 @@ class PostureRun(FeatureRun):
             return
         self._mark, self._at, self._trouble = mark, now, ()
         await self._remember(made)
-        self.evaluation, self._excess = made.evaluation, made.notes
+        self._copies, self._excess = made.copies, made.notes
         self._state.show_batch(NAME, made.batch)
-        if self._publisher is not None:
+        if self._publisher is not None and self._publisher.due(now):
             try:
-                await asyncio.to_thread(self._publisher.publish, made.evaluation, self._evaluator.catalogue)
+                await asyncio.to_thread(self._publish, self._publisher, replace(inputs, since=made.since))
             except StoreError as problem:  # the views grow old; what is served here does not
                 self._complain(problem)
 
+    def _publish(self, publisher: PosturePublisher, inputs: _Inputs) -> None:
+        """The views need all findings at once; without a PostgreSQL ledger those are never there together."""
+        evaluation = self._evaluator.evaluate(inputs.inventory, inputs.cached_facts, inputs.since, inputs.now)
+        publisher.publish(evaluation, self._evaluator.catalogue)
+
     def _make(self, inputs: _Inputs) -> _Made:
         """Everything that an evaluation leads to; in a worker thread, because all of it grows with the fleet."""
-        evaluation = self._evaluator.evaluate(inputs.inventory, inputs.cached_facts, inputs.since, inputs.now)
-        projects = sorted(key for key in {*evaluation.projects, ACCOUNT} if owns(self._shard, key))
-        excess = series.excess(evaluation)
-        observations = self._observations(evaluation, projects, excess, inputs.ups)
-        batch = Batch.of(observations, interval=INTERVAL, forever=True)
-        failures = {state.finding.cache_key: state for state in evaluation.verdict.states if state.since is not None}
-        new = dict.fromkeys(failures.keys() - inputs.since.keys(), evaluation.at)
-        gone = inputs.since.keys() - failures.keys()
-        since = {key: inputs.since.get(key, evaluation.at) for key in failures}
-        today = {
-            key: (state.finding.control, state.finding.object_id, state.finding.evidence)
-            for key, state in failures.items()
-            if state.open
-        }
-        notes = self._noted(evaluation, excess)
-        self._show_pages(evaluation, projects)
-        return _Made(evaluation, batch, notes, since, new, gone, today)
+        made = _Made(inputs.now)
+        parts = self._evaluator.slices(inputs.inventory, inputs.cached_facts, inputs.since, inputs.now)
+        batch = Batch.of(self._take_all(parts, inputs, made), interval=INTERVAL, forever=True)
+        made.batch, made.gone = batch, inputs.since.keys() - made.since.keys()
+        made.notes = self._noted(made)
+        self._pages.replace(NAME, made.pages)
+        return made
+
+    def _take_all(self, parts: Iterable[PostureEvaluation], inputs: _Inputs, made: _Made) -> Iterator[Observation]:
+        """Take what stays of each part of the evaluation before the next one is made; its series are answered."""
+        tenants: dict[str, dict[str, int]] = {}
+        scores: dict[str, Score] = {}
+        account: PostureEvaluation | None = None
+        for part in parts:
+            projects = sorted(project for project in part.by_project if owns(self._shard, project))
+            excess = series.excess(part)
+            made.excess |= {part.path("/".join(place)): found for place, found in excess.items() if found}
+            made.remember(part.verdict.states, inputs.since)
+            pages.count_by_tenant(part.verdict.states, tenants)
+            scores |= {project: part.by_project[project] for project in projects}
+            for project in projects:
+                made.pages |= self._project_pages(part, project)
+            yield from self._observations(part, projects, excess)
+            account = part  # what is of no project is the last
+        if account is None:
+            return
+        made.copies = _newest_copies(account)
+        made.pages["tenants"] = ApiPage.of(pages.tenants_page(tenants))
+        made.pages[""] = ApiPage.of(pages.index_page(replace(account, by_project=scores), sorted(scores)))
+        if self._shard.owns_account:
+            families = series.account_series(account, self._evaluator.registry, inputs.ups)
+            yield Observation(NAME, _AGENT, Status.OK, account.at, families=families)
 
     def newest_copies(self) -> Mapping[str, float]:
         """When the newest off-site copy was taken (unix seconds), by project id; absent where none is known."""
-        facts = self.evaluation.gathered.facts.buckets if self.evaluation is not None else ()
-        taken: dict[str, float] = {}
-        for fact in facts:
-            if fact.project_id and not isinstance(fact.newest, Unread) and fact.newest:
-                taken[fact.project_id] = max(fact.newest[0].at, taken.get(fact.project_id, 0.0))
-        return taken
+        return self._copies
 
     def notes(self) -> Iterable[str]:
         """For the index page: what we may do too much, and which source does not answer."""
@@ -216,55 +249,52 @@ class PostureRun(FeatureRun):
         if made.new or made.gone:
             self._since = made.since
             await self._writer.run(lambda: self._store.mark(made.new, made.gone))
-        await self._writer.run(lambda: self._store.save_day(made.evaluation.at, made.today))
+        await self._writer.run(lambda: self._store.save_day(made.at, made.today))
 
     def _observations(
-        self,
-        evaluation: PostureEvaluation,
-        projects: Sequence[str],
-        excess: Mapping[tuple[str, str], list[str]],
-        ups: Mapping[str, bool],
+        self, part: PostureEvaluation, projects: Sequence[str], excess: Mapping[tuple[str, str], list[str]]
     ) -> Iterator[Observation]:
         def observation(name: str, target: Target, families: Families) -> Observation:
-            return Observation(name, target, Status.OK, evaluation.at, families=families)
+            return Observation(name, target, Status.OK, part.at, families=families)
 
         for project in projects:
-            target = Target(Scope.PROJECT, (project,), evaluation.gathered.names.get(project, project))
+            target = Target(Scope.PROJECT, (project,), part.gathered.names.get(project, project))
             shown = self._tenants_shown.setdefault(project, set())
-            yield observation(NAME, target, series.project_series(evaluation, project, shown))
+            yield observation(NAME, target, series.project_series(part, project, shown))
         for (project, branch), evidence in sorted(excess.items()):
             families = Families()
             families.set(series.EXCESS, (), int(bool(evidence)))
             yield observation(
-                EXCESS, Target(Scope.BRANCH, (project, branch), evaluation.path(f"{project}/{branch}")), families
+                EXCESS, Target(Scope.BRANCH, (project, branch), part.path(f"{project}/{branch}")), families
             )
-        if not self._shard.owns_account:
-            return
-        yield observation(NAME, _AGENT, series.account_series(evaluation, self._evaluator.registry, ups))
 
-    def _noted(self, evaluation: PostureEvaluation, excess: Mapping[tuple[str, str], list[str]]) -> tuple[str, ...]:
+    def _noted(self, made: _Made) -> tuple[str, ...]:
         """An agent that may do too much says so wherever somebody looks."""
         notes = tuple(
-            f"neonmeter's own role has excess privileges in {evaluation.path('/'.join(place))}: {evidence[0]}"
+            f"neonmeter's own role has excess privileges in {path}: {evidence[0]}"
             f"{f' (and {len(evidence) - 1} more)' if len(evidence) > 1 else ''}; make its role by docs/permissions.sql"
-            for place, evidence in sorted(excess.items())
-            if evidence
+            for path, evidence in sorted(made.excess.items())
         )
         for note in notes:
             if note not in self._excess:
                 _log.warning("%s", note)
         return notes if len(notes) <= 3 else (*notes[:3], f"and so in {len(notes) - 3} more branches")
 
-    def _show_pages(self, evaluation: PostureEvaluation, projects: Sequence[str]) -> None:
+    def _project_pages(self, part: PostureEvaluation, project: str) -> dict[str, ApiPage]:
         catalogue = self._evaluator.catalogue
-        content: dict[str, object] = {
-            "": pages.index_page(evaluation, projects),
-            "tenants": pages.tenants_page(evaluation),
+        return {
+            project: ApiPage.of(pages.project_page(part, project, catalogue)),
+            f"{project}.md": ApiPage.of(pages.project_markdown(part, project, catalogue)),
         }
-        for project in projects:
-            content[project] = pages.project_page(evaluation, project, catalogue)
-            content[f"{project}.md"] = pages.project_markdown(evaluation, project, catalogue)
-        self._pages.replace(NAME, content)
+
+
+def _newest_copies(evaluation: PostureEvaluation) -> dict[str, float]:
+    """When the newest off-site copy of each project was taken (unix seconds)."""
+    taken: dict[str, float] = {}
+    for fact in evaluation.gathered.facts.buckets:
+        if fact.project_id and not isinstance(fact.newest, Unread) and fact.newest:
+            taken[fact.project_id] = max(fact.newest[0].at, taken.get(fact.project_id, 0.0))
+    return taken
 
 
 def _moved(inventory: Inventory) -> object:

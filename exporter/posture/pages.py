@@ -216,13 +216,16 @@ def index_page(evaluation: PostureEvaluation, projects: Iterable[str]) -> dict[s
     }
 
 
-def tenants_page(evaluation: PostureEvaluation) -> dict[str, object]:
-    """/api/v1/posture/tenants: each tenant's open failures over all projects."""
-    found: dict[str, dict[str, int]] = {}
-    for state in evaluation.verdict.states:
+def count_by_tenant(states: Iterable[FindingState], found: dict[str, dict[str, int]]) -> None:
+    """Add the open failures of each tenant that something is said of to ``found``, by severity."""
+    for state in states:
         if state.finding.tenant:
             counts = found.setdefault(state.finding.tenant, {})
             if state.open:
                 severity = state.finding.severity.value
                 counts[severity] = counts.get(severity, 0) + state.finding.count
-    return {"tenants": dict(sorted(found.items()))}
+
+
+def tenants_page(counts: Mapping[str, Mapping[str, int]]) -> dict[str, object]:
+    """/api/v1/posture/tenants: each tenant's open failures over all projects."""
+    return {"tenants": dict(sorted(counts.items()))}

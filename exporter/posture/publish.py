@@ -101,10 +101,14 @@ class PosturePublisher:
         Raises:
             StoreError: the database cannot be used.
         """
-        if evaluation.at < self._at + PUBLISH_SECONDS:
+        if not self.due(evaluation.at):
             return
         self._link.write(lambda cursor: write(cursor, evaluation, catalogue, self._owns))
         self._at = evaluation.at
+
+    def due(self, now: float) -> bool:
+        """Whether at ``now`` (unix seconds) an hour is over since the last time."""
+        return now >= self._at + PUBLISH_SECONDS
 
     def _owns(self, project: str) -> bool:
         return owns(self._shard, project)

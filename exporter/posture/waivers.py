@@ -54,6 +54,11 @@ class FindingState:
     """When we first saw the failure; None where it is none."""
 
     @property
+    def order(self) -> tuple[str, str, str]:
+        """Where it stands in a list of findings: by control, object and outcome."""
+        return self.finding.control, self.finding.object_id, self.finding.outcome
+
+    @property
     def open(self) -> bool:
         """A failure without a valid waiver."""
         return self.finding.outcome is Outcome.FAIL and not self.waived
@@ -91,38 +96,47 @@ def waivers_of(settings: Sequence[WaiverSettings]) -> tuple[Waiver, ...]:
     )
 
 
-def with_waivers(
-    findings: Iterable[Finding],
-    waivers: Sequence[Waiver],
-    now: float,
-    since: Mapping[str, float] | None = None,
-    *,
-    name_of: Callable[[str], str] = str,
-) -> Evaluation:
-    """Put the waivers onto the failures. One in force wins over an expired one, then the first in the settings.
+class WaiverUse:
+    """Puts the waivers onto failures, and counts how many failures each speaks of."""
 
-    ``name_of`` answers an object's path with names in place of ids.
-    """
-    by_control: dict[str, list[Waiver]] = {}
-    for waiver in sorted(waivers, key=lambda waiver: waiver.expires_at <= now):
-        by_control.setdefault(waiver.control, []).append(waiver)
-    used: dict[Waiver, int] = dict.fromkeys(waivers, 0)
-    began = since or {}
-    states = []
-    for finding in findings:
+    def __init__(
+        self,
+        waivers: Sequence[Waiver],
+        now: float,
+        since: Mapping[str, float] | None = None,
+        *,
+        name_of: Callable[[str], str] = str,
+    ) -> None:
+        """``name_of`` answers an object's path with names in place of ids.
+
+        ``since`` is when each failure was first seen, by cache key.
+        """
+        self._by_control: dict[str, list[Waiver]] = {}
+        for waiver in sorted(waivers, key=lambda waiver: waiver.expires_at <= now):
+            self._by_control.setdefault(waiver.control, []).append(waiver)
+        self._used: dict[Waiver, int] = dict.fromkeys(waivers, 0)
+        self._since = since or {}
+        self._now = now
+        self._name_of = name_of
+
+    def states(self, findings: Iterable[Finding]) -> tuple[FindingState, ...]:
+        """The findings with who answers for each: a waiver in force before an expired one, then the first."""
+        return tuple(map(self._state, findings))
+
+    def _state(self, finding: Finding) -> FindingState:
         if finding.outcome is not Outcome.FAIL:
-            states.append(FindingState(finding))
-            continue
-        known = by_control.get(finding.control, ())
-        name = name_of(finding.object_id) if known else ""
+            return FindingState(finding)
+        known = self._by_control.get(finding.control, ())
+        name = self._name_of(finding.object_id) if known else ""
         found = next((waiver for waiver in known if waiver.covers(finding, name)), None)
         if found is not None:
-            used[found] += finding.count
-        waived = found is not None and now < found.expires_at
-        states.append(FindingState(finding, found, waived, began.get(finding.cache_key, now)))
-    return Evaluation(
-        tuple(states), tuple((waiver, _state_of(waiver, count, now), count) for waiver, count in used.items())
-    )
+            self._used[found] += finding.count
+        waived = found is not None and self._now < found.expires_at
+        return FindingState(finding, found, waived, self._since.get(finding.cache_key, self._now))
+
+    def waivers(self) -> tuple[tuple[Waiver, WaiverState, int], ...]:
+        """How each waiver stands, by all findings so far."""
+        return tuple((waiver, _state_of(waiver, count, self._now), count) for waiver, count in self._used.items())
 
 
 def _state_of(waiver: Waiver, used: int, now: float) -> WaiverState:

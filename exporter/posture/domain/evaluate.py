@@ -17,16 +17,16 @@ THEMES = (isolation, rls, roles, network, access, logging, keys, masking, recove
 """The modules whose rules are registered by importing them."""
 
 
-def evaluate(facts: Facts, policy: Policy, now: float) -> tuple[Finding, ...]:
+def evaluate(facts: Facts, policy: Policy, now: float, all_facts: Facts | None = None) -> tuple[Finding, ...]:
     """Every control over every object that it speaks of; ``now`` in unix seconds. Sorted by control and object.
 
     An object of which nothing was read has its findings too, as unknown or error: what is not evaluated is never
-    silent.
+    silent. ``all_facts`` is what a rule may look at beside its object, where ``facts`` are a part of all.
 
     Raises:
         KeyError: ``policy.severities`` lacks a control that has a rule.
     """
-    context = Context(facts, policy, now)
+    context = Context(facts if all_facts is None else all_facts, policy, now)
     found = [
         _finding(rule.control, result, policy.severities[rule.control])
         for field in fields(facts)

@@ -71,12 +71,12 @@ class Platform:
         await self.service.before_visits(self.inventory)
         await self.service.read_sources()
         await self.service.on_inventory(self.inventory)
-        assert self.service.evaluation is not None
-        return self.service.evaluation
+        known, since = dict(await self.sources.fact_cache.load()), PostureStore(self.store).since()
+        self.evaluation = self.evaluator.evaluate(self.inventory, known, since, self.clock())
+        return self.evaluation
 
     def found(self) -> Found:
-        evaluation = self.service.evaluation
-        assert evaluation is not None
+        evaluation = self.evaluation
         told: Found = {}
         for state in evaluation.verdict.states:
             told.setdefault((state.finding.control, evaluation.path(state.finding.object_id)), set()).add(state.status)
@@ -98,8 +98,7 @@ class Platform:
         return json.loads(detail.body)
 
     def report(self, **options: Any) -> Report:
-        assert self.service.evaluation is not None
-        return report_of(self.service.evaluation, self.evaluator.catalogue, organization="Posture", **options)
+        return report_of(self.evaluation, self.evaluator.catalogue, organization="Posture", **options)
 
     def id_of(self, project: str) -> str:
         return next(twin_project.id for twin_project in self.world.projects.values() if twin_project.name == project)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.posture.domain.finding import Finding, Outcome, Severity
-from exporter.posture.waivers import Waiver, WaiverState, with_waivers
+from exporter.posture.waivers import Evaluation, Waiver, WaiverState, WaiverUse
 
 NOW = 1_800_000_000.0
+
+
+def with_waivers(
+    findings: Sequence[Finding],
+    waivers: Sequence[Waiver],
+    now: float,
+    since: Mapping[str, float] | None = None,
+    *,
+    name_of: Callable[[str], str] = str,
+) -> Evaluation:
+    use = WaiverUse(waivers, now, since, name_of=name_of)
+    return Evaluation(use.states(findings), use.waivers())
 
 
 def finding(object_id: str = "p1/br1/app/t.a", outcome: Outcome = Outcome.FAIL, control: str = "P11") -> Finding:
