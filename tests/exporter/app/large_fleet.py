@@ -26,6 +26,9 @@ from exporter.app import generation as composition
 from exporter.app.features import FEATURES, SCHEMAS
 from exporter.app.generation import Generation, Resources, start_generation
 from exporter.app.settings import Settings
+from exporter.core.api_pages import ApiPages
+from exporter.core.clock import AgentClock
+from exporter.core.parts import Parts
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.demo import large
@@ -139,7 +142,7 @@ class LargeFleet:
     @contextmanager
     def agent(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FleetAgent]:
         """An agent with every feature on, at its start."""
-        monkeypatch.setattr(composition, "neon_client", lambda settings, metrics: client_of(self.plane))
+        monkeypatch.setattr(composition, "neon_client", lambda *_: client_of(self.plane))
         folder.mkdir(parents=True)
         shutil.copy(self.store, folder / "neonmeter.db")
         settings = Settings.model_validate(
@@ -150,14 +153,13 @@ class LargeFleet:
                 "posture": {"profiles": [{"project": "*", "branch": "main", "profile": "production"}]},
             }
         )
-        metrics, state = SelfMetrics(), State()
-        resources = Resources.open(settings, state, metrics)
+        metrics, state, clock = SelfMetrics(), State(), AgentClock(self.clock, self.clock)
+        resources = Resources.open(settings, state, metrics, ApiPages(), Parts(state, metrics, clock), clock=clock)
         try:
-            resources.clock = self.clock
             generation = start_generation(settings, resources)
             assert generation.runs.keys() == {feature.name for feature in FEATURES}
             generation.control_plane.known.inventory = self.inventory
-            publisher = Publisher(SnapshotBuilder(), state, metrics, clock=self.clock)
+            publisher = Publisher(SnapshotBuilder(), state, metrics, clock=clock, monotonic=clock)
             yield FleetAgent(self.plane, self.clock, resources, generation, publisher, self.inventory)
         finally:
             resources.close()

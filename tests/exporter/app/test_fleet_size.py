@@ -15,6 +15,8 @@ from tests.exporter.app.large_fleet import FleetAgent, LargeFleet, LargePlane, s
 BRANCHES = 1
 TIMES_LINEAR = 1.5
 """How much more than ten times as long ten times as many projects may take."""
+NOISE_SECONDS = 0.2
+"""What takes less CPU than this is not judged: beside busy processes the same work may take twice as much."""
 AGAIN_SECONDS = 700.0
 """After so long every feature works everything out again."""
 
@@ -88,7 +90,7 @@ async def compare(sizes: Sequence[int], runs: int, folder: Path, monkeypatch: py
             print(
                 f"{name:24} {smaller:>5} {found[smaller][name]:8.4f} s {larger:>5} {spent:8.4f} s x linear {ratio:.2f}"
             )
-            if ratio > TIMES_LINEAR:
+            if ratio > TIMES_LINEAR and spent > NOISE_SECONDS:
                 worse.append(f"{name}: {larger} projects take {ratio:.2f} times as long as linear, {spent:.3f} s")
     assert not worse, "\n".join(worse)
 
