@@ -165,7 +165,7 @@ class NeonClient:
         *,
         requests_per_minute: int = 600,
         burst: int = 30,
-        consumption_per_minute: int = 40,
+        consumption_per_minute: int = 30,
         timeout: float = 30.0,
         transport: httpx.AsyncBaseTransport | None = None,
         on_request: Callable[[str, int | None, float], None] | None = None,
@@ -257,12 +257,16 @@ class NeonClient:
     ) -> Listing[Item]:
         """Read a list to its end, or until ``enough`` says so of a page.
 
+        Neon has a cursor on the last page too, so a page of fewer items than the ``limit`` of ``params`` is the last. A
+        list that repeats itself, by its cursors or by its items, is cut there.
+
         Raises:
             NeonError: a page could not be read; what came before it is lost, because half a list is worse than none.
         """
         items: list[Item] = []
         bad, unavailable, cursors = 0, set[str](), set[str]()
         cursor: str | None = None
+        limit, before = params.get("limit"), None
         for count in range(1, MOST_PAGES + 1):
             page, server_now = await self.get(path, {**params, "cursor": cursor} if cursor else params, model)
             good = tuple(item for item in page.items if item is not None)
@@ -270,8 +274,11 @@ class NeonClient:
             bad += len(page.items) - len(good)
             unavailable.update(page.unavailable_project_ids or ())
             following = page.pagination.cursor if page.pagination else None
-            ended = not following or not (page.items or page.unavailable_project_ids)
-            repeated = following in cursors
+            # Of a list that could not be fetched in time, an item that is missing is no sign of the end.
+            last = isinstance(limit, int) and len(page.items) < limit and not page.unavailable_project_ids
+            ended = last or not following or not (page.items or page.unavailable_project_ids)
+            repeated = following in cursors or (good == before and bool(good))
+            before = good
             if ended or repeated or (enough is not None and enough(good)):
                 cut = repeated and not ended
                 return Listing(tuple(items), server_now, count, cut, bad, frozenset(unavailable))

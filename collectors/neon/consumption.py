@@ -18,7 +18,9 @@ from collectors.neon.models import BranchUsagePage, Page, ProjectUsagePage, Usag
 
 HOURLY_WINDOW_SECONDS = 168 * 3600
 """Further back Neon answers 406 to hourly questions."""
-_IDS_A_REQUEST = 100
+IDS_A_REQUEST = 100
+_NOTHING_YET = "must be before 'to'"
+"""What Neon says, with 400, where nothing is left between the two ends after it has rounded them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Consumption:
 
     ``status`` is OK, UNSUPPORTED or NO_PRIVILEGE (the plan or the key has no such history), or TRUNCATED (some of it
     could not be read); ``notes`` say what is missing and why. Without ``branches`` there are project rows only.
+    Nothing yet is OK and no rows: Neon cuts the end of a question off where its figures end.
     """
 
     rows: tuple[UsageRow, ...]
@@ -74,7 +77,7 @@ async def read_consumption(  # noqa: PLR0917 - the question has six parts, and e
     *,
     metrics: Mapping[str, Sequence[str]],
 ) -> Consumption:
-    """Read the buckets from ``start`` to ``end`` (unix seconds; Neon rounds them to the granularity).
+    """Read the buckets from ``start`` to ``end`` (unix seconds, the edges of buckets: Neon rounds both to them).
 
     ``metrics`` are the names to ask for on the levels ``branches`` and ``projects``.
     With no project ids the whole organisation is read, on the level of projects only.
@@ -92,7 +95,7 @@ async def read_consumption(  # noqa: PLR0917 - the question has six parts, and e
         "granularity": granularity,
     }
     reading = _Reading(client, params, granularity)
-    chunks = [project_ids[at : at + _IDS_A_REQUEST] for at in range(0, len(project_ids), _IDS_A_REQUEST)]
+    chunks = [project_ids[at : at + IDS_A_REQUEST] for at in range(0, len(project_ids), IDS_A_REQUEST)]
     # Branches first: the newest hour grows between the two, and what a project has beyond its branches is a row of its
     # own, while branches beyond their project would make a sum that Neon never stated.
     branches = bool(chunks) and await reading.level("branches", BranchUsagePage, metrics["branches"], 1000, chunks)
@@ -134,6 +137,8 @@ class _Reading:
                 listing = await self._client.pages(f"/consumption_history/v2/{level}", params, model)
             except NeonError as problem:
                 self._requests += 1
+                if problem.http_status == 400 and _NOTHING_YET in problem.message:
+                    continue
                 if problem.http_status not in (403, 404, 406):
                     raise
                 self._refused(level, problem)

@@ -19,6 +19,8 @@ START, SUSPEND = "start_compute", "suspend_compute"
 _WAKES = frozenset({START, "start_reserved_compute"})
 _FINAL = frozenset({"finished", "failed", "error", "cancelled", "skipped"})
 _FAILED = frozenset({"failed", "error"})
+PAGE = 1000
+"""Operations in one answer: Neon's most."""
 _MANY = 5000
 _OVERLAP_SECONDS = 120.0
 """An operation may show in the list after one that was asked for later; so far back the list is read again."""
@@ -76,7 +78,7 @@ async def read_operations(client: NeonClient, project_id: str, since: float) -> 
         return bool(times) and times[0] >= times[-1] and times[-1] < since
 
     path = f"/projects/{project_id}/operations"
-    listing = await client.pages(path, {"limit": 1000}, OperationPage, enough=enough)
+    listing = await client.pages(path, {"limit": PAGE}, OperationPage, enough=enough)
     found = {op.id: op for op in listing.items if op.created_at is not None and op.created_at >= since}
     return sorted(found.values(), key=lambda op: (op.created_at or 0.0, op.id))
 

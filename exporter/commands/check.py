@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -16,7 +15,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from collectors.base import Options, Status
 from collectors.errors import FINDINGS, OK, UPSTREAM
-from collectors.neon import consumption
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
@@ -26,9 +24,9 @@ from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
 from collectors.registry import ALL
 from exporter.app.settings import Settings
+from exporter.commands.check_usage import usage_lines
 from exporter.documents.terminal import counted, table
 from exporter.feature.workspace import neon_client
-from exporter.pricing.domain.components import USAGE_METRICS
 from exporter.sampling.computes import Compute, computes
 from exporter.settings import NeonSettings
 from exporter.settings.dsn import DsnError, conninfo, pooler_conninfo
@@ -36,6 +34,7 @@ from exporter.settings.secret import SecretError
 from exporter.tenancy.rules import rules_of
 
 WORKS, FAILS, LEFT_OUT = "works", "FAILS", "left out"
+_RESULTS = {True: WORKS, False: FAILS, None: LEFT_OUT}
 CLOCK_SECONDS = 8.0
 """The Date header has whole seconds, and an answer takes a moment; from here on visits are missed."""
 MOST_COMPUTES = 50
@@ -111,7 +110,8 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
             yield CheckLine("inventory", FAILS, note)
         if not found.projects:
             yield CheckLine("inventory", FAILS, "the key sees no project: is it of the right organisation?")
-        yield await _consumption(client, found)
+        for line in await usage_lines(client, settings, found):
+            yield CheckLine(line.what, _RESULTS[line.works], line.detail)
         async for finding in _computes(settings, found, sql=sql):
             yield finding
     async for finding in _poolers(settings):
@@ -137,19 +137,6 @@ def clock_trouble(skew: float) -> str:
         f"this machine's clock is {abs(skew):.0f} s {which} the one of the Neon API: set it by NTP. neonmeter goes by "
         "the later of the two, so that it never visits too late, and therefore visits less often than it could"
     )
-
-
-async def _consumption(client: NeonClient, found: Inventory) -> CheckLine:
-    now = time.time() + found.skew
-    try:
-        read = await consumption.read_consumption(
-            client, found.org_id, sorted(found.projects), now - 7200, now, metrics=USAGE_METRICS
-        )
-    except NeonError as problem:
-        return CheckLine("consumption", FAILS, problem.message)
-    if read.status is not Status.OK:
-        return CheckLine("consumption", FAILS, "no cost: " + "; ".join(read.notes))
-    return CheckLine("consumption", WORKS, f"{len(read.rows)} hourly figures of the last two hours; cost is priced")
 
 
 async def _computes(settings: Settings, found: Inventory, *, sql: bool) -> AsyncIterator[CheckLine]:

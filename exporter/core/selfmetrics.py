@@ -143,6 +143,12 @@ CONSUMPTION_LAST = _gauge(
     "When the consumption was last read and committed.",
     unit=Unit.TIMESTAMP,
 )
+CONSUMPTION_PLANNED = _gauge(
+    "neonmeter_consumption_requests_planned", "Requests that the present reading of usage takes in all."
+)
+CONSUMPTION_DONE = _gauge(
+    "neonmeter_consumption_requests_done", "Requests of the present reading of usage that are done."
+)
 LEDGER_BYTES = _gauge("neonmeter_ledger_size_bytes", "Size of the ledger's file.", unit=Unit.BYTES)
 
 VISITS = _counter(
@@ -230,7 +236,8 @@ _REGISTERED = (
     SCRAPES, SCRAPE_BYTES, CONNECTIONS, PUBLISHES, PUBLISH_SECONDS, PUBLISH_LAST, GENERATION,
     SERIES, SERIES_TRUNCATED, TARGETS, API_REQUESTS, API_SECONDS, INVENTORY_LAST, SHARD_INFO, SHARD_PROJECTS,
     LISTED_PROJECTS, REREAD, ACTIVE,
-    STANDBY_READY, CLOCK_SKEW, CONSUMPTION_LAST,
+    STANDBY_READY, CLOCK_SKEW, CONSUMPTION_LAST, CONSUMPTION_PLANNED,
+    CONSUMPTION_DONE,
     LEDGER_BYTES, VISITS, VISIT_SECONDS, VISIT_ROWS, ADDED_AWAKE, ADDED_AWAKE_USD, BREAKERS, ROUNDS, ROUNDS_MISSED,
     RELOADS, CONFIG_LAST, TASKS,
 )  # fmt: skip

@@ -41,7 +41,14 @@ class CostRun(FeatureRun):
             keep_hourly_days=settings.ledger.keep_hourly_days,
             closed=lambda month: bool(closes.of(month)),
         )
-        self._round = UsageRound(services, money, upkeep, pace=self._pace)
+        self._round = UsageRound(
+            services,
+            money,
+            upkeep,
+            pace=self._pace,
+            storage_unit=settings.cost.said_unit,
+            per_minute=settings.neon.consumption_per_minute,
+        )
         self._inventory: Inventory | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -72,8 +79,8 @@ class CostRun(FeatureRun):
             await self._round.run(InventoryView(self._inventory, snapshots.snapshots() if snapshots else {}))
 
     def notes(self) -> Iterable[str]:
-        """What of Neon's consumption API is degraded."""
-        return self._round.feeds.notes()
+        """What of Neon's consumption API is degraded, and how far a long reading is."""
+        return (*self._round.feeds.notes(), *self._round.backlog.notes())
 
 
 class CostFeature(Feature[CostTree]):

@@ -6,6 +6,7 @@ What cannot be read or worked out stays as old as it is, and its status says so.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
@@ -13,34 +14,64 @@ from collectors.base import Status
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory
 from exporter.core import selfmetrics
+from exporter.core.clock import is_recent
 from exporter.core.feeds import Feeds
 from exporter.core.parts import STEP
+from exporter.cost.backlog import Backlog
 from exporter.cost.cost_round import CostRound, InventoryView
 from exporter.cost.organizations import each_organization
+from exporter.cost.unit_repair import settle_units
 from exporter.cost.upkeep import Upkeep
-from exporter.cost.usage_import import HOURLY, Backfill, Outcome, Span, UsageImporter, hours_from
+from exporter.cost.usage_import import (
+    HOURLY,
+    LEAST_BUCKETS,
+    Backfill,
+    Outcome,
+    Span,
+    UsageImporter,
+    hours_from,
+    read_account_plan,
+    requests,
+    root_sizes,
+)
 from exporter.feature.services import Services
 from exporter.feature.workspace import names_of
 from exporter.storage.store import StoreError
 from exporter.storage.tables import KeyValueStore
 
+_log = logging.getLogger("neonmeter.neon")
 HOUR = 3600
-GROWING_BUCKETS = 3
+GROWING_BUCKETS = LEAST_BUCKETS - 1
 """The newest hourly buckets still grow: they are read again."""
+_PLAN_SECONDS = 24 * HOUR
 
 
 class UsageRound:
     """Lives on the event loop; the ledger's work is done on the ledger's thread, pricing on another."""
 
-    def __init__(self, services: Services, money: CostRound, upkeep: Upkeep, *, pace: float) -> None:
-        """``pace`` is the interval of the round in seconds."""
+    def __init__(
+        self, services: Services, money: CostRound, upkeep: Upkeep, *, pace: float, storage_unit: str, per_minute: int
+    ) -> None:
+        """``pace`` is the interval of the round in seconds, ``per_minute`` how many requests for usage are allowed.
+
+        ``storage_unit`` is the settings' word on what stored bytes are counted in; empty: found out.
+        """
         self._services = services
         self._money = money
         self._upkeep = upkeep
         self._pace = pace
         self._clock = services.clock
         self._key_values = KeyValueStore(services.store)
-        self._importer = UsageImporter(services.client, services.ledger, services.ledger_writer)
+        self.backlog = Backlog(services.metrics, self._key_values, services.writer, per_minute=per_minute)
+        self._importer = UsageImporter(
+            services.client,
+            services.ledger,
+            services.ledger_writer,
+            storage_unit=storage_unit,
+            progress=self.backlog.count,
+        )
+        self._storage_unit = storage_unit
+        self._plans_read: dict[str, float] = {}
         self._backfill = Backfill(self._importer, self._key_values, services.writer)
         self.feeds = Feeds(services.state, services.clock)
 
@@ -58,10 +89,13 @@ class UsageRound:
         now = began + inventory.skew
         await self._read_limits(inventory, began)
         each = partial(each_organization, inventory)
-        if await self._fed("consumption", lambda: each(lambda part: self._read_consumption(part, now))):
-            await self._price(view, inventory.skew)
-            if await self._fed("backfill", lambda: each(lambda part: self._backfill.run(part, now))):
+        try:
+            if await self._fed("consumption", lambda: each(lambda part: self._read_consumption(part, now))):
                 await self._price(view, inventory.skew)
+                if await self._fed("backfill", lambda: each(lambda part: self._read_past(part, now))):
+                    await self._price(view, inventory.skew)
+        finally:
+            await self.backlog.end()
 
     async def _read_limits(self, inventory: Inventory, now: float) -> None:
         with self._services.parts.guard(f"{STEP}spending_limit"):
@@ -101,26 +135,56 @@ class UsageRound:
         # What was read "until" a time that Neon has not come to (a clock was wrong then) was read until nobody knows.
         through = {project: int(str(at)) for project, at in read_until.items() if int(str(at)) <= now + HOUR}
         await self._backfill.note(inventory, through, now)
-        groups: dict[int, list[str]] = {}
+        groups: dict[Span, list[str]] = {}
         for project in sorted(inventory.projects):
             start = max(hours_from(now), (through.get(project, 0) // HOUR - GROWING_BUCKETS) * HOUR)
-            groups.setdefault(start, []).append(project)
-        status, notes = Status.OK, dict[str, None]()
-        for start, projects in groups.items():
-            outcome, sentences = await self._importer.read(inventory, projects, Span(HOURLY, start, now), now)
-            notes.update(dict.fromkeys(sentences))
-            if outcome not in (Status.OK, Status.TRUNCATED):
-                return outcome, tuple(notes)
-            if outcome is Status.OK:
-                through |= dict.fromkeys(projects, int(now))
+            groups.setdefault(Span(HOURLY, start, now), []).append(project)
+        hours = sum(requests(inventory, projects, span) for span, projects in groups.items())
+        await self.backlog.begin(org, hours + await self._backfill.pending(inventory, now))
+        await self._read_plan(inventory, now)
+        status, notes, delivered, whole = Status.OK, dict[str, None](), 0, list[str]()
+        for span, projects in groups.items():
+            outcome = await self._importer.read(inventory, projects, span, now)
+            notes.update(dict.fromkeys(outcome.notes))
+            if outcome.status not in (Status.OK, Status.TRUNCATED):
+                return outcome.status, tuple(notes)
+            delivered = max(delivered, outcome.delivered)
+            if outcome.status is Status.OK:
+                whole += projects
             else:
                 status = Status.TRUNCATED
+        # What Neon has not delivered is asked for again; where nothing is used nothing ever comes.
+        through |= dict.fromkeys(whole, delivered or int(now) // HOUR * HOUR)
+        await self._settle_units(inventory, now)
         if status is Status.OK:
-            read_through = {org: int(now)}
+            read_through = {org: delivered} if delivered else {}
             await services.ledger_writer.run(lambda: services.ledger.put((), read_through=read_through))
             services.metrics.set(selfmetrics.CONSUMPTION_LAST, self._clock())
         await services.writer.run(lambda: self._key_values.write("consumption", org, through))
         return status, tuple(notes)
+
+    async def _read_past(self, inventory: Inventory, now: float) -> Outcome | None:
+        outcome = await self._backfill.run(inventory, now)
+        await self._settle_units(inventory, now)
+        return outcome
+
+    async def _read_plan(self, inventory: Inventory, now: float) -> None:
+        """What the account says of its plan beside its usage, once a day."""
+        if not is_recent(self._plans_read.get(inventory.org_id, 0.0), now, _PLAN_SECONDS):
+            self._importer.told_of(inventory.org_id).plan = await read_account_plan(self._services.client, inventory)
+            self._plans_read[inventory.org_id] = now
+
+    async def _settle_units(self, inventory: Inventory, now: float) -> None:
+        told, services = self._importer.told_of(inventory.org_id), self._services
+        if told.settled or not (told.evidence.unit or self._storage_unit):
+            return
+        sizes, org = root_sizes(inventory), inventory.org_id
+        noted = await services.ledger_writer.run(
+            lambda: settle_units(services.ledger, org, sizes, now, known=told.evidence.unit, said=self._storage_unit)
+        )
+        told.settled = True
+        if noted:
+            _log.info("stored bytes of %d figures of the ledger now have a unit (%s)", noted, told.evidence.text)
 
     async def _price(self, view: InventoryView, skew: float) -> None:
         """Work the costs out and show them; then keep the ledger in order. ``skew`` is Neon's clock minus ours.

@@ -202,7 +202,8 @@ class Answers:
         """One compute; ``last_active`` is the compute's own instant and takes no skew."""
         where = region_id.partition("-")
         state = {"pending_state": endpoint.pending_state} if endpoint.pending_state else {}
-        seen = {} if last_active is None else {"last_active": instant(last_active)}
+        never = {"last_active": self._view.era.never} if self._view.era.never else {}
+        seen = never if last_active is None else {"last_active": instant(last_active)}
         return {
             "host": endpoint.host or f"{endpoint.id}.{where[2]}.{where[0]}.neon.tech",
             "id": endpoint.id,

@@ -97,7 +97,10 @@ class _Ask:
             raise ApiError(400, f"parameter 'metrics' in query has an error: one or more of {', '.join(allowed)}")
         granularity = request.choice("granularity", "", tuple(_WINDOW))
         self._now = int(view.now()) // 3600
-        self._frames = frames(granularity, request.instant("from"), request.instant("to"), view.now())
+        self._era = view.era
+        self._frames = frames(
+            granularity, request.instant("from"), request.instant("to"), view.now(), whole=view.era.whole_buckets
+        )
 
     def periods(self, periods: Sequence[Period], read: Read) -> list[Json]:
         """Each period under one plan with the frames in it; a frame over a change of plan is in both, in parts."""
@@ -105,22 +108,29 @@ class _Ask:
         for period in periods:
             until = self._now + 1 if period.end is None else period.end
             mine = [frame for frame in self._frames if frame[0] < until and frame[1] > period.start]
-            used = read([(max(start, period.start), min(end, until)) for start, end in mine])
+            spans = [(max(start, period.start), min(end, until)) for start, end in mine]
+            used = [self._counted(row) for row in read(spans)]
             buckets = [
                 {"timeframe_start": instant(start * 3600), "timeframe_end": instant(end * 3600), "metrics": values}
                 for (start, end), row in zip(mine, used, strict=True)
                 if (values := [{"metric_name": name, "value": row[name]} for name in self.metrics if row.get(name)])
             ]
             if buckets:
-                found.append(_period(period, buckets))
+                found.append(_period(period, self._era.period_plan(period.plan), buckets))
         return found
 
+    def _counted(self, used: Mapping[str, int]) -> Mapping[str, int]:
+        """In the units of the time: byte-hours, or 744 of them as one, rounded."""
+        if not self._era.byte_months:
+            return used
+        return {name: (value + 372) // 744 if name.endswith("_bytes_month") else value for name, value in used.items()}
 
-def _period(period: Period, buckets: list[Json]) -> Json:
+
+def _period(period: Period, plan: str, buckets: list[Json]) -> Json:
     ending = {} if period.end is None else {"period_end": instant(period.end * 3600)}
     return {
         "period_id": period.id,
-        "period_plan": period.plan,
+        "period_plan": plan,
         "period_start": instant(period.start * 3600),
         **ending,
         "consumption": buckets,
@@ -137,19 +147,23 @@ def allow(view: View, key: Key) -> None:
         raise ApiError(404, f"organization {view.org_id} not found")
 
 
-def frames(granularity: str, start: float, end: float, now: float) -> list[Frame]:
-    """The buckets from ``start`` to ``end``, both rounded down to the granularity, as hours since the epoch.
+def frames(granularity: str, start: float, end: float, now: float, *, whole: bool = True) -> list[Frame]:
+    """The buckets from ``start`` to ``end``, as hours since the epoch.
+
+    ``whole``: both ends are rounded down to the granularity; else only the first, and the last bucket is there too.
 
     Raises:
-        ApiError: 406 when they are out of order or before the window of the granularity.
+        ApiError: 400 when nothing is left between them, 406 before the window of the granularity.
     """
     first, last = _floor(granularity, int(start) // 3600), _floor(granularity, int(end) // 3600)
+    if whole and first >= last:
+        raise ApiError(400, "'from' must be before 'to'")
     if start > end:
         raise ApiError(406, "'from' must not be after 'to'")
     earliest = _floor(granularity, int(now) // 3600 - _WINDOW[granularity])
     if first < earliest:
         raise ApiError(406, f"{granularity} consumption starts at {instant(earliest * 3600)}: 'from' is before that")
-    if end > last * 3600:
+    if not whole and end > last * 3600:
         last = _next(granularity, last)
     found = []
     while first < last and first * 3600 <= now:

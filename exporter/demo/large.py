@@ -17,6 +17,7 @@ from exporter.demo.answers import REGIONS
 from exporter.demo.security import TwinSecurity
 from exporter.demo.view import BRANCH_METRICS, PROJECT_METRICS, Frame, Period
 from exporter.demo.world import (
+    TODAY,
     Clock,
     TwinBranch,
     TwinDatabase,
@@ -102,6 +103,7 @@ class LargeWorld:
         self.plan = _PLANS[-1][0]
         self.spending_limit_cents: int | None = None
         self.security = TwinSecurity()
+        self.era = TODAY
         self.created_at = float(ORIGIN)
         self._projects = projects
         self._branches = branches

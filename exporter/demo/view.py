@@ -13,6 +13,7 @@ from typing import Protocol
 
 from exporter.demo.security import TwinSecurity
 from exporter.demo.world import (
+    Era,
     TwinBranch,
     TwinDatabase,
     TwinEndpoint,
@@ -72,6 +73,7 @@ class View(Protocol):
     created_at: float
     spending_limit_cents: int | None
     security: TwinSecurity
+    era: Era
 
     def now(self) -> float:
         """Unix seconds."""
@@ -114,6 +116,7 @@ class LiveView:
         self.org_name = world.org_name
         self.spending_limit_cents = world.spending_limit_cents
         self.security = world.security
+        self.era = world.era
         self.created_at = min((project.created_at for project in world.projects.values()), default=world.clock())
 
     @property

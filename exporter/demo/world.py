@@ -8,12 +8,38 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.demo.security import TwinSecurity
 
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """How Neon answers at a time, where that has changed; what is known of it is in tests/evidence."""
+
+    byte_months: bool = True
+    """Stored bytes are counted in byte-months, each figure rounded; before, in byte-hours."""
+    short_plans: bool = True
+    """The plan of a period is ``launch``; before, ``launch_v3``."""
+    whole_buckets: bool = True
+    """Both ends of a question are rounded down to buckets, and refused when they are then equal."""
+    never: str = "2000-01-01T00:00:00Z"
+    """``last_active`` of a compute that was never used; empty: left out."""
+
+    def period_plan(self, plan: str) -> str:
+        """The word of the consumption API for a subscription type."""
+        return plan.removesuffix("_v3") if self.short_plans else plan
+
+
+TODAY = Era()
+ERAS: Mapping[str, Era] = {
+    "2026-02": Era(byte_months=False, short_plans=False, whole_buckets=False, never=""),
+    "2026-10": TODAY,
+}
+"""By the month of which it is known."""
 
 
 @dataclass(slots=True)
@@ -139,6 +165,7 @@ class World:
     org_name: str
     plan: str = "launch_v3"
     clock: Clock = time.time
+    era: Era = TODAY
     spending_limit_cents: int | None = None
     projects: dict[str, TwinProject] = field(default_factory=dict)
     branches: dict[str, TwinBranch] = field(default_factory=dict)

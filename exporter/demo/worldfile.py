@@ -32,6 +32,7 @@ from exporter.demo.security_spec import (
     SnapshotSpec,
 )
 from exporter.demo.world import (
+    ERAS,
     Clock,
     TwinBranch,
     TwinDatabase,
@@ -144,6 +145,8 @@ class WorldSpec:
     org_id: Annotated[str, Field(pattern=r"^org-[a-z0-9-]{1,56}$")] = "org-twin-00000001"
     org_name: str = "Twin"
     plan: str = "launch_v3"
+    neon_of: Literal["2026-02", "2026-10"] = "2026-10"
+    """How Neon answers: as it did in this month."""
     spending_limit_cents: Annotated[int, Field(ge=1)] | None = None
     seed: int = 1
     members: list[MemberSpec] = field(default_factory=list)
@@ -266,6 +269,7 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
         org_name=spec.org_name,
         plan=spec.plan,
         clock=clock,
+        era=ERAS[spec.neon_of],
         spending_limit_cents=spec.spending_limit_cents,
     )
     for project in spec.projects:

@@ -20,6 +20,7 @@ from exporter.demo.year_use import BUSINESS, MEAN, alive, busy, measured, projec
 from exporter.demo.year_world import YearBranch, YearProject, draw_orgs, draw_projects
 from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, next_month
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component
+from exporter.pricing.domain.units import BYTE_HOURS, STORED_METRICS
 from exporter.pricing.domain.usage import HOURLY, UsageFact
 
 COMPUTE = Component.COMPUTE.spec.metric
@@ -214,11 +215,11 @@ class Year:
     ) -> None:
         project, branch_id, metric = name
         org_id, project_id = project.org_id, project.id
-        at = day
+        at, unit = day, BYTE_HOURS if metric in STORED_METRICS else ""
         for bucket, plan, value in zip(hours, plans, values, strict=True):
             if value:
                 read = at + HOUR + READ_AFTER
-                bucket.append(UsageFact(org_id, project_id, branch_id, at, HOURLY, plan, metric, value, read))
+                bucket.append(UsageFact(org_id, project_id, branch_id, at, HOURLY, plan, metric, value, read, unit))
             at += HOUR
 
     def _tenant_day(self, project: YearProject, day: int) -> Iterator[YearTenantHour]:

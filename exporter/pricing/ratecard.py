@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import Allowance, Rate, RateCard, contracted
 from exporter.pricing.reader import FORMAT, SHIPPED, read_card
 
-__all__ = ["FORMAT", "SHIPPED", "RateCardError", "load", "merge", "parse"]
+__all__ = ["FORMAT", "SHIPPED", "RateCardError", "load", "merge", "parse", "shipped"]
 
 Entry = TypeVar("Entry", Rate, Allowance)
 
@@ -44,15 +45,20 @@ def load(override: Path | None = None) -> RateCard:
     Raises:
         RateCardError: a file is missing, is not JSON, or breaks the format.
     """
-    shipped = parse(files("exporter.pricing").joinpath("neon.json").read_text("utf-8"), SHIPPED)
     if override is None:
-        return shipped
+        return shipped()
     try:
         text = override.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
         raise RateCardError(str(override), [f"{reason}; set cost.rate_card to a readable JSON file"]) from problem
-    return merge(shipped, parse(text, str(override)))
+    return merge(shipped(), parse(text, str(override)))
+
+
+@cache
+def shipped() -> RateCard:
+    """The list prices, units and names as they come with neonmeter."""
+    return parse(files("exporter.pricing").joinpath("neon.json").read_text("utf-8"), SHIPPED)
 
 
 def parse(text: str, origin: str) -> RateCard:
@@ -66,10 +72,10 @@ def parse(text: str, origin: str) -> RateCard:
         document = json.loads(text, parse_float=str, object_pairs_hook=_unique)
     except ValueError as problem:
         raise RateCardError(origin, [f"not valid JSON ({problem}); correct it there"]) from problem
-    plans, spans, problems = read_card(document)
-    if problems:
+    card, problems = read_card(document, origin)
+    if card is None:
         raise RateCardError(origin, problems)
-    return RateCard(plans, origin=origin, plan_history=spans)
+    return card
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -116,7 +122,15 @@ def merge(base: RateCard, over: RateCard) -> RateCard:
     origin = f"{base.origin} with {over.origin}"
     history = (*base.plan_history, *over.plan_history)
     own = base.own or any(plan.rates or plan.discounts for plan in over.plans.values())
-    return RateCard(plans.values(), currency=base.currency, origin=origin, plan_history=history, own=own)
+    return RateCard(
+        plans.values(),
+        currency=base.currency,
+        origin=origin,
+        plan_history=history,
+        own=own,
+        units={**base.units, **over.units},
+        names={**base.names, **over.names},
+    )
 
 
 def _renamed(prices: tuple[Entry, ...], plan: str) -> tuple[Entry, ...]:

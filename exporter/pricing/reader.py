@@ -16,13 +16,17 @@ from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.rates import (
     Allowance,
     AllowanceScope,
+    DatedName,
+    DatedUnit,
     Discount,
     PlanCard,
     PlanSpan,
     Rate,
+    RateCard,
     Source,
     plan_named,
 )
+from exporter.pricing.domain.units import SCALE
 
 FORMAT = 1
 SHIPPED = "exporter/pricing/neon.json"
@@ -203,6 +207,14 @@ class _Plan(_Strict):
         return self
 
 
+class _Unit(_Dated):
+    unit: Annotated[str, must(lambda unit: unit in SCALE and unit, "{!r} is not a unit; write byte-hour or byte-month")]
+
+
+class _Name(_Dated):
+    plan: Annotated[str, must(_matches(re.compile(r"\S")), "must be a plan of the card")]
+
+
 class _Card(_Strict):
     format: Annotated[int, must(lambda number: number == FORMAT, f'must be {FORMAT}; write "format": {FORMAT}')] = (
         _ABSENT
@@ -215,17 +227,27 @@ class _Card(_Strict):
         tuple[_Span, ...],
         must(lambda spans: isinstance(spans, list), "must be a list of entries with plan and valid_from"),
     ] = ()
+    units: dict[Component, _History[_Unit]] = {}
+    names: dict[str, _History[_Name]] = {}
     plans: Annotated[dict[str, _Plan], BeforeValidator(_plans)] = Field({}, validate_default=True)
 
 
-def read_card(document: Any) -> tuple[list[PlanCard], list[PlanSpan], list[str]]:
-    """The plans and the plan history of a whole card, and what is wrong with it, a line each with its place."""
+def read_card(document: Any, origin: str) -> tuple[RateCard | None, list[str]]:
+    """A whole card, or what is wrong with it, a line each with its place. ``origin`` names the file for messages."""
     try:
         card = _Card.model_validate(document)
     except ValidationError as problem:
-        return [], [], list(_sentences(problem))
+        return None, list(_sentences(problem))
     spans = [PlanSpan(s.org, s.project, plan_named(s.plan), s.valid_from, s.read) for s in card.plan_history]
-    return [_plan(name, plan) for name, plan in card.plans.items()], spans, []
+    units = {
+        component: tuple(DatedUnit(row.unit, row.valid_from, row.read) for row in rows)
+        for component, rows in card.units.items()
+    }
+    names = {
+        name: tuple(DatedName(row.plan, row.valid_from, row.read) for row in rows) for name, rows in card.names.items()
+    }
+    plans = [_plan(name, plan) for name, plan in card.plans.items()]
+    return RateCard(plans, origin=origin, plan_history=spans, units=units, names=names), []
 
 
 def _plan(name: str, plan: _Plan) -> PlanCard:
@@ -262,6 +284,7 @@ def _sentences(problem: ValidationError) -> Iterator[str]:
         yield f"{path.removeprefix('.')}: {text}" if path else text
 
 
+_OUTER: Mapping[str, type[_Dated]] = {"plan_history": _Span, "units": _Unit, "names": _Name}
 _ENTRIES: Mapping[str, type[_Dated]] = {"rates": _Rate, "allowances": _Allowance, "discounts": _Discount}
 
 
@@ -274,7 +297,7 @@ def _sentence(kind: str, place: tuple[int | str, ...]) -> str:
     owner = place[:-1] if kind == "extra_forbidden" else place
     model: type[BaseModel] = _Card
     if owner:
-        model = _Span if owner[0] == "plan_history" else _Plan if len(owner) == 2 else _ENTRIES[str(owner[2])]
+        model = _OUTER.get(str(owner[0])) or (_Plan if len(owner) == 2 else _ENTRIES[str(owner[2])])
     keys = ", ".join(sorted(model.model_fields.keys() - {"component"}))
     if kind == "extra_forbidden":
         return f"unknown key; use {keys}"

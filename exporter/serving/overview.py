@@ -124,7 +124,7 @@ def overview(
     states = Counter(row.state for row in rows if row.kind == "endpoint")
     awake = (row for row in rows if row.kind == "endpoint" and row.state == "active" and row.last_success is not None)
     oldest = min(awake, key=lambda row: row.last_success or 0.0, default=None)
-    tenants, through = _money(entries)
+    tenants, through, unpriced = _money(entries)
     found = sources.inventory
     return Overview(
         generation=snapshot.generation,
@@ -144,23 +144,30 @@ def overview(
         targets=tuple(rows),
         tenants=tenants,
         poolers=tuple(_poolers(entries)),
+        unpriced=unpriced,
         notes=sources.notes,
         refresh_seconds=sources.refresh_seconds,
     )
 
 
-def _money(entries: Entries) -> tuple[tuple[TenantCostRow, ...], float | None]:
-    """This month's cost by tenant over all branches, and up to when it is known."""
+def _money(entries: Entries) -> tuple[tuple[TenantCostRow, ...], float | None, tuple[str, ...]]:
+    """This month's cost by tenant over all branches, up to when it is known, and what has no price."""
     by_tenant: dict[str, Decimal] = {}
     through: float | None = None
+    unpriced: set[str] = set()
     for entry in entries.get(costs.COLLECTOR, {}).values():
         if entry.good is None:
             continue
         for (tenant, _), value in entry.good.families.get(cost_series.TENANT_MONTH).items():
             by_tenant[tenant] = by_tenant.get(tenant, Decimal(0)) + Decimal(value)
+        unpriced |= {f"{component} on plan {plan}" for plan, component in entry.good.families.get(cost_series.UNKNOWN)}
         for value in entry.good.families.get(cost_series.THROUGH).values():
             through = float(value) if through is None else min(through, float(value))
-    return tuple(TenantCostRow(tenant, usd) for tenant, usd in sorted(by_tenant.items())), through
+    return (
+        tuple(TenantCostRow(tenant, usd) for tenant, usd in sorted(by_tenant.items())),
+        through,
+        tuple(sorted(unpriced)),
+    )
 
 
 def _poolers(entries: Entries) -> Iterable[PoolerRow]:

@@ -89,6 +89,8 @@ class Overview:
     targets: tuple[TargetRow, ...] = ()
     tenants: tuple[TenantCostRow, ...] = ()
     poolers: tuple[PoolerRow, ...] = ()
+    unpriced: tuple[str, ...] = ()
+    """Usage that no rate covers, as plan and component: what the cost lacks."""
     notes: tuple[str, ...] = ()
     """Degradations, one sentence each: what does not work, why, and what to do."""
     refresh_seconds: int = 15

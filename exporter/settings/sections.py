@@ -26,7 +26,7 @@ class NeonSettings(Section):
     requests_per_minute: int = Field(600, gt=0, description="Maximum requests a minute; Neon allows 700 per account.")
     burst: int = Field(30, gt=0, description="Maximum requests sent at once.")
     consumption_per_minute: int = Field(
-        40, gt=0, description="Maximum requests a minute to the consumption API, which has a limit of its own."
+        30, gt=0, description="Maximum requests a minute to the consumption API; Neon documents 30 to 50 per account."
     )
     timeout_seconds: Seconds = Field(30, description="Timeout of one request.")
 
@@ -114,7 +114,16 @@ class PriceSettings(Section):
         None,
         description="Price as this plan (launch, scale, agent, or a type such as scale_v3), whatever the API says.",
     )
+    storage_unit: Literal["auto", "byte-hour", "byte-month"] = Field(
+        "auto",
+        description="What the API counts stored bytes in; auto finds it out from the account's own figures.",
+    )
     rate_card: Path | None = Field(None, description="File with your own rates; dated list rates ship with neonmeter.")
+
+    @property
+    def said_unit(self) -> str:
+        """The unit of stored bytes that the settings name; empty: found out."""
+        return "" if self.storage_unit == "auto" else self.storage_unit
 
 
 class StorageSettings(Section):

@@ -269,6 +269,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _migrate(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> None:
+    # A table that others refer to can only be made anew, and SQLite wants no keys to be watched meanwhile.
+    connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN IMMEDIATE")
     try:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -289,6 +291,8 @@ def _migrate(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> No
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _versions(path: Path, connection: sqlite3.Connection, schemas: Schemas) -> dict[str, int]:

@@ -39,7 +39,7 @@ from exporter.pricing.domain.price import PricePeriods, Pricing, price
 from exporter.pricing.domain.rates import RateCard, to_decimal
 from exporter.pricing.domain.usage import HOURLY, UNATTRIBUTED, UsageFact
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, pico
-from exporter.storage.ledger.ledger import Ledger
+from exporter.storage.ledger.ledger import Ledger, UnitSpan
 
 __all__ = ["METRICS", "OTHER", "Costs", "MonthCosts"]
 
@@ -68,6 +68,8 @@ class MonthCosts:
     """The earliest data-through instant of the organisations (unix seconds); 0 without data."""
     prices: str = "list prices"
     """What the prices are, for a person."""
+    units: tuple[UnitSpan, ...] = ()
+    """In what the API counted stored bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ class Costs:
         pricing = price(facts, self.card, plan=self.plan)
         uses = self._uses(start, revisions, now)
         shares = self._waiting(allocate(pricing.lines, uses, owner=self._weights.owner), through, end)
-        costs = MonthCosts(start, pricing, uses, tuple(shares), through, self.card.prices)
+        units = tuple(self.ledger.units(start, end))
+        costs = MonthCosts(start, pricing, uses, tuple(shares), through, self.card.prices, units)
         if now >= end + SETTLED:
             self._months[start] = (revisions, costs)
         return costs

@@ -191,6 +191,10 @@ class CostReport:
             "ties": self.ties(),
             "orgs": self._tree(),
             "tenants": [row.as_dict() for row in self.group("tenant")],
+            "storage_units": [
+                {"org_id": span.org_id, "unit": span.unit or None, "first": span.first, "last": span.last}
+                for span in self.costs.units
+            ],
             "pricing_unknown": [
                 {"project_id": u.project_id, "plan": u.plan, "component": u.component, "why": u.why}
                 for u in self.costs.pricing.unknown

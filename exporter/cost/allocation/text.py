@@ -14,8 +14,9 @@ from fractions import Fraction
 
 from exporter.cost.allocation.rows import NOT_TENANTS, CostReport, CostRow
 from exporter.cost.domain.allocate import AGENT, IDLE, SHARED, Confidence, Share, round_rows
+from exporter.documents.terminal import counted, seconds, table
 from exporter.documents.terminal import dollars as money
-from exporter.documents.terminal import seconds, table
+from exporter.pricing.domain.calendar import day_text
 from exporter.pricing.domain.components import Group
 from exporter.pricing.domain.rates import to_decimal
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED
@@ -63,7 +64,7 @@ def _percent(part: Fraction) -> str:
 
 def head(report: CostReport) -> str:
     """Which month, and what kind of figures these are."""
-    month = time.strftime("%B %Y", time.gmtime(report.costs.month))
+    month = unpriced_first(report) + time.strftime("%B %Y", time.gmtime(report.costs.month))
     through = report.costs.through
     if not through:
         return f"{month}: no consumption has been read yet.\n"
@@ -87,6 +88,26 @@ def unpriced(report: CostReport) -> str:
     """A line for each plan and component that has no price."""
     unpriced_usage = sorted({f"{usage.plan}: {usage.component}" for usage in report.costs.pricing.unknown})
     return "".join(f"not priced: {usage}; see docs/billing.md\n" for usage in unpriced_usage)
+
+
+def unpriced_first(report: CostReport) -> str:
+    """The first line where something has no price: what the figures lack; else nothing."""
+    unknown = report.costs.pricing.unknown
+    if not unknown:
+        return ""
+    what = ", ".join(sorted({f"{usage.component} on plan {usage.plan}" for usage in unknown}))
+    projects = counted(len({usage.project_id for usage in unknown}), "project")
+    return f"NOT PRICED, so the figures below lack it: {what}, of {projects}; `neonmeter check` says what to do.\n"
+
+
+def storage_units(report: CostReport) -> str:
+    """In what the API counted stored bytes, a line for each organisation and unit."""
+    lines = []
+    for span in report.costs.units:
+        days = day_text(span.first) + ("" if span.first == span.last else f" to {day_text(span.last)}")
+        told = f"counted in {span.unit}s by Neon" if span.unit else "in a unit that is not known: taken by date"
+        lines.append(f"Storage of {span.org_id}, {days}: {told}.\n")
+    return "".join(lines)
 
 
 LEAST_DIGITS = 6
@@ -209,7 +230,7 @@ class Explanation:
                 f"{seconds(own.added_seconds)} of awake time added, ever."
             )
         lines += [f"{name}: {MEANING[name]}." for name in (IDLE, SHARED, UNATTRIBUTED)]
-        return "\n".join(lines) + "\n" + unpriced(self._report)
+        return "\n".join(lines) + "\n" + storage_units(self._report) + unpriced(self._report)
 
     def _name(self, key: str) -> str:
         return self._names.get(key, key)

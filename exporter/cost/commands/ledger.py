@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _GAPS_SHOWN = 20
 _BAD_SHOWN = 50
+_LONG = 12
+"""Requests from which on a reading shows how far it is."""
 
 
 def add(commands: Commands) -> None:
@@ -124,11 +126,14 @@ def status_command(options: argparse.Namespace, settings: CostTree) -> int:
     with opened(settings) as ledger:
         where, through, tally = ledger.where, ledger.through(), ledger.tally()
         days = sorted(ledger.revisions(0, 2**40))
+        units = ledger.units(0, 2**40)
+    reading = _under_way(settings, sorted(through.orgs))
     now = time.time()
     if options.json:
         found = {
             "ledger": where, "facts": tally["facts"], "corrections": tally["corrections"], "days": len(days),
             "first_day": days[0] if days else None, "last_day": days[-1] if days else None,
+            "storage_units": [span._asdict() for span in units], "reading": reading,
             "data_through": dict(through.orgs), "keep_hourly_days": settings.ledger.keep_hourly_days,
         }  # fmt: skip
         print(json.dumps(found, indent=2))
@@ -142,8 +147,25 @@ def status_command(options: argparse.Namespace, settings: CostTree) -> int:
     rows.append(("hours are kept", f"{settings.ledger.keep_hourly_days} days, then summed up to days"))
     for org, at in sorted(through.orgs.items()):
         rows.append(("data through", f"{instant(at)} ({org}), {seconds(max(0, now - at))} ago"))
+    rows.extend(("storage in", f"{span.unit or 'no known unit'} ({span.org_id}), {instant(span.first)[:10]} to "
+                 f"{instant(span.last)[:10]}") for span in units)  # fmt: skip
+    rows.extend(("reading", sentence) for sentence in reading)
     print(table(("what", ""), rows), end="")
     return OK
+
+
+def _under_way(settings: CostTree, orgs: Iterable[str]) -> list[str]:
+    """How far a long reading of the agent is, by its file; nothing where it has none."""
+    from exporter.cost.backlog import stored
+    from exporter.feature.workspace import open_store
+    from exporter.storage.store import StoreError
+    from exporter.storage.tables import KeyValueStore
+
+    try:
+        with open_store(settings) as store:
+            return [sentence for org in orgs for sentence in stored(KeyValueStore(store), org)]
+    except StoreError:
+        return []
 
 
 def export_command(options: argparse.Namespace, settings: CostTree) -> int:
@@ -230,13 +252,25 @@ def backfill_command(options: argparse.Namespace, settings: CostTree) -> int:
     return asyncio.run(_backfill(settings))
 
 
+class _Progress:
+    """A line on the standard error where a reading is long: how many of its requests are done."""
+
+    def __init__(self, planned: int) -> None:
+        self._planned, self._done = planned, 0
+
+    async def __call__(self, done: int) -> None:
+        self._done += done
+        if self._planned >= _LONG and self._done % 10 < done:
+            print(f"{self._done} of {max(self._planned, self._done)} requests", file=sys.stderr)
+
+
 async def _backfill(settings: CostTree) -> int:
     import contextlib
 
     from collectors.base import Status
     from collectors.neon.inventory import Inventory, refresh
     from exporter.cost.organizations import each_organization
-    from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, spans
+    from exporter.cost.usage_import import HOURLY, Span, UsageImporter, hours_from, read_account_plan, requests, spans
     from exporter.feature.workspace import neon_client
     from exporter.settings.tree import SettingsError
     from exporter.storage.writer import WriterThread
@@ -253,12 +287,17 @@ async def _backfill(settings: CostTree) -> int:
                     ["neon.org_id: consumption needs an organisation; name it, or use a key of its own"]
                 )
             now = time.time() + inventory.skew
-            importer = UsageImporter(client, ledger, ledger_writer)
+            wanted = [Span(HOURLY, hours_from(now), now), *spans(0, now)]
+            planned = sum(requests(inventory, sorted(inventory.projects), span) for span in wanted)
+            importer = UsageImporter(
+                client, ledger, ledger_writer, storage_unit=settings.cost.said_unit, progress=_Progress(planned)
+            )
 
             async def everything(part: Inventory) -> tuple[Status, tuple[str, ...]]:
                 worst, notes = Status.OK, dict[str, None]()
-                for span in [Span(HOURLY, hours_from(now), now), *spans(0, now)]:
-                    status, sentences = await importer.reach(part, sorted(part.projects), span, now)
+                importer.told_of(part.org_id).plan = await read_account_plan(client, part)
+                for span in wanted:
+                    status, sentences, _ = await importer.read(part, sorted(part.projects), span, now)
                     worst = worst if status is Status.OK else status
                     notes.update(dict.fromkeys(sentences))
                 return worst, tuple(notes)

@@ -73,6 +73,7 @@ def _dump(file: str, plan: str | None) -> Dump:
 def show_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Print the rates and allowances in force on a day, with their sources."""
     from exporter.cost.price_text import rates_dict, rates_text
+    from exporter.pricing.domain.calendar import day_text
     from exporter.pricing.domain.rates import plan_named
 
     card, now = _card(settings), _day(options.at)
@@ -90,8 +91,11 @@ def show_command(options: argparse.Namespace, settings: CostTree) -> int:
         unpriced = ", ".join(plan.name for plan in card.plans.values() if plan.unpriced)
         print(f"\nWithout prices: {unpriced}.")
         print("Usage without a rate is reported as pricing unknown, never as free.")
-        print("On the command line and in cost.plan, launch means launch_v3 and scale means scale_v3; from the API,")
-        print("launch and scale are the older plans with a fixed fee.")
+        print("launch means launch_v3 and scale means scale_v3: on the command line, in cost.plan, and in what the API")
+        print("says of usage from 2025-08-14 on.")
+    for component, history in card.units.items():
+        told = "; ".join(f"{entry.unit}s from {day_text(entry.valid_from)} ({entry.source.name})" for entry in history)
+        print(f"Neon counts {component} in {told}; an account's own figures decide.")
     return OK
 
 

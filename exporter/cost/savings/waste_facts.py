@@ -87,7 +87,7 @@ class _Gathering:
         # No rate changes within the window, so that it is priced as one.
         self._start = max([first, *(boundary for boundary in sources.card.boundaries if boundary <= self._end)])
         whole = -(-self._end // HOUR) * HOUR
-        self._facts = [_as(fact, sources.plan) for fact in sources.ledger.window(self._start, whole)]
+        self._facts = [_as(fact, sources) for fact in sources.ledger.window(self._start, whole)]
         self._begins = self._beginnings()
         self._plans = {fact.project_id: fact.plan for fact in sorted(self._facts, key=lambda fact: fact.start)}
         self._stored: dict[str, int] = {}
@@ -338,8 +338,9 @@ def _snapshot(snapshot: Snapshot) -> SnapshotFacts:
     )
 
 
-def _as(fact: UsageFact, plan: str | None) -> UsageFact:
-    return fact if plan is None else fact._replace(plan=plan)
+def _as(fact: UsageFact, sources: WasteSources) -> UsageFact:
+    plan = sources.plan or sources.card.plan_of(fact.plan, fact.org_id, fact.project_id, fact.start)
+    return fact if plan == fact.plan else fact._replace(plan=plan)
 
 
 def _whole(at: float | None) -> int | None:

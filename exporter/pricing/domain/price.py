@@ -21,6 +21,7 @@ from typing import NamedTuple
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component, Level
 from exporter.pricing.domain.rates import AllowanceScope, Rate, RateCard, plan_named
+from exporter.pricing.domain.units import BYTE_HOURS, STORED_METRICS, in_byte_hours
 from exporter.pricing.domain.usage import HOURLY, MONTHLY, PROJECT_LEVEL, UNATTRIBUTED, UsageFact, bucket_hours
 
 _FREE_BY_HOUR = frozenset(metric for metric, component in METRIC_COMPONENTS.items() if component.spec.hourly_allowance)
@@ -44,7 +45,7 @@ class CostLine:
     plan: str
     period: PricePeriod
     usage: int
-    """Raw usage before any allowance, in the API's unit."""
+    """Raw usage before any allowance, in the API's unit; of stored bytes in byte-hours, whatever the API counted in."""
     quantity: Fraction
     """Billable quantity, after the allowance."""
     rate: Rate | None
@@ -170,18 +171,16 @@ class _Usage:
         self._spread: set[tuple[str, str, str, str, str, PricePeriod]] = set()
 
     def take(self, facts: Iterable[UsageFact]) -> None:
-        override, history, card, raw, periods = (
-            self._override, self._card.plan_history, self._card, self._raw, self._periods,
-        )  # fmt: skip
-        for fact in facts:
-            org, project, branch, start, granularity, plan, metric, value, _ = fact
+        override, card, raw, periods = self._override, self._card, self._raw, self._periods
+        for given in facts:
+            fact = self._in_byte_hours(given) if given.metric in STORED_METRICS else given
+            org, project, branch, start, granularity, plan, metric, value, _, _ = fact
             if value < 0:
                 raise ValueError(f"project {project}: {metric} is {value} at {start}; usage is never negative")
             if granularity == MONTHLY:
                 self._take_month(fact)
                 continue
-            if override or history:
-                plan = override or card.plan_of(plan, org, project, start)
+            plan = override or card.plan_of(plan, org, project, start)
             if metric in _FREE_BY_HOUR:
                 bucket = _Bucket(metric, org, project, start, bucket_hours(start, granularity), granularity)
                 parts = self._buckets.setdefault(bucket, {})
@@ -189,6 +188,11 @@ class _Usage:
             else:
                 name = (org, project, branch, plan, metric, periods[start])
                 raw[name] = raw.get(name, 0) + value
+
+    def _in_byte_hours(self, fact: UsageFact) -> UsageFact:
+        if fact.unit == BYTE_HOURS:
+            return fact
+        return in_byte_hours(fact, fact.unit or self._card.unit(METRIC_COMPONENTS[fact.metric], fact.start))
 
     def _take_month(self, fact: UsageFact) -> None:
         """A month may reach over a change of price: then its usage is spread evenly over its hours."""

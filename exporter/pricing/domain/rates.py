@@ -25,14 +25,14 @@ PLAN_NAMES: Mapping[str, str] = {
     "scale": "scale_v3",
     "enterprise": "direct_sales_v3",
 }
-"""The plan that a person means by a name, and its subscription type. From the API ``launch`` and ``scale`` are other
-plans: the older ones with a fixed fee, which usage alone does not price."""
+"""The plan that a person means by a name, and its subscription type. What the API means by one has a date and stands in
+the rate card (``names``)."""
 
 
 def plan_named(text: str) -> str:
     """The subscription type that a person means: ``Scale`` and ``scale_v3`` are both ``scale_v3``.
 
-    For what a person writes (``cost.plan``, ``--plan``) only; what the API says is never mapped.
+    For what a person writes (``cost.plan``, ``--plan``) only; for what the API says see :meth:`RateCard.plan_of`.
     """
     return PLAN_NAMES.get(text.strip().lower(), text.strip())
 
@@ -110,6 +110,24 @@ class Discount:
 
 
 @dataclass(frozen=True, slots=True)
+class DatedUnit:
+    """What one whole number of the API counts, for the buckets of a component from a day on."""
+
+    unit: str
+    valid_from: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class DatedName:
+    """The subscription type that the API means by a plan's name, from a day on."""
+
+    plan: str
+    valid_from: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class PlanSpan:
     """The plan of projects (globs over ids) from a day on, for where the API does not tell one that has prices."""
 
@@ -148,20 +166,33 @@ class RateCard:
         origin: str = "",
         plan_history: Iterable[PlanSpan] = (),
         own: bool = False,
+        units: Mapping[Component, tuple[DatedUnit, ...]] | None = None,
+        names: Mapping[str, tuple[DatedName, ...]] | None = None,
     ) -> None:
         """Take the plans; ``origin`` names the file(s) for messages, ``own``: some prices are not from the list."""
         self.own = own
+        self.units: Mapping[Component, tuple[DatedUnit, ...]] = units or {}
+        self.names: Mapping[str, tuple[DatedName, ...]] = names or {}
         self.plans: Mapping[str, PlanCard] = {plan.name: plan for plan in plans}
         self.currency = currency
         self.origin = origin
         self.plan_history = tuple(plan_history)
         dates = {item.valid_from for plan in self.plans.values() for history in _histories(plan) for item in history}
-        self._boundaries = sorted(dates | {span.valid_from for span in self.plan_history})
+        dates |= {span.valid_from for span in self.plan_history}
+        self._boundaries = sorted(dates | {name.valid_from for named in self.names.values() for name in named})
 
     def plan_of(self, plan: str, org_id: str, project_id: str, at: int) -> str:
-        """The plan to price usage by: the API's where it has prices, else what the card's plan history says."""
+        """The plan to price usage by: the API's where it has prices, else what the card's plan history says.
+
+        A name that the API has for a usage-based plan (``launch``) is that plan (``launch_v3``) from its day on.
+        """
         card = self.plans.get(plan)
-        if not self.plan_history or (card is not None and not card.unpriced):
+        if card is not None and not card.unpriced:
+            return plan
+        named = _in_force(self.names.get(plan, ()), at)
+        if named is not None:
+            return named.plan
+        if not self.plan_history:
             return plan
         spans = (
             span
@@ -175,26 +206,17 @@ class RateCard:
     def rate(self, plan: str, component: Component, at: int) -> Rate | None:
         """The rate in force at an instant; None when the card has none (unknown plan, or before its first day)."""
         card = self.plans.get(plan)
-        if card is None:
-            return None
-        found: Rate | None = None
-        for rate in card.rates.get(component, ()):
-            if rate.valid_from > at:
-                break
-            found = rate
-        return found
+        return None if card is None else _in_force(card.rates.get(component, ()), at)
 
     def allowance(self, plan: str, component: Component, at: int) -> Allowance | None:
         """The allowance in force at an instant; None when there is none (all of the usage is billable)."""
         card = self.plans.get(plan)
-        if card is None:
-            return None
-        found: Allowance | None = None
-        for allowance in card.allowances.get(component, ()):
-            if allowance.valid_from > at:
-                break
-            found = allowance
-        return found
+        return None if card is None else _in_force(card.allowances.get(component, ()), at)
+
+    def unit(self, component: Component, at: int) -> str:
+        """The unit of a bucket of stored bytes that starts at ``at``, by date alone; empty for other components."""
+        dated = _in_force(self.units.get(component, ()), at)
+        return dated.unit if dated else ""
 
     def why_unknown(self, plan: str, component: Component, at: int) -> str:
         """One line for a person on why ``rate`` answers None, and what to do; empty when it does answer."""
@@ -239,6 +261,19 @@ class RateCard:
         )
 
 
+_Entry = TypeVar("_Entry", Rate, Allowance, DatedUnit, DatedName)
+
+
+def _in_force(history: tuple[_Entry, ...], at: int) -> _Entry | None:
+    """The newest entry at or before an instant; the history is sorted."""
+    found: _Entry | None = None
+    for entry in history:
+        if entry.valid_from > at:
+            break
+        found = entry
+    return found
+
+
 def contracted(
     listed: tuple[Rate, ...], own: tuple[Rate, ...], discounts: tuple[Discount, ...] = ()
 ) -> tuple[Rate, ...]:
@@ -277,6 +312,34 @@ def _newest(history: tuple[_Dated, ...], at: int) -> _Dated | None:
 def _histories(plan: PlanCard) -> Iterable[tuple[Rate | Allowance, ...]]:
     yield from plan.rates.values()
     yield from plan.allowances.values()
+
+
+_LEGACY = "_legacy"
+_NONE = frozenset({"", "UNKNOWN"})
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPlan:
+    """What the API says of an account beside its usage; empty where it is not told.
+
+    The consumption API of today answers for usage-based plans alone, so an answer is itself a proof of one. Only a
+    subscription type that says legacy contradicts it.
+    """
+
+    org_plan: str = ""
+    """``plan`` of the organisation."""
+    subscription_type: str = ""
+    """Of the owner of its projects."""
+
+    def billed(self, period_plan: str, card: RateCard) -> str:
+        """The plan of a usage figure: that of its period, unless it has none or the account is of a legacy kind."""
+        if self.subscription_type.endswith(_LEGACY):
+            return self.subscription_type
+        if period_plan in card.plans.keys() - _NONE or period_plan in card.names:
+            return period_plan
+        told = (self.subscription_type, self.org_plan)
+        known = (name for name in told if name in card.plans.keys() - _NONE or name in card.names)
+        return next(known, period_plan)
 
 
 _EDGE = Context(prec=40, rounding=ROUND_HALF_EVEN)

@@ -29,9 +29,11 @@ class UsageFact(NamedTuple):
     """The subscription type of the period, as the API gave it."""
     metric: str
     value: int
-    """In the raw unit of the metric: CU-seconds, byte-hours, branch-hours, bytes."""
+    """In the raw unit of the metric: CU-seconds, byte-hours or byte-months, branch-hours, bytes."""
     observed_at: int = 0
     """When it was read, in unix seconds."""
+    unit: str = ""
+    """Of stored bytes: ``byte-hour`` or ``byte-month``; empty where nothing has told, then the rate card's dates do."""
 
 
 def bucket_hours(start: int, granularity: str) -> int:

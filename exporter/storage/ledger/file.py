@@ -18,9 +18,11 @@ from exporter.storage.ledger.ledger import Changes, Ledger, checked
 BATCH = 10_000
 """Facts in one transaction of an import."""
 FIELDS = UsageFact._fields
+OPTIONAL: dict[str, object] = {"unit": ""}
+"""What files of before it was known do not have."""
 _LAST = 253402300800
 """The year 10000, in unix seconds."""
-_TEXTS = frozenset({"org_id", "project_id", "branch_id", "granularity", "plan", "metric"})
+_TEXTS = frozenset({"org_id", "project_id", "branch_id", "granularity", "plan", "metric", "unit"})
 
 
 class LineError(UsageError):
@@ -68,7 +70,8 @@ def _reading(row: dict[str, object]) -> tuple[str, int]:
     return org, int(str(through))
 
 
-def _fact(row: dict[str, object]) -> UsageFact:
+def _fact(given: dict[str, object]) -> UsageFact:
+    row = OPTIONAL | given
     for name in FIELDS:
         if name not in row:
             raise LineError(f"{name} is missing")

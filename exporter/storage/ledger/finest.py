@@ -7,12 +7,15 @@ compared over all plans, because a bucket that was read again under another plan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.pricing.domain.calendar import DAY, month_start
-from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
+from exporter.pricing.domain.components import METRIC_COMPONENTS
+from exporter.pricing.domain.units import BYTE_HOURS, BYTE_MONTHS, SCALE, STORED_METRICS
+from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
+from exporter.pricing.ratecard import shipped
 
 Rest = Mapping[tuple[int, int], int]
 """(series, day) of a daily or monthly sum -> what it holds beyond the finer buckets; never negative."""
@@ -30,6 +33,35 @@ class DaySum(NamedTuple):
     metric: str
     day: int
     value: int
+    unit: str = ""
+
+
+def unit_of_bucket(metric: str, start: int, unit: str) -> str:
+    """What a bucket's value counts: what was found out, else what the rate card's dates say; empty: nothing stored."""
+    if unit or metric not in STORED_METRICS:
+        return unit
+    return shipped().unit(METRIC_COMPONENTS[metric], start)
+
+
+def in_byte_hours(row: DaySum) -> DaySum:
+    """The same sum in byte-hours; its ``unit`` stays what the API counted in."""
+    unit = unit_of_bucket(row.metric, row.day, row.unit)
+    return row._replace(value=row.value * SCALE[unit], unit=unit)
+
+
+def fact_in_byte_hours(row: Sequence[Any]) -> UsageFact:
+    """A fact as answers have it, from its columns: stored bytes in byte-hours, whatever the API counted in."""
+    fact = UsageFact._make(row[:10])
+    if fact.metric not in STORED_METRICS:
+        return fact
+    scale = SCALE[unit_of_bucket(fact.metric, fact.start, fact.unit)]
+    return fact._replace(value=fact.value * scale, unit=BYTE_HOURS)
+
+
+def cut_at_units(edges: Sequence[int]) -> list[int]:
+    """The edges, and between them the days on which a unit changed: nothing is summed over such a day."""
+    days = {entry.valid_from for history in shipped().units.values() for entry in history}
+    return sorted({*edges, *(day for day in days if edges[0] < day < edges[-1])})
 
 
 _Meter = tuple[str, str, str]
@@ -42,7 +74,8 @@ _Plan = tuple[str, str]
 def rests(sums: Iterable[DaySum]) -> dict[tuple[int, int], int]:
     """What the daily and monthly sums hold beyond finer ones, by series and day; zeros are there too.
 
-    ``sums`` must hold everything of each meter in the day (or month) of each of its coarse sums.
+    ``sums`` must hold everything of each meter in the day (or month) of each of its coarse sums, in one unit
+    (:func:`in_byte_hours`).
     """
     finer: dict[_Span, dict[_Plan, int]] = {}
     days: dict[_Span, list[DaySum]] = {}
@@ -95,16 +128,21 @@ def _beyond(rows: list[DaySum], finer: Mapping[_Plan, int]) -> list[tuple[DaySum
         left[plan] = left.get(plan, 0) - taken
         rest = min(row.value - taken, missing)
         missing -= rest
-        answer.append((row, rest))
+        answer.append((row, rest if rest > _rounded(row) else 0))
     return answer
+
+
+def _rounded(row: DaySum) -> int:
+    """By how much a sum may differ from its hours only because the API rounds each bucket of byte-months."""
+    return SCALE[BYTE_MONTHS] * (bucket_hours(row.day, row.granularity) + 1) if row.unit == BYTE_MONTHS else 0
 
 
 @dataclass(slots=True)
 class DayPlan:
-    """How the hours of one day become daily buckets, by (project, branch, metric, granularity, organisation, plan)."""
+    """How hours become days, by (project, branch, metric, granularity, organisation, plan, unit)."""
 
-    values: dict[tuple[str, str, str, str, str, str], int] = field(default_factory=dict)
-    sources: dict[tuple[str, str, str, str, str, str], list[int]] = field(default_factory=dict)
+    values: dict[tuple[str, str, str, str, str, str, str], int] = field(default_factory=dict)
+    sources: dict[tuple[str, str, str, str, str, str, str], list[int]] = field(default_factory=dict)
     """The series that each is made of."""
     hourly: set[int] = field(default_factory=set)
     replaced: set[int] = field(default_factory=set)
@@ -124,10 +162,11 @@ def plan_day(sums: Collection[DaySum], day: int, but: Collection[str]) -> DayPla
         for row in sums
         if row.granularity in (HOURLY, DAILY) and (row.project_id, row.branch_id, row.metric) in meters
     ]
-    rest = rests(rows)
+    rest = rests(map(in_byte_hours, rows))
     for row in rows:
-        name = (row.project_id, row.branch_id, row.metric, DAILY, row.org_id, row.plan)
-        part = row.value if row.granularity == HOURLY else rest[row.series, day]
+        name = (row.project_id, row.branch_id, row.metric, DAILY, row.org_id, row.plan, row.unit)
+        scale = SCALE[unit_of_bucket(row.metric, row.day, row.unit)]
+        part = row.value if row.granularity == HOURLY else rest[row.series, day] // scale
         plan.replaced.add(row.series)
         if part:
             plan.values[name] = plan.values.get(name, 0) + part

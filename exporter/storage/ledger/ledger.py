@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from exporter.pricing.domain.calendar import DAY, HOUR, month_start, next_month
 from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.units import BYTE_HOURS, SCALE, STORED_METRICS, Bucket
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
-from exporter.storage.ledger.finest import DaySum, Rest, rests
+from exporter.storage.ledger.finest import DaySum, Rest, cut_at_units, fact_in_byte_hours, in_byte_hours, rests
 from exporter.storage.ledger.queries import BRANCH_HOURS, Queries
 
 if TYPE_CHECKING:
@@ -95,6 +96,16 @@ class Holdings:
     """What the database's own check found, a line each."""
 
 
+class UnitSpan(NamedTuple):
+    """In which unit an organisation's stored bytes were reported, and on which days (00:00 UTC, both inclusive)."""
+
+    org_id: str
+    unit: str
+    """Empty where nothing told; the rate card's dates do then."""
+    first: int
+    last: int
+
+
 @dataclass(slots=True)
 class Coarse:
     """The daily and monthly sums that begin in a span, and what each holds beyond finer buckets."""
@@ -105,6 +116,9 @@ class Coarse:
 
 class Ledger(ABC):
     """Keeps usage facts, and answers the same from every database; a database brings its texts and what is abstract.
+
+    Facts are kept as the API gave them, each with its unit. Answers give stored bytes in byte-hours, so that figures
+    of both units add up: a byte-month is 744 of them.
 
     Every method raises `StoreError` when the database cannot be read or written; then nothing has changed.
     """
@@ -131,6 +145,13 @@ class Ledger(ABC):
         """Move the cost counters to newly worked out costs of a month, see ``storage.ledger.cost_counters``."""
 
     @abstractmethod
+    def settle_unit(self, org_id: str, granularity: str, start: int, end: int, unit: str) -> int:
+        """Note the unit of all stored bytes that begin in a span and have none; answers how many buckets that were.
+
+        Values stay as they are. The days are revised, so that whatever was worked out from them is worked out again.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of connections of its own. May be called twice."""
 
@@ -153,12 +174,12 @@ class Ledger(ABC):
             left = dict(coarse.rest)
             facts = []
             for row in select(self.queries.facts, start, end, project_id, project_id):
-                fact = UsageFact._make(row[:9])
+                fact = fact_in_byte_hours(row)
                 if fact.granularity == HOURLY:
                     facts.append(fact)
                     continue
                 # Two buckets of one day (a change of plan cut it) share what their day has left.
-                key = (row[9], fact.start // DAY * DAY)
+                key = (row[10], fact.start // DAY * DAY)
                 value = min(fact.value, left.get(key, 0))
                 left[key] = left.get(key, 0) - value
                 if value:
@@ -176,7 +197,8 @@ class Ledger(ABC):
         edges = [start, *sorted(cut for cut in cuts if start < cut < end), end]
 
         def act(select: Select) -> list[UsageFact]:
-            spans = [map(UsageFact._make, select(self.queries.days, *span)) for span in pairwise(edges)]
+            cut = pairwise(cut_at_units(edges))
+            spans = [map(fact_in_byte_hours, select(self.queries.days, *span)) for span in cut]
             return self._summed(select, edges, (fact for span in spans for fact in span))
 
         return self._read(act)
@@ -185,13 +207,15 @@ class Ledger(ABC):
         """As ``priceable``, for any span of hours over which no rate changes: sums, and branch-hours by the hour."""
 
         def act(select: Select) -> list[UsageFact]:
-            return self._summed(select, [start, end], map(UsageFact._make, select(self.queries.totals, start, end)))
+            cut = pairwise(cut_at_units([start, end]))
+            spans = [map(fact_in_byte_hours, select(self.queries.totals, *span)) for span in cut]
+            return self._summed(select, [start, end], (fact for span in spans for fact in span))
 
         return self._read(act)
 
     def hours(self, metric: str, start: int, end: int) -> list[UsageFact]:
         """Hourly facts of one metric."""
-        return self._read(lambda select: [UsageFact._make(r) for r in select(self.queries.hours, metric, start, end)])
+        return self._read(lambda select: [*map(fact_in_byte_hours, select(self.queries.hours, metric, start, end))])
 
     def revisions(self, start: int, end: int) -> dict[int, int]:
         """Days (00:00 UTC) with facts, and how often their values changed: what a cache is valid for."""
@@ -217,7 +241,7 @@ class Ledger(ABC):
             for at in range(day, day + DAY, _PAGE):
                 span = (max(start, at), min(end, at + _PAGE), None, None)
                 # By name, not by the number that a series happens to have: the same facts are the same file.
-                yield from sorted((UsageFact._make(row[:9]) for row in self._facts(span)), key=_BY_NAME)
+                yield from sorted((UsageFact._make(row[:10]) for row in self._facts(span)), key=_BY_NAME)
 
     def _facts(self, span: tuple[int, int, None, None]) -> Sequence[tuple[Any, ...]]:
         return self._read(lambda select: select(self.queries.facts, *span))
@@ -249,6 +273,17 @@ class Ledger(ABC):
             (row[0], row[1], row[2], row[3]) for row in self._read(lambda select: select(self.queries.project_days))
         ]
 
+    def undecided(self, start: int, end: int) -> dict[str, list[Bucket]]:
+        """By organisation: root storage of whole projects whose unit is not known, as it was reported."""
+        found: dict[str, list[Bucket]] = {}
+        for org, *bucket in self._read(lambda select: select(self.queries.undecided, start, end)):
+            found.setdefault(org, []).append(Bucket(*bucket))
+        return found
+
+    def units(self, start: int, end: int) -> list[UnitSpan]:
+        """In which units stored bytes were reported on days from ``start`` to ``end``."""
+        return [UnitSpan(*row) for row in self._read(lambda select: select(self.queries.units, start, end))]
+
     def compact(self, before: int, *, days: int = 1_000_000) -> Compacted:
         """Sum the hours of days before ``before`` (00:00 UTC) up to days, at most so many days; see ``ALWAYS_HOURLY``.
 
@@ -264,14 +299,14 @@ class Ledger(ABC):
 
     def _coarse(self, select: Select, start: int, end: int, *, within: int = _EVER) -> Coarse:
         """The daily and monthly sums that begin in a span, and end before ``within``."""
-        rows = [DaySum._make(row) for row in select(self.queries.coarse, start, end)]
+        rows = [in_byte_hours(DaySum._make(row)) for row in select(self.queries.coarse, start, end)]
         rows = [row for row in rows if row.day + HOUR * bucket_hours(row.day, row.granularity) <= within]
         if not rows:
             return Coarse([], {})
         first = min(month_start(row.day) if row.granularity == MONTHLY else row.day for row in rows)
         last = max(next_month(row.day) if row.granularity == MONTHLY else row.day + DAY for row in rows)
         meters = {(row.project_id, row.branch_id, row.metric) for row in rows}
-        around = map(DaySum._make, select(self.queries.sums, first, last))
+        around = (in_byte_hours(DaySum._make(row)) for row in select(self.queries.sums, first, last))
         return Coarse(rows, rests(row for row in around if (row.project_id, row.branch_id, row.metric) in meters))
 
     def _summed(self, select: Select, edges: Sequence[int], hourly: Iterable[UsageFact]) -> list[UsageFact]:
@@ -282,7 +317,7 @@ class Ledger(ABC):
         """
         start, end = edges[0], edges[-1]
         sums: dict[tuple[str, ...], UsageFact] = {}
-        facts = [UsageFact._make(row) for row in select(self.queries.hours, BRANCH_HOURS, start, end)]
+        facts = [*map(fact_in_byte_hours, select(self.queries.hours, BRANCH_HOURS, start, end))]
 
         def add(fact: UsageFact) -> None:
             key = (str(bisect_right(edges, fact.start)), *fact[:3], fact.plan, fact.metric)
@@ -296,7 +331,8 @@ class Ledger(ABC):
         coarse = self._coarse(select, start, end, within=end)
         for row in coarse.rows:
             rest = coarse.rest.get((row.series, row.day), 0)
-            fact = UsageFact(*row[1:4], row.day, row.granularity, row.plan, row.metric, rest, 0)
+            unit = BYTE_HOURS if row.metric in STORED_METRICS else ""
+            fact = UsageFact(*row[1:4], row.day, row.granularity, row.plan, row.metric, rest, 0, unit)
             if rest and row.granularity == DAILY and row.metric != BRANCH_HOURS:
                 add(fact)
             elif rest:
@@ -308,14 +344,16 @@ def checked(facts: Iterable[UsageFact]) -> list[UsageFact]:
     """The facts as a list, each of them one that can be kept.
 
     Raises:
-        ValueError: a negative value, or an unknown granularity.
+        ValueError: a negative value, or an unknown granularity or unit.
         OverflowError: a value beyond 64 bits.
     """
     batch = list(facts)
     for fact in batch:
         if fact.value < 0:
             raise ValueError(f"project {fact.project_id}: {fact.metric} is {fact.value} at {fact.start}")
-        if fact.value > _MOST:
+        if fact.unit not in SCALE:
+            raise ValueError(f"project {fact.project_id}: {fact.unit!r} is no unit; byte-hour and byte-month are")
+        if fact.value * SCALE[fact.unit] > _MOST:
             raise OverflowError(f"project {fact.project_id}: {fact.metric} is {fact.value}, more than 64 bits hold")
         bucket_hours(fact.start, fact.granularity)
     return batch
@@ -333,10 +371,18 @@ def newest_ends(batch: Iterable[UsageFact], read_through: Mapping[str, int]) -> 
     return newest
 
 
-def from_rows(org_id: str, rows: Iterable[UsageRow], observed_at: float) -> list[UsageFact]:
-    """Facts from what the consumption reader returned, all observed at one time (unix seconds)."""
-    at = int(observed_at)
+def from_rows(
+    org_id: str, rows: Iterable[UsageRow], observed_at: float, units: Mapping[tuple[str, int], str] | None = None
+) -> list[UsageFact]:
+    """Facts from what the consumption reader returned, all observed at one time (unix seconds).
+
+    ``units`` says by granularity and start what stored bytes are counted in, as far as it is known.
+    """
+    at, known = int(observed_at), units or {}
     return [
-        UsageFact(org_id, r.project_id, r.branch_id, r.start, r.granularity, r.plan, r.metric, r.value, at)
+        UsageFact(
+            org_id, r.project_id, r.branch_id, r.start, r.granularity, r.plan, r.metric, r.value, at,
+            known.get((r.granularity, r.start), "") if r.metric in STORED_METRICS else "",
+        )
         for r in rows
-    ]
+    ]  # fmt: skip

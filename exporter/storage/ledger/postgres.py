@@ -13,6 +13,7 @@ from typing import Self
 from psycopg.conninfo import conninfo_to_dict
 
 from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.units import STORED_METRICS
 from exporter.pricing.domain.usage import UsageFact
 from exporter.storage.ledger import postgres_sql as sql
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, settle
@@ -21,8 +22,8 @@ from exporter.storage.ledger.ledger import Answer, Changes, Ledger, Select, chec
 from exporter.storage.ledger.postgres_link import Cursor, PostgresConnection, parameters_of
 
 _BATCH = 20_000
-_Name = tuple[str, str, str, str, str, str]
-"""Project, branch, metric, granularity, organisation, plan."""
+_Name = tuple[str, str, str, str, str, str, str]
+"""Project, branch, metric, granularity, organisation, plan, unit."""
 _Bucket = tuple[int, int]
 """Series and start."""
 _Read = tuple[int, int]
@@ -81,11 +82,12 @@ class PostgresLedger(Ledger):
             raise
 
     def _put(self, cursor: Cursor, batch: list[UsageFact], read_through: Mapping[str, int]) -> Changes:
-        self._learn(cursor, {(f.project_id, f.branch_id, f.metric, f.granularity, f.org_id, f.plan) for f in batch})
+        self._learn(cursor, {_name(fact) for fact in batch})
         staged: dict[_Bucket, _Read] = {}
         rivals: dict[int, list[int]] = {}
-        for org, project, branch, start, granularity, plan, metric, value, observed in batch:
-            series = self._ids[project, branch, metric, granularity, org, plan]
+        for fact in batch:
+            _, project, branch, start, granularity, _, metric, value, observed, _ = fact
+            series = self._ids[_name(fact)]
             known = staged.get((series, start))
             if known is None or observed >= known[1]:
                 staged[series, start] = (value, observed)
@@ -116,8 +118,8 @@ class PostgresLedger(Ledger):
     def _load(self, cursor: Cursor) -> None:
         newest = max(self._ids.values(), default=0)
         for row in cursor.execute(sql.SERIES, (newest,)):
-            self._ids[row[:6]] = row[6]
-            self._meters.setdefault(row[:4], []).append(row[6])
+            self._ids[row[:7]] = row[7]
+            self._meters.setdefault(row[:4], []).append(row[7])
 
     @staticmethod
     def _held(cursor: Cursor, keys: list[_Bucket]) -> dict[_Bucket, _Read]:
@@ -169,6 +171,29 @@ class PostgresLedger(Ledger):
         """See :meth:`Ledger.advance`."""
         return self.link.write(lambda cursor: _advance(cursor, month, priced))
 
+    def settle_unit(self, org_id: str, granularity: str, start: int, end: int, unit: str) -> int:
+        """See :meth:`Ledger.settle_unit`."""
+        return self._writing(lambda cursor: self._settle_unit(cursor, (org_id, granularity), (start, end), unit))
+
+    def _settle_unit(self, cursor: Cursor, owner: tuple[str, str], span: tuple[int, int], unit: str) -> int:
+        moved = 0
+        for old, *name in cursor.execute(sql.UNDECIDED_SERIES, (*owner, sorted(STORED_METRICS))).fetchall():
+            days = [day for (day,) in cursor.execute(sql.DAYS_OF, (old, *span))]
+            if not days:
+                continue
+            project, branch, metric, size, org, plan = name
+            settled = (project, branch, metric, size, org, plan, unit)
+            self._learn(cursor, {settled})
+            new = self._ids[settled]
+            moved += cursor.execute(sql.MOVE_UNIT, (new, old, *span, new)).rowcount
+            cursor.execute(sql.DROP_MOVED, (old, *span))
+            for day in days:
+                cursor.execute(sql.DROP_SUMS, (day, [old, new]))
+                for series in (old, new):
+                    cursor.execute(sql.SUM_AGAIN, (day, day + DAY, series))
+            cursor.execute(sql.REVISE, _columns([(day, 1) for day in days], 2))
+        return moved
+
     def close(self) -> None:
         """See :meth:`Ledger.close`."""
         self.link.close()
@@ -199,6 +224,10 @@ class PostgresLedger(Ledger):
         cursor.execute(sql.UPSERT, _columns(rows, 4))
         cursor.execute(sql.ADD_DAYS, _columns([(start, series, value) for series, start, value, _ in rows], 3))
         return sum(held[series][0] for series in plan.hourly)
+
+
+def _name(fact: UsageFact) -> _Name:
+    return (fact.project_id, fact.branch_id, fact.metric, fact.granularity, fact.org_id, fact.plan, fact.unit)
 
 
 def _outrun(

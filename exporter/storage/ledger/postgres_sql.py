@@ -5,9 +5,10 @@ A bucket is found by its series first, because here the questions of one metric 
 
 from __future__ import annotations
 
+from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.usage import HOURLY
 from exporter.storage.ledger.queries import FACT, queries
-from exporter.storage.ledger.views import COST_TABLES, VIEWS
+from exporter.storage.ledger.views import COST_TABLES, UNIT_VIEWS, VIEWS
 
 _FACTS = """
 CREATE TABLE series (
@@ -42,12 +43,24 @@ CREATE TABLE cost_priced (
     PRIMARY KEY (month, series)
 );
 """
-POSTGRES_SCHEMA: tuple[str, ...] = (_FACTS + COST_TABLES + VIEWS,)
+_UNITS = (
+    """
+ALTER TABLE series ADD COLUMN unit text NOT NULL DEFAULT '';
+DO $do$ DECLARE name text; BEGIN
+    SELECT conname INTO name FROM pg_constraint WHERE conrelid = 'series'::regclass AND contype = 'u';
+    EXECUTE format('ALTER TABLE series DROP CONSTRAINT %I', name);
+END $do$;
+ALTER TABLE series ADD UNIQUE (project_id, branch_id, metric, granularity, org_id, plan, unit);
+"""
+    + UNIT_VIEWS
+)
+POSTGRES_SCHEMA: tuple[str, ...] = (_FACTS + COST_TABLES + VIEWS, _UNITS)
 """The schema ``ledger``. Each entry is one released migration, never edited once released."""
 
-SERIES = """SELECT project_id, branch_id, metric, granularity, org_id, plan, id FROM series WHERE id > %s ORDER BY id"""
-NEW_SERIES = """INSERT INTO series (project_id, branch_id, metric, granularity, org_id, plan)
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+SERIES = """SELECT project_id, branch_id, metric, granularity, org_id, plan, unit, id FROM series
+    WHERE id > %s ORDER BY id"""
+NEW_SERIES = """INSERT INTO series (project_id, branch_id, metric, granularity, org_id, plan, unit)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
     ON CONFLICT DO NOTHING"""
 HELD = """SELECT u.series, u.start, u.value, u.observed_at
     FROM unnest(%s::bigint[], %s::bigint[]) AS k (series, start) JOIN usage u USING (series, start)"""
@@ -70,6 +83,15 @@ TALLY = """INSERT INTO tally AS t (name, value) VALUES (%s, %s), (%s, %s)
 OF_DAY = "SELECT series, count(*), max(observed_at) FROM usage WHERE start >= %s AND start < %s GROUP BY series"
 DROP_DAY = "DELETE FROM usage WHERE start >= %s AND start < %s AND series = ANY (%s)"
 DROP_SUMS = "DELETE FROM usage_day WHERE day = %s AND series = ANY (%s)"
+UNDECIDED_SERIES = """SELECT id, project_id, branch_id, metric, granularity, org_id, plan FROM series
+    WHERE unit = '' AND org_id = %s AND granularity = %s AND metric = ANY (%s)"""
+DAYS_OF = f"SELECT DISTINCT start / {DAY} * {DAY} FROM usage WHERE series = %s AND start >= %s AND start < %s"
+MOVE_UNIT = """UPDATE usage u SET series = %s WHERE series = %s AND start >= %s AND start < %s
+    AND NOT EXISTS (SELECT 1 FROM usage t WHERE t.series = %s AND t.start = u.start)"""
+DROP_MOVED = "DELETE FROM usage WHERE series = %s AND start >= %s AND start < %s"
+"""What was read again in a known unit meanwhile is the truth about its bucket."""
+SUM_AGAIN = f"""INSERT INTO usage_day SELECT start / {DAY} * {DAY}, series, sum(value) FROM usage
+    WHERE start >= %s AND start < %s AND series = %s GROUP BY 1, 2"""
 COUNTERS = """SELECT s.id, s.project_id, s.branch_id, s.component, s.tenant, s.counted, s.adjusted, p.cost
     FROM cost_series s LEFT JOIN cost_priced p ON p.series = s.id AND p.month = %s"""
 NEW_COUNTERS = """INSERT INTO cost_series (project_id, branch_id, component, tenant, counted, adjusted)

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 
 from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.pricing.domain.components import Component
+from exporter.pricing.domain.units import ROOT_METRIC, STORED_METRICS
 from exporter.pricing.domain.usage import DAILY, HOURLY
 
 BRANCH_HOURS = Component.EXTRA_BRANCHES.spec.metric
-FACT = "l.org_id, l.project_id, l.branch_id, {start}, l.granularity, l.plan, l.metric, {value}, {observed}"
-"""The nine columns of ``UsageFact``, of a series ``l``."""
-_DAY_SUM = "l.id, l.org_id, l.project_id, l.branch_id, l.granularity, l.plan, l.metric, d.day, d.value"
+FACT = "l.org_id, l.project_id, l.branch_id, {start}, l.granularity, l.plan, l.metric, {value}, {observed}, l.unit"
+"""The ten columns of ``UsageFact``, of a series ``l``."""
+_DAY_SUM = "l.id, l.org_id, l.project_id, l.branch_id, l.granularity, l.plan, l.metric, d.day, d.value, l.unit"
+STORED = ", ".join(f"'{metric}'" for metric in sorted(STORED_METRICS))
+"""The metrics of stored bytes, as a list of SQL."""
 _SUMMED = f"l.granularity = '{HOURLY}' AND l.metric <> '{BRANCH_HOURS}' ORDER BY t.series"
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """The texts for one database. Parameters in brackets; a fact is the nine columns of ``UsageFact``."""
+    """The texts for one database. Parameters in brackets; a fact is the ten columns of ``UsageFact``."""
 
     facts: str
     """(start, end, project, project): facts, then their series; a project of None is all of them."""
@@ -39,6 +42,10 @@ class Queries:
     buckets: str
     """Granularity, number of buckets, first and last bucket start."""
     doubled: str
+    undecided: str
+    """(start, end): organisation and the ``Bucket`` of root storage of whole projects in no known unit."""
+    units: str
+    """(start, end): organisation, unit, first and last day of stored bytes."""
     project_days: str
     """Project, granularity, day, number of different hours in which buckets begin."""
 
@@ -55,7 +62,7 @@ def queries(prefix: str, sums: str, hours: str, mark: str) -> Queries:
         facts=f"""SELECT {FACT.format(start="u.start", value="u.value", observed="u.observed_at")}, u.series
             FROM {usage} WHERE u.start >= {mark} AND u.start < {mark}
             AND (CAST({mark} AS text) IS NULL OR l.project_id = {mark}) ORDER BY u.start, u.series""",
-        days=f"""SELECT l.org_id, l.project_id, l.branch_id, t.day, '{DAILY}', l.plan, l.metric, t.value, 0
+        days=f"""SELECT l.org_id, l.project_id, l.branch_id, t.day, '{DAILY}', l.plan, l.metric, t.value, 0, l.unit
             FROM (SELECT series, min(day) AS day, CAST(sum(value) AS bigint) AS value FROM {sums}
                 WHERE day >= {mark} AND day < {mark} GROUP BY series) t
             JOIN {prefix}series l ON l.id = t.series WHERE {_SUMMED}""",
@@ -77,8 +84,13 @@ def queries(prefix: str, sums: str, hours: str, mark: str) -> Queries:
         buckets=f"""SELECT l.granularity, count(*), min(u.start), max(u.start)
             FROM {usage} GROUP BY 1 ORDER BY 1""",
         doubled=f"""SELECT count(*) FROM (SELECT 1 FROM {usage}
-            GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan
+            GROUP BY u.start, l.project_id, l.branch_id, l.metric, l.granularity, l.org_id, l.plan, l.unit
             HAVING count(*) > 1) x""",
+        undecided=f"""SELECT l.org_id, l.project_id, l.granularity, u.start, u.value FROM {usage}
+            WHERE u.start >= {mark} AND u.start < {mark} AND l.unit = '' AND l.branch_id = ''
+            AND l.metric = '{ROOT_METRIC}'""",
+        units=f"""SELECT l.org_id, l.unit, min(d.day), max(d.day) FROM {days} AND l.metric IN ({STORED})
+            GROUP BY 1, 2 ORDER BY 1, 3""",
         project_days=f"""SELECT l.project_id, l.granularity, u.start / {DAY} * {DAY}, count(DISTINCT u.start / {HOUR})
             FROM {usage} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3""",
     )

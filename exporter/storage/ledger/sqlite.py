@@ -15,8 +15,8 @@ from exporter.storage.ledger.finest import DaySum, plan_day
 from exporter.storage.ledger.ledger import Answer, Changes, Ledger, Select, checked, newest_ends
 from exporter.storage.store import Store
 
-_Name = tuple[str, str, str, str, str, str]
-"""Project, branch, metric, granularity, organisation, plan."""
+_Name = tuple[str, str, str, str, str, str, str]
+"""Project, branch, metric, granularity, organisation, plan, unit."""
 
 
 class SqliteLedger(Ledger):
@@ -65,12 +65,17 @@ class SqliteLedger(Ledger):
         return Changes(new, grown, shrunk, moved)
 
     def _staged(self, cursor: sqlite3.Cursor, batch: list[UsageFact]) -> Iterator[tuple[int, int, int, int]]:
-        for org, project, branch, start, granularity, plan, metric, value, observed_at in batch:
-            yield start, self._series(cursor, (project, branch, metric, granularity, org, plan)), value, observed_at
+        for org, project, branch, start, granularity, plan, metric, value, observed_at, unit in batch:
+            yield (
+                start,
+                self._series(cursor, (project, branch, metric, granularity, org, plan, unit)),
+                value,
+                observed_at,
+            )
 
     def _series(self, cursor: sqlite3.Cursor, name: _Name) -> int:
         if not self._ids:
-            self._ids = {row[:6]: row[6] for row in cursor.execute(sql.SERIES)}
+            self._ids = {row[:7]: row[7] for row in cursor.execute(sql.SERIES)}
         series = self._ids.get(name)
         if series is None:
             ((series,),) = cursor.execute(sql.NEW_SERIES, name).fetchall()
@@ -106,6 +111,26 @@ class SqliteLedger(Ledger):
         """See :meth:`Ledger.advance`."""
         with self._store.transaction() as cursor:
             return advance(cursor, month, priced)
+
+    def settle_unit(self, org_id: str, granularity: str, start: int, end: int, unit: str) -> int:
+        """See :meth:`Ledger.settle_unit`."""
+        moved = 0
+        with self._writing() as cursor:
+            for old, *name in cursor.execute(sql.UNDECIDED_SERIES, (org_id, granularity)).fetchall():
+                span = (old, start, end)
+                days = [day for (day,) in cursor.execute(sql.DAYS_OF, span)]
+                if not days:
+                    continue
+                project, branch, metric, size, org, plan = name
+                new = self._series(cursor, (project, branch, metric, size, org, plan, unit))
+                moved += cursor.execute(sql.MOVE_UNIT, (new, *span)).rowcount
+                cursor.execute(sql.DROP_MOVED, span)
+                for day in days:
+                    for series in (old, new):
+                        cursor.execute(sql.DROP_SUM, (day, series))
+                        cursor.execute(sql.SUM_AGAIN, (day, day + DAY, series))
+                cursor.executemany(sql.REVISE_DAY, [(day,) for day in days])
+        return moved
 
     def close(self) -> None:
         """See :meth:`Ledger.close`: the store is closed by who opened it."""

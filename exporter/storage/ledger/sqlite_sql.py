@@ -9,7 +9,7 @@ from __future__ import annotations
 from exporter.pricing.domain.calendar import DAY
 from exporter.pricing.domain.usage import HOURLY
 from exporter.storage.ledger.cost_counters import COST_SCHEMA
-from exporter.storage.ledger.queries import FACT, queries
+from exporter.storage.ledger.queries import FACT, STORED, queries
 
 LEDGER_SCHEMA: tuple[str, ...] = (
     """
@@ -36,6 +36,18 @@ LEDGER_SCHEMA: tuple[str, ...] = (
     CREATE TABLE ledger_tally (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     """,
     COST_SCHEMA,
+    """
+    CREATE TABLE ledger_series_of_unit (
+        id INTEGER PRIMARY KEY,
+        org_id TEXT NOT NULL, project_id TEXT NOT NULL, branch_id TEXT NOT NULL,
+        metric TEXT NOT NULL, granularity TEXT NOT NULL, plan TEXT NOT NULL, unit TEXT NOT NULL,
+        UNIQUE (project_id, branch_id, metric, granularity, org_id, plan, unit)
+    ) STRICT;
+    INSERT INTO ledger_series_of_unit
+        SELECT id, org_id, project_id, branch_id, metric, granularity, plan, '' FROM ledger_series;
+    DROP TABLE ledger_series;
+    ALTER TABLE ledger_series_of_unit RENAME TO ledger_series;
+    """,
 )
 """The schema ``ledger`` of the store. Each entry is one released migration."""
 
@@ -48,12 +60,12 @@ STAGE_ROW = """INSERT INTO ledger_staged VALUES (?, ?, ?, ?) ON CONFLICT (start,
 STAGE_INDEX = "CREATE INDEX IF NOT EXISTS temp.ledger_staged_series ON ledger_staged (series)"
 """Made when a plan changed for the first time: its series are looked for one by one, which scans would make slow."""
 STAGED_SERIES = "SELECT DISTINCT series FROM ledger_staged"
-SERIES = "SELECT project_id, branch_id, metric, granularity, org_id, plan, id FROM ledger_series"
-NEW_SERIES = """INSERT INTO ledger_series (project_id, branch_id, metric, granularity, org_id, plan)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET plan = plan RETURNING id"""
+SERIES = "SELECT project_id, branch_id, metric, granularity, org_id, plan, unit, id FROM ledger_series"
+NEW_SERIES = """INSERT INTO ledger_series (project_id, branch_id, metric, granularity, org_id, plan, unit)
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET plan = plan RETURNING id"""
 RIVALS = """SELECT a.id, b.id FROM ledger_series a
     JOIN ledger_series b USING (project_id, branch_id, metric, granularity) WHERE a.id <> b.id"""
-"""Same project, branch, metric and bucket size under another plan or organisation: a bucket has one owner."""
+"""Same project, branch, metric and bucket size under another plan, organisation or unit: a bucket has one owner."""
 STALE = """SELECT u.start, u.value FROM ledger_staged s JOIN ledger_usage u ON u.start = s.start
     WHERE s.series = ? AND u.series = ? AND u.observed_at < s.observed_at AND NOT EXISTS
     (SELECT 1 FROM ledger_staged o WHERE o.start = s.start AND o.series = u.series)"""
@@ -84,6 +96,17 @@ OF_DAY = """SELECT series, count(*), max(observed_at) FROM ledger_usage
 _CHOSEN = "series IN (SELECT value FROM json_each(?))"
 DROP_DAY = f"DELETE FROM ledger_usage WHERE start >= ? AND start < ? AND {_CHOSEN}"
 DROP_SUMS = f"DELETE FROM ledger_day WHERE day >= ? AND day < ? AND {_CHOSEN}"
+
+UNDECIDED_SERIES = f"""SELECT id, project_id, branch_id, metric, granularity, org_id, plan FROM ledger_series
+    WHERE unit = '' AND org_id = ? AND granularity = ? AND metric IN ({STORED})"""
+MOVE_UNIT = "UPDATE OR IGNORE ledger_usage SET series = ? WHERE series = ? AND start >= ? AND start < ?"
+DROP_MOVED = "DELETE FROM ledger_usage WHERE series = ? AND start >= ? AND start < ?"
+"""What was read again in a known unit meanwhile is the truth about its bucket."""
+DAYS_OF = f"SELECT DISTINCT start / {DAY} * {DAY} FROM ledger_usage WHERE series = ? AND start >= ? AND start < ?"
+DROP_SUM = "DELETE FROM ledger_day WHERE day = ? AND series = ?"
+SUM_AGAIN = f"""INSERT INTO ledger_day SELECT start / {DAY} * {DAY}, series, sum(value) FROM ledger_usage
+    WHERE start >= ? AND start < ? AND series = ? GROUP BY 1, 2"""
+REVISE_DAY = "UPDATE ledger_revision SET revision = revision + 1 WHERE day = ?"
 
 QUERIES = queries(
     "ledger_",

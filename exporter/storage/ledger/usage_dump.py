@@ -18,11 +18,12 @@ from itertools import chain
 from typing import Any
 
 from collectors.errors import UsageError
-from exporter.pricing.domain.calendar import DAY, HOUR, month_start
+from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, month_start
 from exporter.pricing.domain.components import METRIC_COMPONENTS
+from exporter.pricing.domain.units import SCALE, STORED_METRICS
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY, UsageFact, bucket_hours
 
-FIELDS = ("org_id", "project_id", "branch_id", "start", "granularity", "plan", "metric", "value", "observed_at")
+FIELDS = ("org_id", "project_id", "branch_id", "start", "granularity", "plan", "metric", "value", "observed_at", "unit")
 NEEDED = ("project_id", "start", "granularity", "metric", "value")
 _TEXTS = ("org_id", "project_id", "branch_id", "granularity", "plan", "metric")
 _LARGEST = 2**63
@@ -75,7 +76,17 @@ def read_dump(lines: Iterable[str], *, plan: str | None = None) -> Dump:
         notes.append(f"{repeated} repeated {'bucket was' if repeated == 1 else 'buckets were'} counted once")
     if len(finest) < len(facts):
         notes.append(f"{len(facts) - len(finest)} coarser buckets were left out: there are finer ones of the same time")
+    if any(not fact.unit and fact.metric in STORED_METRICS and _doubtful(fact) for fact in finest):
+        notes.append(
+            "between 2026-05-28 and 2026-07-31 Neon went from byte-hours to byte-months: stored bytes of then are "
+            "taken as byte-hours before 2026-07-01, as byte-months from then; the column unit says otherwise"
+        )
     return Dump(tuple(finest), tuple(notes))
+
+
+def _doubtful(fact: UsageFact) -> bool:
+    first, last = day_seconds("2026-05-28"), day_seconds("2026-07-31")
+    return fact.start < last and fact.start + HOUR * bucket_hours(fact.start, fact.granularity) > first
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -153,7 +164,12 @@ def _fact(number: int, row: Mapping[str, Any], plan: str | None) -> UsageFact:
     observed = row.get("observed_at")
     read = 0 if observed is None or observed == "" else _instant(number, "observed_at", observed)
     value = _value(number, metric, row.get("value"))
-    return UsageFact(org, project, branch, start, granularity, of_plan, metric, value, read)
+    unit = str(row.get("unit") or "").strip()
+    if unit not in SCALE or (unit and metric not in STORED_METRICS):
+        raise DumpError(
+            f"line {number}: unit is {unit!r}; write byte-hour or byte-month for stored bytes, else nothing"
+        )
+    return UsageFact(org, project, branch, start, granularity, of_plan, metric, value, read, unit)
 
 
 @lru_cache(_TIMES)

@@ -8,7 +8,11 @@ with 20 decimals, rounded together so that every sum is exact. A reader is grant
 from __future__ import annotations
 
 from exporter.pricing.domain.calendar import DAY
+from exporter.pricing.domain.components import MONTH_HOURS
 from exporter.pricing.domain.usage import DAILY, HOURLY, MONTHLY
+
+BY_DATE = 1782864000
+"""2026-07-01: from then on a figure whose unit nothing has told is in byte-months. Part of a released migration."""
 
 COST_TABLES = """
 CREATE TABLE cost_month (
@@ -109,5 +113,13 @@ VIEWS = "".join(
         _THROUGH,
     )
 )
+_IN_BYTE_HOURS = f"""d.value * CASE
+    WHEN l.unit = 'byte-month' OR (l.unit = '' AND l.metric LIKE '%\\_bytes\\_month' AND d.day >= {BY_DATE})
+    THEN {MONTH_HOURS} ELSE 1 END"""
+UNIT_VIEWS = "".join(
+    view.replace("CREATE VIEW", "CREATE OR REPLACE VIEW").replace("d.value", _IN_BYTE_HOURS)
+    for view in (_DAILY, _MONTHLY)
+)
+"""The same views since figures have a unit: stored bytes are in byte-hours, whatever they were reported in."""
 VIEW_NAMES = tuple(line.split()[2] for line in VIEWS.splitlines() if line.startswith("CREATE VIEW "))
 """What a reader is granted."""

@@ -130,7 +130,7 @@ async def test_an_item_sent_twice_counts_once(plane: ControlPlane, meter: Meter)
     body = {"project_id": "a", "periods": [period("scale_v3", frame(START, **{CU: 7}))]}
     plane.faults = [
         lambda request: (
-            httpx.Response(200, json={"projects": [body], "pagination": {"cursor": "same"}})
+            httpx.Response(200, json={"projects": [body] * 100, "pagination": {"cursor": "same"}})
             if request.url.path.endswith("/v2/projects")
             else httpx.Response(200, json={"branches": []})
         )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.base import Status
+from collectors.neon import operations
 from collectors.neon.models import Operation
 from collectors.neon.operations import (
     FAILED,
@@ -124,6 +125,7 @@ async def pages(listed: list[list[Operation]], since: float) -> tuple[list[str],
 
     def answer(request: httpx.Request) -> httpx.Response:
         number = int(request.url.params.get("cursor", "0"))
+        page = listed[number] if number < len(listed) else []
         rows = [
             {
                 "id": op.id,
@@ -132,7 +134,7 @@ async def pages(listed: list[list[Operation]], since: float) -> tuple[list[str],
                 "status": op.status,
                 "created_at": stamp(op.created_at or 0),
             }
-            for op in listed[number]
+            for op in page
         ]
         return httpx.Response(200, json={"operations": rows, "pagination": {"cursor": str(number + 1)}})
 
@@ -142,13 +144,15 @@ async def pages(listed: list[list[Operation]], since: float) -> tuple[list[str],
     return [op.id for op in found], len(plane.requests)
 
 
-async def test_paging_stops_where_it_reaches_back_far_enough() -> None:
+async def test_paging_stops_where_it_reaches_back_far_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "PAGE", 2)
     newest_first = [[operation(9, NOW + 9), operation(8, NOW + 8)], [operation(7, NOW + 7), operation(6, NOW + 6)],
                     [operation(5, NOW + 5), operation(4, NOW + 4)], []]  # fmt: skip
     assert await pages(newest_first, NOW + 7) == (["op-7", "op-8", "op-9"], 2)
     assert await pages(newest_first, NOW) == (["op-4", "op-5", "op-6", "op-7", "op-8", "op-9"], 4)
 
 
-async def test_a_list_in_the_other_order_is_read_to_its_end() -> None:
+async def test_a_list_in_the_other_order_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "PAGE", 2)
     oldest_first = [[operation(1, NOW + 1), operation(2, NOW + 2)], [operation(3, NOW + 3), operation(4, NOW + 4)], []]
     assert await pages(oldest_first, NOW + 3) == (["op-3", "op-4"], 3)

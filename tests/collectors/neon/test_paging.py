@@ -25,7 +25,17 @@ async def test_pages_are_joined(plane: ControlPlane) -> None:
     plane.page_size = 3
     async with plane.client() as client:
         listing = await client.pages("/projects", {"limit": 3}, ProjectPage)
-    assert len(listing.items) == 8 and listing.pages == 4 and listing.complete
+    assert len(listing.items) == 8 and listing.pages == 3 and listing.complete
+
+
+async def test_fewer_items_than_asked_for_are_the_last_page(plane: ControlPlane) -> None:
+    for number in range(7):
+        plane.add(f"p{number}")
+    async with plane.client() as client:
+        for limit, pages in ((400, 1), (9, 1), (8, 2), (5, 2), (4, 3), (1, 9)):
+            plane.page_size = limit
+            listing = await client.pages("/projects", {"limit": limit}, ProjectPage)
+            assert len(listing.items) == 8 and listing.pages == pages and listing.complete, limit
 
 
 def page(ids: str, **pagination: str) -> dict[str, Any]:
@@ -54,10 +64,19 @@ async def test_paging_ends(plane: ControlPlane, pages: list[dict[str, Any]], ite
 
 async def test_endless_cursors_end(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_PAGES", 20)
-    plane.faults = [lambda request: httpx.Response(200, json=page("a", next=f"n{len(plane.requests)}"))]
+    plane.faults = [
+        lambda request: httpx.Response(200, json=page("ab"[len(plane.requests) % 2], next=f"n{len(plane.requests)}"))
+    ]
     async with plane.client() as client:
         listing = await client.pages("/projects/p/branches", {}, BranchPage)
     assert listing.truncated and len(plane.requests) == 20
+
+
+async def test_a_server_that_takes_no_cursor_is_found_out(plane: ControlPlane) -> None:
+    plane.faults = [lambda request: httpx.Response(200, json=page("ab", next=f"n{len(plane.requests)}"))]
+    async with plane.client() as client:
+        listing = await client.pages("/projects/p/branches", {"limit": 2}, BranchPage)
+    assert listing.truncated and len(plane.requests) == 2
 
 
 async def test_a_page_of_only_unavailable_projects_is_not_the_end(plane: ControlPlane) -> None:

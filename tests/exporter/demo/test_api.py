@@ -59,6 +59,7 @@ def endpoint(twin: Twin) -> TwinEndpoint:
 def seen_last_active(twin: Twin) -> float | None:
     one = endpoint(twin)
     text = get(twin, f"/projects/{one.project_id}/endpoints/{one.id}").json()["endpoint"].get("last_active")
+    text = None if text == twin.world.era.never else text
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
@@ -335,7 +336,8 @@ def test_each_granularity_has_its_window(twin_api: Twin, granularity: str, days:
         ({"kind": "branches"}, 400),
         ({"kind": "branches", "project_ids": "x", "metrics": "extra_branches_month"}, 400),
         ({"kind": "branches", "project_ids": ",".join(f"p{n}" for n in range(101)), "metrics": METRICS}, 400),
-        ({"ahead": -86400}, 406),
+        ({"ahead": -86400}, 400),
+        ({"back": 0, "ahead": 60}, 400),
     ],
 )
 def test_wrong_questions_are_refused(twin_api: Twin, more: dict[str, Any], status: int) -> None:
@@ -353,13 +355,17 @@ def test_a_change_of_plan_splits_the_periods(twin_api: Twin) -> None:
     changed = twin_api.clock() // 3600 * 3600
     twin_api.meter.plan(changed, "scale_v3")
     twin_api.clock.forward(2 * 3600)
-    answer = consumption(twin_api, back=3 * 86400, granularity="daily", metrics="root_branch_bytes_month").json()
+    answer = consumption(
+        twin_api, back=3 * 86400, ahead=86400, granularity="daily", metrics="root_branch_bytes_month"
+    ).json()
     for row in answer["projects"]:
         first, second = row["periods"]
-        assert (first["period_plan"], second["period_plan"]) == ("launch_v3", "scale_v3")
+        assert (first["period_plan"], second["period_plan"]) == ("launch", "scale")
         assert first["period_end"] == second["period_start"] == stamp(changed)
         assert "period_end" not in second
-        hourly = consumption(twin_api, back=3 * 86400, metrics="root_branch_bytes_month", project_ids=row["project_id"])
+        hourly = consumption(
+            twin_api, back=3 * 86400, ahead=3600, metrics="root_branch_bytes_month", project_ids=row["project_id"]
+        )
         total = sum(value for _, _, _, value in buckets(hourly))
         daily = [entry["metrics"][0]["value"] for part in (first, second) for entry in part["consumption"]]
-        assert sum(daily) == total
+        assert abs(sum(daily) - total) <= (24 * 3 + len(daily)) / 2, "each figure is rounded for itself"

@@ -15,6 +15,7 @@ from exporter.pricing.domain.price import CostLine, price
 from exporter.pricing.domain.rates import RateCard, decimal_text
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
+from tests.byte_hours import byte_hours
 
 CARD: RateCard = load()
 HOUR, DAY = 3600, 86400
@@ -38,7 +39,7 @@ def fact(
     org: str = "org-1",
 ) -> UsageFact:
     begin = at(start) if isinstance(start, str) else start
-    return UsageFact(org, project, branch, begin, granularity, plan, metric, value)
+    return UsageFact(org, project, branch, begin, granularity, plan, metric, value, unit=byte_hours(metric))
 
 
 def total(*facts: UsageFact) -> Fraction:
@@ -221,7 +222,7 @@ def test_a_day_never_costs_more_branches_than_its_hours(children: list[int], pla
     assert total(day) <= total(*hours)
 
 
-@pytest.mark.parametrize("plan", ["scale", "launch", "business", "direct_sales_v3", "UNKNOWN", "never_heard_of"])
+@pytest.mark.parametrize("plan", ["business", "vercel_pg_legacy", "direct_sales_v3", "UNKNOWN", "never_heard_of"])
 def test_what_has_no_price_is_said_and_keeps_its_quantity(plan: str) -> None:
     pricing = price([fact("compute_unit_seconds", 7200, plan=plan)], CARD)
     (line,) = pricing.lines

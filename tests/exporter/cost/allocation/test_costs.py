@@ -27,6 +27,7 @@ from exporter.pricing.ratecard import load
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
+from tests.byte_hours import byte_hours
 
 HOUR, DAY, GB = 3600, 86400, 10**9
 NOVEMBER = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -63,7 +64,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def fact(metric: str, value: int, start: int, *, branch: str = "b1", plan: str = "launch_v3", at: int = 0) -> UsageFact:
-    return UsageFact("org-1", "p1", branch, start, "hourly", plan, metric, value, at or start + HOUR)
+    return UsageFact(
+        "org-1", "p1", branch, start, "hourly", plan, metric, value, at or start + HOUR, byte_hours(metric)
+    )
 
 
 def series(observations: list[Observation], metric: Metric) -> dict[tuple[str, ...], Decimal]:
@@ -143,15 +146,15 @@ def test_coverage_run_rate_and_owners(store: Store) -> None:
 
 def test_usage_without_a_price_is_a_series(store: Store) -> None:
     ledger = SqliteLedger(store)
-    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
+    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="business")])
     observations = Costs(ledger, Busy(), CARD).observe(NOW)
-    assert series(observations, cost_series.UNKNOWN) == {("p1", "scale", "compute"): Decimal(1)}
+    assert series(observations, cost_series.UNKNOWN) == {("p1", "business", "compute"): Decimal(1)}
     assert series(observations, cost_series.MONTH) == {("p1", "b1", "compute"): Decimal(0)}
 
 
 def test_what_is_settled_leaves_the_state(store: Store) -> None:
     ledger = SqliteLedger(store)
-    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="scale")])
+    ledger.put([fact("compute_unit_seconds", 10, NOVEMBER, plan="business")])
     costs, state = Costs(ledger, Busy(), CARD), State()
     state.show("cost", costs.observe(NOW), interval=900, forever=True)
     (unknown,) = [entry for _, target, entry in state.entries() if target.scope is Scope.PROJECT]

@@ -35,6 +35,7 @@ from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
 from exporter.tenancy.domain.rules import TenantRule, TenantRules
 from exporter.tenancy.store import SCHEMAS, BranchLife, BranchRef, SchemaSize, Tenancy
+from tests.byte_hours import byte_hours
 from tests.collectors.reading import admin, read
 from tests.exporter.cost.allocation.test_costs import series
 
@@ -53,7 +54,9 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def fact(metric: str, value: int, branch: str, hour: int, project: str = "p1") -> UsageFact:
-    return UsageFact("org", project, branch, hour, "hourly", "launch_v3", metric, value, hour + HOUR)
+    return UsageFact(
+        "org", project, branch, hour, "hourly", "launch_v3", metric, value, hour + HOUR, byte_hours(metric)
+    )
 
 
 def usage(hour: int, branches: Sequence[str] = ("b1",), project: str = "p1") -> list[UsageFact]:

@@ -22,6 +22,7 @@ from exporter.storage.ledger.postgres import PostgresLedger
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
+from tests.byte_hours import byte_hours
 from tests.fix_postgres import PASSWORD
 
 SEPTEMBER, OCTOBER = day_seconds("2025-09-01"), day_seconds("2025-10-01")
@@ -40,7 +41,9 @@ budgets:
 def usage() -> list[UsageFact]:
     """Two months of one organisation with three branches: an hour of each day."""
     return [
-        UsageFact("org-1", "p1", branch, day, "hourly", "launch_v3", metric, value * number, day + HOUR)
+        UsageFact(
+            "org-1", "p1", branch, day, "hourly", "launch_v3", metric, value * number, day + HOUR, byte_hours(metric)
+        )
         for day in range(SEPTEMBER, OCTOBER + 31 * DAY, DAY)
         for number, branch in enumerate(("b1", "b2", "b3"), 1)
         for metric, value in (("compute_unit_seconds", 1234), ("root_branch_bytes_month", 7 * 10**12))

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from collectors.errors import FINDINGS, OK, USAGE
 from exporter.commands.main import main
 from exporter.pricing.domain.components import METRIC_COMPONENTS
+from tests.byte_hours import byte_hours
 
 HOUR, DAY, GB = 3600, 86400, 10**9
 FIELDS = ("project_id", "branch_id", "start", "granularity", "plan", "metric", "value")
@@ -34,7 +35,7 @@ def at(text: str) -> int:
 
 def row(metric: str, value: int, start: object = "2026-07-01T00:00:00Z", **fields: object) -> dict[str, object]:
     given = {"project_id": "p1", "branch_id": "b1", "granularity": "hourly", "plan": "launch_v3", **fields}
-    return {**given, "start": start, "metric": metric, "value": value}
+    return {**given, "start": start, "metric": metric, "value": value, "unit": byte_hours(metric)}
 
 
 def hours(metric: str, value: int, first: str, count: int, **fields: object) -> list[dict[str, object]]:
@@ -272,12 +273,12 @@ def test_a_change_of_plan_in_mid_period() -> None:
 
 
 def test_plans_that_have_no_price_are_said_and_the_rest_is_priced() -> None:
-    rows = [row("compute_unit_seconds", 3600, plan="scale"), row("compute_unit_seconds", 7200, project_id="p2")]
+    rows = [row("compute_unit_seconds", 3600, plan="business"), row("compute_unit_seconds", 7200, project_id="p2")]
     answer = priced(as_csv(rows), "--json")
     assert answer.code == FINDINGS
     assert answer.total == "0.212"
     assert [line["rate"] for line in answer.lines] == [None, "0.106"]
-    assert answer.err.startswith("pricing_unknown: p1 compute: plan 'scale'")
+    assert answer.err.startswith("pricing_unknown: p1 compute: plan 'business'")
     table = priced(as_csv(rows))
     assert "unknown" in table.out
     assert "not in the total" in table.out

@@ -167,8 +167,9 @@ def test_a_plan_history_prices_what_the_api_does_not_tell(tmp_path: Path) -> Non
         at = day_seconds(day)
         return price([UsageFact("o", project, "b", at, size, plan, "compute_unit_seconds", value)], card).total
 
-    assert cost("scale", "p1", "2026-07-14") == Fraction("0.106")
-    assert cost("scale", "p1", "2026-07-15") == Fraction("0.222")
+    assert cost("business", "p1", "2026-07-14") == Fraction("0.106")
+    assert cost("business", "p1", "2026-07-15") == Fraction("0.222")
+    assert cost("scale", "p1", "2026-07-14") == Fraction("0.222"), "the API's word for scale_v3"
     assert cost("UNKNOWN", "p2", "2026-07-15") == Fraction("0.106")
     assert cost("launch_v3", "p1", "2026-07-15") == Fraction("0.106")
     monthly = cost("", "p1", "2026-07-01", "monthly", 31 * 3600)

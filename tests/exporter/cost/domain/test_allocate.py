@@ -28,6 +28,7 @@ from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import CostLine, PricePeriod, price
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
 from exporter.pricing.ratecard import load
+from tests.byte_hours import byte_hours
 
 CARD = load()
 JULY = month_start(1783000000)
@@ -44,7 +45,7 @@ class Hour:
 
 
 def line(metric: str, value: int, branch: str = "b1") -> CostLine:
-    fact = UsageFact("org", "p1", branch, JULY, "hourly", "scale_v3", metric, value)
+    fact = UsageFact("org", "p1", branch, JULY, "hourly", "scale_v3", metric, value, unit=byte_hours(metric))
     return price([fact], CARD).lines[0]
 
 

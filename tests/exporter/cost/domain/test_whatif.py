@@ -16,6 +16,7 @@ from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds
 from exporter.pricing.domain.price import price
 from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
+from tests.byte_hours import byte_hours
 
 CARD = load()
 MONTH = day_seconds("2026-10-01")
@@ -26,7 +27,7 @@ few = settings(max_examples=60)
 
 
 def fact(metric: str, value: int, start: int = MONTH, *, branch: str = "b1", project: str = "p1") -> UsageFact:
-    return UsageFact("org", project, branch, start, "hourly", "launch_v3", metric, value)
+    return UsageFact("org", project, branch, start, "hourly", "launch_v3", metric, value, unit=byte_hours(metric))
 
 
 def whole(hours: Iterable[UsageFact]) -> list[UsageFact]:

@@ -19,6 +19,7 @@ from exporter.pricing.ratecard import load
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.ledger.sqlite_sql import LEDGER_SCHEMA
 from exporter.storage.store import Store
+from tests.byte_hours import byte_hours
 
 CARD = load()
 JUNE = day_seconds("2026-06-01")
@@ -32,7 +33,7 @@ def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
 
 
 def fact(start: int, metric: str, value: int, plan: str = "launch_v3") -> UsageFact:
-    return UsageFact("org", "p", "br", start, HOURLY, plan, metric, value, start + HOUR)
+    return UsageFact("org", "p", "br", start, HOURLY, plan, metric, value, start + HOUR, byte_hours(metric))
 
 
 @pytest.mark.parametrize("month", ["2026-05", "2026-06"], ids=["allowance by org", "allowance by project"])

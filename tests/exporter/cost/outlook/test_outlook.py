@@ -24,6 +24,7 @@ from exporter.pricing.ratecard import load
 from exporter.storage.ledger.sqlite import SqliteLedger
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
+from tests.byte_hours import byte_hours
 
 CARD = load()
 START = day_seconds("2026-08-03")
@@ -47,7 +48,7 @@ def usage() -> Iterator[UsageFact]:
 
 
 def _fact(project: str, branch: str, at: int, metric: str, value: int, *, org: str = "org-1") -> UsageFact:
-    return UsageFact(org, project, branch, at, HOURLY, "launch_v3", metric, value, at + HOUR)
+    return UsageFact(org, project, branch, at, HOURLY, "launch_v3", metric, value, at + HOUR, byte_hours(metric))
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from exporter.pricing.domain.usage import UsageFact
 from exporter.pricing.ratecard import load
 from exporter.storage.ledger.cost_counters import Counted, CounterKey
 from exporter.storage.ledger.ledger import Changes, Ledger
+from tests.byte_hours import byte_hours
 
 HOUR, DAY = 3600, 86400
 T0 = 1793491200  # 2026-11-01
@@ -34,7 +35,7 @@ def fact(
     metric: str = "compute_unit_seconds",
     granularity: str = "hourly",
 ) -> UsageFact:
-    return UsageFact("org", "p1", branch, start, granularity, plan, metric, value, at)
+    return UsageFact("org", "p1", branch, start, granularity, plan, metric, value, at, byte_hours(metric))
 
 
 def brief(facts: list[UsageFact]) -> list[tuple[int, str, int]]:

@@ -38,9 +38,22 @@ def seeded(ledger: PostgresLedger) -> Costs:
             row = fact(value, at + HOUR, start=at, branch=branch, plan="launch_v3" if number < 24 else "scale_v3")
             facts.append(row._replace(project_id=project))
         facts += [
-            UsageFact("org", "p1", "b1", at, "hourly", "launch_v3", "root_branch_bytes_month", 10**10 + 7, at),
+            UsageFact(
+                "org", "p1", "b1", at, "hourly", "launch_v3", "root_branch_bytes_month", 10**10 + 7, at, "byte-hour"
+            ),
             UsageFact("org", "p1", "", at, "hourly", "launch_v3", "extra_branches_month", 13, at),
-            UsageFact("org", "p1", "", at, "hourly", "launch_v3", "snapshot_storage_bytes_month", 5 * 10**9 + 1, at),
+            UsageFact(
+                "org",
+                "p1",
+                "",
+                at,
+                "hourly",
+                "launch_v3",
+                "snapshot_storage_bytes_month",
+                5 * 10**9 + 1,
+                at,
+                "byte-hour",
+            ),
         ]
         for tenant, micros in (("acme", 900_000_001), ("globex", 600_000_000)):
             busy.hours.append(Hour("p1", "b1", tenant, at, micros))
