@@ -11,7 +11,7 @@ import pytest
 
 from exporter.demo.api import TwinApi, TwinApiSettings, serve
 from exporter.demo.meter import Meter
-from exporter.demo.world import World
+from exporter.demo.world import ERAS, World
 from exporter.demo.worldfile import build_world, load
 
 
@@ -55,9 +55,16 @@ def make_twin() -> Iterator[TwinMaker]:
     """Start control planes over the built-in small world: ``make_twin(TwinApiSettings(...), now=...)``."""
     with ExitStack() as running:
 
-        def make(settings: TwinApiSettings | None = None, *, now: float | None = None, refresh: float = 0.0) -> Twin:
+        def make(
+            settings: TwinApiSettings | None = None,
+            *,
+            now: float | None = None,
+            refresh: float = 0.0,
+            era: str = "2026-10",
+        ) -> Twin:
             clock = MovableClock(now)
             world = build_world(load("small"), clock)
+            world.era = ERAS[era]
             meter = Meter(world, refresh=refresh)
             return Twin(running.enter_context(serve(world, meter, settings)), world, meter, clock)
 

@@ -17,7 +17,6 @@ from exporter.cost.domain.policy import IdlePolicy, SharedPolicy
 from exporter.pricing.domain.calendar import DAY, HOUR
 from exporter.pricing.domain.components import MICRO, Component
 from exporter.pricing.domain.usage import PROJECT_LEVEL, UNATTRIBUTED, UsageFact
-from tests.byte_hours import byte_hours
 
 DAY_ONE = 20_000 * DAY
 CU, ROOT, CHILD = "compute_unit_seconds", "root_branch_bytes_month", "child_branch_bytes_month"
@@ -38,8 +37,7 @@ class Hour:
 
 
 def fact(metric: str, value: int, branch: str = "b1", *, hour: int = 0, granularity: str = "hourly") -> UsageFact:
-    at = DAY_ONE + hour * HOUR
-    return UsageFact("org", "p1", branch, at, granularity, PLAN, metric, value, unit=byte_hours(metric))
+    return UsageFact("org", "p1", branch, DAY_ONE + hour * HOUR, granularity, PLAN, metric, value)
 
 
 def busy(tenant: str, seconds: float, hour: int = 0, **more: int) -> Hour:
