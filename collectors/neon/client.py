@@ -257,8 +257,7 @@ class NeonClient:
     ) -> Listing[Item]:
         """Read a list to its end, or until ``enough`` says so of a page.
 
-        Neon has a cursor on the last page too, so a page of fewer items than the ``limit`` of ``params`` is the last. A
-        list that repeats itself, by its cursors or by its items, is cut there.
+        The last page has a cursor too, but fewer items than the ``limit`` of ``params``. A list that repeats is cut.
 
         Raises:
             NeonError: a page could not be read; what came before it is lost, because half a list is worse than none.
@@ -274,16 +273,14 @@ class NeonClient:
             bad += len(page.items) - len(good)
             unavailable.update(page.unavailable_project_ids or ())
             following = page.pagination.cursor if page.pagination else None
-            # Of a list that could not be fetched in time, an item that is missing is no sign of the end.
             last = isinstance(limit, int) and len(page.items) < limit and not page.unavailable_project_ids
             ended = last or not following or not (page.items or page.unavailable_project_ids)
             repeated = following in cursors or (good == before and bool(good))
-            before = good
             if ended or repeated or (enough is not None and enough(good)):
                 cut = repeated and not ended
                 return Listing(tuple(items), server_now, count, cut, bad, frozenset(unavailable))
             cursors.add(following or "")
-            cursor = following
+            cursor, before = following, good
         return Listing(tuple(items), server_now, MOST_PAGES, True, bad, frozenset(unavailable))
 
     async def _attempt(self, path: str, params: Params | None) -> _Reply:
