@@ -141,9 +141,7 @@ class OperationCounts:
             where = (event.branch_id, event.endpoint_id)
             self._add((event.kind, *where), 1)
             if event.kind == "wake":
-                # To the millisecond, as Neon says it: summed as integers, so that no order of sums moves the counter.
-                milliseconds = round(self.counts.get(("seconds", *where), 0.0) * 1000) + round(event.seconds * 1000)
-                self.counts[("seconds", *where)] = milliseconds / 1000
+                self.add_wake_time(("seconds", *where), event.seconds)
                 self.counts[("last", *where)] = max(self.counts.get(("last", *where), 0.0), event.at)
         # One that still runs holds the window open, or it would end uncounted.
         self.unfinished = len(waiting)
@@ -177,6 +175,10 @@ class OperationCounts:
         if not (isinstance(counts, list) and isinstance(counted, dict)):
             raise ValueError("saved operation counts lack counts or counted")  # noqa: TRY004
         return cls(project_id, since, {tuple(row[:-1]): row[-1] for row in counts}, dict(counted))
+
+    def add_wake_time(self, key: tuple[str, ...], seconds: float) -> None:
+        """Add to a count of seconds, in whole milliseconds as Neon has them: so nothing is lost by rounding."""
+        self.counts[key] = (round(self.counts.get(key, 0.0) * 1000) + round(seconds * 1000)) / 1000
 
     def _add(self, key: tuple[str, ...], value: float) -> None:
         self.counts[key] = self.counts.get(key, 0) + value

@@ -118,7 +118,7 @@ class Rounds:
         shard = self.generation.resources.shard
         for pooler in (pooler for pooler in settings.pgbouncer if shard.owns(f"pgbouncer {pooler.name}")):
             every(f"pgbouncer:{pooler.name}", pooler.interval_seconds, self._pooler(pooler))
-        every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
+        schedule.every("publish", PUBLISH_CHECK_SECONDS, self._publish_if_due)
         return schedule
 
     async def _steps(self, steps: dict[str, Step]) -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.app.schedule import Schedule
+from exporter.app.schedule import MonotonicInterval, Schedule
+from tests.fix_clock import SystemClock
 
 
 @pytest.mark.fault("ourselves: a job raises an error")
@@ -87,3 +96,84 @@ async def test_stop_waits_for_what_runs_and_then_cancels_it() -> None:
         await asyncio.wait_for(started.acquire(), 120)
     await schedule.stop(3)
     assert ended == ["quick", "cancelled"]
+
+
+@given(
+    st.floats(0, 100),
+    st.floats(0.1, 1000),
+    st.lists(st.tuples(st.floats(0, 50), st.integers(-(10**9), 10**9)), max_size=20),
+)
+def test_of_whatever_the_clock_shows_one_run_is_planned_and_it_is_the_next(
+    first: float, seconds: float, turns: list[tuple[float, int]]
+) -> None:
+    passed = 0.0
+    trigger = MonotonicInterval(first, seconds, lambda: passed)
+    assert trigger.left() == first
+    for later, off in turns:
+        passed += later
+        now = datetime(2026, 11, 29, tzinfo=UTC) + timedelta(seconds=off)
+        planned = trigger.get_next_fire_time(None, now)
+        assert planned > now, "APScheduler lists runs until one lies in the future: it is the first that it asks for"
+        assert 0 < trigger.left() <= max(seconds, first) * 1.1 + 1e-6
+        assert (planned - now).total_seconds() == pytest.approx(trigger.left(), abs=1e-5)
+        assert trigger.due >= first
+
+
+COUNTING = """
+import asyncio, json, resource, sys, time
+from exporter.app.schedule import Schedule
+
+async def main():
+    began = {}
+    async def job():
+        began.setdefault("job", []).append(time.monotonic())
+    async def slow():
+        began.setdefault("slow", []).append(time.monotonic())
+    schedule = Schedule(print, print)
+    schedule.every("job", 0.1, job)
+    schedule.every("slow", 600.0, slow, first_in=600.0)
+    schedule.start()
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.readline():
+        mark, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+        while len([at for at in began["job"] if at > mark]) < 20:
+            await asyncio.sleep(0.05)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        kilobytes = after.ru_maxrss - before.ru_maxrss
+        print(json.dumps([time.monotonic() - mark, kilobytes, time.time(), len(began.get("slow", []))]), flush=True)
+    await schedule.stop(1)
+
+asyncio.run(main())
+"""
+
+
+def test_a_clock_that_is_set_neither_stops_nor_floods_it(system_clock: SystemClock, tmp_path: Path) -> None:
+    environment = {**os.environ, **system_clock.environment}
+    with (
+        (tmp_path / "errors").open("w+") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", COUNTING],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            for ahead in (0, -3600, -30, 86_400 * 30, 86_400 * 400, 0, 1):
+                system_clock.set(ahead)
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+                assert line, (tmp_path / "errors").read_text()
+                took, kilobytes, _, others = json.loads(line)
+                print(f"{ahead:+d} s: 20 runs of a job of 0.1 s in {took:.1f} s, {kilobytes} kB more")
+                assert kilobytes < 10_000
+                assert others <= 2, "a step forward begins a run early at most once each"
+        finally:
+            process.stdin.close()
+            process.wait(60)
