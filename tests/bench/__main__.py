@@ -29,6 +29,7 @@ from tests.bench import (
     posture,
     serving,
     serving_libraries,
+    shards,
     sleep,
     soak,
     wake,
@@ -83,6 +84,7 @@ OPTIONS_OF_THEIR_OWN: dict[str, Callable[[Sequence[str]], None]] = {
     "kill": kill.main,
     "soak": soak.main,
     "serving-libraries": serving_libraries.main,
+    "shards": shards.main,
 }
 """Run alone: ``python -m tests.bench wake --help``."""
 
