@@ -128,6 +128,7 @@ def test_a_host_keeps_the_id_of_its_compute() -> None:
         ("current_state", "active"), ("region_id", "aws-eu-central-1"), ("period_plan", "launch_v3"),
         ("metric_name", "root_branch_bytes_month"), ("created_at", "2026-07-31T12:00:00Z"), ("period_plan", "scale_v4"),
         ("compute_release_version", "10452"), ("parent_lsn", "0/1E88E60"), ("action", "start_compute"),
+        ("scopes", "ai_gateway:invoke"),
     ],
 )  # fmt: skip
 def test_states_plans_regions_and_instants_stay(field: str, value: str) -> None:
