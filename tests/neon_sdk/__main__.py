@@ -14,7 +14,7 @@ from tests.neon_sdk.types import Sdk
 
 
 def changes(pinned: Sdk, newest: Sdk) -> tuple[list[str], list[str]]:
-    """What is gone of what we read, and everything that was added or removed among the routes that we read, in lines."""
+    """What is gone of what we read, and all that was added or removed among the routes that we read, in lines."""
     lost = [f"route {route} is gone" for route in READ if route not in newest.routes]
     said = [f"- route {route}" for route in sorted(pinned.routes.keys() - newest.routes)]
     said += [f"+ route {route}" for route in sorted(newest.routes.keys() - pinned.routes)]
@@ -41,9 +41,8 @@ def main(pinned: str, newest: str) -> int:
     """Print them; 1 when something that we read is gone."""
     lost, said = changes(Sdk(Path(pinned)), Sdk(Path(newest)))
     print("\n".join(said or ["Nothing changed among the routes and fields that are read."]))
-    print(
-        "\n".join(f"GONE, and read by the product: {line}" for line in lost), file=sys.stderr, end="\n" if lost else ""
-    )
+    for line in lost:
+        print(f"GONE, and read by the product: {line}", file=sys.stderr)
     return 1 if lost else 0
 
 

@@ -1,4 +1,4 @@
-"""Every route and field that the product reads is in the newest published types of Neon's API, or listed with a reason."""
+"""Every route and field that the product reads is in the newest types of Neon's API, or listed with a reason."""
 
 from __future__ import annotations
 

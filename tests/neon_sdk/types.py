@@ -28,9 +28,9 @@ class Shape:
         fields = dict(self.fields)
         for name, shape in other.fields.items():
             fields[name] = fields[name].merge(shape) if name in fields else shape
-        items = (
-            self.items if other.items is None else other.items if self.items is None else self.items.merge(other.items)
-        )
+        items = self.items or other.items
+        if self.items is not None and other.items is not None:
+            items = self.items.merge(other.items)
         return Shape(fields, items, self.names + other.names, self.literals + other.literals)
 
 
@@ -131,7 +131,7 @@ class Sdk:
         """``package`` is the folder of the npm package."""
         text = _COMMENT.sub("", (package / TYPES).read_text("utf-8"))
         starts = [(found[1], found.end()) for found in _DECLARED.finditer(text)]
-        ends = [found.start() for found in _DECLARED.finditer(text)][1:] + [len(text)]
+        ends = [*(found.start() for found in _DECLARED.finditer(text)), len(text)][1:]
         self._texts = {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
         self._shapes: dict[str, Shape] = {}
 
