@@ -365,7 +365,7 @@ class NeonClient:
         if pause is not None:
             pause = min(pause, LONGEST_HOLD)
             if pause > 4 * self._timeout:
-                message += f"; not asked again before {clock_time(time.time() + pause)}"
+                message += f"; not asked again before {clock_time(self._clock() + pause)}"
         error = NeonError(status, message, request_id or None, reply.status)
         return _RetryError(error, pause) if retried(reply.status) else error
 

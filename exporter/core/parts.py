@@ -62,7 +62,7 @@ class Parts:
             mark: tuple[object, object] = (type(problem), text)
         else:
             text = f"a bug in neonmeter ({type(problem).__name__}); the log has its traceback"
-            status, counted, mark = Status.BUG, "bug", (type(problem), _place(problem))
+            status, counted, mark = Status.BUG, "bug", (type(problem), place_of(problem))
         self._metrics.inc(selfmetrics.ROUNDS, (_label(name), counted))
         self._put(name, status, seconds, text)
         if self._failing.get(name, ("", ""))[0] == mark:
@@ -144,7 +144,7 @@ def _label(name: str) -> str:
     return name.removeprefix(JOB)
 
 
-def _place(problem: BaseException) -> tuple[str, int]:
+def place_of(problem: BaseException) -> tuple[str, int]:
     """Where an exception came from: the innermost frame of its traceback."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from collectors.base import NoDataError, Reading, SqlCollector, Status
 from collectors.postgres.session import Visit
+from exporter.core.parts import place_of
 
 NOTHING_TO_READ = "this server has nothing that it reads"
 _log = logging.getLogger("neonmeter.collectors")
+_logged: set[tuple[str, type[Exception], tuple[str, int]]] = set()
+"""The bugs that are in the log with their traceback: as many as there are, not as there are computes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,12 @@ def run(collector: SqlCollector, session: Visit, where: str) -> Outcome:
 
 
 def bug(collector: SqlCollector, where: str, problem: Exception) -> Outcome:
-    """The outcome of a collector that raised ``problem``; logs its traceback. To be called while it is handled."""
-    _log.exception("collector %s failed at %s; this is a bug in neonmeter", collector.name, where)
+    """The outcome of a collector that raised ``problem``. To be called while it is handled.
+
+    The traceback is logged once for a collector and a place in the code, not at every compute and every turn.
+    """
+    mark = (collector.name, type(problem), place_of(problem))
+    if mark not in _logged:
+        _logged.add(mark)
+        _log.exception("collector %s failed at %s; this is a bug in neonmeter", collector.name, where)
     return Outcome(Status.BUG, f"{type(problem).__name__}: see the log")

@@ -34,6 +34,8 @@ from collectors.postgres.database.security import SecurityCollector, TenantNames
 from collectors.postgres.session import Deadlines, Visit
 from collectors.registry import COLLECTORS
 from collectors.wake.policy import EndpointFacts, WakePolicy, WakeState
+from exporter.core.parts import Parts, Turns
+from exporter.core.selfmetrics import ROUNDS, SelfMetrics
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster
 from exporter.sampling.computes import Compute
@@ -186,6 +188,44 @@ async def test_a_bug_in_a_user_database_is_logged_once_and_costs_the_others_noth
         else:
             assert taker.readings.keys() | taker.failures.keys() == {taker.collector.name}
             assert taker.failures == NOTHING_MIGRATED.get(taker.collector, {})
+
+
+class BrokenTaker(Taker):
+    """A scanner with a mistake in one of its methods."""
+
+    def __init__(self, collector: type[SqlCollector], broken: str) -> None:
+        super().__init__(collector)
+
+        def boom(*_: object) -> None:
+            raise ValueError(f"a mistake in {broken}")
+
+        setattr(self, broken, boom)
+
+
+@pytest.mark.parametrize("broken", ["recall", "wants", "take", "finish"])
+async def test_our_sessions_are_accounted_for_whatever_a_scanner_raises(
+    postgres18: Cluster, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await visited(postgres18, UserDatabaseNames())
+    monkeypatch.setattr(UserDatabaseNames, "read", lambda *_: Reading(Families(), 1, ("postgres",)))
+    state, metrics = State(), SelfMetrics()
+    turns = Turns(Parts(state, metrics))
+    well, ill = Taker(DATABASE_COLLECTORS[0]), BrokenTaker(DATABASE_COLLECTORS[1], broken)
+    users = UserDatabases(WakePolicy(), [ill, well], turns=turns)
+    await users.prepare(COMPUTE)
+    after = await users.scan(
+        COMPUTE,
+        postgres18.conninfo("postgres", "monitor"),
+        made,
+        WakeState("ep1", time.time(), None),
+        Deadlines(10, 20, 10, 1),
+        offset=0,
+    )
+    assert (after.own_sessions, well.finished) == (1, True), "else the next visit takes our session for a user's"
+    turns.report()
+    assert {labels: value for labels, value in metrics.families().get(ROUNDS).items() if labels[1] != "ok"} == {
+        ("step/scan/BrokenTaker", "bug"): 1
+    }
 
 
 @pytest.fixture
