@@ -49,12 +49,14 @@ def settle_units(
 
 def _spans(units: Mapping[int, str]) -> Iterator[tuple[int, int, str]]:
     """From when until when each unit holds; what is older than the first bucket is as that one."""
-    starts = sorted(units)
-    edges = [
-        at for before, at in zip([None, *starts], starts, strict=False) if not before or units[before] != units[at]
-    ]
-    for at, until in zip(edges, [*edges[1:], _EVER], strict=True):
-        yield (0 if at == edges[0] else at), until, units[at]
+    begin, last = 0, None
+    for at in sorted(units):
+        if last is not None and units[at] != last:
+            yield begin, at, last
+            begin = at
+        last = units[at]
+    if last is not None:
+        yield begin, _EVER, last
 
 
 def _months(begin: int, end: int) -> Iterator[tuple[int, int]]:

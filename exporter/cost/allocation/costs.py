@@ -10,7 +10,7 @@ A billing month is the UTC calendar month. All figures are estimates up to the d
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from collectors.base import Observation, Status, Target
@@ -37,6 +37,7 @@ from exporter.pricing.domain.calendar import DAY, HOUR, day_seconds, day_text, m
 from exporter.pricing.domain.components import METRIC_COMPONENTS, Component, Group
 from exporter.pricing.domain.price import PricePeriods, Pricing, price
 from exporter.pricing.domain.rates import RateCard, to_decimal
+from exporter.pricing.domain.units import BYTE_HOURS, STORED_METRICS
 from exporter.pricing.domain.usage import HOURLY, UNATTRIBUTED, UsageFact
 from exporter.storage.ledger.cost_counters import Counted, CounterKey, pico
 from exporter.storage.ledger.ledger import Ledger, UnitSpan
@@ -49,6 +50,8 @@ LAG = 20 * 60
 SETTLED = 6 * HOUR
 """This long after its end a day is closed, and its hours are not split again unless their usage is corrected."""
 
+_BYTE_MONTH_USD = Fraction(1, 10**9)
+"""More than a byte-month of anything costs: a figure is rounded to one."""
 GROWING = 3 * HOUR
 """The newest buckets still grow while they are read, those of projects a moment after those of their branches."""
 
@@ -80,6 +83,8 @@ class Stated:
     """By project id."""
     settled: Mapping[str, tuple[Fraction, Fraction]]
     """By project id: the cost of the rows, and of the project's own figures, without the hours that still grow."""
+    rounded: Mapping[str, Fraction] = field(default_factory=dict)
+    """By project id: by how much the two may differ because Neon rounds each figure of byte-months for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,16 @@ class Costs:
         return Stated(
             self._by_project(fact for fact in whole if not fact.branch_id),
             {project: (ours[project], theirs.get(project, Fraction())) for project in ours},
+            self._rounded(settled),
         )
+
+    def _rounded(self, facts: Iterable[UsageFact]) -> dict[str, Fraction]:
+        months = {span.org_id for span in self.ledger.units(0, 2**40) if span.unit != BYTE_HOURS}
+        rounded: dict[str, Fraction] = {}
+        for fact in facts:
+            if fact.metric in STORED_METRICS and fact.org_id in months:
+                rounded[fact.project_id] = rounded.get(fact.project_id, Fraction()) + _BYTE_MONTH_USD
+        return rounded
 
     def _by_project(self, facts: Iterable[UsageFact]) -> dict[str, Fraction]:
         costs: dict[str, Fraction] = {}

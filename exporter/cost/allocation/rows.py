@@ -92,6 +92,7 @@ class CostReport:
         self.costs = costs
         self.stated = None if stated is None else stated.usd
         self._settled = None if stated is None else stated.settled
+        self._rounded = {} if stated is None else stated.rounded
         self._shares = list(zip(costs.shares, round_rows([s.cost for s in costs.shares], PLACES), strict=True))
 
     @property
@@ -146,7 +147,7 @@ class CostReport:
     def _projects_that_do_not_tie(self) -> Iterator[str]:
         """Against the API's own project figures, where no hour grows any more."""
         for project, (rows, stated) in sorted((self._settled or {}).items()):
-            if rows != stated:
+            if abs(rows - stated) > self._rounded.get(project, 0):
                 yield f"{project}: its rows cost {decimal_text(rows)}, Neon's project figures {decimal_text(stated)}"
 
     def ties(self) -> bool:
