@@ -76,6 +76,7 @@ SMALL: Mapping[str, str] = {
     "collectors/threads.py": "asyncio knows nothing of what runs on them",
     "collectors/errors.py": "the one base of errors, below everything else",
     "collectors/slices.py": "reading Neon and visiting computes share it",
+    "exporter/app/interpreter.py": "it knows nothing of the agent that it is set up for",
     "exporter/app/log.py": "logging knows nothing of what is logged",
     "exporter/app/reference.py": "a program of its own: `make docs`",
     "exporter/app/settings.py": "the whole tree: only the composition may know it",

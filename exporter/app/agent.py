@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
-import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from collectors.errors import UsageError
@@ -17,6 +16,7 @@ from collectors.wake.policy import WakeState
 from exporter.app import log, loop
 from exporter.app.features import FEATURES
 from exporter.app.generation import Resources, start_generation
+from exporter.app.interpreter import collect_garbage, tune_interpreter
 from exporter.app.otlp import Otlp, OtlpSettings
 from exporter.app.reload import Reloader
 from exporter.app.rounds import Rounds
@@ -38,6 +38,8 @@ from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
 from exporter.storage.store import Store, StoreError
 
+BEATS_A_COLLECTION = 8
+"""A heartbeat is a quarter of a second."""
 TELEMETRY_SECONDS = 1.0
 """For the last spans and metrics at a stop; a collector that does not answer is not waited for."""
 _log = logging.getLogger("neonmeter")
@@ -62,15 +64,6 @@ def run_agent(settings: Settings, config: Path | None) -> None:
             f"neonmeter cannot go on: {what}{problem.strerror or problem}; check the limits of this process (ulimit -n)"
             " and the disks it uses"
         ) from problem
-
-
-def tune_interpreter() -> None:
-    """Set Python up for what an agent does: many short-lived rows, and scrapes beside them."""
-    # A short slice, so that a scrape does not wait for a long rendering to give up the interpreter.
-    sys.setswitchinterval(0.001)
-    # Rows are no cycles: searching them for some at every 700 is a quarter of a visit's CPU. What was imported stays.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 class App:
@@ -247,10 +240,12 @@ class App:
     async def _beat(self) -> None:
         """Measure how late the event loop turns: a wedged one is what /healthz is for."""
         loop = asyncio.get_running_loop()
-        while True:
+        for number in count(1):
             planned = loop.time() + 0.25
             await asyncio.sleep(0.25)
             self.publisher.beat(max(0.0, loop.time() - planned))
+            if number % BEATS_A_COLLECTION == 0:
+                collect_garbage()
             try:
                 self._look_at_the_clock()
             except Exception as problem:  # The heart goes on.

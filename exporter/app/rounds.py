@@ -12,6 +12,7 @@ from functools import partial
 
 from collectors.neon.inventory import Inventory
 from exporter.app.generation import Generation
+from exporter.app.interpreter import end_exemptions
 from exporter.app.schedule import Schedule
 from exporter.app.signals import DRAIN_SECONDS
 from exporter.core import selfmetrics
@@ -69,6 +70,7 @@ class Rounds:
             self._first = True
             self._schedule.start()
         await self._parts.turn(f"{STEP}close", old.close)
+        end_exemptions()
 
     def _grace(self) -> float:
         # A visit ends well within this. What takes longer waits for an API that does not answer.

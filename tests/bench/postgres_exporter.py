@@ -29,8 +29,8 @@ from collectors.base import Server, Target
 from collectors.metric import Scope
 from collectors.postgres.session import visit
 from collectors.wake.policy import EndpointFacts
-from exporter.app.agent import tune_interpreter
 from exporter.app.features import SCHEMAS
+from exporter.app.interpreter import tune_interpreter
 from exporter.core.state import State
 from exporter.demo.postgres import Cluster, PostgresStartError, free_port
 from exporter.documents.terminal import table
