@@ -29,3 +29,9 @@ def test_an_unknown_name_is_refused() -> None:
     told = subprocess.run(command, check=False, capture_output=True, text=True)
     assert told.returncode == 2
     assert "there is no nothing" in told.stderr
+
+
+def test_what_hangs_or_fails_is_named_and_the_run_ends_well() -> None:
+    command = [sys.executable, "-m", "tests.bench", "sleep", "--quick", "--deadline", "0.5"]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    assert "MISSED:\n  sleep: not done within 0.5 s\n" in ended.stdout

@@ -217,8 +217,12 @@ def test_the_disk_is_full(twin: Twin, agent: Agent, broken: ExitStack) -> None:
     try:
         agent.until(lambda agent: agent.sum("neonmeter_rounds_total", status="store_error") > 0, why="it is told")
         agent.until(lambda agent: "neonmeter.db: " in agent.page("/"), why="a person reads which file")
-        twin.workload.run_burst(twin.compute("shop", "main").endpoint.id, "acme", 10)
-        time.sleep(2)
+        main = twin.compute("shop", "main")
+        twin.workload.run_burst(main.endpoint.id, "acme", 10)
+        agent.until(lambda agent: statuses(agent, main, "statements") == {"store_error"}, why="it is no bug of ours")
+        seen = visited_at(agent, main)
+        agent.until(lambda agent: visited_at(agent, main) > seen + 1, why="what never suspends is visited on")
+        assert agent.sum("pg_up", endpoint_id=main.endpoint.id) == 1
         assert agent.sum("neon_tenant_calls_total", tenant="acme") == before, "what is not on the disk is not shown"
         assert answer_milliseconds(agent, "disk full") < SLOW_MS
     finally:
