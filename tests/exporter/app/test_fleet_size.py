@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 
+from exporter.app.interpreter import collect_garbage, tune_interpreter
 from tests.exporter.app.large_fleet import FleetAgent, LargeFleet, LargePlane, settle_memory, visit_all
 
 BRANCHES = 1
@@ -19,6 +22,9 @@ LARGE = 1_000
 """Beyond so many projects one run takes long enough to say something."""
 NOISE_SECONDS = 0.2
 """What takes less CPU than this is not judged: beside busy processes the same work may take twice as much."""
+LAG_SECONDS = 0.25
+"""The longest that the event loop may stand still in a fleet of 10,000 projects."""
+BEAT_SECONDS = 0.05
 AGAIN_SECONDS = 700.0
 """After so long every feature works everything out again."""
 
@@ -104,3 +110,46 @@ async def test_every_feature_is_linear_in_a_small_fleet(tmp_path: Path, monkeypa
 @pytest.mark.deep
 async def test_every_feature_is_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await compare((50, 500, 5_000), tmp_path, monkeypatch)
+
+
+async def beat(worst: list[float]) -> None:
+    """Measure how late the event loop turns, as the agent does, and collect garbage as it does."""
+    loop = asyncio.get_running_loop()
+    for number in count(1):
+        planned = loop.time() + BEAT_SECONDS
+        await asyncio.sleep(BEAT_SECONDS)
+        worst[0] = max(worst[0], loop.time() - planned)
+        if number % 40 == 0:
+            collect_garbage()
+
+
+@pytest.fixture
+def tuned() -> Iterator[None]:
+    """The interpreter of an agent."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    tune_interpreter()
+    yield
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+    gc.unfreeze()
+
+
+@pytest.mark.deep
+@pytest.mark.usefixtures("tuned")
+async def test_the_event_loop_turns_in_a_fleet_of_ten_thousand_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = await LargeFleet.read(10_000, BRANCHES, tmp_path, monkeypatch)
+    lags: dict[str, float] = {}
+    with fleet.agent(tmp_path / "agent", monkeypatch) as here:
+        for life in ("first", "again"):
+            for name, step in steps_of(here):
+                worst = [0.0]
+                heart = asyncio.create_task(beat(worst))
+                await step()
+                await asyncio.sleep(2 * BEAT_SECONDS)
+                heart.cancel()
+                lags[f"{name}, {life}"] = worst[0]
+                print(f"{name}, {life}: {worst[0]:.3f} s", flush=True)
+            here.later(AGAIN_SECONDS)
+    assert not {name: lag for name, lag in lags.items() if lag >= LAG_SECONDS}
