@@ -43,6 +43,9 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\]-]{1,255}$")]
 """A password is sent there, through a connection string: nothing but a host name may stand here."""
 Instant = Annotated[float | None, BeforeValidator(instant)]
+Item = TypeVar("Item")
+Tolerant = Annotated[Item | None, WrapValidator(_or_none)]
+"""An item that does not fit becomes None, to be counted."""
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 Flag = Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)]
 
@@ -90,10 +93,26 @@ class AllowedIps(Model):
     protected_branches_only: Flag = False
 
 
+class ProjectQuota(Model):
+    """``ProjectQuota``: limits of a project; 0 is none."""
+
+    active_time_seconds: int = 0
+    compute_time_seconds: int = 0
+    written_data_bytes: int = 0
+    data_transfer_bytes: int = 0
+    logical_size_bytes: int = 0
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Those that are set, by name."""
+        return {name: limit for name, limit in self if limit > 0}
+
+
 class ProjectSettings(Model):
     """``ProjectSettingsData``, as far as the posture checks read it."""
 
     allowed_ips: AllowedIps | None = None
+    quota: Tolerant[ProjectQuota] = None
     enable_logical_replication: Flag = False
     block_public_connections: Flag = False
     block_vpc_connections: Flag = False
@@ -108,7 +127,7 @@ class Owner(Model):
 
 
 class Project(Model):
-    """``ProjectListItem``, and ``Project`` (the detail), which alone has ``owner`` and the consumption period."""
+    """``ProjectListItem``, and ``Project`` (the detail), which alone has ``owner`` and what it used in its period."""
 
     id: Id
     name: Text = ""
@@ -120,6 +139,10 @@ class Project(Model):
     history_retention_seconds: int | None = None
     synthetic_storage_size: int | None = None
     active_time: int | None = None
+    active_time_seconds: int | None = None
+    compute_time_seconds: int | None = None
+    written_data_bytes: int | None = None
+    data_transfer_bytes: int | None = None
     store_passwords: bool | None = None
     created_at: Instant = None
     updated_at: Instant = None
@@ -266,11 +289,6 @@ class MetricValue:
 
     metric_name: str
     value: int
-
-
-Item = TypeVar("Item")
-Tolerant = Annotated[Item | None, WrapValidator(_or_none)]
-"""An item that does not fit becomes None, to be counted."""
 
 
 class Timeframe(Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -18,13 +18,15 @@ from collectors.errors import FINDINGS, OK, UPSTREAM
 from collectors.neon.client import NeonClient
 from collectors.neon.errors import NeonError
 from collectors.neon.inventory import Inventory, refresh
+from collectors.neon.organizations import by_organization
 from collectors.pgbouncer import console as pgbouncer
 from collectors.pgbouncer.console import PoolerTarget
 from collectors.postgres.own_role import OwnRole, OwnRoleCollector
 from collectors.postgres.session import Visit, visit
 from collectors.registry import ALL
 from exporter.app.settings import Settings
-from exporter.commands.check_usage import usage_lines
+from exporter.commands.check_account import AccountLine, free_line, key_line, organization_lines, quota_lines
+from exporter.commands.check_usage import UsageLine, usage_lines
 from exporter.documents.terminal import counted, table
 from exporter.feature.workspace import neon_client
 from exporter.sampling.computes import Compute, computes
@@ -93,6 +95,8 @@ async def _collect(settings: Settings, *, sql: bool) -> list[CheckLine]:
 
 async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIterator[CheckLine]:
     neon = settings.neon
+    if (key := await key_line(client)) is not None:
+        yield _line(key)
     try:
         found = await refresh(client, None, org_id=neon.org_id, include=neon.include, exclude=neon.exclude)
     except NeonError as problem:
@@ -100,18 +104,8 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         yield CheckLine("consumption, SQL", LEFT_OUT, "not tried: only Neon's API can list the computes")
         found = None
     if found is not None:
-        owner = found.org_name or found.org_id or "no organisation"
-        counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
-        count = ", ".join(counted(len(things), name) for name, things in counts)
-        yield CheckLine("Neon API", WORKS, f"{owner}: {count}")
-        if abs(found.skew) > CLOCK_SECONDS:
-            yield CheckLine("clock", FAILS, clock_trouble(found.skew))
-        for note in found.notes:
-            yield CheckLine("inventory", FAILS, note)
-        if not found.projects:
-            yield CheckLine("inventory", FAILS, "the key sees no project: is it of the right organisation?")
-        for line in await usage_lines(client, settings, found):
-            yield CheckLine(line.what, _RESULTS[line.works], line.detail)
+        async for finding in _account(client, settings, found):
+            yield finding
         async for finding in _computes(settings, found, sql=sql):
             yield finding
     async for finding in _poolers(settings):
@@ -120,12 +114,44 @@ async def _all(settings: Settings, client: NeonClient, *, sql: bool) -> AsyncIte
         yield finding
 
 
+async def _account(client: NeonClient, settings: Settings, found: Inventory) -> AsyncIterator[CheckLine]:
+    """What the key sees, and whether its usage can be read."""
+    owner = found.title or "no organisation"
+    counts = (("project", found.projects), ("branch", found.branches), ("compute", found.endpoints))
+    count = ", ".join(counted(len(things), name) for name, things in counts)
+    yield CheckLine("Neon API", WORKS, f"{owner}: {count}")
+    if abs(found.skew) > CLOCK_SECONDS:
+        yield CheckLine("clock", FAILS, clock_trouble(found.skew))
+    for note in found.notes:
+        yield CheckLine("inventory", FAILS, note)
+    if not found.projects:
+        yield CheckLine("inventory", FAILS, "the key sees no project: is it of the right organisation?")
+    for line in organization_lines(found):
+        yield _line(line)
+    async for finding in _usage(client, settings, found):
+        yield finding
+
+
+async def _usage(client: NeonClient, settings: Settings, found: Inventory) -> AsyncIterator[CheckLine]:
+    for part in by_organization(found):
+        free = free_line(part)
+        for line in await usage_lines(client, settings, part) if free is None else (free,):
+            row = _line(line)
+            yield replace(row, what=f"{row.what} {part.title}") if len(found.organizations) > 1 else row
+    for line in await quota_lines(client, found):
+        yield _line(line)
+
+
+def _line(found: AccountLine | UsageLine) -> CheckLine:
+    return CheckLine(found.what, _RESULTS[found.works], found.detail)
+
+
 def _doubts(settings: Settings, problem: NeonError) -> str:
     """Settings that differ from what most people have are the first to doubt."""
     neon, doubts = settings.neon, [""]
     if neon.org_id and problem.http_status in (400, 403, 404):
         doubts.append(f"Is neon.org_id {neon.org_id} right, and the key of that organisation?")
-    if neon.api_url != NeonSettings().api_url and problem.http_status != 401:
+    if neon.api_url != NeonSettings().api_url and problem.http_status not in (400, 401, 403):
         doubts.append(f"Is neon.api_url {neon.api_url} right? Neon's own is {NeonSettings().api_url}")
     return " ".join(doubts)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from collectors.neon.inventory import Inventory
 from exporter.core.command_line import Commands
+from exporter.cost import quotas
 from exporter.cost.allocation import costs as allocation
 from exporter.cost.allocation.costs import Costs
 from exporter.cost.allocation.weights import tenant_facts
@@ -77,6 +79,18 @@ class CostRun(FeatureRun):
         snapshots = self._services.find(SnapshotList)
         async with self._one_at_a_time:
             await self._round.run(InventoryView(self._inventory, snapshots.snapshots() if snapshots else {}))
+        await self._read_quotas()
+
+    async def _read_quotas(self) -> None:
+        """Show the limits of the projects that have any."""
+        services, inventory = self._services, self._inventory
+        if inventory is None:
+            return
+        inventory = inventory.of_account
+        now = services.clock() + inventory.skew
+        found = [entry async for entry in quotas.read_quotas(services.client, inventory, now)]
+        observations = quotas.observe(found, inventory, now, services.clock())
+        await services.state.show_made("cost/quotas", partial(iter, observations), interval=self._pace)
 
     def notes(self) -> Iterable[str]:
         """What of Neon's consumption API is degraded, and how far a long reading is."""
@@ -99,6 +113,9 @@ class CostFeature(Feature[CostTree]):
             "Budgets and closed months",
             "the settings, Neon's spending limit, the ledger and the closed months",
             budget_collector.METRICS,
+        ),
+        MetricGroup(
+            "Quotas", "Neon API: settings and counters of projects; the Free plan's allowances", quotas.METRICS
         ),
         MetricGroup("Outlook", "the days of the ledger: forecasts and anomalies of cost", outlook.METRICS),
         MetricGroup("Waste", "the rules of docs/waste.md, over inventory, ledger and visits", waste.METRICS),

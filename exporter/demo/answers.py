@@ -97,8 +97,14 @@ class Answers:
             "plan": self._view.plan,
         }
 
+    def auth(self, *, personal: bool) -> Json:
+        """Whose key it is: a person's, or the organisation's."""
+        if personal:
+            return {"account_id": _uuid("user", self._view.org_id), "auth_method": "api_key_user"}
+        return {"account_id": self._view.org_id, "auth_method": "api_key_org"}
+
     def organization(self) -> Json:
-        """The one organisation; its plan is named without the suffix that subscription types have."""
+        """The organisation; its plan is named without the suffix that subscription types have."""
         return {
             "id": self._view.org_id,
             "name": self._view.org_name,
@@ -106,7 +112,7 @@ class Answers:
             "plan": self._view.plan.removesuffix("_v3").removesuffix("_v2"),
             "created_at": self._at(self._view.created_at),
             "updated_at": self._at(self._view.created_at),
-            "managed_by": "console",
+            "managed_by": self._view.managed_by,
             "require_mfa": False,
             "allow_hipaa_projects": False,
         }
@@ -125,6 +131,7 @@ class Answers:
                 "enable_logical_replication": project.enable_logical_replication,
                 "maintenance_window": {"weekdays": [5], "start_time": "07:00", "end_time": "08:00"},
                 **access_json(access),
+                **({"quota": project.quota} if project.quota else {}),
             },
             "pg_version": project.pg_version,
             "proxy_host": f"{where[2]}.{where[0]}.neon.tech",
@@ -136,7 +143,13 @@ class Answers:
             "history_retention_seconds": project.history_retention_seconds,
             "owner_id": self._view.org_id,
             "org_id": self._view.org_id,
-            **self._known(created_at=project.created_at, updated_at=project.updated_at, compute_last_active_at=active),
+            **self._known(
+                created_at=project.created_at,
+                updated_at=project.updated_at,
+                compute_last_active_at=active,
+                deleted_at=project.deleted_at,
+                recoverable_until=project.recoverable_until,
+            ),
         }
 
     def project_item(self, project: TwinProject, active: float | None) -> Json:
@@ -175,7 +188,8 @@ class Answers:
             "project_id": branch.project_id,
             **parent,
             "name": branch.name,
-            "current_state": "ready",
+            "current_state": branch.current_state,
+            **({"pending_state": branch.pending_state} if branch.pending_state else {}),
             "logical_size": branch.logical_size,
             "creation_source": "console",
             "primary": branch.default,

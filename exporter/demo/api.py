@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,8 +98,15 @@ class SeenRequest:
 class TwinApi:
     """A running control plane; a context manager that stops it."""
 
-    def __init__(self, view: View, usage: Usage, settings: TwinApiSettings, listen: str) -> None:
-        """Start to listen on ``HOST:PORT`` (port 0: a free one)."""
+    def __init__(
+        self,
+        view: View,
+        usage: Usage,
+        settings: TwinApiSettings,
+        listen: str,
+        beside: Sequence[tuple[View, Usage]] = (),
+    ) -> None:
+        """Start to listen on ``HOST:PORT`` (port 0: a free one); ``beside`` are more organisations of the person."""
         self.settings = settings
         self.view = view
         self.faults = Faults(settings.seed)
@@ -117,6 +124,9 @@ class TwinApi:
         if settings.writer is not None:
             self.keys[settings.write_key] = Key("org", name="drill", writes=True)
         self.plane = Plane(view, usage, Answers(view, settings), self.last_active, self.keys)
+        for other, used in beside:
+            active = LastActive(other, settings.follow, settings.lag_seconds)
+            self.plane.beside.append(Plane(other, used, Answers(other, settings), active, self.keys))
         self.control = Control(self)
         self._lock = threading.Lock()
         self._spent: dict[str, list[float]] = {}
@@ -355,16 +365,21 @@ def _headers(problem: ApiError, fired: Mapping[str, Fault]) -> dict[str, str]:
 
 
 def serve(
-    world: World | View, meter: Usage, settings: TwinApiSettings | None = None, listen: str = "127.0.0.1:0"
+    world: World | View,
+    meter: Usage,
+    settings: TwinApiSettings | None = None,
+    listen: str = "127.0.0.1:0",
+    beside: Sequence[tuple[World, Usage]] = (),
 ) -> TwinApi:
-    """Serve a world's control plane until ``stop()``.
+    """Serve a world's control plane until ``stop()``; a personal key sees the organisations ``beside`` it too.
 
     Raises:
         ListenError: the address is malformed or not on loopback.
         OSError: the address is taken or cannot be bound.
     """
     view: View = LiveView(world) if isinstance(world, World) else world
-    return TwinApi(view, meter, settings or TwinApiSettings(), listen)
+    others: list[tuple[View, Usage]] = [(LiveView(other), used) for other, used in beside]
+    return TwinApi(view, meter, settings or TwinApiSettings(), listen, others)
 
 
 def serve_named(

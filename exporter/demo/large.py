@@ -102,6 +102,8 @@ class LargeWorld:
         self.org_name = f"Large {projects}x{branches}"
         self.plan = _PLANS[-1][0]
         self.spending_limit_cents: int | None = None
+        self.managed_by = "console"
+        self.recoverable: Sequence[TwinProject] = ()
         self.security = TwinSecurity()
         self.era = TODAY
         self.created_at = float(ORIGIN)

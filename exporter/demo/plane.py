@@ -30,11 +30,14 @@ class Plane:
         self._security = SecurityAnswers(view, answers.settings)
         self._active = active
         self._keys = keys
+        self.beside: list[Plane] = []
+        """Other organisations of the person behind a personal key."""
         self._routes = [(re.compile(_pattern(path)), path, route) for path, route in self._table()]
 
     def _table(self) -> list[tuple[str, Route]]:
         project, branch = "/projects/{project_id}", "/projects/{project_id}/branches/{branch_id}"
         return [
+            ("/auth", self._auth),
             ("/users/me", self._user),
             ("/users/me/organizations", self._organizations),
             ("/api_keys", self._personal_keys),
@@ -82,13 +85,27 @@ class Plane:
         Raises:
             ApiError: anything else.
         """
+        if request.key.kind == "personal":
+            for plane in self.beside:
+                if plane.serves(request):
+                    return plane.answer(request)
         for regex, _, route in self._routes:
             found = regex.fullmatch(request.path)
             if found:
                 return route(request, **found.groupdict())
         raise ApiError(404, "this route does not exist")
 
+    def serves(self, request: Request) -> bool:
+        """Whether a request is about this organisation: by its parameter, its path, or its project."""
+        steps = request.path.split("/")
+        if request.text("org_id") == self._view.org_id or steps[1:3] == ["organizations", self._view.org_id]:
+            return True
+        return steps[1] == "projects" and len(steps) > 2 and self._view.project(steps[2]) is not None
+
     # Accounts.
+
+    def _auth(self, request: Request) -> Json:
+        return self._answers.auth(personal=request.key.kind == "personal")
 
     def _user(self, request: Request) -> Json:
         if request.key.kind != "personal":
@@ -96,8 +113,13 @@ class Plane:
         return self._answers.user()
 
     def _organizations(self, request: Request) -> Json:
-        del request
-        return {"organizations": [self._answers.organization()]}
+        if request.key.kind != "personal":
+            raise ApiError(404, "user not found: this key belongs to an organization")
+        return {"organizations": [plane.described() for plane in (self, *self.beside)]}
+
+    def described(self) -> Json:
+        """The organisation."""
+        return self._answers.organization()
 
     def _same_org(self, request: Request, org_id: str) -> None:
         allow(self._view, request.key)
@@ -145,10 +167,13 @@ class Plane:
     def _projects(self, request: Request) -> Json:
         organisation = request.text("org_id")
         if not organisation and request.key.kind == "personal":
-            raise ApiError(400, "org_id is required: this account has organizations")
+            raise ApiError(400, "org_id is required, you can find it on your organization settings page")
         if organisation not in ("", self._view.org_id):
             raise ApiError(404, f"organization {organisation} not found")
         request.number("timeout", 100, 100, 30000)
+        if request.text("recoverable") == "true":
+            gone = [self._answers.project_item(project, None) for project in self._view.recoverable]
+            return {"projects": gone, "applications": {}, "integrations": {}}
         ids = [project_id for project_id in self._view.project_ids() if request.key.project_id in ("", project_id)]
         search = request.text("search").lower()
         if search:

@@ -72,6 +72,8 @@ class View(Protocol):
     plan: str
     created_at: float
     spending_limit_cents: int | None
+    managed_by: str
+    recoverable: Sequence[TwinProject]
     security: TwinSecurity
     era: Era
 
@@ -115,6 +117,8 @@ class LiveView:
         self.org_id = world.org_id
         self.org_name = world.org_name
         self.spending_limit_cents = world.spending_limit_cents
+        self.managed_by = world.managed_by
+        self.recoverable: Sequence[TwinProject] = world.recoverable
         self.security = world.security
         self.era = world.era
         self.created_at = min((project.created_at for project in world.projects.values()), default=world.clock())

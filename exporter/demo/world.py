@@ -54,6 +54,10 @@ class TwinProject:
     created_at: float = 0.0
     updated_at: float = 0.0
     enable_logical_replication: bool = False
+    quota: dict[str, int] = field(default_factory=dict)
+    """Limits of the project by their names in ``settings.quota``; what is not here is unlimited."""
+    deleted_at: float | None = None
+    recoverable_until: float | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +74,8 @@ class TwinBranch:
     updated_at: float = 0.0
     expires_at: float | None = None
     last_reset_at: float | None = None
+    current_state: str = "ready"
+    pending_state: str = ""
     schema_only: bool = False
     """Made of its parent's schema alone: the API shows it as a root."""
     logical_size: int = 0
@@ -167,6 +173,9 @@ class World:
     clock: Clock = time.time
     era: Era = TODAY
     spending_limit_cents: int | None = None
+    managed_by: str = "console"
+    recoverable: list[TwinProject] = field(default_factory=list)
+    """Deleted projects that can be brought back."""
     projects: dict[str, TwinProject] = field(default_factory=dict)
     branches: dict[str, TwinBranch] = field(default_factory=dict)
     endpoints: dict[str, TwinEndpoint] = field(default_factory=dict)

@@ -49,6 +49,9 @@ BUILT_IN = ("small", "posture")
 """Worlds that come with the twin: a bookshop at work, and the good and bad states of security (no tenants)."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,40}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")]
+QuotaName = Literal[
+    "active_time_seconds", "compute_time_seconds", "written_data_bytes", "data_transfer_bytes", "logical_size_bytes"
+]
 WorkKind = Literal["reader", "writer", "mixed", "batch", "heavy"]
 """reader: point SELECTs; writer: INSERT and UPDATE; mixed: both; batch: bursts once in a while; heavy: slow scans."""
 
@@ -119,6 +122,9 @@ class BranchSpec:
     expires_in_days: Days | None = None
     schema_only: bool = False
     """Made of its parent's schema, without rows."""
+    archived: bool = False
+    replicas: Annotated[int, Field(ge=0, le=8)] = 0
+    """Read replicas beside its compute; they are never used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,19 @@ class ProjectSpec:
     access: AccessSpec = field(default_factory=AccessSpec)
     shares: list[ShareSpec] = field(default_factory=list)
     jwks: list[JwksSpec] = field(default_factory=list)
+    quota: dict[QuotaName, Annotated[int, Field(ge=0)]] = field(default_factory=dict)
+    """Limits as the API has them; 0 is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedSpec:
+    """A deleted project, and for how many more days it can be brought back."""
+
+    __pydantic_config__ = _CLOSED
+    name: Name
+    region: str = "aws-eu-central-1"
+    days_ago: Days = 1
+    days_left: Days = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +167,8 @@ class WorldSpec:
     neon_of: Literal["2026-02", "2026-10"] = "2026-10"
     """How Neon answers: as it did in this month."""
     spending_limit_cents: Annotated[int, Field(ge=1)] | None = None
+    managed_by: Literal["console", "vercel"] = "console"
+    deleted: list[DeletedSpec] = field(default_factory=list)
     seed: int = 1
     members: list[MemberSpec] = field(default_factory=list)
     api_keys: list[KeySpec] = field(default_factory=list)
@@ -271,6 +292,8 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
         clock=clock,
         era=ERAS[spec.neon_of],
         spending_limit_cents=spec.spending_limit_cents,
+        managed_by=spec.managed_by,
+        recoverable=[_recoverable(project, now) for project in spec.deleted],
     )
     for project in spec.projects:
         pid = project_id(project)
@@ -283,6 +306,7 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
             created_at=now,
             updated_at=now,
             enable_logical_replication=any(branch.slot for branch in project.branches),
+            quota={str(name): limit for name, limit in project.quota.items()},
         )
         for branch in project.branches:
             _add_branch(world, project, branch, now)
@@ -293,6 +317,14 @@ def build_world(spec: WorldSpec, clock: Clock) -> World:
     world.security.members = [member.made(now) for member in spec.members]
     world.security.keys = [api_key.made(now, ids.get(api_key.project or "", "")) for api_key in spec.api_keys]
     return world
+
+
+def _recoverable(project: DeletedSpec, now: float) -> TwinProject:
+    gone = now - project.days_ago * DAY
+    return TwinProject(
+        twin_id("", project.name), project.name, project.region, created_at=gone - 30 * DAY, updated_at=gone,
+        deleted_at=gone, recoverable_until=now + project.days_left * DAY,
+    )  # fmt: skip
 
 
 def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: float) -> None:
@@ -308,6 +340,7 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
         updated_at=now - branch.days_ago * DAY,
         logical_size=branch.logical_size,
         schema_only=branch.schema_only,
+        current_state="archived" if branch.archived else "ready",
         expires_at=None if branch.expires_in_days is None else now + branch.expires_in_days * DAY,
     )
     world.databases[bid] = [TwinDatabase(branch.database, branch.owner, now)]
@@ -315,20 +348,26 @@ def _add_branch(world: World, project: ProjectSpec, branch: BranchSpec, now: flo
     world.roles[bid] = [TwinRole(branch.owner, created_at=changed, updated_at=changed)]
     _secure_branch(world, branch, pid, bid, now)
     if branch.endpoint is not None:
-        eid = endpoint_id(project, branch.name)
-        world.endpoints[eid] = TwinEndpoint(
-            id=eid,
-            project_id=pid,
-            branch_id=bid,
-            type=branch.endpoint.type,
-            min_cu=branch.endpoint.min_cu,
-            max_cu=branch.endpoint.max_cu,
-            suspend_timeout_seconds=branch.endpoint.suspend_timeout,
-            disabled=branch.endpoint.disabled,
-            passwordless_access=branch.endpoint.passwordless,
-            created_at=now,
-            updated_at=now,
-        )
+        replicas = [f"{branch.name}-ro{number}" for number in range(branch.replicas)]
+        for name in (branch.name, *replicas):
+            eid = endpoint_id(project, name)
+            _add_endpoint(world, bid, eid, branch.endpoint, replica=name in replicas, now=now)
+
+
+def _add_endpoint(world: World, bid: str, eid: str, spec: EndpointSpec, *, replica: bool, now: float) -> None:
+    world.endpoints[eid] = TwinEndpoint(
+        id=eid,
+        project_id=world.branches[bid].project_id,
+        branch_id=bid,
+        type="read_only" if replica else spec.type,
+        min_cu=spec.min_cu,
+        max_cu=spec.max_cu,
+        suspend_timeout_seconds=spec.suspend_timeout,
+        disabled=spec.disabled,
+        passwordless_access=spec.passwordless,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def _secure_branch(world: World, branch: BranchSpec, pid: str, bid: str, now: float) -> None:

@@ -26,6 +26,7 @@ SCHEMAS: dict[type, tuple[str, ...]] = {
     models.KeyDetails: ("AuthDetailsResponse",),
     models.AllowedIps: ("AllowedIps",),
     models.ProjectSettings: ("ProjectSettingsData",),
+    models.ProjectQuota: ("ProjectQuota",),
     models.Owner: ("ProjectOwnerData",),
     models.Project: ("ProjectListItem", "Project"),
     models.Branch: ("Branch",),

@@ -81,7 +81,7 @@ def test_a_project_key_sees_its_project_alone(twin_api: Twin) -> None:
     assert get(twin_api, f"/organizations/{twin_api.world.org_id}", secret).status_code == 404
     refused = get(twin_api, "/consumption_history/v2/projects", secret, org_id=twin_api.world.org_id, metrics=METRICS)
     assert refused.status_code == 404
-    assert get(twin_api, "/users/me/organizations", secret).status_code == 200
+    assert get(twin_api, "/users/me/organizations", secret).status_code == 404, "no person's key"
 
 
 def test_a_personal_key_must_name_the_organisation(twin_api: Twin) -> None:

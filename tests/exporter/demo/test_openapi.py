@@ -27,6 +27,7 @@ BRANCH_METRICS = (
     "public_network_transfer_bytes,private_network_transfer_bytes"
 )
 ROUTES = (
+    "/auth",
     "/users/me",
     "/users/me/organizations",
     "/api_keys",
@@ -61,7 +62,7 @@ ROUTES = (
 CLIENTS: dict[str, httpx.Client] = {}
 ONLY_MASKED = "/projects/{project_id}/branches/{branch_id}/anonymized_status"
 """A branch that is not anonymised answers it with 404."""
-PERSONAL = ("/users/me", "/api_keys")
+PERSONAL = ("/users/me", "/users/me/organizations", "/api_keys")
 
 
 @pytest.fixture(scope="module")
