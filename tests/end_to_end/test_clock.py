@@ -12,7 +12,9 @@ import pytest
 from exporter.core.http_client import ask
 from exporter.demo.api import serve
 from exporter.demo.meter import Meter
-from exporter.demo.worldfile import build_world, load
+from exporter.demo.twin import Twin
+from exporter.demo.worldfile import build_world, load, parse
+from tests.end_to_end.pinned_world import ALONE, EAGER, wake_all
 from tests.fix_agent import Agent, AgentMaker, Samples
 from tests.fix_clock import SystemClock
 
@@ -98,7 +100,7 @@ def test_a_step_of_the_clock_either_way_changes_nothing(make_agent: AgentMaker, 
     with watched(make_agent, system_clock) as agent:
         for seconds in (-3600, 30 * DAY):
             step(agent, system_clock, seconds)
-        assert "Traceback" not in agent.log.read_text()
+        assert "Traceback" not in agent.log.read_text(), agent.log.read_text()
 
 
 @pytest.mark.deep
@@ -107,4 +109,34 @@ def test_many_steps_of_the_clock(make_agent: AgentMaker, system_clock: SystemClo
     with watched(make_agent, system_clock) as agent:
         for seconds in STEPS:
             step(agent, system_clock, seconds)
-        assert "Traceback" not in agent.log.read_text()
+        assert "Traceback" not in agent.log.read_text(), agent.log.read_text()
+
+
+@pytest.mark.deep
+def test_visits_go_on_and_wake_nobody(make_agent: AgentMaker, system_clock: SystemClock, open_state_dir: Path) -> None:
+    lines = ["projects: [{name: shop, region: aws-eu-central-1, branches: ["]
+    lines += ["{name: main, endpoint: {suspend_timeout: -1}, tenants: [{name: acme, schema: t_acme, role: acme}]},"]
+    lines += ["{name: naps, parent: main, endpoint: {suspend_timeout: 60}}]}]"]
+    with Twin(parse("\n".join(lines)), open_state_dir / "clock", settings=ALONE) as twin:
+        wake_all(twin)
+        agent = make_agent({**twin.agent_settings(), "sampling": EAGER})
+        agent.environment = system_clock.environment
+        agent.start()
+        main, naps = (twin.compute("shop", branch).endpoint.id for branch in ("main", "naps"))
+
+        def visited() -> float:
+            return agent.sum("neonmeter_endpoint_last_visit_timestamp_seconds", endpoint_id=main)
+
+        agent.until(lambda _: visited() > 0, why="the first visit")
+        for seconds in (0, *STEPS, 0):
+            system_clock.set(seconds)
+            before = visited()
+            agent.until(lambda _, before=before: visited() > before + 5, why="visits go on")
+            assert abs(visited() - time.time()) < 60
+        twin_naps = twin.compute("shop", "naps")
+        agent.until(lambda _: twin_naps.endpoint.current_state == "idle", why=f"{naps} falls asleep by itself")
+        system_clock.set(-3600)
+        before = visited()
+        agent.until(lambda _: visited() > before + 10)
+        assert not twin.truth.wakes("neonmeter")
+        assert "Traceback" not in agent.log.read_text(), agent.log.read_text()
