@@ -90,7 +90,6 @@ SMALL: Mapping[str, str] = {
     "exporter/app/features.py": "the one list that a new feature is added to",
     "collectors/neon/domain/pace.py": "how often, without asking anybody",
     "exporter/sampling/shards.py": "the hash knows neither the settings nor the name of a host",
-    "exporter/storage/writer.py": "the one thread that writes; every room that keeps something needs it",
     "exporter/core/feeds.py": "sampling and cost report their readings of one API the same way",
     "exporter/sampling/poolers.py": "self-run PgBouncers have nothing to do with visits",
     "exporter/tenancy/rules.py": "the rules themselves are pure and do not know the settings",

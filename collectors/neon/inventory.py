@@ -7,31 +7,28 @@ cannot answer in time is unknown, never deleted: its last known state stays, mar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
-from collectors.base import Observation, Status, Target
-from collectors.metric import Families, Scope
+from collectors.base import Status
 from collectors.neon.account import Account, find_account, list_projects, settle_account
 from collectors.neon.client import Listing, NeonClient
 from collectors.neon.domain.pace import reread_seconds, spread
 from collectors.neon.errors import NeonError
-from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Organization, Project
+from collectors.neon.holdings import Holding, Inventory, by_id, observe
+from collectors.neon.models import Branch, BranchPage, Endpoint, EndpointPage, Project
 from collectors.neon.project_metrics import (
-    KNOWN_PROJECTS,
     METRICS,
-    UNKNOWN_PROJECTS,
-    observe_organizations,
     project_families,
 )
 from collectors.slices import in_slices
 
 __all__ = ["METRICS", "Holding", "Inventory", "observe", "refresh"]
 
-NAME = "inventory"
 _FAN_OUT = 8
 """Past about ten in flight, more only hides round trips, and the token bucket decides anyway."""
 _BRANCHES_SECONDS = 300.0
@@ -41,6 +38,10 @@ _LARGE = 500
 _FAILURES_TO_STOP = _FAN_OUT
 """Failures in a row: as many as requests under way at once, so that a few failing projects do not look like an API that
 is down."""
+
+
+PART_SECONDS = 2.0
+"""What was read of a long reading is handed on this often."""
 READ_AT_EVERY_LOOK = 40
 """In an organisation of at most so many projects, their computes are read at every refresh: the list of projects shows
 late that one woke, and a visit must come soon after. It is a tenth of our share of Neon's rate limit."""
@@ -54,69 +55,8 @@ class _Identified(Protocol):
 Item = TypeVar("Item", bound=_Identified)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Holding:
-    """One project with its branches and computes, and when which part was read (unix seconds of this machine).
-
-    ``families`` is the same object as long as nothing in it changed, so that publishing can see that at once.
-    """
-
-    project: Project
-    branches: tuple[Branch, ...]
-    endpoints: tuple[Endpoint, ...]
-    families: Families
-    branches_at: float
-    branches_marks: tuple[object, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inventory:
-    """The account at one refresh.
-
-    ``projects``, ``branches`` and ``endpoints`` are by id and hold the last known state also of what is in
-    ``unknown_project_ids``: such a state is no ground for connecting to a compute. ``notes`` are degradations, each a
-    sentence for a person. ``excluded_project_ids`` are those that the key can see and the settings leave out.
-    ``server_now`` is the API's clock at the end of the round, ``skew`` that clock minus ours, both to about a second.
-    ``taken_at`` is our clock. ``org_id``, ``org_name`` and ``plan`` are empty when the key does not show them, and of
-    several organisations: then ``organizations`` names them.
-    """
-
-    org_id: str
-    org_name: str
-    plan: str
-    projects: Mapping[str, Project]
-    branches: Mapping[str, Branch]
-    endpoints: Mapping[str, Endpoint]
-    unknown_project_ids: frozenset[str]
-    notes: tuple[str, ...]
-    server_now: float
-    skew: float
-    taken_at: float
-    requests: int
-    holdings: Mapping[str, Holding] = field(repr=False, default_factory=dict)
-    account: Account = field(repr=False, default_factory=Account)
-    excluded_project_ids: frozenset[str] = frozenset()
-    listed: Mapping[str, Project] = field(repr=False, default_factory=dict)
-    """Every project that the settings select, as listed, also those that another shard reads; by id."""
-    reread_seconds: float = 0.0
-    """The age at which a project is read again though nothing in its list row moved."""
-
-    @property
-    def of_account(self) -> Inventory:
-        """The same with every listed project; branches and computes only of those that are read here."""
-        missing = self.listed.keys() - self.projects.keys()
-        return self if not missing else replace(self, projects={**self.listed, **self.projects})
-
-    @property
-    def organizations(self) -> tuple[Organization, ...]:
-        """Every organisation that is watched, by id."""
-        only = (Organization(id=self.org_id, name=self.org_name, plan=self.plan),) if self.org_id else ()
-        return self.account.organizations or only
-
-    @property
-    def title(self) -> str:
-        """The organisations for a person; empty when there is none."""
-        return ", ".join(org.name or org.id for org in self.organizations)
+OnPart = Callable[[Inventory], Awaitable[None]]
+"""Takes the projects that were read since the last part, while the others are still being read."""
 
 
 async def refresh(
@@ -128,17 +68,20 @@ async def refresh(
     exclude: Sequence[str] = (),
     owns: Callable[[str], bool] = bool,
     full: bool = False,
+    on_part: OnPart | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Inventory:
     """Read what changed since ``previous``. ``include`` and ``exclude`` are globs on project ids and names.
 
     ``owns`` says by id which of the listed projects are read here: by default all, otherwise a shard's.
 
+    A reading that takes long is handed to ``on_part`` in parts, every `PART_SECONDS`; it goes on meanwhile.
+
     Raises:
         NeonError: the account or the list of projects cannot be read; ``previous`` is then still the best there is.
     """
     base, known = (previous.account, previous.holdings) if previous is not None else (Account(), {})
-    fresh = previous is None or full or (bool(org_id) and base.org_id != org_id)
+    fresh = previous is None or previous.recalled or full or (bool(org_id) and base.org_id != org_id)
     account = await find_account(client, org_id) if fresh else replace(base, requests=0)
     listing, list_notes = await list_projects(client, account, include, (row.project for row in known.values()))
     skew = listing.server_now - clock()
@@ -146,47 +89,80 @@ async def refresh(
     if fresh:
         account = await settle_account(client, account, list(listed.values()))
     reads = _Round(client, clock, listing.server_now, full or previous is None, len(rows))
-    holdings = await reads.read(rows, known)
-    unknown = {*filter(owns, _unlisted(listing, rows, known, include, exclude))}
-    holdings |= {key: known[key] for key in unknown & known.keys() - holdings.keys()}
-    projects, branches, endpoints = await asyncio.to_thread(_by_id, holdings)
-    return Inventory(
-        org_id=account.org_id,
-        org_name=account.org_name,
-        plan=account.plan,
-        projects=projects,
-        branches=branches,
-        endpoints=endpoints,
-        unknown_project_ids=frozenset(unknown | reads.failed.keys()),
-        notes=(*account.notes, *list_notes, *_listing_notes(listing, unknown), *reads.notes()),
-        server_now=reads.server_now,
-        skew=skew,
-        taken_at=clock(),
-        requests=account.requests + listing.pages + reads.requests,
-        holdings=holdings,
-        account=account,
-        excluded_project_ids=_left_out(listing, listed, previous),
-        listed=listed,
-        reread_seconds=reads.max_age,
-    )
+    unlisted = frozenset(filter(owns, _unlisted(listing, rows, known, include, exclude)))
+    look = _Look(account, list_notes, listing, listed, rows, previous, reads, skew, unlisted, clock)
+
+    async def take(part: Mapping[str, Holding]) -> None:
+        if on_part is not None:
+            await on_part(await asyncio.to_thread(look.part, part))
+
+    reading = reads.read(rows, known)
+    holdings = await (reading if on_part is None else reads.in_parts(reading, take))
+    holdings |= {key: known[key] for key in unlisted & known.keys() - holdings.keys()}
+    return await asyncio.to_thread(look.whole, holdings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at an account: makes inventories of what was read."""
+
+    account: Account
+    list_notes: tuple[str, ...]
+    listing: Listing[Project]
+    listed: Mapping[str, Project]
+    rows: Mapping[str, Project]
+    previous: Inventory | None
+    reads: _Round
+    skew: float
+    unlisted: frozenset[str]
+    clock: Callable[[], float]
+
+    def whole(self, holdings: Mapping[str, Holding]) -> Inventory:
+        """Of all projects."""
+        unknown = self.unlisted | self.reads.failed.keys()
+        before = self.previous.unread_project_ids if self.previous is not None else frozenset()
+        return replace(self._made(holdings), unknown_project_ids=unknown, unread_project_ids=unknown & before)
+
+    def part(self, holdings: Mapping[str, Holding]) -> Inventory:
+        """Of those that were just read; all others are unknown."""
+        known, unread = frozenset[str](), frozenset[str]()
+        if self.previous is not None:
+            known, unread = frozenset(self.previous.holdings), self.previous.unread_project_ids
+        listed = frozenset(self.rows)
+        others = (listed | known | self.unlisted) - holdings.keys()
+        unread = others & (unread | (listed - known))
+        return replace(self._made(holdings), complete=False, unknown_project_ids=others, unread_project_ids=unread)
+
+    def _made(self, holdings: Mapping[str, Holding]) -> Inventory:
+        projects, branches, endpoints = by_id(holdings)
+        notes = (*self.account.notes, *self.list_notes, *_listing_notes(self.listing, set(self.unlisted)))
+        return Inventory(
+            org_id=self.account.org_id,
+            org_name=self.account.org_name,
+            plan=self.account.plan,
+            projects=projects,
+            branches=branches,
+            endpoints=endpoints,
+            unknown_project_ids=frozenset(),
+            notes=(*notes, *self.reads.notes()),
+            server_now=self.reads.server_now,
+            skew=self.skew,
+            taken_at=self.clock(),
+            requests=self.account.requests + self.listing.pages + self.reads.requests,
+            holdings=holdings,
+            account=self.account,
+            excluded_project_ids=_left_out(self.listing, self.listed, self.previous),
+            listed=self.listed,
+            reread_seconds=self.reads.max_age,
+        )
 
 
 def _selection(
     listing: Listing[Project], include: Sequence[str], exclude: Sequence[str], owns: Callable[[str], bool]
 ) -> tuple[dict[str, Project], dict[str, Project]]:
     """The listed projects that the settings select, and those of them that are read here."""
-    listed = {row.id: row for row in listing.items if _selected(row.id, row.name, include, exclude)}
+    listed = {row.id: row for row in listing.items if selected(row.id, row.name, include, exclude)}
     return listed, {project_id: row for project_id, row in listed.items() if owns(project_id)}
-
-
-def _by_id(
-    holdings: Mapping[str, Holding],
-) -> tuple[dict[str, Project], dict[str, Branch], dict[str, Endpoint]]:
-    """All projects, branches and computes."""
-    projects = {project_id: holding.project for project_id, holding in holdings.items()}
-    branches = {branch.id: branch for holding in holdings.values() for branch in holding.branches}
-    endpoints = {endpoint.id: endpoint for holding in holdings.values() for endpoint in holding.endpoints}
-    return projects, branches, endpoints
 
 
 def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: Inventory | None) -> frozenset[str]:
@@ -196,7 +172,9 @@ def _left_out(listing: Listing[Project], rows: Mapping[str, Project], previous: 
     return frozenset({row.id for row in listing.items} - rows.keys() | unlisted)
 
 
-def _selected(project_id: str, name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
+def selected(project_id: str, name: str, include: Iterable[str], exclude: Iterable[str]) -> bool:
+    """Whether the settings select a project, by globs on its id and its name."""
+
     def matches(globs: Iterable[str]) -> bool:
         return any(fnmatchcase(project_id, glob) or fnmatchcase(name, glob) for glob in globs)
 
@@ -214,7 +192,7 @@ def _unlisted(
     unknown = {
         project_id
         for project_id in listing.unavailable
-        if project_id not in rows and (project_id in known or _selected(project_id, project_id, include, exclude))
+        if project_id not in rows and (project_id in known or selected(project_id, project_id, include, exclude))
     }
     if not listing.complete:
         unknown |= known.keys() - rows.keys()
@@ -257,14 +235,35 @@ class _Round:
         self.every = projects <= READ_AT_EVERY_LOOK
         """Whether the computes of every project are read, moved or not."""
         self.failed: dict[str, NeonError] = {}
+        self._arrived: dict[str, Holding] = {}
+        """What was read since the last part."""
         self._bad = 0
         self._failures_in_a_row = 0
 
     async def read(self, rows: Mapping[str, Project], known: Mapping[str, Holding]) -> dict[str, Holding]:
         """The holdings of all rows; a project that could not be read has its previous one."""
         now = self._clock()
-        done = await in_slices(rows.values(), lambda row: self._project(row, known.get(row.id), now))
-        return {holding.project.id: holding for holding in done if holding is not None}
+        # Those whose computes may be awake come first.
+        order = sorted(rows.values(), key=lambda row: row.compute_last_active_at or 0.0, reverse=True)
+        done = await in_slices(order, lambda row: self._project(row, known.get(row.id), now))
+        found = {holding.project.id: holding for holding in done if holding is not None}
+        return {project_id: found[project_id] for project_id in rows if project_id in found}
+
+    async def in_parts(
+        self, reading: Coroutine[None, None, dict[str, Holding]], take: Callable[[dict[str, Holding]], Awaitable[None]]
+    ) -> dict[str, Holding]:
+        """The same as a task, with what arrives handed on meanwhile."""
+        task = asyncio.ensure_future(reading)
+        try:
+            while not (await asyncio.wait({task}, timeout=PART_SECONDS))[0]:
+                if self._arrived:
+                    part, self._arrived = self._arrived, {}
+                    await take(part)
+            return await task
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
 
     def notes(self) -> list[str]:
         """What went wrong, in sentences."""
@@ -281,14 +280,9 @@ class _Round:
     async def _project(self, row: Project, before: Holding | None, now: float) -> Holding | None:
         branches_due, endpoints_due = self._due(row, before, now)
         if before is not None and not branches_due and not endpoints_due:
-            return _hold(
-                before,
-                row,
-                before.branches,
-                before.endpoints,
-                branches_at=before.branches_at,
-                marks=before.branches_marks,
-            )
+            holding = replace(_hold(before, row, before.branches, before.endpoints), read_at=now)
+            self._arrived[row.id] = holding
+            return holding
         async with self._gate:
             if self._stopped is not None:
                 self.failed[row.id] = self._stopped
@@ -301,6 +295,7 @@ class _Round:
                 self._fail(row.id, problem)
                 return before
             self._failures_in_a_row = 0
+            self._arrived[row.id] = holding
             return holding
 
     def _fail(self, project_id: str, problem: NeonError) -> None:
@@ -329,6 +324,7 @@ class _Round:
         branches = before.branches if before is not None else ()
         endpoints = before.endpoints if before is not None else ()
         branches_at, marks = (before.branches_at, before.branches_marks) if before is not None else (now, row.marks)
+        read_at = self._clock() if endpoints_due else now
         if endpoints_due:
             found = await self._client.pages(f"/projects/{row.id}/endpoints", {}, EndpointPage)
             endpoints = self._take(found, endpoints)
@@ -338,7 +334,8 @@ class _Round:
             branches_at, marks = now, row.marks
 
         def hold() -> Holding:
-            return _hold(before, row, branches, endpoints, branches_at=branches_at, marks=marks)
+            made = _hold(before, row, branches, endpoints)
+            return replace(made, branches_at=branches_at, branches_marks=marks, read_at=read_at)
 
         return await asyncio.to_thread(hold) if len(branches) + len(endpoints) > _LARGE else hold()
 
@@ -356,43 +353,14 @@ def _hold(
     row: Project,
     branches: tuple[Branch, ...],
     endpoints: tuple[Endpoint, ...],
-    *,
-    branches_at: float,
-    marks: tuple[object, ...],
 ) -> Holding:
+    """The state of a project with its series, and the times of the one before."""
     same = before is not None and (before.project, before.branches, before.endpoints) == (
         row,
         branches,
         endpoints,
     )
     families = before.families if before is not None and same else project_families(row, branches, endpoints)
-    return Holding(row, branches, endpoints, families, branches_at, marks)
-
-
-def observe(inventory: Inventory, *, account: bool = True) -> list[Observation]:
-    """One observation for each project, one for each organisation, one of the inventory itself (scope AGENT).
-
-    ``account``: whether the whole account's figures are shown here, and not by another shard.
-    """
-    at = inventory.taken_at
-    observations = []
-    for project_id, holding in inventory.holdings.items():
-        target = Target(Scope.PROJECT, (project_id,), holding.project.name)
-        if project_id in inventory.unknown_project_ids:
-            continue
-        rows = 1 + len(holding.branches) + len(holding.endpoints)
-        observations.append(Observation(NAME, target, Status.OK, at, families=holding.families, rows=rows))
-    for project_id in sorted(inventory.unknown_project_ids):
-        name = inventory.projects[project_id].name if project_id in inventory.projects else ""
-        error = "Neon did not return the project's state in the last round; the data shown is older"
-        target = Target(Scope.PROJECT, (project_id,), name)
-        observations.append(Observation(NAME, target, Status.UNREACHABLE, at, error=error))
-    if account:
-        observations += observe_organizations(inventory.organizations, inventory.plan, at)
-    families = Families()
-    if account:
-        families.set(KNOWN_PROJECTS, (), len(inventory.of_account.projects))
-    if account or inventory.unknown_project_ids:  # Once for the account; by another shard only when it is trouble.
-        families.set(UNKNOWN_PROJECTS, (), len(inventory.unknown_project_ids))
-    observations.append(Observation(NAME, Target(Scope.AGENT, ()), Status.OK, at, families=families, rows=1))
-    return observations
+    if before is None:
+        return Holding(row, branches, endpoints, families, 0.0, (), 0.0)
+    return replace(before, project=row, branches=branches, endpoints=endpoints, families=families)

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -42,10 +43,18 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 """Ids become parts of paths and labels, so one with any other character is refused with its item."""
 Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\[\]-]{1,255}$")]
 """A password is sent there, through a connection string: nothing but a host name may stand here."""
-Instant = Annotated[float | None, BeforeValidator(instant)]
 Item = TypeVar("Item")
 Tolerant = Annotated[Item | None, WrapValidator(_or_none)]
 """An item that does not fit becomes None, to be counted."""
+STORED = {"stored": True}
+"""The context in which models are read that we wrote ourselves (``model_dump_json``): instants are numbers there."""
+
+
+def _instant(value: object, info: ValidationInfo) -> float | None:
+    return float(value) if info.context == STORED and isinstance(value, int | float) else instant(value)
+
+
+Instant = Annotated[float | None, BeforeValidator(_instant)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 Flag = Annotated[bool, BeforeValidator(lambda value: bool(value) if value is None else value)]
 

@@ -38,6 +38,10 @@ UNKNOWN_PROJECTS = _gauge(
     Scope.AGENT, "neon_inventory_unknown_projects", Unit.NONE,
     "Projects that exist but could not be read in the last round; their data is older.", worse="up",
 )  # fmt: skip
+UNREAD_PROJECTS = _gauge(
+    Scope.AGENT, "neon_inventory_unread_projects", Unit.NONE,
+    "Projects that were not read since the agent started; their data is from before.", worse="up",
+)  # fmt: skip
 
 PROJECT_INFO = _gauge(
     Scope.PROJECT, "neon_project_info", Unit.NONE, "A Neon project, for joins on project_id.",
@@ -112,7 +116,7 @@ ENDPOINT_MIN_CU = _endpoint("neon_endpoint_autoscaling_min_cu", Unit.NONE, "Mini
 ENDPOINT_MAX_CU = _endpoint("neon_endpoint_autoscaling_max_cu", Unit.NONE, "Maximum compute units of the endpoint.")
 
 METRICS: tuple[Metric, ...] = (
-    ORG_INFO, KNOWN_PROJECTS, UNKNOWN_PROJECTS,
+    ORG_INFO, KNOWN_PROJECTS, UNKNOWN_PROJECTS, UNREAD_PROJECTS,
     PROJECT_INFO, PROJECT_RETENTION, PROJECT_STORAGE, PROJECT_CREATED, PROJECT_ACTIVE,
     BRANCH_INFO, BRANCH_STATE, BRANCH_SIZE, BRANCH_CREATED, BRANCH_EXPIRES, BRANCH_RESET,
     BRANCH_ACTIVE, BRANCH_COMPUTE, BRANCH_WRITTEN, BRANCH_TRANSFER,

@@ -27,13 +27,15 @@ from exporter.feature.workspace import ledger_of, neon_client
 from exporter.sampling.control_plane import ControlPlanePoller
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.domain.sharding import Shard
+from exporter.sampling.inventory_store import InventoryStore
 from exporter.sampling.poolers import Poolers
 from exporter.sampling.readings import OnFacts, Readings
 from exporter.sampling.schema_sizes import SchemaSizes
 from exporter.sampling.shards import shard_of
 from exporter.sampling.tenant_readings import TenantReadings
 from exporter.sampling.user_databases import UserDatabases
-from exporter.sampling.visits import Visitor, WakeStates, policy_of
+from exporter.sampling.visits import Visitor, policy_of
+from exporter.sampling.wake_states import WakeStates
 from exporter.settings.dsn import EndpointRef, conninfo
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
@@ -85,7 +87,7 @@ class Resources:
         except BaseException:
             store.close()
             raise
-        writer = WriterThread()
+        writer = WriterThread(store)
         rules = rules_of(settings)
         return cls(
             store=store,
@@ -182,6 +184,7 @@ def start_generation(settings: Settings, resources: Resources) -> Generation:
         client=services.client,
         state=resources.state,
         key_values=key_values,
+        inventories=InventoryStore(resources.store, settings.neon.api_url),
         metrics=resources.metrics,
         disk=resources.writer,
         shard=resources.shard,

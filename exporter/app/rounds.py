@@ -17,6 +17,7 @@ from exporter.app.schedule import Schedule
 from exporter.app.signals import DRAIN_SECONDS
 from exporter.core import selfmetrics
 from exporter.core.parts import JOB, STEP
+from exporter.sampling.computes import computes
 from exporter.serving.http import HttpServer
 from exporter.serving.overview import OverviewSources
 from exporter.serving.publisher import Publisher
@@ -40,6 +41,7 @@ class Rounds:
         self._parts = generation.resources.parts
         self._schedule = self._plan()
         self._first = True
+        self._recalled = False
 
     def start(self) -> None:
         """Begin with the first round at once."""
@@ -130,14 +132,17 @@ class Rounds:
 
     async def _round(self) -> None:
         generation, looked = self.generation, list[Inventory | None]()
+        if not self._recalled:
+            self._recalled = True
+            await self._recall()
 
         async def look() -> None:
-            looked.append(await generation.control_plane.look())
+            looked.append(await generation.control_plane.look(self._part))
 
         await self._steps({"inventory": look})
         # When the look itself has a bug, the rest goes on with what is known: the wake policy knows how old that is.
         inventory = looked[0] if looked else generation.control_plane.known.inventory
-        if inventory is None:
+        if inventory is None or not inventory.complete or inventory.recalled:
             return
         generation.resources.state.exclude(inventory.excluded_project_ids)
         self._publisher.has_inventory = True
@@ -154,6 +159,35 @@ class Rounds:
             }
         )
 
+    async def _recall(self) -> None:
+        """Show at once what was known before our start; Neon is read afterwards."""
+        generation, recalled = self.generation, list[Inventory | None]()
+
+        async def recall() -> None:
+            recalled.append(await generation.control_plane.recall())
+
+        await self._steps({"recall": recall})
+        for inventory in filter(None, recalled):
+            self._publisher.has_inventory = True
+            runs = generation.runs
+            await self._steps(
+                {
+                    "recall/visits": partial(generation.visitor.recall, computes(inventory)),
+                    **{f"recall/{name}": partial(run.recall, inventory) for name, run in runs.items()},
+                }
+            )
+
+    async def _part(self, part: Inventory) -> None:
+        """Visit what was read while the rest is still being read: only fresh evidence counts. The rest waits."""
+        generation = self.generation
+        await self._steps(
+            {
+                "tenants": partial(generation.tenants.look, part),
+                **{f"before_visits/{name}": partial(run.before_visits, part) for name, run in generation.runs.items()},
+                "visits": partial(generation.visitor.round, part),
+            }
+        )
+
     async def _pinned(self) -> None:
         inventory = self.generation.control_plane.known.inventory
         if inventory is not None:
@@ -161,9 +195,11 @@ class Rounds:
 
     async def _operations(self) -> None:
         generation = self.generation
+        inventory = generation.control_plane.known.inventory
+        whole = inventory is not None and inventory.complete and not inventory.recalled
         await self._steps(
             {
-                "snapshots": lambda: generation.tenants.read_snapshots(generation.control_plane.known.inventory),
+                **({"snapshots": lambda: generation.tenants.read_snapshots(inventory)} if whole else {}),
                 "operations": generation.control_plane.read_operations,
             }
         )
@@ -191,6 +227,7 @@ class Rounds:
     async def _publish_all(self) -> None:
         generation = self.generation
         self._metrics.set(selfmetrics.TASKS, len(asyncio.all_tasks()))
+        self._publisher.progress = generation.control_plane.progress
         self._metrics.set(selfmetrics.CONNECTIONS, self._server.connections)
         with contextlib.suppress(OSError):  # Somebody moved the file: what is known is published all the same.
             self._metrics.set(selfmetrics.LEDGER_BYTES, generation.resources.store.path.stat().st_size)

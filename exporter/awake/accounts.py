@@ -76,7 +76,12 @@ class Awake:
         """The organisation of each project in the ledger."""
         self._metered_at = 0.0
         self._through = 0
-        self.records, self._totals, self._hours, self.looked_at = awake_store.load(store)
+        self._load()
+        store.mirrored(self._load)
+
+    def _load(self) -> None:
+        """Take everything from the disk."""
+        self.records, self._totals, self._hours, self.looked_at = awake_store.load(self._store)
 
     def use(self, card: RateCard, ledger: Ledger, plan: str | None) -> None:
         """Price with these from now on; ``plan`` overrides the API's (``cost.plan``)."""
@@ -85,11 +90,17 @@ class Awake:
         self._observed_at.clear()
 
     def look(
-        self, computes: Iterable[Compute], plan: str, added_seconds: Callable[[str], float], now: float
+        self,
+        computes: Iterable[Compute],
+        plan: str,
+        added_seconds: Callable[[str], float],
+        now: float,
+        unknown: Collection[str] = (),
     ) -> list[Observation]:
         """Take in one look at the control plane; the series that changed, or are older than five minutes.
 
-        ``added_seconds`` answers our own part by endpoint id, ``now`` is Neon's clock (unix seconds).
+        ``added_seconds`` answers our own part by endpoint id, ``now`` is Neon's clock (unix seconds). A compute that is
+        not named is gone, but for those of the ``unknown`` projects (ids).
 
         Raises:
             StoreError: the disk is full or the file damaged; then nothing has changed.
@@ -107,11 +118,14 @@ class Awake:
             record, parts = self._looked(compute, plan)
             found[compute.endpoint.id] = self._priced(record, _us(added_seconds(compute.endpoint.id)), now), parts
         for key, record in self.records.items():
-            if key not in targets and record.state.open:  # It is gone, or not ours to watch any more.
+            # It is gone, or not ours to watch any more.
+            if key not in targets and record.state.open and record.project_id not in unknown:
                 state, parts = look(record.state, ShownState(False, record.state.life, None), at)
                 found[key] = replace(record, state=state), parts
         moved = self._commit(found, at)
-        self._observed_at = {key: then for key, then in self._observed_at.items() if key in targets}
+        unseen = {key for key, record in self.records.items() if record.project_id in unknown} if unknown else set()
+        named = targets.keys() | unseen
+        self._observed_at = {key: then for key, then in self._observed_at.items() if key in named}
         due = [key for key in targets if key in moved or not is_recent(self._observed_at.get(key, 0.0), now, _REFRESH)]
         return [self._observe(targets[key], now) for key in due if key in self.records]
 

@@ -151,7 +151,7 @@ async def _visit(settings: CoreSettings, compute: Compute) -> Visit:
 def _agent_visited(settings: CoreSettings, endpoint_id: str) -> float:
     """When an agent on this machine last visited it (unix seconds), by its store; 0 where there is none."""
     from exporter.feature.workspace import open_store
-    from exporter.sampling.visits import WAKE_STATES
+    from exporter.sampling.wake_states import WAKE_STATES
     from exporter.storage.store import StoreError
 
     try:

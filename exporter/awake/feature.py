@@ -58,19 +58,27 @@ class AwakeRun(FeatureRun):
         self._services = services
         self._awake = awake
 
+    async def recall(self, inventory: Inventory) -> None:
+        """Show the awake time on the disk: of unread computes none is added."""
+        await self.before_visits(inventory)
+
     async def before_visits(self, inventory: Inventory) -> None:
         """Take in how long each compute was awake.
 
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        services, wake_states = self._services, self._services.wake_states.all()
+        services, wake_states = self._services, self._services.wake_states
         now = services.clock() + inventory.skew  # Neon's clock says which day's rate is in force.
+        unknown = inventory.unknown_project_ids
+
+        def added(endpoint_id: str) -> float:
+            state = wake_states.get(endpoint_id)
+            return state.added_seconds if state is not None else 0.0
 
         def absorb() -> tuple[Batch, Fraction]:
             present = computes(inventory)
-            added = {state.endpoint_id: state.added_seconds for state in wake_states}
-            changed = self._awake.look(present, inventory.plan, lambda key: added.get(key, 0.0), now)
+            changed = self._awake.look(present, inventory.plan, added, now, unknown)
             unchanged = ((series.COLLECTOR, compute.target) for compute in present)
             # Amounts and money stay; they are as fresh as the inventory and the visits are.
             batch = Batch.of(changed, interval=PACE_SECONDS, forever=True, unchanged=unchanged)
@@ -78,7 +86,7 @@ class AwakeRun(FeatureRun):
 
         batch, added_usd = await services.writer.run(absorb)
         services.metrics.set(selfmetrics.ADDED_AWAKE_USD, added_usd)
-        services.state.show_batch(OWNER, batch)
+        services.state.show_batch(OWNER, batch, complete=inventory.complete)
 
     async def on_evidence(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
@@ -94,7 +102,7 @@ class AwakeRun(FeatureRun):
         if found is None:
             return
         now = self._services.clock()
-        observation = await self._services.writer.run(lambda: self._awake.sample(compute, found, at, now))
+        observation = await self._services.writer.run(lambda: self._awake.sample(compute, found, at, now), patient=True)
         if observation is not None:
             self._services.state.put(observation, interval=PACE_SECONDS, forever=True)
 

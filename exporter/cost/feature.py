@@ -64,6 +64,16 @@ class CostRun(FeatureRun):
         """The budgets, where the settings name none."""
         return () if self._budgets else ("cost/budgets",)
 
+    async def recall(self, inventory: Inventory) -> None:
+        """Price what is in the ledger, before Neon is asked for more.
+
+        Raises:
+            StoreError: the ledger cannot be used.
+        """
+        del inventory
+        async with self._one_at_a_time:
+            await self._round.price(InventoryView(), 0.0, upkeep=False)
+
     async def on_inventory(self, inventory: Inventory) -> None:
         """Remember what there is; the first time, read usage and price it at once."""
         first, self._inventory = self._inventory is None, inventory

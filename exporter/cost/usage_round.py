@@ -91,9 +91,9 @@ class UsageRound:
         each = partial(each_organization, inventory)
         try:
             if await self._fed("consumption", lambda: each(lambda part: self._read_consumption(part, now))):
-                await self._price(view, inventory.skew)
+                await self.price(view, inventory.skew)
                 if await self._fed("backfill", lambda: each(lambda part: self._read_past(part, now))):
-                    await self._price(view, inventory.skew)
+                    await self.price(view, inventory.skew)
         finally:
             await self.backlog.end()
 
@@ -186,7 +186,7 @@ class UsageRound:
         if noted:
             _log.info("stored bytes of %d figures of the ledger now have a unit (%s)", noted, told.evidence.text)
 
-    async def _price(self, view: InventoryView, skew: float) -> None:
+    async def price(self, view: InventoryView, skew: float, *, upkeep: bool = True) -> None:
         """Work the costs out and show them; then keep the ledger in order. ``skew`` is Neon's clock minus ours.
 
         Raises:
@@ -202,6 +202,8 @@ class UsageRound:
                 )
             self.feeds.put(step, Status.OK, began, self._pace)
             self._report(shown, problems)
+            if not upkeep:
+                return
             step = "upkeep"
             await asyncio.to_thread(lambda: self._upkeep.run(began + skew, names_of(self._services.store)))
             self.feeds.put(step, Status.OK, began, self._pace)

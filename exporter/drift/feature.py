@@ -69,6 +69,14 @@ class DriftRun(FeatureRun):
         """The settings of a server, for comparisons while it sleeps."""
         return {SettingsFacts: self._settings.take}
 
+    async def recall(self, inventory: Inventory) -> None:
+        """Evaluate by what was last read.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        await self._service.look(inventory)
+
     async def on_inventory(self, inventory: Inventory) -> None:
         """Evaluate every branch, and show it.
 

@@ -151,6 +151,10 @@ class SettingsStore:
         """Use a store that was opened with ``DRIFT_SCHEMA``."""
         self._store = store
         self._known: Mapping[ComputeIds, StoredSettings] | None = None
+        store.mirrored(self._forget)
+
+    def _forget(self) -> None:
+        self._known = None
 
     def all(self) -> Mapping[ComputeIds, StoredSettings]:
         """Everything that is known."""

@@ -86,8 +86,17 @@ class FeatureRun:
             StoreError: the disk is full or the file damaged.
         """
 
+    async def recall(self, inventory: Inventory) -> None:
+        """Once, before Neon is asked: show what an earlier run stored. The inventory is from before our start too.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+
     async def before_visits(self, inventory: Inventory) -> None:
         """Take in a fresh inventory, before any compute is visited.
+
+        It may be a part of a reading that is under way (``Inventory.complete``): all other projects are unknown.
 
         Raises:
             StoreError: the disk is full or the file damaged.

@@ -14,7 +14,7 @@ from exporter.core.selfmetrics import SelfMetrics
 from exporter.core.state import State
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.sampling.domain.sharding import ALONE, Shard
-from exporter.sampling.visits import WakeStates
+from exporter.sampling.wake_states import WakeStates
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import Store
 from exporter.storage.writer import WriterThread

@@ -13,7 +13,8 @@ from exporter.core import selfmetrics, tracing
 from exporter.core.selfmetrics import SelfMetrics
 from exporter.sampling.awake_store import SCHEMAS as AWAKE_SCHEMAS
 from exporter.sampling.counters.statements import SCHEMAS as COUNTER_SCHEMAS
-from exporter.sampling.visits import WAKE_SCHEMA
+from exporter.sampling.inventory_store import INVENTORY_SCHEMA
+from exporter.sampling.wake_states import WAKE_SCHEMA
 from exporter.settings.preflight import core_problems
 from exporter.settings.secret import read_secret
 from exporter.settings.tree import CoreSettings, SettingsError
@@ -31,6 +32,7 @@ SHARED_SCHEMAS: Final[Schemas] = {
     **AWAKE_SCHEMAS,
     "ledger": LEDGER_SCHEMA,
     "notebook": KEY_VALUE_SCHEMA,
+    "inventory": INVENTORY_SCHEMA,
 }
 """The tables that more than one feature reads."""
 
@@ -104,8 +106,7 @@ def names_of(store: Store) -> dict[str, str]:
     Raises:
         StoreError: the file is damaged.
     """
-    names = KeyValueStore(store).read("names", "all") or {}
-    return {key: str(name) for key, name in names.items()}
+    return KeyValueStore(store).texts("names")
 
 
 def neon_client(

@@ -148,7 +148,8 @@ class PostureRun(FeatureRun):
 
     async def before_visits(self, inventory: Inventory) -> None:
         """Remember what there is, for the sources."""
-        self._inventory = inventory
+        if inventory.complete:
+            self._inventory = inventory
 
     async def read_sources(self) -> None:
         """Read the sources whose time has come.

@@ -105,5 +105,5 @@ def sources_of(settings: CostTree) -> Iterator[tuple[ReviewSources, Party]]:
             settings=settings,
             store=store,
         )
-        regions = {key: str(region) for key, region in (KeyValueStore(store).read("regions", "all") or {}).items()}
+        regions = KeyValueStore(store).texts("regions")
         yield sources, Party(report.provider, report.publisher, report.invoice_issuer, regions)

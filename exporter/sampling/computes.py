@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ def database_ref(compute: Compute, datname: str) -> DatabaseRef:
     return DatabaseRef(compute.place.project_id, compute.place.branch_id, datname)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def computes(inventory: Inventory) -> tuple[Compute, ...]:
     """Every compute of the inventory; of a project that Neon does not answer for, the state is unknown.
 
@@ -63,9 +63,13 @@ def computes(inventory: Inventory) -> tuple[Compute, ...]:
         )  # fmt: skip
         labels = (endpoint.project_id, endpoint.branch_id, endpoint.id)
         target = Target(Scope.ENDPOINT, labels, f"{project_name}/{branch_name}")
-        unknown = endpoint.project_id in inventory.unknown_project_ids
-        read_at = inventory.taken_at + policy_offset(inventory)
-        found.append(Compute(endpoint, place, target, _facts(endpoint, read_at, unknown=unknown)))
+        holding = inventory.holdings.get(endpoint.project_id)
+        read_at = (inventory.taken_at if holding is None else holding.read_at) + policy_offset(inventory)
+        facts = _facts(endpoint, read_at, unknown=endpoint.project_id in inventory.unknown_project_ids)
+        if endpoint.project_id in inventory.unread_project_ids:
+            # What was so before our start is no evidence of anything now.
+            facts = replace(facts, pending_state="", last_active=None, started_at=None, suspended_at=None, read_at=None)
+        found.append(Compute(endpoint, place, target, facts))
     return tuple(found)
 
 

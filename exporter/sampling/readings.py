@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from collectors.base import Epoch, Observation, Options, Reading, SqlCollector, Status, Target
@@ -45,6 +46,10 @@ METRICS = (UP, LAST_VISIT, CAUSED_WAKES)
 UNPRIVILEGED = (
     "the role lacks pg_monitor, so other users' work is hidden from it: GRANT pg_monitor TO it (docs/permissions.sql)"
 )
+AT_ONCE = 200
+"""Observations that are taken in before the event loop may do something else."""
+RECALLED_ONE_BY_ONE = 20
+"""The counters of more computes than this are read from the disk as a whole."""
 RECALLED = "known from before the last start of neonmeter; it was not read since"
 
 OnFacts = Callable[[Compute, Any, float], None]
@@ -81,7 +86,8 @@ class Readings:
         self._wanted_settings = tuple(wanted_settings)
         self._existing: frozenset[str] | None = None
         """Ids of the computes of the last round; None before the first, when anything may be gone."""
-        self._recalled: set[str] = set()
+        self.recalled: set[str] = set()
+        """Ids of the computes whose stored totals were shown since the start."""
         self._own_use: dict[str, tuple[float, int]] = {}
         self._starts: dict[tuple[str, str], float | None] = {}
         """By collector and target: when the compute had been started that was last read."""
@@ -131,39 +137,46 @@ class Readings:
         if unprivileged and status is Status.OK:
             status, error = Status.NO_PRIVILEGE, UNPRIVILEGED
         self._put(Observation(NAME, target, status, at, session.seconds, families, error=error))
+        able = []
         for collector in collectors:
             if session.status is not Status.OK or (unprivileged and collector.needs_pg_monitor):
                 self._put(Observation(collector.name, target, status, at, session.seconds, error=error))
             else:
-                observation = await self._observe(compute, collector, session)
-                if observation.status in (Status.OK, Status.NO_DATA):
-                    self._starts[collector.name, target.key] = compute.facts.started_at
-                self._put(observation)
+                able.append((collector, run(collector, session, target.key)))
+        stored = await self._stored_outcomes(compute, session, able)
+        for (collector, _), (outcome, families) in zip(able, stored, strict=True):
+            if outcome.status in (Status.OK, Status.NO_DATA):
+                self._starts[collector.name, target.key] = compute.facts.started_at
+            rows = outcome.reading.rows if outcome.reading is not None else 0
+            self._put(
+                Observation(collector.name, target, outcome.status, at, session.seconds, families, rows, outcome.error)
+            )
 
-    async def _observe(self, compute: Compute, collector: SqlCollector, session: Visit) -> Observation:
-        where, families, rows = compute.target.key, Families(), 0
-        outcome = run(collector, session, where)
-        if outcome.reading is not None and session.epoch is not None:
-            try:
-                commit = partial(self._commit, compute, session.epoch, outcome.reading, session.opened_at)
-                families, rows = await self._writer.run(commit), outcome.reading.rows
-            except StoreError as problem:
-                # Totals that are not on the disk could go back after a restart; gauges promise nothing.
-                families, rows = _gauges(outcome.reading.families), outcome.reading.rows
-                outcome = Outcome(Status.STORE_ERROR, str(problem))
-            except Exception as problem:
-                # What was read is not shown: only what is on the disk survives a restart.
-                outcome, families = bug(collector, where, problem), Families()
-        return Observation(
-            collector.name,
-            compute.target,
-            outcome.status,
-            session.opened_at,
-            session.seconds,
-            families,
-            rows,
-            outcome.error,
-        )
+    async def _stored_outcomes(
+        self, compute: Compute, session: Visit, outcomes: Sequence[tuple[SqlCollector, Outcome]]
+    ) -> list[tuple[Outcome, Families]]:
+        """What may be shown of each outcome, once it is on the disk."""
+
+        def store_all() -> list[tuple[Outcome, Families]]:
+            return [self._stored_outcome(compute, session, *pair) for pair in outcomes]
+
+        try:
+            return await self._writer.run(store_all, patient=True) if outcomes else []
+        except StoreError as problem:
+            return [_unstored(outcome, problem) for _, outcome in outcomes]
+
+    def _stored_outcome(
+        self, compute: Compute, session: Visit, collector: SqlCollector, outcome: Outcome
+    ) -> tuple[Outcome, Families]:
+        if outcome.reading is None or session.epoch is None:
+            return outcome, Families()
+        try:
+            return outcome, self._commit(compute, session.epoch, outcome.reading, session.opened_at)
+        except StoreError as problem:
+            return _unstored(outcome, problem)
+        except Exception as problem:
+            # What was read is not shown: only what is on the disk survives a restart.
+            return bug(collector, compute.target.key, problem), Families()
 
     def _commit(self, compute: Compute, epoch: Epoch, reading: Reading, at: float) -> Families:
         """Write what must survive and pass the facts on; returns what may be shown now that it is on the disk."""
@@ -196,26 +209,33 @@ class Readings:
                     families.put(UP, {(): 0} if down else {})
                 self._put(Observation(name, target, status, now, families=families, error=error))
 
-    async def recall(self, compute: Compute, now: float) -> None:
-        """Once after a start: show the totals that are on the disk, also those of a compute that sleeps."""
-        if compute.target.key in self._recalled:
-            return
-        self._recalled.add(compute.target.key)
-        for name, families in (await self._writer.run(lambda: self._stored(compute))).items():
-            if len(families):
-                old = Observation(name, compute.target, Status.NO_DATA, now, families=families, error=RECALLED)
-                self._state.restore(old, interval=self._intervals[name])
+    async def recall(self, computes: Iterable[Compute], now: float) -> None:
+        """Once after a start: show the totals that are on the disk, also those of computes that sleep."""
+        new = [compute for compute in computes if compute.endpoint.id not in self.recalled]
+        self.recalled.update(compute.endpoint.id for compute in new)
+        stored = await self._writer.run(lambda: self._stored(new, now)) if new else []
+        for number, observation in enumerate(stored, start=1):
+            self._state.restore(observation, interval=self._intervals[observation.collector])
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
-    def _stored(self, compute: Compute) -> dict[str, Families]:
-        """The stored totals by collector."""
-        stored = {
-            name: self._counters.stored_counters(compute.target.key, collector.metrics)
-            for name, collector in self._enabled.items()
-        }  # fmt: skip
-        if StatementsCollector.name in stored:
-            for metric, series in self._counters.families(compute.endpoint.id).items():
-                stored[StatementsCollector.name].put(metric, series)
-        return stored
+    def _stored(self, computes: Sequence[Compute], now: float) -> list[Observation]:
+        """The stored totals of each collector at each compute."""
+        found = []
+        everything = len(computes) > RECALLED_ONE_BY_ONE
+        if everything:
+            self._counters.load_counters()
+        for compute in computes:
+            for name, collector in self._enabled.items():
+                families = self._counters.stored_counters(compute.target.key, collector.metrics)
+                if name == StatementsCollector.name:
+                    for metric, series in self._counters.families(compute.endpoint.id).items():
+                        families.put(metric, series)
+                if len(families):
+                    found.append(
+                        Observation(name, compute.target, Status.NO_DATA, now, families=families, error=RECALLED)
+                    )
+        return found
 
     async def forget_all_but(self, existing: Set[str]) -> None:
         """Drop all about computes whose id is not among the ``existing``, and of collectors that are off."""
@@ -231,7 +251,7 @@ class Readings:
         await self._state.forget(gone)
         for endpoint_id in left or ():
             target_key = Target(Scope.ENDPOINT, (endpoint_id,)).key
-            self._recalled.discard(target_key)
+            self.recalled.discard(endpoint_id)
             self._own_use.pop(target_key, None)
             for name in self._enabled:
                 self._starts.pop((name, target_key), None)
@@ -255,6 +275,13 @@ class Readings:
             why = f": {observation.error}" if observation.error else ""
             _log.log(level, "%s (%s) is %s, was %s%s", observation.target.name, observation.target.key,
                      observation.status.value, before.value, why)  # fmt: skip
+
+
+def _unstored(outcome: Outcome, problem: StoreError) -> tuple[Outcome, Families]:
+    """Totals that are not on the disk could go back after a restart; gauges promise nothing."""
+    if outcome.reading is None:
+        return outcome, Families()
+    return replace(outcome, status=Status.STORE_ERROR, error=str(problem)), _gauges(outcome.reading.families)
 
 
 def _gauges(families: Families) -> Families:

@@ -48,7 +48,8 @@ class TenantReadings:
             StoreError: the disk is full or the file damaged.
         """
         now = inventory.server_now or inventory.taken_at
-        await self._disk.run(lambda: self._tenancy.look(_lives(inventory, now), now))
+        unknown = inventory.unknown_project_ids
+        await self._disk.run(lambda: self._tenancy.look(_lives(inventory, now), now, unknown))
 
     def snapshots(self) -> Snapshots:
         """The snapshots of each project as last read (`exporter.feature.ports.SnapshotList`)."""
@@ -108,7 +109,9 @@ class TenantReadings:
             schema: SchemaSize(int(size), tuple(sorted(roles.get(schema, ()))), bool(unknown.get((name, schema))))
             for (name, schema), size in reading.families.get(SCHEMA_SIZE).items()
         }
-        await self._disk.run(lambda: self._tenancy.absorb_schemas(_branch(compute), datname, sizes, at))
+        await self._disk.run(
+            lambda: self._tenancy.absorb_schemas(_branch(compute), datname, sizes, at), patient=True
+        )  # fmt: skip
 
     async def sample(
         self, compute: Compute, evidence: Evidence, before: WakeState, after: WakeState, at: float
@@ -126,7 +129,9 @@ class TenantReadings:
         since = evidence.postmaster_start if before.server_end is None else before.server_end
         sessions = self._sessions(_branch(compute), [holder for holder in evidence.holders if _worked(holder, since)])
         if sessions:
-            await self._disk.run(lambda: self._tenancy.absorb_samples(_branch(compute), at, sessions))
+            await self._disk.run(
+                lambda: self._tenancy.absorb_samples(_branch(compute), at, sessions), patient=True
+            )  # fmt: skip
 
     def _sessions(self, branch_ref: BranchRef, holders: list[Holder]) -> Mapping[str, int]:
         found: dict[str, int] = {}

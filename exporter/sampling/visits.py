@@ -1,20 +1,20 @@
 """Who is visited when: the wake decision for every compute, then the visit.
 
 The order is the promise: decide on fresh facts, write down that we go, go, write down what we did, and only then show
-anything. A crash at any point leaves a state in which we stay away rather than come too often.
+anything. A crash at any point leaves a state in which we stay away rather than come too often. Only the first of these
+writes is waited for with a place for a session in hand; all others are flushed with those of other computes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from collectors.base import Server, Status
+from collectors.base import Server, SqlCollector, Status
 from collectors.errors import NeonmeterError
 from collectors.neon.inventory import Inventory
 from collectors.postgres.evidence import Evidence
@@ -27,13 +27,16 @@ from exporter.sampling.breaker import Breaker, GlobalBreaker
 from exporter.sampling.computes import Compute, computes, policy_offset
 from exporter.sampling.readings import Readings
 from exporter.sampling.user_databases import UserDatabases
+from exporter.sampling.wake_states import WakeStates
 from exporter.settings import SamplingSettings
 from exporter.settings.dsn import DsnError, EndpointRef
 from exporter.settings.secret import SecretError
-from exporter.storage.store import Store, StoreError
-from exporter.storage.tables import Table
-from exporter.storage.writer import WriterThread
+from exporter.storage.store import StoreError
 
+AHEAD = 4
+"""So many visits are announced on the disk for each one under way, so that they share a flush."""
+ANNOUNCED_SECONDS = 0.9
+"""A visit begins this soon after its announcement, which allows for a second more than the session may take."""
 _log = logging.getLogger("neonmeter.visits")
 
 Conninfo = Callable[[EndpointRef], str | None]
@@ -54,6 +57,7 @@ class Plan:
     breaker_until: float | None = None
 
 
+UNREAD: Final = Plan("", "Neon has not shown it since the start of neonmeter")
 NO_SQL: Final = Plan("", "SQL is not configured here (postgres.dsn)")
 
 
@@ -69,50 +73,17 @@ class _Known:
     """What the last visit failed with."""
 
 
-WAKE_SCHEMA: Final[tuple[str, ...]] = (
-    "CREATE TABLE wake_state (endpoint_id TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID",
-)
-"""The part ``wake`` of the store. Each entry is one released migration."""
-WAKE_STATES: Final[Table[str, Mapping[str, object]]] = Table(
-    "wake_state", ("endpoint_id",), ("state",), lambda state: (json.dumps(dict(state), sort_keys=True),),
-    lambda _, state: json.loads(state), str,
-)  # fmt: skip
-"""Wake states as JSON (`WakeState.as_dict`), by endpoint id."""
+@dataclass(frozen=True, slots=True)
+class _Visited:
+    """A visit that was made. ``after`` is the wake state right after it, ``state`` the one after the scans as well."""
 
-
-class WakeStates:
-    """The wake states, in memory and on the disk."""
-
-    def __init__(self, store: Store, disk: WriterThread) -> None:
-        self._store = store
-        self._disk = disk
-        self._states = {key: WakeState.from_dict(value) for key, value in WAKE_STATES.items(store)}
-        self._unsaved: set[str] = set()
-        self.copy: Callable[[], Awaitable[None]] | None = None
-        """Where another agent stands by: lets it know what is on the disk, before a compute is connected to."""
-
-    def get(self, endpoint_id: str) -> WakeState | None:
-        """The state of one compute; None before it was first considered."""
-        return self._states.get(endpoint_id)
-
-    def all(self) -> list[WakeState]:
-        """The states of all computes, also of those that are gone."""
-        return list(self._states.values())
-
-    async def save(self, state: WakeState) -> None:
-        """Store a state; it is on the disk when this returns.
-
-        Raises:
-            StoreError: it is not on the disk; the next call tries again.
-        """
-        key = state.endpoint_id
-        if self._states.get(key) != state or key in self._unsaved:
-            self._states[key] = state
-            self._unsaved.add(key)
-            await self._disk.run(lambda: WAKE_STATES.put(self._store, [(key, state.as_dict())]))
-            self._unsaved.discard(key)
-        if state.in_flight and self.copy is not None:
-            await self.copy()
+    made: Visit
+    collectors: Sequence[SqlCollector]
+    before: WakeState
+    after: WakeState
+    state: WakeState
+    at: float
+    """When it ended, unix seconds by our clock."""
 
 
 def policy_of(settings: SamplingSettings) -> WakePolicy:
@@ -153,6 +124,7 @@ class Visitor:
         self._policy = policy_of(settings)
         self._known: dict[str, _Known] = {}
         self._gate = asyncio.Semaphore(settings.concurrency)
+        self._announced = asyncio.Semaphore(settings.concurrency * AHEAD)
         self._global = GlobalBreaker()
         self._skew = 0.0
         self._on_evidence = dict(on_evidence or {})
@@ -169,8 +141,13 @@ class Visitor:
             StoreError: something could not be written, after all had their turn.
         """
         known = computes(inventory)
-        todo = [compute for compute in known if not only_pinned or compute.facts.suspend_after is None]
-        if not only_pinned:
+        todo = []
+        for compute in known:
+            if compute.place.project_id in inventory.unread_project_ids:
+                self.plans[compute.endpoint.id] = UNREAD  # What is from before our start justifies nothing.
+            elif not only_pinned or compute.facts.suspend_after is None:
+                todo.append(compute)
+        if not only_pinned and inventory.complete:
             for gone in self.plans.keys() - inventory.endpoints.keys():
                 self.plans.pop(gone, None)
                 self._known.pop(gone, None)
@@ -180,6 +157,7 @@ class Visitor:
             until = self._unix(self._global.open_until)
             self.plans.update((compute.endpoint.id, Plan("", why, until)) for compute in todo)
             return
+        await self.recall(todo)
         offset = policy_offset(inventory)
         self._skew = inventory.skew
         outcomes = await in_slices(todo, lambda compute: self._consider(compute, offset))
@@ -194,6 +172,33 @@ class Visitor:
     def _unix(self, monotonic: float) -> float:
         """An instant of the monotonic clock, for a person."""
         return self._clock() + monotonic - self._monotonic()
+
+    async def recall(self, known: Sequence[Compute]) -> None:
+        """Once after a start: show the totals on the disk of the computes that SQL is configured for.
+
+        Nothing is decided: this may be called for computes of which nothing fresh is known.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        if {compute.endpoint.id for compute in known} <= self._readings.recalled:
+            return
+
+        def find() -> list[Compute]:
+            recalled = self._readings.recalled
+            return [compute for compute in known if compute.endpoint.id not in recalled and self._reachable(compute)]
+
+        new = await asyncio.to_thread(find)
+        await self._readings.recall(new, self._clock())
+        for compute in new:
+            if (state := self._states.get(compute.endpoint.id)) is not None:
+                self._readings.own_use(compute.target, state, self._clock())
+
+    def _reachable(self, compute: Compute) -> bool:
+        try:
+            return self._conninfo(compute.place) is not None
+        except (DsnError, SecretError):
+            return False
 
     async def _consider(self, compute: Compute, offset: float) -> Status | None:
         """What one compute raises costs no other compute its turn."""
@@ -217,7 +222,6 @@ class Visitor:
             if conninfo is None:
                 self.plans[compute.endpoint.id] = NO_SQL
                 return None
-            await self._readings.recall(compute, self._clock())
             return await self._visit_if_allowed(compute, known, conninfo, offset)
         except (DsnError, SecretError) as problem:
             self.plans[compute.endpoint.id] = Plan("", str(problem))
@@ -233,7 +237,8 @@ class Visitor:
             known.busy = False
 
     async def _visit_if_allowed(self, compute: Compute, known: _Known, conninfo: str, offset: float) -> Status | None:
-        decision = await self._decide(compute, known, offset)
+        decision = self._decide(compute, known, offset)
+        await self._save(compute, decision.state)
         if not decision.allow:
             self._metrics.inc(selfmetrics.VISITS, (decision.rule, "kept_away"))
             if compute.asleep:
@@ -243,18 +248,40 @@ class Visitor:
             why = f"not visited for a while after it failed: {known.breaker.cause.value}: {known.error}"
             self._readings.note(compute.target, Status.BREAKER_OPEN, why, self._clock())
             return None
-        async with self._gate:
+        async with self._announced:
             # Waiting for a place may have taken a while: what was fresh evidence then may be none now.
-            decision = await self._decide(compute, known, offset)
-            if decision.allow:
-                return await self._visit(compute, known, conninfo, decision, offset=offset)
-        return None
+            decision = self._decide(compute, known, offset)
+            at = self._clock() + offset
+            state = before_visit(self._policy, decision.state, at) if decision.allow else decision.state
+            await self._save(compute, state, at_once=True)
+            if not decision.allow:
+                return None
+            async with self._gate:
+                going = await self._still(compute, known, decision, at, offset)
+                visited = await self._visit(compute, known, conninfo, going, offset=offset) if going.allow else None
+        if visited is None:
+            return None
+        await self._write_down(compute, visited)
+        return visited.made.status
 
-    async def _decide(self, compute: Compute, known: _Known, offset: float) -> Decision:
-        decision = decide(
-            self._policy, compute.facts, self._states.get(compute.endpoint.id), self._clock() + offset
-        )  # fmt: skip
-        await self._save(compute, decision.state)
+    async def _still(self, compute: Compute, known: _Known, announced: Decision, at: float, offset: float) -> Decision:
+        """With a place in hand, whether the visit that was announced at ``at`` may still be made.
+
+        A crash in it must find about when it began and by when it ends: what was announced too long ago is announced
+        again, or taken back.
+        """
+        now = self._clock() + offset
+        if now - at <= ANNOUNCED_SECONDS:
+            return announced
+        decision = self._decide(compute, known, offset, announced.state)
+        state = before_visit(self._policy, decision.state, now) if decision.allow else decision.state
+        await self._save(compute, state, at_once=True)
+        return decision
+
+    def _decide(self, compute: Compute, known: _Known, offset: float, state: WakeState | None = None) -> Decision:
+        """Decide by a state, or by the one that is stored."""
+        held = state or self._states.get(compute.endpoint.id)
+        decision = decide(self._policy, compute.facts, held, self._clock() + offset)
         self._readings.own_use(compute.target, decision.state, self._clock())
         due = decision.due_again - offset if decision.due_again is not None else None
         is_open = known.breaker.is_open(self._monotonic())
@@ -264,11 +291,11 @@ class Visitor:
 
     async def _visit(
         self, compute: Compute, known: _Known, conninfo: str, decision: Decision, *, offset: float
-    ) -> Status:
+    ) -> _Visited:
+        """Make a visit that is announced, and scan user databases where that is due."""
         now = self._clock()
         collectors = self._readings.due(compute, now)
         scanners = await self._users.prepare(compute)
-        await self._save(compute, before_visit(self._policy, decision.state, now + offset))
         with tracing.span("visit", endpoint=compute.endpoint.id, collectors=len(collectors)) as span:
             made = await visit(
                 conninfo,
@@ -285,20 +312,35 @@ class Visitor:
         known.breaker.record(made.status, self._monotonic())
         known.error = made.error
         before = self._states.get(compute.endpoint.id) or decision.state
-        state = after_visit(self._policy, before, compute.facts, made.evidence, self._clock() + offset)
-        await self._save(compute, state, visited=True)
-        # Whatever these raise, what the visit read is shown all the same.
-        if made.evidence is not None and not made.woke_it:
-            for name, take in self._on_evidence.items():
-                with self._turns.guard(f"{STEP}evidence/{name}"):
-                    await take(compute, made.evidence, before, state, self._clock() + self._skew)
-        state = await self._users.scan(compute, conninfo, made, state, self._deadlines(), offset=offset)
-        await self._save(compute, state, visited=True)
-        self._count(compute, made)
-        await self._readings.take(compute, collectors, made)
-        return made.status
+        at = self._clock()
+        after = after_visit(self._policy, before, compute.facts, made.evidence, at + offset)
+        state = await self._users.scan(compute, conninfo, made, after, self._deadlines(), offset=offset)
+        return _Visited(made, collectors, before, after, state, at)
 
-    async def _save(self, compute: Compute, state: WakeState, *, visited: bool = False) -> None:
+    async def _write_down(self, compute: Compute, visited: _Visited) -> None:
+        """Store what a visit led to, in this order and with few flushes; then show it."""
+        made, before, after = visited.made, visited.before, visited.after
+        self._count(compute, made)
+        steps: list[Awaitable[None]] = [self._save(compute, visited.state, visited=True)]
+        if made.evidence is not None and not made.woke_it:
+            at = visited.at + self._skew
+            steps += [
+                self._tell(name, take(compute, made.evidence, before, after, at))
+                for name, take in self._on_evidence.items()
+            ]
+        steps.append(self._readings.take(compute, visited.collectors, made))
+        for outcome in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(outcome, StoreError):  # what the visit read is shown all the same
+                self._store_problem = outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _tell(self, name: str, told: Awaitable[None]) -> None:
+        """What one of them raises costs the others nothing."""
+        with self._turns.guard(f"{STEP}evidence/{name}"):
+            await told
+
+    async def _save(self, compute: Compute, state: WakeState, *, visited: bool = False, at_once: bool = False) -> None:
         """Write a wake state down. Without a disk only computes that never suspend are visited: nothing wakes them.
 
         ``visited``: it is of a visit that is over, and what is on the disk since before keeps us away at least as long.
@@ -307,7 +349,7 @@ class Visitor:
             StoreError: it could not be written, and so the compute may not be visited.
         """
         try:
-            await self._states.save(state)
+            await self._states.save(state, at_once=at_once)
         except StoreError as problem:
             if not visited and compute.facts.suspend_after is not None:
                 raise

@@ -59,6 +59,8 @@ class Publisher:
         self._config = ""
         self.draining = False
         self.has_inventory = False
+        self.progress = ""
+        """How far the first reading of Neon is, as a sentence, while it is not done."""
         self.on_reload: Callable[[], tuple[bool, str]] = lambda: (False, "not running yet")
         self.confirm: Callable[[], Awaitable[None]] | None = None
         """Where another agent stands by: lets it know what is about to be shown."""
@@ -163,17 +165,17 @@ class Publisher:
         return age < HEARTBEAT_LIMIT_SECONDS, f"the last heartbeat of the collecting loop was {age:.1f} s ago"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether the first inventory was read, no shutdown has begun, and the time of day is not in doubt."""
+        """Whether an inventory is shown, also one from before our start, and nothing speaks against it."""
         if self.draining:
             return False, "stopping"
         if self.standing_by is not None:
             return self.standing_by()
         if not self.has_inventory:
-            return False, "waiting for the first inventory from Neon"
+            return False, "waiting for the first inventory from Neon" + (f": {self.progress}" if self.progress else "")
         trouble = self._clock_trouble()
         if trouble:
             return False, trouble
-        return True, "ready"
+        return True, f"ready; {self.progress}" if self.progress else "ready"
 
 
 def _set_counts(metrics: SelfMetrics, rows: Sequence[TargetRow], cut: Mapping[str, int]) -> None:

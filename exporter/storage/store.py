@@ -12,12 +12,13 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
 from collectors.errors import UsageError
+from exporter.storage.shared_flush import Mirrors, SharedFlush, whole
 
 Schemas = Mapping[str, Sequence[str]]
 """Name of a part -> its migrations in order; each is one or more SQL statements and is never edited once released."""
@@ -90,6 +91,8 @@ class Store:
         self._lock_file = lock_file
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
+        self._group: SharedFlush | None = None
+        self._mirrors = Mirrors()
 
     @classmethod
     def open_beside(cls, path: Path, schemas: Schemas) -> Self:
@@ -153,7 +156,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
-        """Write: all of it is on the disk when the block ends, or none of it.
+        """Write: all of it is on the disk when the block ends, or none of it; inside `together` when that one ends.
 
         Raises:
             StoreError: the disk is full, the file is damaged or read-only. Other ``sqlite3`` errors pass unchanged.
@@ -161,19 +164,57 @@ class Store:
         with self._write_lock:
             if self._writer is None:
                 raise StoreError(f"{self.path}: opened for reading only, or closed")
-            if self._writer.in_transaction:
+            group = self._own_group()
+            if self._writer.in_transaction if group is None else group.busy:
                 raise RuntimeError("a transaction is already open in this thread")
             with _explained(self.path), closing(self._writer.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
-                try:
-                    yield cursor
-                    cursor.execute("COMMIT")
-                except BaseException:
-                    # A failed COMMIT may leave the transaction open; some errors have already ended it.
-                    if self._writer.in_transaction:
-                        with suppress(sqlite3.Error):
-                            self._writer.execute("ROLLBACK")
-                    raise
+                if group is None:
+                    yield from whole(self._writer, cursor)
+                else:
+                    yield from group.part(self._writer, cursor)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let all transactions of this thread inside the block reach the disk by one flush, when the block ends.
+
+        Each of them is still all or nothing by itself, and this thread reads what those before it wrote. None is on
+        the disk before the end.
+
+        Raises:
+            StoreError: the flush failed: nothing is on the disk, and memory has read that again (`mirrored`).
+        """
+        self._mirrors.settle()
+        group = self._group = SharedFlush(threading.get_ident())
+        try:
+            yield
+            if self._writer is not None and group.begun:
+                with _explained(self.path):
+                    group.end(self._writer)
+        except BaseException:
+            if self._writer is not None and group.begun:
+                with suppress(sqlite3.Error):  # SQLite may have ended it.
+                    self._writer.execute("ROLLBACK")
+            self._mirrors.off = group.begun
+            raise
+        finally:
+            self._group = None
+            if group.begun:
+                self._write_lock.release()
+            with suppress(StoreError):  # The next group tries again before it writes anything.
+                self._mirrors.settle()
+
+    def mirrored(self, reload: Callable[[], None]) -> None:
+        """Call ``reload``, a method, when a flush was lost with transactions in it: memory reads them again."""
+        self._mirrors.add(reload)
+
+    def _own_group(self) -> SharedFlush | None:
+        group = self._group
+        if group is None or group.thread != threading.get_ident():
+            return None
+        if not group.begun:
+            self._write_lock.acquire()  # Until `together` ends.
+            group.begun = True
+        return group
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Cursor]:
@@ -182,6 +223,11 @@ class Store:
         Raises:
             StoreError: the file is damaged or gone.
         """
+        group = self._group
+        if group is not None and group.thread == threading.get_ident() and group.begun and self._writer is not None:
+            with _explained(self.path), closing(self._writer.cursor()) as cursor:
+                yield cursor
+            return
         with self._read_lock, _explained(self.path), closing(self._reader.cursor()) as cursor:
             if self._reader.in_transaction:
                 yield cursor

@@ -183,10 +183,37 @@ class KeyValueStore:
         value = _VALUES.get(self._store, (kind, key))
         return None if value is None else dict(value)
 
+    def read_all(self, kind: str) -> dict[str, dict[str, object]]:
+        """All values of a kind, by key.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        return {key: dict(value) for (_, key), value in _VALUES.items(self._store, kind)}
+
+    def texts(self, kind: str) -> dict[str, str]:
+        """The entries of all values of a kind together, as texts.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        values = self.read_all(kind).values()
+        return {key: str(text) for value in values for key, text in value.items()}
+
     def write(self, kind: str, key: str, value: Mapping[str, object]) -> None:
         """Replace one value; it is on the disk when this returns.
 
         Raises:
             StoreError: the disk is full or the file damaged.
         """
-        _VALUES.put(self._store, [((kind, key), value)])
+        self.write_all(kind, {key: value})
+
+    def write_all(self, kind: str, values: Mapping[str, Mapping[str, object]], *, gone: Iterable[str] = ()) -> None:
+        """Replace values by key and drop those of the keys that are ``gone``, in one transaction.
+
+        Raises:
+            StoreError: the disk is full or the file damaged.
+        """
+        with self._store.transaction() as cursor:
+            _VALUES.delete(cursor, [(kind, key) for key in gone])
+            _VALUES.put(cursor, [((kind, key), value) for key, value in values.items()])

@@ -134,21 +134,31 @@ class Tenancy:
         self._rules = rules
         self._known: dict[tuple[str, str], _Known] = {}
         self._written: dict[tuple[str, str], tuple[int, dict[str, tuple[int, bool]]]] = {}
-        with store.snapshot() as cursor:
-            rows = cursor.execute("SELECT * FROM branch_life").fetchall()
-        self._lives = {row[0]: BranchLife._make((*row[:4], bool(row[4]), *row[5:])) for row in rows}
-        self._projects = {life.project_id: life.project for life in self._lives.values()}
+        self._load()
+        store.mirrored(self._load)
         self._present: set[str] = set()
         self._forgot = 0
         self._settled = 0
+
+    def _load(self) -> None:
+        """Take everything from the disk."""
+        self._known.clear()
+        self._written.clear()
+        with self._store.snapshot() as cursor:
+            rows = cursor.execute("SELECT * FROM branch_life").fetchall()
+        self._lives = {row[0]: BranchLife._make((*row[:4], bool(row[4]), *row[5:])) for row in rows}
+        self._projects = {life.project_id: life.project for life in self._lives.values()}
 
     def use(self, rules: TenantRules) -> None:
         """Take new rules (a reload): they count from today on."""
         self._rules = rules
         self._written.clear()
 
-    def look(self, branches: Collection[BranchLife], at: float) -> None:
-        """Take in which branches exist at ``at``; one that existed at the last call and is not named is gone."""
+    def look(self, branches: Collection[BranchLife], at: float, unknown: Collection[str] = ()) -> None:
+        """Take in which branches exist at ``at``; one that existed at the last call and is not named is gone.
+
+        Of the ``unknown`` projects (ids) nothing is said: their branches stay as they were.
+        """
         changed = []
         for life in branches:
             before = self._lives.get(life.branch_id)
@@ -156,6 +166,8 @@ class Tenancy:
                 # The first known creation time counts; a restore gives a branch a new id.
                 changed.append(life if before is None else life._replace(born=min(before.born, life.born)))
         present = {life.branch_id for life in branches}
+        if unknown:
+            present |= {name for name in self._present if self._lives[name].project_id in unknown}
         changed += [self._lives[name]._replace(seen=int(at)) for name in self._present - present]
         self._present = present
         if changed:
@@ -163,7 +175,7 @@ class Tenancy:
                 cursor.executemany("INSERT OR REPLACE INTO branch_life VALUES (?, ?, ?, ?, ?, ?, ?)", changed)
             self._lives.update((life.branch_id, life) for life in changed)
             self._projects.update((life.project_id, life.project) for life in changed)
-        if self._forgot < int(at) // DAY:
+        if not unknown and self._forgot < int(at) // DAY:
             self._forgot = int(at) // DAY
             self.forget(int(at) - KEPT)
             self._forget_lives()

@@ -78,7 +78,7 @@ def cost_command(options: argparse.Namespace, settings: CostTree) -> int:
     from exporter.cost.allocation.text import Explanation, OwnUse, summary
     from exporter.cost.closing.declared import declared, extra_lines
     from exporter.cost.workspace import open_workspace
-    from exporter.sampling.visits import WAKE_STATES
+    from exporter.sampling.wake_states import WAKE_STATES
 
     with open_workspace(settings) as workspace:
         costs, names = workspace.costs, workspace.names

@@ -67,6 +67,19 @@ class SingleCounters:
                 answer.set(metric, tuple(json.loads(row.labels)), total)
         return answer
 
+    def load(self) -> None:
+        """Read the totals of all targets at once; those that are known stay."""
+        found: dict[str, dict[_Key, StoredCounter]] = {}
+        with self._store.snapshot() as cursor:
+            for target, row in tables.load_all_counters(cursor):
+                if target not in self._targets:
+                    found.setdefault(target, {})[row.metric, row.labels] = row
+        self._targets |= found
+
+    def clear(self) -> None:
+        """Read the totals anew from the disk when they are needed next."""
+        self._targets.clear()
+
     def _known(self, target: str) -> dict[_Key, StoredCounter]:
         known = self._targets.get(target)
         if known is None:

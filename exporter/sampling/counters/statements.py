@@ -86,13 +86,22 @@ class DurableCounters:
         self._baselines: OrderedDict[int, dict[RowKey, Counted]] = OrderedDict()
         self._schemas: dict[str, Mapping[tuple[str, str], tuple[str, ...]]] = {}
         self._counters = SingleCounters(store)
-        with store.snapshot() as cursor:
-            found = tables.scopes(cursor)
-            self._next_scope_id = max((scope.id for scope in found), default=0) + 1
-            self._known = {(scope.project_id, scope.branch_id, scope.endpoint_id): scope for scope in found}
-            for scope in found:
-                if scope.life.postmaster_us:
-                    self._computes[scope.endpoint_id] = ComputeStatements(scope, self._load_tenants(scope))
+        self._load()
+        store.mirrored(self._load)
+
+    def _load(self) -> None:
+        """Take everything from the disk."""
+        with self._lock:
+            self._baselines.clear()
+            self._computes.clear()
+            self._counters.clear()
+            with self._store.snapshot() as cursor:
+                found = tables.scopes(cursor)
+                self._next_scope_id = max((scope.id for scope in found), default=0) + 1
+                self._known = {(scope.project_id, scope.branch_id, scope.endpoint_id): scope for scope in found}
+                for scope in found:
+                    if scope.life.postmaster_us:
+                        self._computes[scope.endpoint_id] = ComputeStatements(scope, self._load_tenants(scope))
 
     def use(self, rules: TenantRules, top: int | TopKPolicy) -> None:
         """Take new rules and a new K (a reload). What was counted stays with the tenant it was counted for."""
@@ -177,6 +186,15 @@ class DurableCounters:
         """
         with self._lock:
             return self._counters.stored(target_key, metrics)
+
+    def load_counters(self) -> None:
+        """Read the stored totals of all targets at once, where many are asked for next.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        with self._lock:
+            self._counters.load()
 
     def tenant_hours(self, start: float, end: float) -> Iterator[TenantHour]:
         """What tenants did in the hours that begin in [start, end), in unix seconds; ordered, read at once.

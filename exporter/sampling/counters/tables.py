@@ -267,6 +267,13 @@ def load_counters(cursor: sqlite3.Cursor, target: str) -> list[StoredCounter]:
     return [StoredCounter(row[0], row[1], CounterEpoch(*row[2:5]), row[5], row[6]) for row in found]
 
 
+def load_all_counters(cursor: sqlite3.Cursor) -> Iterator[tuple[str, StoredCounter]]:
+    """The durable counters of all targets, with the target of each."""
+    found = cursor.execute("SELECT metric, labels, postmaster_us, reset_us, clock_us, raw, total, target FROM counter")
+    for row in found:
+        yield row[7], StoredCounter(row[0], row[1], CounterEpoch(*row[2:5]), row[5], row[6])
+
+
 def save_counters(cursor: sqlite3.Cursor, target: str, counters: Sequence[StoredCounter]) -> None:
     """Write the counters that changed."""
     cursor.executemany(

@@ -31,6 +31,7 @@ class SqliteLedger(Ledger):
         self.where = str(store.path)
         self._ids: dict[_Name, int] = {}
         self._rivals: dict[int, list[int]] | None = None
+        store.mirrored(self._forget_series)
 
     def put(self, facts: Iterable[UsageFact], *, read_through: Mapping[str, int] | None = None) -> Changes:
         """See :meth:`Ledger.put`."""
@@ -44,10 +45,13 @@ class SqliteLedger(Ledger):
             with self._store.transaction() as cursor:
                 yield cursor
         except BaseException:
-            # Series that the rolled back transaction made are not there.
-            self._ids.clear()
-            self._rivals = None
+            self._forget_series()
             raise
+
+    def _forget_series(self) -> None:
+        """Series that a rolled back transaction made are not there."""
+        self._ids.clear()
+        self._rivals = None
 
     def _put(self, cursor: sqlite3.Cursor, batch: list[UsageFact], read_through: Mapping[str, int]) -> Changes:
         cursor.execute(sql.STAGE)

@@ -268,7 +268,7 @@ async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: Wri
     families.set(SPILL_TXNS, ("cdc",), 7)
     counters.absorb_counters(COMPUTE.target.key, EPOCH, families)
     before = Readings(SamplingSettings(), counters, state, disk)
-    await before.recall(COMPUTE, 0.0)
+    await before.recall([COMPUTE], 0.0)
     before.note(COMPUTE.target, Status.ASLEEP, "", 0.0)
     other = replace(COMPUTE.target, labels=("p1", "b1", "ep2"))
     before.note(other, Status.ASLEEP, "", 0.0)
@@ -282,7 +282,7 @@ async def test_what_is_gone_or_switched_off_leaves_and_is_not_recalled(disk: Wri
     off = SamplingSettings.model_validate({"collectors": {"replication": {"enabled": False}}})
     after = Readings(off, counters, state, disk)
     await after.forget_all_but({COMPUTE.endpoint.id})
-    await after.recall(COMPUTE, 0.0)
+    await after.recall([COMPUTE], 0.0)
     assert {(name, target.key) for name, target, _ in state.entries()} == {
         ("visit", "endpoint:ep1"),
         ("cost", "project:p1"),

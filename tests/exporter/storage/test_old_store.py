@@ -31,7 +31,7 @@ from exporter.sampling import awake_store
 from exporter.sampling.computes import DatabaseRef
 from exporter.sampling.domain.awake_shares import AwakeHolder, AwakeState
 from exporter.sampling.fingerprint_store import FingerprintStore
-from exporter.sampling.visits import WAKE_STATES
+from exporter.sampling.wake_states import WAKE_STATES
 from exporter.storage.store import Store
 from exporter.storage.tables import KeyValueStore
 
@@ -59,7 +59,10 @@ def tables_of(path: Path) -> list[str]:
 
 def test_a_new_file_has_the_same_tables(tmp_path: Path) -> None:
     Store.open(tmp_path / "new.db", SCHEMAS).close()
-    assert tables_of(tmp_path / "new.db") == tables_of(restore(tmp_path / "old.db"))
+    new = [
+        statement for statement in tables_of(tmp_path / "new.db") if "TABLE inventory_" not in statement
+    ]  # Since then.
+    assert new == tables_of(restore(tmp_path / "old.db"))
 
 
 def test_wake_states_and_key_values(store: Store) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.sampling.visits import WAKE_SCHEMA, WAKE_STATES
+from exporter.sampling.wake_states import WAKE_SCHEMA, WAKE_STATES
 from exporter.storage.store import Store, StoreError
 from exporter.storage.tables import KEY_VALUE_SCHEMA, KeyValueStore
 
