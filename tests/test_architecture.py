@@ -89,6 +89,7 @@ SMALL: Mapping[str, str] = {
     "exporter/settings/section.py": "what every section is made from",
     "exporter/app/features.py": "the one list that a new feature is added to",
     "collectors/neon/domain/pace.py": "how often, without asking anybody",
+    "exporter/sampling/wake_states.py": "commands read them too, and make no visits",
     "exporter/sampling/shards.py": "the hash knows neither the settings nor the name of a host",
     "exporter/core/feeds.py": "sampling and cost report their readings of one API the same way",
     "exporter/sampling/poolers.py": "self-run PgBouncers have nothing to do with visits",
