@@ -177,22 +177,19 @@ class Store:
     def together(self) -> Iterator[None]:
         """Let all transactions of this thread inside the block reach the disk by one flush, when the block ends.
 
-        Each of them is still all or nothing by itself, and this thread reads what those before it wrote. None is on
-        the disk before the end.
-
-        Raises:
-            StoreError: the flush failed: nothing is on the disk, and memory has read that again (`mirrored`).
+        Each is all or nothing by itself. This thread reads what those before wrote. Raises `StoreError` when the flush
+        failed: nothing is on the disk, and memory has read that again (`mirrored`).
         """
         self._mirrors.settle()
         group = self._group = SharedFlush(threading.get_ident())
         try:
             yield
-            if self._writer is not None and group.begun:
-                with _explained(self.path):
+            with _explained(self.path):
+                if self._writer is not None and group.begun:
                     group.end(self._writer)
         except BaseException:
-            if self._writer is not None and group.begun:
-                with suppress(sqlite3.Error):  # SQLite may have ended it.
+            with suppress(sqlite3.Error):  # SQLite may have ended it.
+                if self._writer is not None and group.begun:
                     self._writer.execute("ROLLBACK")
             self._mirrors.off = group.begun
             raise
