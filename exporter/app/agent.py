@@ -36,6 +36,7 @@ from exporter.serving.publisher import Publisher
 from exporter.serving.routes import WATCHING, Routes
 from exporter.serving.snapshot import SnapshotBuilder
 from exporter.settings.tree import SettingsError
+from exporter.storage.ledger.lease import LeaseError
 from exporter.storage.store import Store, StoreError
 
 BEATS_A_COLLECTION = 8
@@ -193,8 +194,10 @@ class App:
                 await rounds.abandon()
             else:
                 self.publisher.draining = True
-                with contextlib.suppress(*(() if standby is None else (StoreError,))):
+                with contextlib.suppress(LeaseError):
                     await rounds.stop()
+                    if standby is not None:
+                        await standby.save()
                     clean = True
             heart.cancel()
             with contextlib.suppress(asyncio.CancelledError):

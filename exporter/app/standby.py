@@ -19,7 +19,7 @@ from exporter.app.features import SCHEMAS
 from exporter.app.settings import Settings
 from exporter.sampling.domain.sharding import Shard
 from exporter.settings.secret import read_secret
-from exporter.storage.ledger.lease import Lease, steady_clock
+from exporter.storage.ledger.lease import Lease, LeaseError, steady_clock
 from exporter.storage.ledger.postgres_link import PostgresConnection, parameters_of
 from exporter.storage.ledger.replica import REPLICA_POSTGRES, Replica
 from exporter.storage.store import Store, StoreError
@@ -113,20 +113,11 @@ class Standby:
         """Copy everything that is in the store now; it is in PostgreSQL when this returns.
 
         Raises:
-            StoreError: it could not be copied: nothing may be shown or begun that derives from it.
+            LeaseError: it could not be copied: nothing may be shown or begun that derives from it.
         """
         if self._next is None:
             self._next = asyncio.create_task(self._save_next())
         await asyncio.shield(self._next)
-
-    async def permit(self) -> bool:
-        """Whether a compute may be connected to now: a successor would know of it, and there is none yet."""
-        try:
-            await self.save()
-        except StoreError as problem:
-            self._say(str(problem))
-            return False
-        return self._holds()
 
     async def end(self, *, clean: bool) -> None:
         """The work has ended; ``clean``: everything was copied, so another agent may go on at once."""
@@ -147,7 +138,12 @@ class Standby:
     async def _save_next(self) -> None:
         async with self._one_at_a_time:
             self._next = None  # Who comes from now on may have written after this one reads.
-            await self._writer.run(lambda: self._replica.push(self._token()))
+            try:
+                await self._writer.run(lambda: self._replica.push(self._token()))
+            except StoreError as problem:
+                raise LeaseError(str(problem)) from problem
+            if not self._holds():
+                raise LeaseError("ledger.standby: this agent does not hold the lease any more")
 
     def _token(self) -> int:
         """Raises StoreError without a tenure."""

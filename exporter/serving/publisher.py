@@ -93,7 +93,7 @@ class Publisher:
         """Build the next generation and make it the current one.
 
         Raises:
-            StoreError: where another agent stands by, it could not be told; the generation is not shown.
+            LeaseError: where another agent stands by, it could not be told; the generation is not shown.
         """
         began, now = time.perf_counter(), self._clock()
         self._state.expire(now)

@@ -23,6 +23,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from collectors.errors import NeonmeterError
 from exporter.storage.ledger.postgres_link import SCHEMA, Cursor
 from exporter.storage.store import StoreError
 
@@ -52,6 +53,15 @@ _OPTIONS: Final = {
         "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     ),
 }
+
+
+class LeaseError(NeonmeterError):
+    """Another agent may work now, or could not be told what this one is about to do.
+
+    It is no `StoreError`: who may go on without a disk may not go on without the lease.
+    """
+
+    outcome = "lease_error"
 
 
 def steady_clock() -> float:
