@@ -41,8 +41,8 @@ class Reloader:
         """Reload on SIGHUP and when the HTTP server is asked to."""
 
         def hang_up() -> None:
-            if self._closed:
-                return  # Stopping: a new schedule would outlive the stop.
+            if self._closed or len(self._tasks) > 1:
+                return  # Stopping; or a reload waits already, and will read what is new.
             task = loop.create_task(self.reload())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
