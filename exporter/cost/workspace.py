@@ -12,7 +12,7 @@ from exporter.cost.allocation.weights import tenant_facts
 from exporter.cost.closing.store import CLOSE_POSTGRES, CLOSE_SCHEMA, CloseStore, postgres_closes, sqlite_closes
 from exporter.cost.outlook.store import OUTLOOK_SCHEMA
 from exporter.cost.settings import CostTree
-from exporter.feature.workspace import ledger_of, names_of, open_store
+from exporter.feature.workspace import ledger_of, names_of, open_store, unmetered_in
 from exporter.pricing import ratecard
 from exporter.sampling.counters.statements import DurableCounters
 from exporter.storage.ledger.ledger import Ledger
@@ -37,6 +37,8 @@ class CostWorkspace:
     """What visits measured."""
     names: dict[str, str]
     """Names of organisations, projects and branches by id."""
+    unmetered: dict[str, int]
+    """Services in use without a metric: on how many branches each."""
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def open_workspace(settings: CostTree, *, write: bool = False) -> Iterator[CostW
         counters = DurableCounters(store, rules, settings.sampling.top_statements)
         facts = tenant_facts(settings, counters, Tenancy(store, rules), rules)
         costs = Costs(ledger, facts, ratecard.load(settings.cost.rate_card), plan=settings.cost.plan)
-        yield CostWorkspace(store, costs, closed_months(ledger, store), counters, names_of(store))
+        yield CostWorkspace(store, costs, closed_months(ledger, store), counters, names_of(store), unmetered_in(store))
 
 
 def closed_months(ledger: Ledger, store: Store) -> CloseStore:

@@ -35,6 +35,8 @@ SHARED_SCHEMAS: Final[Schemas] = {
     "inventory": INVENTORY_SCHEMA,
 }
 """The tables that more than one feature reads."""
+UNMETERED: Final = ("unmetered", "services")
+"""Where `unmetered_in` finds them among the small things of the store."""
 
 
 @contextmanager
@@ -107,6 +109,18 @@ def names_of(store: Store) -> dict[str, str]:
         StoreError: the file is damaged.
     """
     return KeyValueStore(store).texts("names")
+
+
+def unmetered_in(store: Store) -> dict[str, int]:
+    """Services of Neon that are in use and that its consumption API has no metric for: on how many branches each.
+
+    As the credentials of the branches showed it last; empty when none is in use, or credentials were never read.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    found = KeyValueStore(store).read(*UNMETERED) or {}
+    return {service: int(str(branches)) for service, branches in sorted(found.items())}
 
 
 def neon_client(

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from collectors.base import Observation, Status, Target, Unread
 from collectors.metric import Families, Scope
+from collectors.neon.domain.security import BranchFacts, services_in_use
 from collectors.neon.inventory import Inventory
 from exporter.core.api_pages import ApiPage, ApiPages
 from exporter.core.clock import is_recent
@@ -23,6 +24,7 @@ from exporter.core.state import Batch, State
 from exporter.feature.feature import Feature, FeatureRun, Job, MetricGroup, Schemas
 from exporter.feature.ports import OffsiteCopies, RestoreDrills
 from exporter.feature.services import Services
+from exporter.feature.workspace import UNMETERED
 from exporter.posture import pages, series
 from exporter.posture.catalogue import CatalogueError
 from exporter.posture.commands import add_commands
@@ -40,6 +42,7 @@ from exporter.sampling.domain.sharding import ALONE, Shard
 from exporter.sampling.user_databases import DatabaseScanner
 from exporter.storage.ledger.ledger import Ledger
 from exporter.storage.store import StoreError
+from exporter.storage.tables import KeyValueStore
 from exporter.storage.writer import WriterThread
 
 NAME = "posture"
@@ -113,6 +116,7 @@ class PostureRun(FeatureRun):
         pages: ApiPages,
         scanner: PostureScanner | None = None,
         publisher: PosturePublisher | None = None,
+        key_values: KeyValueStore | None = None,
         shard: Shard = ALONE,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -125,6 +129,9 @@ class PostureRun(FeatureRun):
         self._pages = pages
         self._scanner = scanner
         self._publisher = publisher
+        self._key_values = key_values
+        self._services_at = -1
+        self._in_use: Mapping[str, int] | None = None
         self._shard = shard
         self._clock = clock
         self._inventory: Inventory | None = None
@@ -159,6 +166,19 @@ class PostureRun(FeatureRun):
         """
         if self._inventory is not None:
             await self._sources.look(self._inventory)
+            await self._note_services()
+
+    async def _note_services(self) -> None:
+        """Write down which services are in use that Neon's consumption API has no metric for."""
+        if self._key_values is None or self._services_at == self._fact_cache.revision:
+            return
+        self._services_at = self._fact_cache.revision
+        facts = [fact for _, fact in (await self._fact_cache.load()).values()]
+        services = await asyncio.to_thread(lambda: services_in_use(f for f in facts if isinstance(f, BranchFacts)))
+        if services != self._in_use:
+            key_values = self._key_values
+            await self._writer.run(lambda: key_values.write(*UNMETERED, services))
+            self._in_use = services
 
     async def on_inventory(self, inventory: Inventory) -> None:
         """Evaluate what moved, and show it.
@@ -345,6 +365,7 @@ class PostureFeature(Feature[PostureTree]):
                 settings.posture, registry_of(settings, services.rules), fact_cache, clock=services.clock
             ),
             publisher=_publisher(services.ledger, services.shard),
+            key_values=KeyValueStore(services.store),
             shard=services.shard,
             clock=services.clock,
         )

@@ -82,8 +82,9 @@ class Recorder:
             body, unread = None, f"no JSON, {len(answer.body)} bytes"
         path = self._names.path(answer.path)
         pairs = [(name, str(value)) for name, value in (answer.params or {}).items()]
+        route = self._names.route(route_of(answer.path))
         exchange = Exchange(
-            round(now, 3), round(answer.seconds, 4), route_of(path), path, self._names.query(pairs), answer.status,
+            round(now, 3), round(answer.seconds, 4), route, path, self._names.query(pairs), answer.status,
             self._names.headers(answer.headers), body, unread=unread,
         )  # fmt: skip
         self.summary.requests += 1

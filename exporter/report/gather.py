@@ -13,6 +13,7 @@ from exporter.cost.closing.close import ClosedMonth, closed
 from exporter.cost.domain.close import USAGE, Booking, Path
 from exporter.cost.domain.cost_variance import variances
 from exporter.cost.domain.extra import MeteredCosts, extra_shares
+from exporter.feature.workspace import unmetered_in
 from exporter.pricing.domain.calendar import DAY, day_text, month_start, next_month
 from exporter.pricing.domain.components import Component
 from exporter.pricing.domain.price import price
@@ -52,7 +53,13 @@ def gather(sources: ReviewSources, at: int, parts: Iterable[Part] = ()) -> Revie
         tagging=sources.tagging,
         required_tags=tuple(sources.required_tags),
         rates=_rates(sources.card, this),
-        findings=findings(this, sources.ledger, sources.tagging, tuple(sources.required_tags)),
+        findings=findings(
+            this,
+            sources.ledger,
+            sources.tagging,
+            tuple(sources.required_tags),
+            unmetered_in(sources.store) if sources.store is not None else {},
+        ),
     )
     for part in parts:
         facts = part(sources, costs, facts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
 from exporter.cost.allocation.rows import CostReport
 from exporter.cost.tags import Tagging
+from exporter.documents.terminal import counted
 from exporter.documents.text import instant, percent
 from exporter.pricing.domain.calendar import DAY, day_text
 from exporter.pricing.domain.components import Component
@@ -15,13 +16,16 @@ from exporter.report.facts import DataFinding, Month
 from exporter.storage.ledger.ledger import Ledger
 
 
-def findings(month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...]) -> tuple[DataFinding, ...]:
-    """What a reader should know, worst first."""
+def findings(
+    month: Month, ledger: Ledger, tagging: Tagging, required: tuple[str, ...], unmetered: Mapping[str, int]
+) -> tuple[DataFinding, ...]:
+    """What a reader should know, worst first; ``unmetered`` are services in use without a metric."""
     found = [
         *_reach(month),
         *_gaps(month, ledger),
         *_sums(month),
         *_prices(month),
+        *_services(unmetered),
         *_coverage(month),
         *_tags(month, tagging, required),
     ]
@@ -65,6 +69,15 @@ def _sums(month: Month) -> Iterator[DataFinding]:
         )
     else:
         yield DataFinding("good", "Tenants, branches, projects and organisations add up exactly to the total.")
+
+
+def _services(unmetered: Mapping[str, int]) -> Iterator[DataFinding]:
+    for service, branches in unmetered.items():
+        yield DataFinding(
+            "warn",
+            f"Not metered by the API: {service}, used on {counted(branches, 'branch')}; its cost is not in the total.",
+            "Take it from the invoice, and declare it under cost.extra_lines.",
+        )
 
 
 def _prices(month: Month) -> Iterator[DataFinding]:

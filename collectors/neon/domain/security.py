@@ -12,7 +12,7 @@ Instants are unix seconds, None is "never" or "not set" as Neon says it; what co
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -257,3 +257,28 @@ class BranchFacts:
     credentials: Known[tuple[Credential, ...]] = listed("credentials", "credentials", Status.UNSUPPORTED)
     personal_columns: Known[tuple[str, ...]] = NOT_ASKED
     """``schema.table.column`` that hold personal data, by name or registry."""
+
+
+UNMETERED_SERVICES: Mapping[str, str] = {
+    "storage": "object storage",
+    "functions": "functions",
+    "ai_gateway": "the AI gateway",
+}
+"""By the first part of a credential's scope, a service that the consumption API has no metric for."""
+
+
+def services_in_use(branches: Iterable[BranchFacts]) -> dict[str, int]:
+    """Services without a metric that somebody has used: by name, on how many branches.
+
+    A credential that may use a service, and was used, is the evidence: Neon has no list of what an account uses. One
+    for more than one service counts for each, and what was never used for none.
+    """
+    found: dict[str, int] = {}
+    for facts in branches:
+        credentials = () if isinstance(facts.credentials, Unread) else facts.credentials
+        used = [credential for credential in credentials if credential.last_used_at is not None]
+        scopes = {scope.partition(":")[0] for credential in used for scope in credential.scopes}
+        for scope, service in UNMETERED_SERVICES.items():
+            if scope in scopes or "*" in scopes:
+                found[service] = found.get(service, 0) + 1
+    return found

@@ -90,6 +90,14 @@ def unpriced(report: CostReport) -> str:
     return "".join(f"not priced: {usage}; see docs/billing.md\n" for usage in unpriced_usage)
 
 
+def not_metered(services: Mapping[str, int]) -> str:
+    """A line for each service that is in use and has no metric, by name; on how many branches it is used."""
+    return "".join(
+        f"not metered by the API: {service}, used on {counted(branches, 'branch')}; its cost is not in here\n"
+        for service, branches in services.items()
+    )
+
+
 def unpriced_first(report: CostReport) -> str:
     """The first line where something has no price: what the figures lack; else nothing."""
     unknown = report.costs.pricing.unknown

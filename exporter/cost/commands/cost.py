@@ -75,23 +75,24 @@ def cost_command(options: argparse.Namespace, settings: CostTree) -> int:
     """Print what the ledger says of a month. Exit code 1 when a level does not add up to the one above."""
     at = month_named(options.month)
     from exporter.cost.allocation.rows import CostReport
-    from exporter.cost.allocation.text import Explanation, OwnUse, summary
+    from exporter.cost.allocation.text import Explanation, OwnUse, not_metered, summary
     from exporter.cost.closing.declared import declared, extra_lines
     from exporter.cost.workspace import open_workspace
     from exporter.sampling.wake_states import WAKE_STATES
 
     with open_workspace(settings) as workspace:
-        costs, names = workspace.costs, workspace.names
+        costs, names, unmetered = workspace.costs, workspace.names, workspace.unmetered
         added = sum(float(str(state.get("added_seconds", 0))) for state in WAKE_STATES.all(workspace.store).values())
         report = CostReport(costs.month(at, time.time()), costs.stated(at))
     problems = report.problems()
     extra = declared(extra_lines(settings.cost.extra_lines), report.costs)
     if options.json:
-        print(json.dumps({**report.as_dict(), **extra.as_dict()}, indent=2))
+        print(json.dumps({**report.as_dict(), **extra.as_dict(), "not_metered_by_api": unmetered}, indent=2))
     else:
         print(
             Explanation(report, names).text(OwnUse(added)) if options.explain else summary(report, names),
             extra.text(),
+            not_metered(unmetered),
             sep="",
             end="",
         )

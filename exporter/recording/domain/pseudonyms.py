@@ -68,9 +68,8 @@ class Vocabulary:
     def has_value(self, text: str) -> bool:
         """Whether a text consists of words of enumerations, such as ``launch_v3`` or ``aws-eu-central-1``."""
         parts = _BETWEEN_WORDS.split(text.lower())
-        return len(parts) <= _MOST_PARTS and all(
-            part in self.values or (part.isascii() and part.isdigit() and len(part) < 4) for part in parts
-        )
+        words = [part for part in parts if not (part.isascii() and part.isdigit() and len(part) < 4)]
+        return len(parts) <= _MOST_PARTS and bool(words) and all(word in self.values for word in words)
 
 
 class Pseudonyms:
@@ -109,6 +108,13 @@ class Pseudonyms:
     def path(self, path: str) -> str:
         """A path with everything replaced that is no fixed part of a route."""
         return "/".join(part if not part or part in self._words.segments else self.of(part) for part in path.split("/"))
+
+    def route(self, route: str) -> str:
+        """A route as `route_of` makes it, with ``{id}`` for a part that is neither fixed nor a name in braces."""
+        known = self._words.segments
+        return "/".join(
+            part if not part or part in known or part.startswith("{") else "{id}" for part in route.split("/")
+        )
 
     def query(self, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         """The parameters of a question; a list separated by commas is replaced item by item."""
@@ -156,9 +162,11 @@ class Pseudonyms:
         return replaced
 
     def _text(self, text: str, field: str, *, own: bool) -> str:
-        if not text or _INSTANT.fullmatch(text):
+        if not text:
             return text
         if not own:
+            if _INSTANT.fullmatch(text):
+                return text
             if field in self._words.word_fields and self._words.has_value(text):
                 return text
             if field in self._words.version_fields and _VERSION.fullmatch(text):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from exporter.commands.main import build_parser
 from exporter.demo.api import serve
 from exporter.demo.meter import Meter
+from exporter.demo.security import TwinCredential
 from exporter.demo.worldfile import build_world, load
 from exporter.recording.answers import moved
 from exporter.recording.files import SUSPENDS, read_exchanges, read_summary
@@ -64,6 +66,8 @@ def three_days(now: float) -> Iterator[Twin]:
     clock.now = now - 4 * HOUR
     second.last_active, second.suspended_at = clock.now - 300, clock.now
     world.record(second, "suspend_compute", clock.now, 0.4)
+    credential = TwinCredential("nak_twin_files", ["storage:read"], now - 2 * DAY, now - DAY, None)
+    world.security.credentials[first.branch_id] = [credential]
     clock.now = now
     with serve(world, meter) as api:
         yield Twin(api, world, meter, clock)
@@ -180,10 +184,13 @@ def test_the_costs_are_the_same_offline(recorded: Recorded, make_agent: AgentMak
             agent.until(lambda agent: agent.sum("neon_billing_data_through_timestamp_seconds") > 0)
             command = [sys.executable, "-m", "exporter", "cost", "--json", "--config", str(agent.config),
                        "--month", time.strftime("%Y-%m", time.gmtime(time.time() - DAY))]  # fmt: skip
-            costs.append(json.loads(subprocess.check_output(command, timeout=180)))
+            look = partial(subprocess.check_output, command, timeout=180)
+            agent.until(lambda _, look=look: json.loads(look())["not_metered_by_api"])
+            costs.append(json.loads(look()))
             agent.stop()
     assert float(costs[0]["total"]) > 0
     assert costs[1]["total"] == costs[0]["total"]
+    assert [cost["not_metered_by_api"] for cost in costs] == [{"object storage": 1}] * 2
     # The digit that makes rounded parts sum to the whole goes by name, and names differ.
     ours, theirs = (sorted(_costs(cost["orgs"])) for cost in costs)
     assert len(ours) == len(theirs)
