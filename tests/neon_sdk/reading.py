@@ -31,6 +31,7 @@ def _lists(before: str, facts: type) -> Iterator[tuple[str, Items]]:
 
 
 READ: Mapping[str, type[BaseModel] | Items] = {
+    "/auth": models.KeyDetails,
     "/users/me/organizations": models.OrganizationPage,
     "/organizations/{org_id}": models.Organization,
     "/organizations/{org_id}/billing/spending_limit": account.SpendingLimitAnswer,
