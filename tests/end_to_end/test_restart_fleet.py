@@ -152,7 +152,7 @@ def restart_without_neon(make_agent: AgentMaker, recorder: Recorder, world: str,
     assert len(recorder.sessions) == visited, "an inventory from the disk opened a session"
     with serve_named(world, listen=listen):
         agent.until(lambda agent: agent.sum("neon_inventory_unread_projects") == 0, 900, "Neon is read again")
-        agent.until(lambda agent: agent.page("/readyz") == "ready")
+        agent.until(lambda agent: agent.page("/readyz").strip() == "ready")
         agent.until(lambda _: len(recorder.sessions) > visited, 600, "the recorder sees sessions that are allowed")
     agent.kill()
     assert "Traceback" not in agent.log.read_text()
