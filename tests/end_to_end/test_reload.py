@@ -128,7 +128,7 @@ def test_nothing_is_lost_while_it_reloads_again_and_again(twin: Twin, agent: Age
         ended.set()
         worker.join()
     for tenant, start in began.items():
-        new = twin.workload.done[tenant] - done_before[tenant]
+        new = twin.workload.done[tenant] - done_before.get(tenant, 0)
         agent.until(lambda agent, t=tenant, n=start + new: calls(agent, t) == n, why=f"{tenant}: {new} new calls")
     watch.look(agent.samples())
 
