@@ -100,6 +100,7 @@ class App:
             await self._take_turns(server, signals)
         finally:
             server.stop()
+            signals.ignore()
 
     async def _take_turns(self, server: HttpServer, signals: Signals) -> None:
         """Work until stopped; where another agent stands by, or works, only while the lease is this one's."""

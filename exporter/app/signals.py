@@ -49,6 +49,11 @@ class Signals:
         """Call ``act`` on the loop at each SIGHUP."""
         self._hang_up = act
 
+    def ignore(self) -> None:
+        """At the end: the interpreter gives handlers up before it ends, and a late signal would decide the exit code."""
+        for number in (*_STOPPING, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
     def _listen(self, pipe: int) -> None:
         while True:
             for number in os.read(pipe, 64):
