@@ -50,7 +50,7 @@ class Signals:
         self._hang_up = act
 
     def ignore(self) -> None:
-        """At the end: the interpreter gives handlers up before it ends, and a late signal would decide the exit code."""
+        """At the end: the interpreter drops its handlers, and a late signal would decide the exit code."""
         for number in (*_STOPPING, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
