@@ -43,14 +43,15 @@ class Replay:
         self._pages: dict[tuple[str, frozenset[tuple[str, str]]], Exchange] = {}
         self._by_cursor: dict[tuple[str, str], Exchange] = {}
         self._ends: dict[tuple[str, str], Exchange] = {}
-        self._usage: dict[tuple[str, str], _Usage] = {}
-        self._refusals: dict[str, Exchange] = {}
+        self._usage: dict[tuple[str, str, str], _Usage] = {}
+        """By list, organisation and granularity."""
+        self._refusals: dict[tuple[str, str], Exchange] = {}
         for exchange in exchanges:
             self._add(exchange)
 
     def answer(self, path: str, query: Query) -> Reply:
         """The answer to a GET of ``path`` (without /api/v2); 404 in Neon's form where nothing was recorded."""
-        if path in _LISTS_OF_USAGE and (path in self._refusals or any(key[0] == path for key in self._usage)):
+        if path in _LISTS_OF_USAGE:
             return self._consumption(path, query)
         page = self._pages.get((path, _question(query))) or self._by_cursor.get((path, query.get("cursor", "")))
         if page is not None:
@@ -65,10 +66,10 @@ class Replay:
         path, query = exchange.path, dict(exchange.query)
         if path in _LISTS_OF_USAGE:
             if exchange.status == 200 and isinstance(exchange.body, dict):
-                usage = self._usage.setdefault((path, query.get("granularity", "")), _Usage())
+                usage = self._usage.setdefault((path, query.get("org_id", ""), query.get("granularity", "")), _Usage())
                 usage.add(exchange.body, moment(query.get("from")), moment(query.get("to")))
             elif exchange.status in (400, 403, 404):
-                self._refusals[path] = exchange
+                self._refusals[path, query.get("org_id", "")] = exchange
             return
         key = (path, _question(query))
         known = self._pages.get(key)
@@ -86,14 +87,15 @@ class Replay:
         return Reply(exchange.status, moved(exchange.body, self._shift), headers)
 
     def _consumption(self, path: str, query: Query) -> Reply:
-        usage = self._usage.get((path, query.get("granularity", "")))
+        org = query.get("org_id", "")
+        usage = self._usage.get((path, org, query.get("granularity", "")))
         begin, end = moment(query.get("from")), moment(query.get("to"))
         if begin is None or end is None or begin >= end:
             return _error(400, "'from' must be before 'to'")
         begin, end = begin - self._shift, end - self._shift
         if usage is None or end <= usage.begin or begin >= usage.end:
-            if usage is None and path in self._refusals:
-                return self._reply(self._refusals[path])
+            if usage is None and (path, org) in self._refusals:
+                return self._reply(self._refusals[path, org])
             return _error(406, "this range was not recorded")
         text = query.get("cursor", "").removeprefix(_AFTER)
         start = int(text) if text.isdigit() else 0

@@ -21,6 +21,7 @@ from collectors.neon.errors import NeonError, http_date
 from collectors.neon.inventory import Inventory, refresh
 from collectors.neon.models import Operation, ProjectAnswer
 from collectors.neon.operations import SUSPEND, read_operations
+from collectors.neon.organizations import by_organization
 from collectors.neon.security import read_security
 from exporter.cost.usage_import import Span, hours_from, spans, windows
 from exporter.feature.workspace import neon_client
@@ -123,10 +124,10 @@ class Recorder:
             summary.not_read.append(f"operations of {len(found.projects) - len(projects)} projects")
         for project_id in projects[:_DETAILS]:
             await self._part("detail", lambda path=f"/projects/{project_id}": client.get(path, None, ProjectAnswer))  # type: ignore[misc]
-        organizations = [found.org_id] if found.org_id else []
-        for org_id in organizations:
-            await self._part("consumption", lambda org_id=org_id: self._consumption(client, found, org_id, now))  # type: ignore[misc]
-            await self._part("spending limit", lambda org_id=org_id: read_spending_limit(client, org_id))  # type: ignore[misc]
+        organizations = [org.id for org in found.organizations]
+        for view in by_organization(found):
+            await self._part("consumption", lambda view=view: self._consumption(client, view, now))  # type: ignore[misc]
+            await self._part("spending limit", lambda view=view: read_spending_limit(client, view.org_id))  # type: ignore[misc]
         operations: list[Operation] = []
         since = now - summary.hours * HOUR
         for project_id in projects:
@@ -143,7 +144,7 @@ class Recorder:
             lambda: read_security(client, organizations, rows, {}, now, requests=_SECURITY_REQUESTS),
         )
 
-    async def _consumption(self, client: NeonClient, found: Inventory, org_id: str, now: float) -> None:
+    async def _consumption(self, client: NeonClient, found: Inventory, now: float) -> None:
         projects = sorted(found.projects)
         wanted = [Span(HOURLY, max(hours_from(now), int(now) // HOUR * HOUR - self.summary.hours * HOUR), now)]
         if self.summary.hours >= ALL_HOURS and projects:
@@ -153,7 +154,7 @@ class Recorder:
         for span in wanted:
             for begin, end in windows(span, at_once):
                 read = await read_consumption(
-                    client, org_id, projects, begin, end, span.granularity, metrics=USAGE_METRICS
+                    client, found.org_id, projects, begin, end, span.granularity, metrics=USAGE_METRICS
                 )
                 self.summary.usage_rows += len(read.rows)
                 if read.status not in (Status.OK, Status.TRUNCATED):

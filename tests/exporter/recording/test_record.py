@@ -218,7 +218,7 @@ def test_consumption_of_any_window_by_pages(recorded: Recorded) -> None:
     """Other windows, metrics and page sizes than the recorder asked for; beyond the recording it is refused."""
     now = time.time() // HOUR * HOUR
     window = {"from": _hour(now - 6 * HOUR), "to": _hour(now - 3 * HOUR), "granularity": "hourly"}
-    question = {**window, "metrics": "compute_unit_seconds", "limit": "2"}
+    question = {**window, "metrics": "compute_unit_seconds", "limit": "2", "org_id": organization(recorded)}
     with ReplayServer(recorded.folder) as server:
         found, cursor = [], {}
         while True:
