@@ -25,7 +25,7 @@ from exporter.serving.snapshot import Snapshot
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WATCHING = ("/metrics", "/healthz", "/readyz")
 """What watches the agent: answered also when it is flooded with other requests."""
-RELOADS_A_MINUTE = 10
+RELOADS_A_MINUTE = 30
 """By HTTP: each one starts all schedules anew."""
 
 _PAGE_HEADERS = (

@@ -51,7 +51,7 @@ def test_a_storm_of_reloads() -> None:
     hold.set()
     first.join(60)
     answers += [routes.answer(request).status for _ in range(100)]
-    assert answers.count(200) == 10 and answers.count(429) == 91
+    assert answers.count(200) == 30 and answers.count(429) == 71
 
 
 @pytest.mark.parametrize(
