@@ -141,6 +141,16 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True)
+class ProjectMember:
+    """A member of the organisation in a project (`ProjectMember` of the API): of the address only its domain."""
+
+    id: str = read("member_id")
+    domain: str = read("email", default="", clean=_domain)
+    permission: str = read("effective_project_permission", default="")
+    """``VIEWER``, ``EDITOR`` or ``ADMIN``; empty where there is none, or the organisation has none by project."""
+
+
+@dataclass(frozen=True, slots=True)
 class Jwks:
     """A key set that may sign in to a project."""
 
@@ -160,6 +170,7 @@ class ProjectFacts:
     access: Known[Access] = NOT_ASKED
     history_seconds: Known[int] = NOT_ASKED
     permissions: Known[tuple[Permission, ...]] = listed("permissions", "project_permissions")
+    members: Known[tuple[ProjectMember, ...]] = listed("members", "project_members", Status.UNSUPPORTED)
     jwks: Known[tuple[Jwks, ...]] = listed("jwks", "jwks")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
-from collectors.base import Unread
+from collectors.base import Status, Unread
 from collectors.neon.domain.security import Access, BranchFacts, Credential, Jwks, Masking, Permission, ProjectFacts
 from collectors.platforms.domain.security import BucketFacts, HandshakeFacts, PoolerFacts
 from collectors.postgres.domain.security import ServerFacts
@@ -27,6 +27,7 @@ from exporter.posture.domain.rule import (
 )
 
 Settings = Mapping[str, str]
+_MAY_CHANGE = frozenset({"EDITOR", "ADMIN"})
 _OLD_TLS = ("TLSv1", "TLSv1.0", "TLSv1.1", "SSLv3")
 
 
@@ -225,20 +226,30 @@ def is_production(facts: BranchFacts, context: Context) -> bool:
 def shared_permission(
     facts: ProjectFacts, permissions: tuple[Permission, ...], context: Context
 ) -> Iterator[RuleResult]:
-    """The project is shared with somebody outside."""
+    """The project is shared with somebody outside, or a member from outside may change it."""
     shared = [permission for permission in permissions if permission.revoked_at is None]
-    if not shared:
+    members = () if isinstance(facts.members, Unread) else facts.members
+    changing = [member for member in members if member.permission in _MAY_CHANGE and member.domain]
+    if isinstance(facts.members, Unread) and facts.members.status is not Status.UNSUPPORTED:
+        yield unclear(facts.id, f"the project's members: {facts.members.why}")
+    if not shared and not changing:
         yield passed(facts.id, "shared with nobody")
     elif not context.policy.email_domains:
-        yield unclear(facts.id, f"shared with {len(shared)}; no list of allowed domains is configured")
+        count = f"shared with {len(shared)}, {len(changing)} members may change it"
+        yield unclear(facts.id, f"{count}; no list of allowed domains is configured")
     else:
         domains = context.policy.email_domains
-        found = (
+        outside = [
             failed(object_id(facts.id, permission.id), f"shared with an address of {permission.domain}")
             for permission in shared
             if not listed(permission.domain, domains)
-        )
-        yield from verdict(facts.id, found, "shared within the list of domains only")
+        ]
+        outside += [
+            failed(object_id(facts.id, member.id), f"a member of {member.domain} is {member.permission} of the project")
+            for member in changing
+            if not listed(member.domain, domains)
+        ]
+        yield from verdict(facts.id, iter(outside), "shared within the list of domains only")
 
 
 @control_over("P44", ProjectFacts, lambda facts: facts.jwks)

@@ -22,6 +22,7 @@ from collectors.neon.domain.security import (
     OrganizationFacts,
     Permission,
     ProjectFacts,
+    ProjectMember,
     Snapshot,
 )
 from collectors.platforms.domain.security import (
@@ -69,7 +70,7 @@ def key(**more: Any) -> OrganizationFacts:
 
 
 def project(**more: Any) -> ProjectFacts:
-    return ProjectFacts("p", **more)
+    return ProjectFacts("p", **{"members": (), **more})
 
 
 def access(**more: Any) -> ProjectFacts:
@@ -227,6 +228,12 @@ CASES: Sequence[tuple[str, Outcome, tuple[Any, ...]]] = [
     ("P42", P, (project(permissions=(Permission("1", "example.org"),)),)),
     ("P42", F, (project(permissions=(Permission("1", "elsewhere.test"),)),)),
     ("P42", P, (project(permissions=(Permission("1", "elsewhere.test", revoked_at=NOW),)),)),
+    ("P42", F, (project(permissions=(), members=(ProjectMember("m", "elsewhere.test", "ADMIN"),)),)),
+    ("P42", F, (project(permissions=(), members=(ProjectMember("m", "elsewhere.test", "EDITOR"),)),)),
+    ("P42", P, (project(permissions=(), members=(ProjectMember("m", "elsewhere.test", "VIEWER"),)),)),
+    ("P42", P, (project(permissions=(), members=(ProjectMember("m", "example.org", "ADMIN"),)),)),
+    ("P42", P, (project(permissions=(), members=Unread(Status.UNSUPPORTED, "no permissions by project")),)),
+    ("P42", U, (project(permissions=(), members=Unread(Status.NO_PRIVILEGE, "the key may not see them")),)),
     ("P43", P, (branch(credentials=()),)),
     ("P43", F, (branch(credentials=(Credential("c"),)),)),
     ("P43", P, (branch(credentials=(Credential("c", expires_at=NOW + DAY, scopes=("read",)),)),)),

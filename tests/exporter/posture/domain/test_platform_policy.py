@@ -10,6 +10,6 @@ from tests.exporter.posture.policies import policy
 
 
 def test_without_a_list_of_domains_a_share_is_left_open() -> None:
-    facts = Facts(projects=(ProjectFacts("p", permissions=(Permission("1", "x.test"),)),))
+    facts = Facts(projects=(ProjectFacts("p", permissions=(Permission("1", "x.test"),), members=()),))
     (finding,) = [finding for finding in evaluate(facts, policy(), 1_800_000_000.0) if finding.control == "P42"]
     assert finding.outcome is Outcome.UNKNOWN
