@@ -164,8 +164,10 @@ def test_a_clock_that_is_set_neither_stops_nor_floods_it(system_clock: SystemClo
         assert process.stdin is not None
         assert process.stdout is not None
         try:
+            before, steps_forward = 0, 0
             for ahead in (0, -3600, -30, 86_400 * 30, 86_400 * 400, 0, 1):
                 system_clock.set(ahead)
+                steps_forward, before = steps_forward + (ahead > before), ahead
                 process.stdin.write(b"\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
@@ -173,7 +175,7 @@ def test_a_clock_that_is_set_neither_stops_nor_floods_it(system_clock: SystemClo
                 took, kilobytes, _, others = json.loads(line)
                 print(f"{ahead:+d} s: 20 runs of a job of 0.1 s in {took:.1f} s, {kilobytes} kB more")
                 assert kilobytes < 10_000
-                assert others <= 2, "a step forward begins a run early at most once each"
+                assert others <= steps_forward, "a step forward begins a run early at most once each"
         finally:
             process.stdin.close()
             process.wait(60)
