@@ -83,7 +83,9 @@ async def costs(fleet: LargeFleet, folder: Path, runs: int, monkeypatch: pytest.
     return best
 
 
-async def compare(sizes: Sequence[int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def compare(
+    sizes: Sequence[int], folder: Path, monkeypatch: pytest.MonkeyPatch, times_linear: float = TIMES_LINEAR
+) -> None:
     found: dict[int, dict[str, float]] = {}
     for size in sizes:
         place = folder / str(size)
@@ -98,13 +100,14 @@ async def compare(sizes: Sequence[int], folder: Path, monkeypatch: pytest.Monkey
             print(
                 f"{name:24} {smaller:>5} {found[smaller][name]:8.4f} s {larger:>5} {spent:8.4f} s x linear {ratio:.2f}"
             )
-            if ratio > TIMES_LINEAR and spent > NOISE_SECONDS:
+            if ratio > times_linear and spent > NOISE_SECONDS:
                 worse.append(f"{name}: {larger} projects take {ratio:.2f} times as long as linear, {spent:.3f} s")
     assert not worse, "\n".join(worse)
 
 
 async def test_every_feature_is_linear_in_a_small_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await compare((100, 300), tmp_path, monkeypatch)
+    # What is quadratic takes five times as long as linear here; the large fleet holds the goal.
+    await compare((20, 100), tmp_path, monkeypatch, times_linear=3)
 
 
 @pytest.mark.deep
