@@ -28,6 +28,8 @@ from tests.evidence.fake_neon import GB, HOUR, Account, serve
 from tests.fix_agent import AgentMaker
 
 COMPUTE_USD, STORAGE_USD = Fraction("0.106"), Fraction("0.35")
+HOURS_BACK = 168
+"""How far back Neon has figures by the hour."""
 
 
 def month_of(at: float) -> int:
@@ -56,21 +58,32 @@ def command(folder: Path, settings: dict[str, Any], capsys: pytest.CaptureFixtur
     return code, capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("unit", "within"), [("byte-month", Fraction(1, 10**9)), ("byte-hour", Fraction(1, 10**6))])
+@pytest.mark.parametrize(
+    ("unit", "within", "hours"),
+    [
+        ("byte-month", Fraction(1, 10**9), 30),
+        ("byte-month", Fraction(1, 10**9), 250),
+        ("byte-hour", Fraction(1, 10**6), 250),
+    ],
+)
 def test_the_bill_of_an_agent_is_the_bill(
-    make_agent: AgentMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str], unit: str, within: Fraction
+    make_agent: AgentMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str], unit: str, within: Fraction, hours: int
 ) -> None:
+    """Of a young account all is still there by the hour; of one older than a week the days before are filled in."""
     now = int(time.time())
-    account = Account(now // HOUR * HOUR - 30 * HOUR, now - 60, projects=2, unit=unit)
+    account = Account(now // HOUR * HOUR - hours * HOUR, now - 60, projects=2, unit=unit)
     with serve(account.answer) as server:
         settings = settings_of(server.url, tmp_path)
         agent = make_agent(settings)
         agent.start()
-        agent.until(lambda a: a.sum("neonmeter_collector_status", collector="backfill", status="ok") == 1)
+        if hours > HOURS_BACK:
+            agent.until(lambda a: a.sum("neonmeter_collector_status", collector="backfill", status="ok") == 1)
         agent.until(lambda a: a.sum("neonmeter_rounds_total", job="consumption", status="ok") >= 3)
         through = agent.sum("neon_billing_data_through_timestamp_seconds")
         agent.stop()
         assert not [asked for asked in server.asked if asked[2] not in (200, 404)], "no question was refused"
+        days = [params for _, params, _ in server.asked if params.get("granularity") == "daily"]
+        assert bool(days) == (hours > HOURS_BACK), "days are asked for where the hours are gone, and nowhere else"
     month = month_of(now)
     total = Fraction()
     for begin in {month, month_of(month - 1)}:

@@ -42,7 +42,6 @@ STORAGE_USD = Fraction("0.35")
 
 KNOWN_DIFFERENCES: dict[str, str] = {
     "plan of 2026-02": "the world of that month keeps the plan name that the twin always had, launch_v3",
-    "words: organisations by an organisation's key": "the twin answers every key",
     "/projects: quota_reset_at": "quotas are not in the twin yet",
     "/projects: settings.quota": "quotas are not in the twin yet",
     "/projects: settings.allowed_ips.primary_branch_only": "the name that 2024 had for protected_branches_only",

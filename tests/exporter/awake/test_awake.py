@@ -32,6 +32,8 @@ HOUR = 3600
 T0 = 1_795_400_000 // HOUR * HOUR
 APP, SHELL = AwakeHolder("client_active", "acme", "web"), AwakeHolder("idle_in_transaction", "acme", "psql")
 RATE = Decimal("0.106")
+LEGACY = "business"
+"""A plan of before usage-based prices: none of its names means one that has them."""
 
 
 @pytest.fixture
@@ -60,9 +62,10 @@ def opened(store: Store, *, plan: str | None = "launch_v3", top: int = 40) -> Aw
     return awake
 
 
-def look(awake: Awake, *computes: Compute, added: float = 0.0) -> list[Observation]:
+def look(awake: Awake, *computes: Compute, added: float = 0.0, plan: str = "launch") -> list[Observation]:
+    """``plan`` is what the organisation calls its plan."""
     now = max(entry.facts.read_at or 0.0 for entry in computes)
-    return awake.look(computes, "launch", lambda key: added if key == "ep-1" else 0.0, now)
+    return awake.look(computes, plan, lambda key: added if key == "ep-1" else 0.0, now)
 
 
 def visit(awake: Awake, at: float, *holders: AwakeHolder) -> Observation | None:
@@ -184,11 +187,11 @@ def metered(store: Store, hours: int, cu_seconds: int, plan: str = "launch_v3") 
 def test_the_ledger_says_how_large_it_was(store: Store) -> None:
     awake = opened(store, plan=None)
     for minute in range(0, 241, 5):
-        look(awake, compute(T0 + minute * 60))
+        look(awake, compute(T0 + minute * 60), plan=LEGACY)
         visit(awake, T0 + minute * 60, APP)
     assert not awake.families("ep-1", T0).get(series.KEPT_USD), "before anything was metered the plan is not known"
     metered(store, 3, 1800)
-    look(awake, compute(T0 + 4 * HOUR + 300))
+    look(awake, compute(T0 + 4 * HOUR + 300), plan=LEGACY)
     assert value(awake, series.CU, LEDGER) == 0.5
     daily = value(awake, series.KEPT_USD, *APP[:3], now=T0)
     assert daily == pytest.approx(float(RATE) * 24 / 2 * (4 - 1 / 12) / (4 + 1 / 12))
@@ -224,8 +227,15 @@ def test_where_the_plan_has_no_prices_the_plan_history_says_which(store: Store, 
     path.write_text(json.dumps({"format": 1, "currency": "USD", "plans": {}, "plan_history": [span]}))
     awake = Awake(store)
     awake.use(load(path), SqliteLedger(store), None)
-    look(awake, compute(T0), added=36.0)  # The organisation calls its plan "launch": the old one, without prices.
+    look(awake, compute(T0), added=36.0, plan=LEGACY)
     assert awake.added_usd() == Fraction(36, 3600) * Fraction(1, 4) * Fraction(222, 1000)
+
+
+@pytest.mark.parametrize(("plan", "rate"), [("launch", "0.106"), ("scale", "0.222"), ("scale_v3", "0.222")])
+def test_a_plan_has_the_price_of_its_name_before_anything_is_metered(store: Store, plan: str, rate: str) -> None:
+    awake = opened(store, plan=None)
+    look(awake, compute(T0), added=36.0, plan=plan)
+    assert awake.added_usd() == Fraction(36, 3600) * Fraction(1, 4) * Fraction(rate)
 
 
 def test_what_is_not_on_the_disk_is_not_shown(store: Store) -> None:
