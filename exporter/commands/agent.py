@@ -18,7 +18,7 @@ HEALTH_BYTES = 4096
 
 def add_run(commands: Commands) -> None:
     """`run`, `check`, `config`, `inventory`, `metrics`."""
-    running = commands.add("run", run, "collect and serve until stopped (the default)", checked=True)
+    running = commands.add("run", run, "collect and serve until stopped (the default)", checked=True, stops_itself=True)
     running.add_argument("--shard", metavar="I|auto", help="number of this agent, from 0 (settings: sharding.shard)")
     running.add_argument("--total-shards", metavar="N", help="number of agents (settings: sharding.total)")
     checking = commands.add(

@@ -6,11 +6,15 @@ Exit codes: 0 ok, 1 findings, 2 usage or configuration, 3 upstream (Neon or a se
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from collectors.errors import OK, NeonmeterError
@@ -33,16 +37,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no such command: {arguments[0]!r}; {hint}")
     named = any(argument in commands or argument in ("-h", "--help", "--version") for argument in arguments)
     options = parser.parse_args(menu.completed(arguments) if named else ["run", *arguments])
+    stop = Stop()
     try:
-        code = _run(options)
+        with contextlib.nullcontext() if options.stops_itself else stop.heard():
+            code = _run(options)
     except NeonmeterError as error:
         return complain(error)
     except KeyboardInterrupt:
-        return 130
+        return 128 + stop.number
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+class Stop:
+    """SIGINT and SIGTERM end a command alike: by KeyboardInterrupt, so that it says what is known and cleans up."""
+
+    def __init__(self) -> None:
+        self.number: int = signal.SIGINT
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """From now on, also where SIGINT was ignored at the start, as in a background job of a script."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._terminate),
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        """As SIGINT would: inside an event loop, that is to cancel its main task. A second one waits for nothing."""
+        if self.number == number:
+            os._exit(128 + number)
+        self.number = number
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler):
+            handler(signal.SIGINT, frame)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -29,19 +29,21 @@ class CommandGroup:
         json: bool = False,
         settings: bool = True,
         checked: bool = False,
+        stops_itself: bool = False,
     ) -> argparse.ArgumentParser:
         """A command with ``--config`` (and ``--json``).
 
         ``handler`` is called with the options and the settings, or with None in place of them where the command works
         without (``settings=False``). ``checked``: it contacts something, so what can be known to be wrong with the
-        settings is refused first.
+        settings is refused first. ``stops_itself``: it has handlers of its own for SIGTERM and SIGINT; any other
+        command gets KeyboardInterrupt for both.
         """
         parser: argparse.ArgumentParser = self._commands.add_parser(
             name, help=text, description=text, parents=[self._common]
         )
         if json:
             parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-        parser.set_defaults(handler=handler, wants_settings=settings, checked=checked)
+        parser.set_defaults(handler=handler, wants_settings=settings, checked=checked, stops_itself=stops_itself)
         return parser
 
     @property

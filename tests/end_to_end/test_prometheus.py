@@ -1,7 +1,8 @@
 """A real Prometheus scrapes an agent of a demo world: everything that the catalogue promises arrives, and nothing else.
 
 The world is the demo's, with what a quiet one lacks played on top: a suspend and a wake, a lock queue, an open
-transaction, a slot that nobody reads, a limited database. What it still cannot show is listed here with the reason.
+transaction, a slot that nobody reads, a limited database, a project with quotas. What it still
+cannot show is listed here with the reason.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from tests.fix_twin_world import app_dsn, wait_for
 
 NOT_SHOWN = {
     "neon_project_storage_bytes": "the twin does not model synthetic_storage_size",
+    "neon_branch_active_seconds_total": "the twin leaves active_time_seconds at 0, as Neon does on paid plans",
+    "neon_org_projects_limit": "the organisation of the world is not on the Free plan",
     "neon_branch_expires_timestamp_seconds": "no branch of the world expires",
     "neon_branch_last_reset_timestamp_seconds": "no branch of the world was reset to its parent",
     "neon_project_failed_operations_total": "every operation of the twin succeeds",
@@ -147,6 +150,8 @@ def waiting(dsn: str) -> Iterator[None]:
 def twin(open_state_dir: Path) -> Iterator[Twin]:
     settings = TwinSettings(postgres={"max_slot_wal_keep_size": "1GB"})
     with Twin("small", open_state_dir / "prometheus", settings=settings) as twin:
+        bookshop = twin.world.projects[twin.compute("bookshop", "main").endpoint.project_id]
+        bookshop.quota = {"compute_time_seconds": 360_000, "logical_size_bytes": 1000}  # one to spare, one used up
         yield twin
 
 
