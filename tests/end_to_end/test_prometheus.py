@@ -55,6 +55,7 @@ NOT_SHOWN = {
 }
 """Families that this world cannot show, and why: one that does appear must leave this list."""
 MAY_BE_SHOWN = {
+    "neon_branch_compute_unit_seconds_total": "0 is not shown, and a branch may be read again only after five minutes",
     "neon_tenant_cost_adjustments_usd_total": "only when the growing hour moved a cost between tenants",
     "neon_tenant_posture_findings": "needs a second scan, which knows the tenant of each schema",
     "neon_tenant_posture_score_ratio": "needs a second scan, which knows the tenant of each schema",
