@@ -23,6 +23,7 @@ from collectors.errors import NeonmeterError
 SUPERUSER = "cloud_admin"
 """The name that Neon's own superuser has, so that filters on it are tested by what they are for."""
 
+_PORT_TAKEN = "could not create any TCP/IP sockets"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -186,21 +187,28 @@ class Cluster:
         """
         if self.running:
             return
+        log = self.data_dir / "server.log"
+        deadline = time.monotonic() + wait_seconds
+        self._launch(log)
+        while not self._ready():
+            if not self.running or time.monotonic() > deadline:
+                self.stop("immediate")
+                if _PORT_TAKEN not in _tail(log) or time.monotonic() > deadline:
+                    raise PostgresStartError(f"{self.data_dir.name} did not start: {_tail(log)}")
+                # While it was stopped, some connection of somebody's got its port: that ends by itself.
+                time.sleep(0.5)
+                self._launch(log)
+            time.sleep(0.02)
+
+    def _launch(self, log: Path) -> None:
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
         options = [arg for key, value in {**_SETTINGS, **self.settings, "port": str(self.port)}.items()
                    for arg in ("-c", f"{key}={value}")]  # fmt: skip
-        log = self.data_dir / "server.log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 as_server(str(self.bin_dir / "postgres"), "-D", str(self.data_dir), *options),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + wait_seconds
-        while not self._ready():
-            if not self.running or time.monotonic() > deadline:
-                self.stop("immediate")
-                raise PostgresStartError(f"{self.data_dir.name} did not start: {_tail(log)}")
-            time.sleep(0.02)
 
     def _ready(self) -> bool:
         # The pid file's last line turns to "ready" when connections are taken: no connection of ours is spent on it.
