@@ -14,8 +14,11 @@ LONGEST_PAUSE_SECONDS = 900.0
 GLOBAL_MINIMUM = 5
 """Below this many targets a common failure is no sign of a common cause."""
 
-_NO_FAILURE = frozenset({Status.OK, Status.NO_DATA, Status.ASLEEP, Status.BREAKER_OPEN, Status.TRUNCATED})
-_COUNTS = frozenset(Status) - _NO_FAILURE - {Status.UNSUPPORTED}
+_NO_FAILURE = frozenset({
+    Status.OK, Status.NO_DATA, Status.ASLEEP, Status.BREAKER_OPEN, Status.TRUNCATED, Status.UNSUPPORTED,
+    Status.STORE_ERROR,  # our own disk says nothing about the target
+})  # fmt: skip
+_COUNTS = frozenset(Status) - _NO_FAILURE
 _AT_ONCE = frozenset({Status.AUTH, Status.IP_NOT_ALLOWED, Status.NETWORK_BLOCKED, Status.NO_SNI})
 """Trying again changes nothing before a person changed something, and may lock a role or fill a log."""
 

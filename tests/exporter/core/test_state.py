@@ -185,7 +185,7 @@ def test_a_wrong_password_opens_the_breaker_at_once() -> None:
     assert breaker.is_open(1.0)
 
 
-@pytest.mark.parametrize("status", [Status.ASLEEP, Status.NO_DATA, Status.UNSUPPORTED, Status.OK])
+@pytest.mark.parametrize("status", [Status.ASLEEP, Status.NO_DATA, Status.UNSUPPORTED, Status.OK, Status.STORE_ERROR])
 def test_what_is_no_failure_does_not_count(status: Status) -> None:
     breaker = Breaker()
     for now in range(10):
